@@ -1,0 +1,37 @@
+"""The two roots of every error that flexhyca raises.
+
+`FlexhycaError` is something the user can mend: its message is one line that names the file, layer or
+field, the value, the limit and the next step.  `InternalError` is a bug of ours.
+"""
+
+
+class FlexhycaError(Exception):
+    """Bad input, configuration or program; the command line turns it into one line and exit code 2."""
+
+
+class ConfigError(FlexhycaError):
+    """A configuration value is unknown, of the wrong type, out of range or contradicts another one."""
+
+
+class ModelError(FlexhycaError):
+    """A network, its weights or its data cannot be used."""
+
+
+class QuantisationError(FlexhycaError):
+    """The quantised network wraps or overflows without any fault."""
+
+
+class CompileError(FlexhycaError):
+    """A layer cannot be mapped to the configured accelerator."""
+
+
+class ProgramError(FlexhycaError):
+    """A program file or an assembly text is malformed."""
+
+
+class DeadlockError(FlexhycaError):
+    """The program cannot finish: every engine that is left waits for a token that never comes."""
+
+
+class InternalError(Exception):
+    """An invariant of flexhyca itself does not hold; please report it."""
