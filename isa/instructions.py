@@ -1,0 +1,248 @@
+"""The instruction table: the one place that says what an instruction is and where its bits lie.
+
+An instruction is 128 bits, stored as two little-endian u64.  Fields follow one another from bit 0 in
+the order of the table, so they cannot overlap; bits beyond the last field are reserved and zero.
+Encoder, decoder, assembler, disassembler and the manual page (`manual`) are derived from it.
+
+Engines take their instructions in text order from a queue of their own.  `wait` and `post` have one
+bit an engine: the instruction takes one token from semaphore (that engine -> own engine) for each
+wait bit, and gives one token to semaphore (own engine -> that engine) for each post bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+ISA_VERSION = 1
+INSTRUCTION_BITS = 128
+INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
+#: Bytes of one row of the layer and of the window table in DRAM; SETCFG fetches them.
+LAYER_DESCRIPTOR_BYTES = 128
+WINDOW_DESCRIPTOR_BYTES = 64
+
+
+class Engine(IntEnum):
+    """Engines with a queue; the number is the bit in `wait` and `post`."""
+
+    LOAD = 0
+    ARRAY = 1
+    DPPU = 2
+    STORE = 3
+
+
+class Buffer(IntEnum):
+    """On-chip buffers a LOAD can write."""
+
+    IFMAP = 0
+    WEIGHT = 1
+    POSITION = 2
+    OUTPUT = 3  #: the residual slots beside the output words
+
+
+class Kind(IntEnum):
+    """What a DRAM access carries; the traffic table has one column each."""
+
+    IFMAP = 0
+    WEIGHT = 1
+    BIAS = 2
+    OFMAP = 3
+    POSITION_TABLE = 4
+    DPPU_OPERAND = 5
+    INSTRUCTION = 6
+
+
+class Source(IntEnum):
+    """Where the DPPU takes its operands from."""
+
+    ARRAY = 0  #: register files that tap the operand streams of the 2-D array
+    BUFFER = 1  #: ifmap and weight buffers, through a port of its own
+    DRAM = 2  #: fetched by the DPPU itself
+
+
+class Format(IntEnum):
+    """How a position table is written; the compiler takes the shorter one."""
+
+    LIST = 0  #: packed (row, column) pairs, column in the low bits, least significant bit first
+    BITMAP = 1  #: one bit a tile element in row-major order, least significant bit first
+
+
+class Table(IntEnum):
+    """Descriptor tables of a program."""
+
+    LAYER = 0
+    WINDOW = 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """A bit field of an instruction: unsigned, `bits` wide."""
+
+    name: str
+    bits: int
+    meaning: str
+    enum: type[IntEnum] | None = None
+
+    @property
+    def limit(self) -> int:
+        """Largest value that fits."""
+        return (1 << self.bits) - 1
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One row of the table. `engine` None: the queues are named by a field of the instruction."""
+
+    name: str
+    opcode: int
+    engine: Engine | None
+    fields: tuple[Field, ...]
+    meaning: str
+
+    def layout(self) -> dict[str, tuple[int, Field]]:
+        """Field name -> (lowest bit, field), header included."""
+        out, bit = {}, 0
+        for f in HEADER + self.fields:
+            out[f.name] = (bit, f)
+            bit += f.bits
+        return out
+
+
+HEADER = (
+    Field("op", 5, "opcode"),
+    Field("wait", 4, "engines whose token is taken (bit 0 LOAD, 1 ARRAY, 2 DPPU, 3 STORE)"),
+    Field("post", 4, "engines that are given a token when the instruction has ended"),
+)
+
+_TILE = (
+    Field("m0", 28, "first output pixel of the tile, counted over the batch in (image, y, x) order"),
+    Field("m", 9, "output pixels of the tile"),
+    Field("n0", 16, "first output channel of the tile"),
+    Field("n", 9, "output channels of the tile"),
+    Field("slot", 8, "output-buffer slot: word (i, j) of the tile is slot word i*n + j"),
+)
+
+INSTRUCTIONS: tuple[Instruction, ...] = (
+    Instruction(
+        "LOAD",
+        1,
+        Engine.LOAD,
+        (
+            Field("kind", 3, "traffic class", Kind),
+            Field("buffer", 2, "destination", Buffer),
+            Field("buf_addr", 22, "first byte in the buffer"),
+            Field("dram_addr", 32, "first byte in DRAM"),
+            Field("row_bytes", 20, "bytes of a row"),
+            Field("count", 12, "rows"),
+            Field("stride", 24, "bytes from row to row in DRAM; rows are packed in the buffer"),
+        ),
+        "for i in range(count): buffer[buf_addr + i*row_bytes :][:row_bytes] ="
+        " dram[dram_addr + i*stride :][:row_bytes]",
+    ),
+    Instruction(
+        "STORE",
+        2,
+        Engine.STORE,
+        _TILE,
+        "for i, j in tile: dram[output + (m0+i)*channels + n0 + j] = result(slot, i, j)",
+    ),
+    Instruction(
+        "GEMM",
+        3,
+        Engine.ARRAY,
+        (
+            Field("first", 1, "load the bias into the accumulators before the first product"),
+            Field("last", 1, "drain the accumulators into the slot after the last product"),
+            Field("tap", 17, "neurons that the DPPU computes from the operand taps meanwhile"),
+            *_TILE,
+        ),
+        "for i, j in tile: acc[i, j] += sum over k of the window: act(m0+i, k) * wgt(n0+j, k)",
+    ),
+    Instruction(
+        "DPPU",
+        4,
+        Engine.DPPU,
+        (
+            Field("first", 1, "start the partial sums at the bias"),
+            Field("last", 1, "overwrite the slot's words with the sums"),
+            Field("source", 2, "where the operands come from", Source),
+            Field("format", 1, "format of the position table", Format),
+            Field("pos_addr", 16, "first byte of the tile's table in the position buffer"),
+            Field("count", 17, "neurons in the table"),
+            *_TILE,
+        ),
+        "for i, j in positions: slot(i, j) = bias + sum over k of act(m0+i, k) * wgt(n0+j, k)."
+        " The ARRAY token is taken before the sums are written, all others before the start",
+    ),
+    Instruction(
+        "VEC",
+        5,
+        Engine.STORE,
+        (
+            *_TILE,
+            Field("res_slot", 8, "residual slot of the tile (CONV layers with a residual)"),
+        ),
+        "for i, j in tile: result(slot, i, j) = vector unit's steps of the layer (LayerOp)",
+    ),
+    Instruction(
+        "SETCFG",
+        6,
+        None,
+        (
+            Field("engine", 2, "engine whose configuration registers are written", Engine),
+            Field("table", 1, "descriptor table", Table),
+            Field("index", 24, "row of the table"),
+        ),
+        "config[engine][table] = descriptor",
+    ),
+    Instruction(
+        "SYNC",
+        7,
+        None,
+        (Field("engines", 4, "engines that take part, a bit each"),),
+        "each of the engines waits until all of them have come here",
+    ),
+    Instruction("HALT", 8, None, (), "every engine stops"),
+)
+
+BY_NAME = {i.name: i for i in INSTRUCTIONS}
+BY_OPCODE = {i.opcode: i for i in INSTRUCTIONS}
+
+#: Columns of the window table: which part of the input an ifmap buffer holds, and which part of
+#: the reduction a GEMM or DPPU instruction runs over.  Rows are counted over the batch (image*h + y).
+WINDOW_FIELDS: tuple[tuple[str, str], ...] = (
+    ("a_base", "ifmap-buffer byte of the first element"),
+    ("row0", "first input row in the buffer"),
+    ("rows", "input rows in the buffer"),
+    ("col0", "first input column in the buffer"),
+    ("cols", "input columns in the buffer"),
+    ("c0", "first input channel in the buffer"),
+    ("cc", "input channels in the buffer"),
+    ("ky0", "first kernel row of the reduction"),
+    ("nky", "kernel rows of the reduction"),
+    ("kc0", "first input channel of the reduction"),
+    ("kcc", "input channels of the reduction"),
+    ("b_base", "weight-buffer byte of channel n_base (CONV); ifmap-buffer byte of operand b (ADD)"),
+    ("n_base", "first output channel whose weights and biases are in the buffer"),
+    ("bias_base", "weight-buffer byte of the bias of channel n_base, 4 bytes each"),
+)
+
+
+def manual() -> str:
+    """The instruction set as a Markdown page, made from the tables."""
+    lines = [
+        f"# Instruction set, version {ISA_VERSION}",
+        "",
+        f"An instruction has {INSTRUCTION_BITS} bits, two little-endian 64-bit words. Bits that no",
+        "field names are zero.",
+    ]
+    for ins in INSTRUCTIONS:
+        queue = ins.engine.name if ins.engine is not None else "named by its fields"
+        lines += ["", f"## {ins.name}", "", f"Opcode {ins.opcode}; queue: {queue}.", ""]
+        lines += [f"    {ins.meaning}", "", "| bits | field | meaning |", "|---|---|---|"]
+        for name, (lo, f) in ins.layout().items():
+            values = f": {', '.join(f'{e.value} {e.name}' for e in f.enum)}" if f.enum else ""
+            lines.append(f"| {lo + f.bits - 1}:{lo} | `{name}` | {f.meaning}{values} |")
+    lines += ["", "## Window descriptor", "", "| field | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in WINDOW_FIELDS]
+    return "\n".join(lines) + "\n"
