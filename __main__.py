@@ -1,0 +1,5 @@
+"""``python -m flexhyca`` is the command ``flexhyca``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,24 @@
+"""The accelerator's configuration: schema, shipped YAML files, loader.
+
+Start with `load_config`; `schema` holds the one table of fields, defaults and limits,
+`accelerators/` the shipped files.  This package knows nothing of programs or networks.
+"""
+
+from .load import list_configs, load_config
+from .schema import Arithmetic, Array, Buffers, Config, Dppu, Dram, Protection, Vec
+from .show import explain, to_yaml
+
+__all__ = [
+    "Arithmetic",
+    "Array",
+    "Buffers",
+    "Config",
+    "Dppu",
+    "Dram",
+    "Protection",
+    "Vec",
+    "explain",
+    "list_configs",
+    "load_config",
+    "to_yaml",
+]

@@ -1,0 +1,262 @@
+"""The accelerator's configuration: one model per YAML section, and the contradictions between them.
+
+This table is the truth: defaults (the paper's FlexHyCA at rate I), limits and descriptions stand
+here once; ``config show --explain`` and the error messages are derived from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+class ContradictionError(ValueError):
+    """Values that are legal one by one and impossible together: (field path, message) each."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{path} {message}" for path, message in problems))
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def _int(
+    default: int, low: int, high: int, description: str, multiple_of: int | None = None
+) -> int:
+    """An integer field with limits (typed as its value, which is how pydantic fields read)."""
+    value: int = Field(
+        default, ge=low, le=high, multiple_of=multiple_of, description=description, strict=True
+    )
+    return value
+
+
+class Array(Section):
+    """The 2-D array of processing elements (PEs)."""
+
+    rows: int = _int(32, 1, 256, "rows of PEs; each row computes one output position of a tile")
+    cols: int = _int(
+        32, 1, 256, "columns of PEs; each column computes one output channel of a tile"
+    )
+    dataflow: Literal["os"] = Field(
+        "os", description="which operand stays in a PE: os keeps one neuron's accumulator"
+    )
+
+
+class Arithmetic(Section):
+    """Word lengths and rounding rules of the integer arithmetic."""
+
+    act_bits: int = _int(8, 2, 8, "bits of an activation, two's complement")
+    weight_bits: int = _int(8, 2, 8, "bits of a weight, two's complement")
+    acc_bits: int = _int(24, 16, 32, "bits of an accumulator, which wraps")
+    rounding: Literal["half_up", "floor"] = Field(
+        "half_up", description="rounding of requantisation: half_up adds 2^(n-1) before the shift"
+    )
+    overflow: Literal["slice", "saturate"] = Field(
+        "slice",
+        description="what requantisation does with accumulator bits above the kept ones: "
+        "slice drops them (the paper's reading), saturate clamps to the largest activation",
+    )
+
+
+class Dppu(Section):
+    """The dot-product unit (DPPU) that recomputes important neurons."""
+
+    size: int = _int(52, 0, 4096, "multipliers (the paper's Dot_size); 0 = no DPPU")
+    width: int = _int(4, 1, 4096, "multipliers of one group; must divide size")
+    window: int = _int(32, 1, 1024, "consecutive k that the operand register files hold")
+    data_reuse: Literal["array", "hybrid"] = Field(
+        "hybrid",
+        description="source of excess important neurons' operands (the paper's Data_reuse): "
+        "array = HyCA, the 2-D array waits; hybrid = FlexHyCA, the DPPU fetches them from DRAM",
+    )
+
+
+class Protection(Section):
+    """Which neurons and which bits are protected (the paper's cross-layer parameters)."""
+
+    s_th: Share = Field(0.05, description="share of important neurons (the paper's S_TH)")
+    s_policy: Literal["global", "uniform", "tile"] = Field(
+        "uniform",
+        description="where the share holds (the paper's S_policy): global = over the model, "
+        "uniform = in every layer, tile = in every tile",
+    )
+    ib_th: int = _int(2, 0, 8, "protected top bits of important neurons (the paper's IB_TH)")
+    nb_th: int = _int(1, 0, 8, "protected top bits of ordinary neurons (the paper's NB_TH)")
+    q_scale: int = _int(
+        7, 0, 30, "lowest legal truncation bit of a layer (the paper's Q_scale); limits the shift n"
+    )
+    pe_policy: Literal["none", "direct", "configurable"] = Field(
+        "configurable",
+        description="how a PE protects nb_th bits (the paper's PE_policy): none, direct = every "
+        "column a layer may select, configurable = nb_th columns routed by the layer's shift",
+    )
+
+
+class Buffers(Section):
+    """On-chip SRAM, in bytes; each buffer is used in two halves (double buffering)."""
+
+    ifmap_bytes: int = _int(256 * 1024, 64, 1 << 30, "input activations")
+    weight_bytes: int = _int(512 * 1024, 64, 1 << 30, "weights and biases")
+    output_bytes: int = _int(64 * 1024, 64, 1 << 30, "accumulators before VEC, activations after")
+    position_bytes: int = _int(16 * 1024, 0, 1 << 30, "position tables of important neurons")
+    instruction_bytes: int = _int(16 * 1024, 64, 1 << 30, "instructions")
+
+
+class Dram(Section):
+    """The DRAM channel."""
+
+    model: Literal["fixed"] = Field(
+        "fixed", description="timing model: fixed = latency + bytes per cycle"
+    )
+    bytes_per_cycle: int = _int(32, 1, 4096, "bandwidth of the channel")
+    latency_cycles: int = _int(100, 0, 1_000_000, "cycles from a request to its first byte")
+    grant_bytes: int = _int(4096, 64, 4096, "bytes of one grant of the channel", multiple_of=64)
+    size_bytes: int = _int(1 << 32, 1 << 16, 1 << 32, "capacity; programs must fit")
+
+
+class Vec(Section):
+    """The vector unit: requantisation, activation, pooling, add."""
+
+    lanes: int = _int(32, 1, 4096, "elements per cycle")
+
+
+class Config(Section):
+    """One accelerator; every field has a default, and all together are ``flexhyca-32x32``."""
+
+    name: Annotated[str, Field(strict=True, min_length=1, max_length=64)] = Field(
+        "flexhyca-32x32", description="name in reports; not part of the hash"
+    )
+    array: Array = Array()
+    arithmetic: Arithmetic = Arithmetic()
+    dppu: Dppu = Dppu()
+    protection: Protection = Protection()
+    buffers: Buffers = Buffers()
+    dram: Dram = Dram()
+    vec: Vec = Vec()
+    timing: Literal["native"] = Field(
+        "native", description="tile timing: native = that of the register-true reference array"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        problems = contradictions(self)
+        if problems:
+            raise ContradictionError(problems)
+        return self
+
+    @property
+    def tile_accumulator_bytes(self) -> int:
+        """Bytes of one tile's accumulators in the output buffer (words of acc_bits, packed)."""
+        return -(-self.array.rows * self.array.cols * self.arithmetic.acc_bits // 8)
+
+    @property
+    def tile_bitmap_bytes(self) -> int:
+        """Bytes of a one-bit-per-PE map: the largest position table of a tile."""
+        return -(-self.array.rows * self.array.cols // 8)
+
+    def canonical_json(self) -> str:
+        """All fields but `name` as JSON with sorted keys: equal text means equal machine."""
+        fields = self.model_dump(mode="json", exclude={"name"})
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 (hex) of `canonical_json`; programs and studies carry it."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+
+
+def contradictions(config: Config) -> list[tuple[str, str]]:
+    """Values that cannot stand together: (field path, what is wrong and what to do) each."""
+    a, d, p, b = config.arithmetic, config.dppu, config.protection, config.buffers
+    found: list[tuple[str, str]] = []
+
+    if d.size and d.size % d.width:
+        near = [w for w in range(1, min(d.size, 16) + 1) if d.size % w == 0]
+        found.append(
+            (
+                "dppu.width",
+                f"does not divide dppu.size = {d.size}; use {_alternatives(near)}, "
+                f"or a size of {d.size // d.width * d.width or d.width}",
+            )
+        )
+    if p.s_th > 0 and d.size == 0:
+        found.append(
+            (
+                "protection.s_th",
+                "needs a DPPU, and dppu.size is 0; set protection.s_th to 0 or give dppu.size",
+            )
+        )
+    if d.size and p.ib_th < p.nb_th:
+        found.append(
+            (
+                "protection.ib_th",
+                f"is below protection.nb_th = {p.nb_th}; important neurons need at least as many "
+                f"protected bits as ordinary ones: set ib_th to {p.nb_th} or more",
+            )
+        )
+    for name, bits in (("ib_th", p.ib_th), ("nb_th", p.nb_th)):
+        if bits > a.act_bits:
+            found.append(
+                (
+                    f"protection.{name}",
+                    f"exceeds arithmetic.act_bits = {a.act_bits}; use at most {a.act_bits}",
+                )
+            )
+    if p.pe_policy == "none" and p.nb_th:
+        found.append(
+            (
+                "protection.nb_th",
+                "needs protected PEs, and protection.pe_policy is none; "
+                "set nb_th to 0, or pe_policy to direct or configurable",
+            )
+        )
+    if a.acc_bits < a.act_bits + a.weight_bits:
+        product = a.act_bits + a.weight_bits
+        found.append(
+            (
+                "arithmetic.acc_bits",
+                f"cannot hold one product of act_bits + weight_bits = {product} bits; "
+                f"use at least {product}",
+            )
+        )
+    if p.q_scale > a.acc_bits - a.act_bits:
+        found.append(
+            (
+                "protection.q_scale",
+                f"exceeds acc_bits - act_bits = {a.acc_bits - a.act_bits}, the highest truncation "
+                f"bit; use at most {a.acc_bits - a.act_bits}",
+            )
+        )
+    if d.size and b.position_bytes < 2 * config.tile_bitmap_bytes:
+        found.append(
+            (
+                "buffers.position_bytes",
+                f"cannot hold two bitmaps of a {config.array.rows}x{config.array.cols} tile; "
+                f"use at least {2 * config.tile_bitmap_bytes}",
+            )
+        )
+    outputs = 2 * (config.tile_accumulator_bytes + config.array.rows * config.array.cols)
+    if b.output_bytes < outputs:
+        found.append(
+            (
+                "buffers.output_bytes",
+                f"cannot hold two {config.array.rows}x{config.array.cols} tiles of "
+                f"{a.acc_bits}-bit accumulators and {a.act_bits}-bit results; "
+                f"use at least {outputs}",
+            )
+        )
+    return found
+
+
+def _alternatives(values: list[int]) -> str:
+    words = [str(v) for v in values]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
