@@ -4,7 +4,7 @@ Start with `load_config`; `schema` holds the one table of fields, defaults and l
 `accelerators/` the shipped files.  This package knows nothing of programs or networks.
 """
 
-from .load import list_configs, load_config
+from .load import config_from_json, list_configs, load_config
 from .schema import Arithmetic, Array, Buffers, Config, Dppu, Dram, Protection, Vec
 from .show import explain, to_yaml
 
@@ -17,6 +17,7 @@ __all__ = [
     "Dram",
     "Protection",
     "Vec",
+    "config_from_json",
     "explain",
     "list_configs",
     "load_config",

@@ -42,6 +42,17 @@ def load_config(name: str | Path = "flexhyca-32x32", overrides: Sequence[str] = 
     values, origin, source = _read(name)
     for override in overrides:
         _apply(override, values, origin)
+    return _validate(values, origin, source)
+
+
+def config_from_json(values: object, source: str) -> Config:
+    """The configuration that ``model_dump(mode="json")`` gave, for example from a program file."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source}: the configuration is {_kind(values)}, not a section")
+    return _validate(values, {}, source)
+
+
+def _validate(values: dict[str, Any], origin: Origin, source: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:

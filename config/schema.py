@@ -47,7 +47,7 @@ class Array(Section):
         32, 1, 256, "columns of PEs; each column computes one output channel of a tile"
     )
     dataflow: Literal["os"] = Field(
-        "os", description="which operand stays in a PE: os keeps one neuron's accumulator"
+        default="os", description="which operand stays in a PE: os keeps one neuron's accumulator"
     )
 
 
@@ -58,10 +58,11 @@ class Arithmetic(Section):
     weight_bits: int = _int(8, 2, 8, "bits of a weight, two's complement")
     acc_bits: int = _int(24, 16, 32, "bits of an accumulator, which wraps")
     rounding: Literal["half_up", "floor"] = Field(
-        "half_up", description="rounding of requantisation: half_up adds 2^(n-1) before the shift"
+        default="half_up",
+        description="rounding of requantisation: half_up adds 2^(n-1) before the shift",
     )
     overflow: Literal["slice", "saturate"] = Field(
-        "slice",
+        default="slice",
         description="what requantisation does with accumulator bits above the kept ones: "
         "slice drops them (the paper's reading), saturate clamps to the largest activation",
     )
@@ -74,7 +75,7 @@ class Dppu(Section):
     width: int = _int(4, 1, 4096, "multipliers of one group; must divide size")
     window: int = _int(32, 1, 1024, "consecutive k that the operand register files hold")
     data_reuse: Literal["array", "hybrid"] = Field(
-        "hybrid",
+        default="hybrid",
         description="source of excess important neurons' operands (the paper's Data_reuse): "
         "array = HyCA, the 2-D array waits; hybrid = FlexHyCA, the DPPU fetches them from DRAM",
     )
@@ -83,9 +84,9 @@ class Dppu(Section):
 class Protection(Section):
     """Which neurons and which bits are protected (the paper's cross-layer parameters)."""
 
-    s_th: Share = Field(0.05, description="share of important neurons (the paper's S_TH)")
+    s_th: Share = Field(default=0.05, description="share of important neurons (the paper's S_TH)")
     s_policy: Literal["global", "uniform", "tile"] = Field(
-        "uniform",
+        default="uniform",
         description="where the share holds (the paper's S_policy): global = over the model, "
         "uniform = in every layer, tile = in every tile",
     )
@@ -95,7 +96,7 @@ class Protection(Section):
         7, 0, 30, "lowest legal truncation bit of a layer (the paper's Q_scale); limits the shift n"
     )
     pe_policy: Literal["none", "direct", "configurable"] = Field(
-        "configurable",
+        default="configurable",
         description="how a PE protects nb_th bits (the paper's PE_policy): none, direct = every "
         "column a layer may select, configurable = nb_th columns routed by the layer's shift",
     )
@@ -115,7 +116,7 @@ class Dram(Section):
     """The DRAM channel."""
 
     model: Literal["fixed"] = Field(
-        "fixed", description="timing model: fixed = latency + bytes per cycle"
+        default="fixed", description="timing model: fixed = latency + bytes per cycle"
     )
     bytes_per_cycle: int = _int(32, 1, 4096, "bandwidth of the channel")
     latency_cycles: int = _int(100, 0, 1_000_000, "cycles from a request to its first byte")
@@ -133,7 +134,7 @@ class Config(Section):
     """One accelerator; every field has a default, and all together are ``flexhyca-32x32``."""
 
     name: Annotated[str, Field(strict=True, min_length=1, max_length=64)] = Field(
-        "flexhyca-32x32", description="name in reports; not part of the hash"
+        default="flexhyca-32x32", description="name in reports; not part of the hash"
     )
     array: Array = Array()
     arithmetic: Arithmetic = Arithmetic()
@@ -143,7 +144,8 @@ class Config(Section):
     dram: Dram = Dram()
     vec: Vec = Vec()
     timing: Literal["native"] = Field(
-        "native", description="tile timing: native = that of the register-true reference array"
+        default="native",
+        description="tile timing: native = that of the register-true reference array",
     )
 
     @model_validator(mode="after")

@@ -17,10 +17,10 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         # Aliases can make a small file endless; two levels of settings do not need them.
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event: yaml.AliasEvent = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
                 problem=f"alias *{event.anchor} is not supported; write the value out",
-                problem_mark=event.start_mark,
+                problem_mark=event.start_mark,  # type: ignore[arg-type]  # stubs know C marks apart
             )
         return super().compose_node(parent, index)
 
