@@ -12,6 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+#: Slots that an instruction can name (isa.instructions, field `slot`).
+MAX_SLOTS = 255
+
 Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -105,10 +108,10 @@ class Protection(Section):
 class Buffers(Section):
     """On-chip SRAM, in bytes; each buffer is used in two halves (double buffering)."""
 
-    ifmap_bytes: int = _int(256 * 1024, 64, 1 << 30, "input activations")
-    weight_bytes: int = _int(512 * 1024, 64, 1 << 30, "weights and biases")
-    output_bytes: int = _int(64 * 1024, 64, 1 << 30, "accumulators before VEC, activations after")
-    position_bytes: int = _int(16 * 1024, 0, 1 << 30, "position tables of important neurons")
+    ifmap_bytes: int = _int(256 * 1024, 64, 1 << 22, "input activations")
+    weight_bytes: int = _int(512 * 1024, 64, 1 << 22, "weights and biases")
+    output_bytes: int = _int(64 * 1024, 64, 1 << 22, "accumulators before VEC, activations after")
+    position_bytes: int = _int(16 * 1024, 0, 1 << 16, "position tables of important neurons")
     instruction_bytes: int = _int(16 * 1024, 64, 1 << 30, "instructions")
 
 
@@ -164,6 +167,36 @@ class Config(Section):
     def tile_bitmap_bytes(self) -> int:
         """Bytes of a one-bit-per-PE map: the largest position table of a tile."""
         return -(-self.array.rows * self.array.cols // 8)
+
+    @property
+    def output_slots(self) -> int:
+        """Tiles the output buffer holds: accumulator words and one residual byte a PE, each."""
+        pes = self.array.rows * self.array.cols
+        return min(self.buffers.output_bytes // (self.tile_accumulator_bytes + pes), MAX_SLOTS)
+
+    @property
+    def residual_slots_bytes(self) -> int:
+        """Bytes of the output buffer that hold residual operands, one slot a tile."""
+        return self.output_slots * self.array.rows * self.array.cols
+
+    @property
+    def position_column_bits(self) -> int:
+        """Bits of the column in an entry of a position list."""
+        return (self.array.cols - 1).bit_length()
+
+    @property
+    def position_bits(self) -> int:
+        """Bits of an entry of a position list: row above column."""
+        return max(1, (self.array.rows - 1).bit_length() + self.position_column_bits)
+
+    @property
+    def tap_capacity(self) -> int:
+        """Neurons of a tile that the DPPU keeps up with from the operand taps.
+
+        In the cycles of one window a group finishes floor(W / ceil(W / width)) partial products.
+        """
+        d = self.dppu
+        return d.size // d.width * (d.window // -(-d.window // d.width))
 
     def canonical_json(self) -> str:
         """All fields but `name` as JSON with sorted keys: equal text means equal machine."""
@@ -238,12 +271,13 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"bit; use at most {a.acc_bits - a.act_bits}",
             )
         )
-    if d.size and b.position_bytes < 2 * config.tile_bitmap_bytes:
+    tables = 4 * (config.tile_bitmap_bytes + 4)  # two tables a tile, two halves, aligned
+    if d.size and b.position_bytes < tables:
         found.append(
             (
                 "buffers.position_bytes",
-                f"cannot hold two bitmaps of a {config.array.rows}x{config.array.cols} tile; "
-                f"use at least {2 * config.tile_bitmap_bytes}",
+                f"cannot hold four bitmaps of a {config.array.rows}x{config.array.cols} tile "
+                f"(two tables, double-buffered); use at least {tables}",
             )
         )
     outputs = 2 * (config.tile_accumulator_bytes + config.array.rows * config.array.cols)

@@ -115,7 +115,9 @@ HEADER = (
 )
 
 _TILE = (
-    Field("m0", 28, "first output pixel of the tile, counted over the batch in (image, y, x) order"),
+    Field(
+        "m0", 28, "first output pixel of the tile, counted over the batch in (image, y, x) order"
+    ),
     Field("m", 9, "output pixels of the tile"),
     Field("n0", 16, "first output channel of the tile"),
     Field("n", 9, "output channels of the tile"),

@@ -35,7 +35,7 @@ FORMAT_VERSION = 1
 LAYER_COLUMNS: tuple[str, ...] = (*LAYER_FIELDS, "weight_addr", "bias_addr", "chunk_ky", "chunk_c")
 
 #: Regions of the DRAM memory map in address order.
-REGIONS = ("text", "descriptors", "weights", "bias", "positions", "activations")
+REGIONS = ("weights", "bias", "positions", "activations", "text", "descriptors")
 
 _TENSORS: dict[str, tuple[Any, int]] = {
     "text": (np.uint64, 2),
@@ -218,7 +218,9 @@ def from_parts(
             **{name.replace(".", "_"): tensors[name] for name in _TENSORS},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise bad(f"metadata is incomplete or malformed ({type(error).__name__}: {error})") from None
+        raise bad(
+            f"metadata is incomplete or malformed ({type(error).__name__}: {error})"
+        ) from None
     if meta.get("config_hash") != config.config_hash:
         raise bad("metadata config_hash does not match the configuration")
     validate(program, where)
@@ -324,7 +326,9 @@ def _validate_layers(p: Program, check: Any) -> None:
         if v["op"] in (LayerOp.MAXPOOL, LayerOp.AVGPOOL, LayerOp.ADD):
             check(cin == cout, f"{where}: {cin} input channels, {cout} output channels")
         if v["op"] == LayerOp.ADD:
-            check((p.tensors[v["input"]][:3] == p.tensors[v["output"]][:3]).all(), f"{where}: shape")
+            check(
+                (p.tensors[v["input"]][:3] == p.tensors[v["output"]][:3]).all(), f"{where}: shape"
+            )
         if v["op"] != LayerOp.CONV:
             continue
         check(
@@ -399,9 +403,7 @@ def _validate_text(p: Program, cfg: Config, where: str) -> None:
     # A tile belongs to the layer that its debug entry names; SETCFG must agree with it.
     layer = p.debug_layer
     out = p.tensors[p.column("output")[layer]]
-    check(
-        tile & (c["m0"] + c["m"] > p.batch * out[:, 0] * out[:, 1]), "tile beyond the last pixel"
-    )
+    check(tile & (c["m0"] + c["m"] > p.batch * out[:, 0] * out[:, 1]), "tile beyond the last pixel")
     check(tile & (c["n0"] + c["n"] > out[:, 2]), "tile beyond the last channel")
 
 
@@ -415,7 +417,9 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
     try:
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name + ".")
     except OSError as error:
-        raise ProgramError(f"{path}: cannot be written ({error.strerror}); choose another") from None
+        raise ProgramError(
+            f"{path}: cannot be written ({error.strerror}); choose another"
+        ) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -1,0 +1,116 @@
+"""Run a float graph in torch: the accuracy that quantisation is measured against.
+
+Plain differentiable torch calls, so that importance analysis can take gradients at any node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .graph import Graph, Node
+
+
+def _pads(node: Node) -> list[int]:
+    top, left, bottom, right = node.padding
+    return [left, right, top, bottom]
+
+
+def _spread(x: Tensor, node: Node, value: float) -> Tensor:
+    return F.pad(x, _pads(node), value=value) if any(node.padding) else x
+
+
+def _param(node: Node, name: str, like: Tensor) -> Tensor:
+    return torch.from_numpy(node.params[name]).to(like)
+
+
+def _conv2d(node: Node, x: Tensor) -> Tensor:
+    weight, bias = _param(node, "weight", x), _param(node, "bias", x)
+    top, left, bottom, right = node.padding
+    if (top, left) == (bottom, right):
+        return F.conv2d(x, weight, bias, node.stride, (top, left), node.dilation, node.groups)
+    return F.conv2d(_spread(x, node, 0.0), weight, bias, node.stride, 0, node.dilation, node.groups)
+
+
+def _batch_norm(node: Node, x: Tensor) -> Tensor:
+    mean, var, weight, bias = (_param(node, k, x) for k in ("mean", "var", "weight", "bias"))
+    return F.batch_norm(x, mean, var, weight, bias, training=False, eps=node.eps)
+
+
+def _max_pool(node: Node, x: Tensor) -> Tensor:
+    x = _spread(x, node, float("-inf"))
+    return F.max_pool2d(x, node.kernel, node.stride, 0, node.dilation)
+
+
+def _avg_pool(node: Node, x: Tensor) -> Tensor:
+    x = _spread(x, node, 0.0)
+    return F.avg_pool2d(x, node.kernel, node.stride, divisor_override=node.divisor)
+
+
+def _slice(node: Node, x: Tensor) -> Tensor:
+    c, h, w = (
+        slice(start, start + (count - 1) * step + 1, step)
+        for start, count, step in zip(node.start, node.shape, node.step, strict=True)
+    )
+    return x[:, c, h, w]
+
+
+_RUN: dict[str, Callable[..., Tensor]] = {
+    "conv2d": _conv2d,
+    "linear": lambda n, x: F.linear(x, _param(n, "weight", x), _param(n, "bias", x)),
+    "batch_norm": _batch_norm,
+    "relu": lambda n, x: F.relu(x),
+    "clip": lambda n, x: torch.clamp(x, n.lo, n.hi),
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
+    "add": lambda n, a, b: a + b,
+    "concat": lambda n, *xs: torch.cat(xs, dim=1),
+    "pad": lambda n, x: F.pad(x, [*_pads(n), *n.channel_padding]),
+    "slice": _slice,
+    "flatten": lambda n, x: x.flatten(1),
+    "identity": lambda n, x: x,
+}
+
+
+def steps(graph: Graph, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
+    """Yield every node with its value, in execution order; values are dropped after their last use.
+
+    x : float (n, c, h, w), on any device; parameters follow its type and device.
+    """
+    last = {source: node.name for node in graph.nodes for source in node.inputs}
+    values: dict[str, Tensor] = {}
+    for node in graph.nodes:
+        if node.op == "input":
+            value = x
+        else:
+            value = _RUN[node.op](node, *(values[s] for s in node.inputs))
+        values[node.name] = value
+        yield node, value
+        for source in {*node.inputs, node.name}:
+            if last.get(source, node.name) == node.name:
+                values.pop(source, None)
+
+
+def run(graph: Graph, x: Tensor, capture: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits (n, classes) of `x` (n, c, h, w), and the values of the nodes named in `capture`.
+
+    Differentiable: ``torch.autograd.grad(logits..., captured["conv1"])`` works.
+    """
+    captured: dict[str, Tensor] = {}
+    output = x
+    for node, value in steps(graph, x):
+        if node.name in capture:
+            captured[node.name] = value
+        if node.name == graph.output:
+            output = value
+    return output, captured
+
+
+def logits(graph: Graph, batches: Iterable[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> Tensor:
+    """Logits (n, classes) of all images of these float32 NCHW batches, without gradients."""
+    with torch.no_grad():
+        return torch.cat([run(graph, torch.from_numpy(batch))[0] for batch in batches])
