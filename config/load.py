@@ -179,7 +179,7 @@ def _limit(path: str, error: ErrorDetails) -> str:
     limits = numeric_limits(path)
     if kind == "multiple_of":
         return f"must be a multiple of {context['multiple_of']}"
-    if limits is not None:
+    if limits is not None:  # also where the type is wrong
         number = "a whole number" if isinstance(limits[1], int) else "a number"
         return f"must be {number} from {limits[0]} to {limits[1]}"
     return {
