@@ -20,7 +20,8 @@ from ..errors import ModelError
 from .execute import run
 from .graph import Graph, Node, Shape, infer_shape, rebuild, unsupported
 
-_VIEWS = ("view", "reshape", "flatten", "slice", "squeeze", "detach", "alias", "identity")
+#: Operators whose result shares memory with their operand.
+_VIEWS = ("view", "reshape", "flatten", "slice", "squeeze", "contiguous", "detach", "alias")
 
 
 class _Unsupported(Exception):
@@ -302,22 +303,25 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
+def _operator(fx: FxNode) -> tuple[str, bool]:
+    """Key into `HANDLERS` and whether the call works in place: aten.relu_.default -> relu.default."""
+    base, _, overload = str(fx.target).removeprefix("aten.").partition(".")
+    in_place = base.endswith("_") and not base.endswith("__")
+    return f"{base.rstrip('_')}.{overload}", in_place
+
+
+def _is_view(fx: Any) -> bool:
+    return isinstance(fx, FxNode) and _operator(fx)[0].partition(".")[0] in _VIEWS
+
+
 def _read(builder: _Builder, calls: list[FxNode], model: str) -> None:
     """Turn the exported calls into nodes; what cannot be read is collected and raised together."""
     problems: list[tuple[str, str]] = []
     lost: set[str] = set()
-    viewed = {
-        fx.args[0].name
-        for fx in calls
-        if isinstance(fx.args[0] if fx.args else None, FxNode) and str(fx.target).split(".")[1] in _VIEWS
-        for fx.args in [fx.args]
-    }
+    viewed = {source.name for fx in calls if _is_view(fx) for source in fx.all_input_nodes}
     for fx in calls:
-        name = str(fx.target).removeprefix("aten.")
-        base, _, overload = name.partition(".")
-        in_place = base.endswith("_") and not base.endswith("__")
-        handler = HANDLERS.get(f"{base.rstrip('_')}.{overload}")
-        if handler is None:
+        key, in_place = _operator(fx)
+        if key not in HANDLERS:
             problems.append((str(fx.target), fx.name))
             lost.add(fx.name)
             continue
@@ -325,17 +329,17 @@ def _read(builder: _Builder, calls: list[FxNode], model: str) -> None:
             lost.add(fx.name)
             continue
         try:
-            result = handler(builder, fx, *fx.args, **fx.kwargs)
-            if in_place and isinstance(fx.args[0], FxNode):
-                changed = fx.args[0]
-                if changed.name in viewed or str(changed.target).split(".")[1] in _VIEWS:
-                    raise _Unsupported("in place on a view")
-                builder.env[changed.name] = result  # later reads see the changed value
+            changed = fx.args[0]
+            if in_place and (_is_view(changed) or cast(FxNode, changed).name in viewed):
+                raise _Unsupported("in place on a view")
+            result = HANDLERS[key](builder, fx, *fx.args, **fx.kwargs)
         except _Unsupported as problem:
             problems.append((f"{fx.target} {problem}", fx.name))
             lost.add(fx.name)
             continue
         builder.env[fx.name] = result
+        if in_place:
+            builder.env[cast(FxNode, changed).name] = result  # later reads see the changed value
     if problems:
         raise unsupported(model, problems)
 

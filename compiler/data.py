@@ -1,0 +1,132 @@
+"""Images and labels: reading, checking, and bringing them to a network's input.
+
+Images are u8 NHWC everywhere; only `normalise` and `quantise_input` leave that form.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError
+from ..isa.fixedpoint import limits
+from .model import Model
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """images : u8 (n, h, w, c); labels : int64 (n,), or None where nobody knows them."""
+
+    name: str
+    images: Images
+    labels: NDArray[np.int64] | None
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ModelError(
+                f"data {self.name}: images are {self.images.dtype} {self.images.shape}, "
+                "wanted uint8 (n, h, w, c)"
+            )
+        if not len(self.images):
+            raise ModelError(f"data {self.name}: no images")
+        if self.labels is not None and self.labels.shape != (len(self.images),):
+            raise ModelError(
+                f"data {self.name}: labels of shape {self.labels.shape} for {len(self.images)} images"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: slice) -> Dataset:
+        """A part of the images, with their labels."""
+        labels = None if self.labels is None else self.labels[index]
+        return Dataset(self.name, self.images[index], labels)
+
+    def check(self, model: Model, classes: int | None = None) -> None:
+        """Raise ModelError unless the images have the model's input shape and labels are classes."""
+        c, h, w = model.input_shape
+        if self.images.shape[1:] != (h, w, c):
+            raise ModelError(
+                f"data {self.name}: images are {self.images.shape[1:]} (h, w, c), model {model.name} "
+                f"wants {(h, w, c)}; resize or crop them first"
+            )
+        count = classes or model.graph.node(model.graph.output).shape[0]
+        if self.labels is not None and not 0 <= self.labels.min() <= self.labels.max() < count:
+            raise ModelError(
+                f"data {self.name}: labels {self.labels.min()}..{self.labels.max()}, "
+                f"model {model.name} has classes 0..{count - 1}"
+            )
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Read an npz with `images` (u8, n h w c or n h w) and, if known, `labels` (integers, n)."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"data {path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "images" not in archive.files:
+                raise ModelError(
+                    f"data {path}: no array 'images'; it holds {', '.join(archive.files) or 'nothing'}"
+                )
+            images = archive["images"]
+            labels = archive["labels"] if "labels" in archive.files else None
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"data {path}: not a plain npz file: {error}") from error
+    if images.ndim == 3:
+        images = images[..., None]
+    if labels is not None:
+        if labels.dtype.kind not in "iu":
+            raise ModelError(f"data {path}: labels are {labels.dtype}, wanted integers")
+        labels = labels.astype(np.int64)
+    return Dataset(path.name, images, labels)
+
+
+@lru_cache(maxsize=1)
+def _digits() -> tuple[Images, NDArray[np.int64]]:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    return pixels[..., None], bunch.target.astype(np.int64)
+
+
+def digits_dataset(split: str = "test") -> Dataset:
+    """scikit-learn's digits, 8x8 grey: `train` (1,437 images) or `test` (the 360 held-out ones).
+
+    Held out is every fifth image (index 0, 5, 10, ...).  The file's pixels are counts 0..16; they
+    become u8 by round(v * 255 / 16), so that pixel / 255 is v / 16 to within half a step of 1/255.
+    """
+    if split not in ("train", "test"):
+        raise ModelError(f"digits: unknown split {split!r}; known are train, test")
+    images, labels = _digits()
+    pick = (np.arange(len(images)) % 5 == 0) == (split == "test")
+    return Dataset(f"digits-{split}", images[pick], labels[pick])
+
+
+def normalise(images: Images, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+    """(pixels / 255 - mean) / std, u8 NHWC -> float32 NCHW (contiguous)."""
+    x = images.astype(np.float32) / np.float32(255)
+    x = (x - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def input_scale(model: Model, bits: int) -> float:
+    """Real value of one step of the quantised input: the whole range of a pixel fits, no clipping."""
+    pairs = list(zip(model.mean, model.std, strict=True))
+    largest = max(max(abs(m / s), abs((1 - m) / s)) for m, s in pairs)
+    return largest / limits(bits)[1]
+
+
+def quantise_input(images: Images, model: Model, scale: float, bits: int = 8) -> NDArray[np.int8]:
+    """Normalised pixels / scale, rounded half to even and clamped: u8 NHWC -> int8 NHWC."""
+    steps = normalise(images, model.mean, model.std).transpose(0, 2, 3, 1) / np.float32(scale)
+    return np.ascontiguousarray(np.clip(np.rint(steps), *limits(bits)).astype(np.int8))

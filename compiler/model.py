@@ -1,0 +1,93 @@
+"""`Model`: a float network ready to be quantised, whatever it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError
+from .graph import Graph
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .networks import Entry
+
+
+@dataclass(frozen=True)
+class Model:
+    """A float graph (batch norm folded) with what is needed to feed it.
+
+    input_shape is (c, h, w); the graph's input is (pixels / 255 - mean) / std, channels first.
+    `warnings` are lines that a report must show.
+    """
+
+    name: str
+    graph: Graph
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        c = self.input_shape[0]
+        for title, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != c:
+                raise ModelError(
+                    f"model {self.name}: {title} has {len(values)} values for {c} input channel(s)"
+                )
+        if min(self.std) <= 0:
+            raise ModelError(f"model {self.name}: std {self.std} must be positive")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of one image."""
+        c, h, w = self.graph.input.shape
+        return c, h, w
+
+
+def from_module(
+    module: nn.Module,
+    input_shape: tuple[int, int, int],
+    *,
+    name: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    warnings: tuple[str, ...] = (),
+) -> Model:
+    """Any torch module in evaluation mode as a `Model`; ModelError lists what is not supported."""
+    import torch
+
+    from .frontend_torch import from_torch
+    from .passes import simplify
+
+    graph = simplify(from_torch(module, torch.zeros(2, *input_shape), name))
+    return Model(name, graph, mean, std, warnings)
+
+
+def load(entry: Entry, weights: str | Path | None = None, *, seed: int = 0) -> Model:
+    """A network of the table with a checkpoint, its shipped weights, or seeded random ones."""
+    import torch
+
+    from .weights import load_weights, read_weights
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = entry.build()
+    warnings: tuple[str, ...] = ()
+    path = weights or entry.weights_path
+    if path is not None:
+        load_weights(module, read_weights(path), Path(path).name)
+    else:
+        warnings = (
+            f"{entry.name}: seeded random weights (seed {seed}): accuracy means nothing; "
+            "pass a checkpoint for real ones",
+        )
+    return from_module(
+        module.eval(),
+        entry.input_shape,
+        name=entry.name,
+        mean=entry.mean,
+        std=entry.std,
+        warnings=warnings,
+    )

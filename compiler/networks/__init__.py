@@ -1,0 +1,100 @@
+"""The shipped networks: one table, plain torch modules, and how to get a `Model` from a name.
+
+Start at `NETWORKS` and `load_model`; `compiler.model` says what a `Model` is.  Only `digits` comes
+with weights; the others take a checkpoint of the user's, or seeded random weights for timing and
+area work, and then say so in `Model.warnings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ...errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..model import Model
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _digits() -> nn.Module:
+    from .digits import Digits  # torch takes a second to import: only when a network is built
+
+    return Digits()
+
+
+def _resnet20() -> nn.Module:
+    from .resnet_cifar import ResNetCifar
+
+    return ResNetCifar(blocks=3)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One shipped network.
+
+    input_shape is (c, h, w); mean and std belong to pixels / 255; `weights` names a file beside this
+    one, or is None when none is shipped.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    input_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    description: str
+    weights: str | None = None
+
+    @property
+    def weights_path(self) -> Path | None:
+        """The shipped weights file, if there is one."""
+        return Path(__file__).with_name(self.weights) if self.weights else None
+
+
+_TABLE = (
+    Entry(
+        "digits",
+        _digits,
+        (1, 8, 8),
+        (0.305,),
+        (0.376,),
+        "small residual CNN for scikit-learn's 8x8 digits; weights and data shipped",
+        weights="digits.safetensors",
+    ),
+    Entry(
+        "resnet20",
+        _resnet20,
+        (3, 32, 32),
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        "ResNet-20 for CIFAR-10, option-A shortcuts",
+    ),
+)
+
+#: name -> network; the one list of what is shipped.
+NETWORKS: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _TABLE})
+
+
+def network(name: str) -> Entry:
+    """The table's entry for `name`; ModelError lists the known names."""
+    if name not in NETWORKS:
+        raise ModelError(f"unknown network {name!r}; known are {', '.join(NETWORKS)}")
+    return NETWORKS[name]
+
+
+def load_model(name: str, weights: str | Path | None = None, *, seed: int = 0) -> Model:
+    """The shipped network `name` as a `Model`.
+
+    weights : a checkpoint (safetensors, npz or torch); default the shipped ones, else random ones
+    drawn from `seed`, with a warning in `Model.warnings`.
+    """
+    from ..model import load
+
+    return load(network(name), weights, seed=seed)
