@@ -1,5 +1,5 @@
 # The commands of README, CONTRIBUTING and .ci/run. Works in a folder of any name.
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
