@@ -4,13 +4,13 @@ Start here::
 
     import flexhyca as fh
 
-    config = fh.load_config("flexhyca-32x32")
+    config = fh.load_config("flexhyca-32x32", ["dppu.size=64"])
     model = fh.load_model("digits")
-    images, labels = fh.load_images(model)
-    network = fh.quantize(model, config, images)
-    important = fh.select_important(model, network, config, images, labels)
+    data = fh.load_data(model)
+    network = fh.quantize(model, config, data)
+    important = fh.select_important(fh.rank_neurons(model, data), network, config)
     program = fh.compile(network, config, important)
-    result = fh.simulate(program, images)
+    result = fh.simulate(program, fh.quantize_images(model, network, data.images[:1]))
 
 Names are loaded on first use: ``import flexhyca`` alone loads neither torch nor numba.
 """
@@ -21,12 +21,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .api import (
         compile,
-        load_images,
+        float_accuracy,
+        int8_accuracy,
+        load_data,
         load_model,
         quantize,
+        quantize_images,
+        rank_neurons,
+        run_images,
         select_important,
         simulate,
     )
+    from .compiler.data import Dataset
     from .config import Config, load_config
     from .errors import (
         CompileError,
@@ -38,47 +44,62 @@ if TYPE_CHECKING:
         ProgramError,
         QuantisationError,
     )
-    from .simulator import Result
+    from .isa.program import Program
+    from .simulator.run import Result
 
 __version__ = "0.1.0"
 
 #: Public name -> the module that holds it (PEP 562: imported when first asked for).
 _HOME = {
+    "CompileError": ".errors",
     "Config": ".config",
-    "load_config": ".config",
-    "load_model": ".api",
-    "load_images": ".api",
-    "quantize": ".api",
-    "select_important": ".api",
-    "compile": ".api",
-    "simulate": ".api",
-    "Result": ".simulator",
+    "ConfigError": ".errors",
+    "Dataset": ".compiler.data",
+    "DeadlockError": ".errors",
     "FlexhycaError": ".errors",
     "InternalError": ".errors",
-    "ConfigError": ".errors",
     "ModelError": ".errors",
-    "QuantisationError": ".errors",
-    "CompileError": ".errors",
+    "Program": ".isa.program",
     "ProgramError": ".errors",
-    "DeadlockError": ".errors",
+    "QuantisationError": ".errors",
+    "Result": ".simulator.run",
+    "compile": ".api",
+    "float_accuracy": ".api",
+    "int8_accuracy": ".api",
+    "load_config": ".config",
+    "load_data": ".api",
+    "load_model": ".api",
+    "quantize": ".api",
+    "quantize_images": ".api",
+    "rank_neurons": ".api",
+    "run_images": ".api",
+    "select_important": ".api",
+    "simulate": ".api",
 }
 
 __all__ = [
     "CompileError",
     "Config",
     "ConfigError",
+    "Dataset",
     "DeadlockError",
     "FlexhycaError",
     "InternalError",
     "ModelError",
+    "Program",
     "ProgramError",
     "QuantisationError",
     "Result",
     "compile",
+    "float_accuracy",
+    "int8_accuracy",
     "load_config",
-    "load_images",
+    "load_data",
     "load_model",
     "quantize",
+    "quantize_images",
+    "rank_neurons",
+    "run_images",
     "select_important",
     "simulate",
 ]

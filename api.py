@@ -1,0 +1,263 @@
+"""The flow in one place: model -> network -> important neurons -> program -> result.
+
+Thin: each function calls the part that does the work, with the values a `Config` gives it.  The
+command line and the examples use these functions and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiler.data import Dataset
+from .compiler.data import load_dataset as _read_dataset
+from .compiler.model import Model
+from .compiler.networks import load_model
+from .config import Config
+from .errors import ModelError
+from .isa.layers import Arithmetic, Network
+from .isa.program import Program
+
+if TYPE_CHECKING:
+    from .compiler.importance import Ranking
+    from .simulator.run import Result
+
+__all__ = [
+    "Build",
+    "Dataset",
+    "Values",
+    "accuracy",
+    "build",
+    "calibration_data",
+    "compile",
+    "float_accuracy",
+    "int8_accuracy",
+    "load_data",
+    "load_model",
+    "quantize",
+    "quantize_images",
+    "rank_neurons",
+    "run_images",
+    "select_important",
+    "simulate",
+]
+
+Masks = Mapping[int, NDArray[np.bool_]]
+Values = Literal["none", "fast", "machine"]
+
+#: Images that calibrate the quantiser and rank the neurons: more change little and cost time.
+CALIBRATION_IMAGES = 256
+
+
+def load_data(
+    model: Model, path: str | Path | None = None, *, split: Literal["train", "test"] = "test"
+) -> Dataset:
+    """Images and labels for `model`: from an npz, or the model's own (only `digits` has any).
+
+    The npz has `images` (u8, n h w c or n h w) and optionally `labels`; `split` picks the held-out
+    or the training half of the model's own data.  Raises ModelError where there is none or it does
+    not fit the model.
+    """
+    if path is not None:
+        data = _read_dataset(path)
+    elif model.name == "digits":
+        from .compiler.data import digits_dataset
+
+        data = digits_dataset(split)
+    else:
+        raise ModelError(f"model {model.name} comes without images; give an npz with --data FILE")
+    data.check(model)
+    return data
+
+
+def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0) -> Dataset:
+    """The images that quantise `model` and rank its neurons.
+
+    The model's own training images, else the first of the user's, else seeded noise, which is good
+    for timing only.  How many images are evaluated later changes nothing here.
+    """
+    if model.name == "digits" and (data is None or data.name.startswith("digits-")):
+        data = load_data(model, split="train")
+    if data is None:
+        c, h, w = model.input_shape
+        noise = np.random.default_rng(seed).integers(0, 256, (16, h, w, c), np.uint8)
+        return Dataset("noise", noise, None)
+    return data[:CALIBRATION_IMAGES]
+
+
+def quantize(
+    model: Model, config: Config, data: Dataset | None = None, *, seed: int = 0
+) -> Network:
+    """Integers for the machine of `config`; calibrated on `calibration_data(model, data)`.
+
+    Raises QuantisationError, naming the layer, where a fault-free result would wrap or overflow.
+    """
+    from .compiler.quantise import quantise
+
+    return quantise(
+        model,
+        calibration_data(model, data, seed=seed).images,
+        arithmetic=Arithmetic(**config.arithmetic.model_dump()),
+        q_scale=config.protection.q_scale,
+    )
+
+
+def quantize_images(model: Model, network: Network, images: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """u8 NHWC pixels -> the int8 NHWC input of `network`."""
+    from .compiler.data import quantise_input
+
+    scale = network.tensors[network.input].scale
+    return quantise_input(images, model, scale, network.arithmetic.act_bits)
+
+
+def rank_neurons(model: Model, data: Dataset | None = None, *, seed: int = 0) -> Ranking:
+    """How much each neuron's output moves the loss (paper, Algorithm 1); independent of s_th."""
+    from .compiler.importance import rank
+
+    data = calibration_data(model, data, seed=seed)
+    return rank(model, data.images, data.labels)
+
+
+def select_important(ranking: Ranking, network: Network, config: Config) -> Masks:
+    """The important neurons, layer index -> bool (h, w, c); empty where `config` protects none."""
+    from .compiler.importance import select
+    from .compiler.plan import tile_ids
+
+    protection = config.protection
+    if protection.s_th == 0:
+        return {}
+    tiles = None
+    if protection.s_policy == "tile":
+        tiles = {i: tile_ids(network, i, config) for i in network.weights}
+    return select(ranking, network, protection.s_th, protection.s_policy, tiles)
+
+
+def compile(
+    network: Network, config: Config, important: Masks | None = None, batch: int = 1
+) -> Program:
+    """Tile `network`, place the important neurons and emit the program of one inference."""
+    from .compiler.emit import compile_network
+
+    return compile_network(network, config, important, batch)
+
+
+def simulate(
+    program: Program, images: NDArray[np.int8] | None = None, *, values: Values = "fast"
+) -> Result:
+    """Run `program` on the cycle model; on int8 NHWC images (`quantize_images`) also its values.
+
+    Cycles do not depend on `values`: "fast" computes whole layers, "machine" moves every byte
+    through the modelled buffers, "none" computes nothing.
+    """
+    from .simulator.run import simulate as run
+
+    return run(program, images, values=values)
+
+
+def run_images(
+    program: Program,
+    images: NDArray[np.int8],
+    *,
+    values: Values = "fast",
+    step: Callable[[int], object] = lambda count: None,
+) -> NDArray[np.int8]:
+    """Logits of any number of int8 NHWC images; `step` is told how many have been done.
+
+    "fast" computes whole layers; "machine" runs one inference of `program.batch` images after the
+    other, the last one filled up with zeros.
+    """
+    from .simulator.functional import Functional
+
+    size = 64 if values == "fast" else program.batch
+    engine = Functional(program.network)
+    logits = []
+    for first in range(0, len(images), size):
+        part = images[first : first + size]
+        if values == "fast":
+            logits.append(engine.run(part))
+        else:
+            full = np.zeros((size, *part.shape[1:]), np.int8)
+            full[: len(part)] = part
+            outputs = simulate(program, full, values=values).outputs
+            assert outputs is not None
+            logits.append(outputs[: len(part)])
+        step(len(part))
+    return np.concatenate(logits)
+
+
+def int8_accuracy(model: Model, network: Network, data: Dataset) -> float:
+    """Accuracy of the quantised network on labelled data, without any fault."""
+    from .simulator.functional import Functional
+
+    if data.labels is None:
+        raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
+    images = quantize_images(model, network, data.images)
+    return accuracy(Functional(network).run(images), data.labels)
+
+
+def accuracy(logits: NDArray[np.int8], labels: NDArray[np.int64]) -> float:
+    """Share of images whose largest logit is the label's; of equal logits the first counts."""
+    return float(np.mean(np.argmax(logits.reshape(len(labels), -1), axis=1) == labels))
+
+
+def float_accuracy(model: Model, data: Dataset, batch: int = 100) -> float:
+    """Accuracy of the float network on labelled data."""
+    from .compiler.data import normalise
+    from .compiler.execute import logits
+
+    if data.labels is None:
+        raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
+    batches = (
+        normalise(data.images[i : i + batch], model.mean, model.std)
+        for i in range(0, len(data), batch)
+    )
+    return accuracy(logits(model.graph, batches).numpy(), data.labels)
+
+
+@dataclass(frozen=True)
+class Build:
+    """A compiled network and everything it came from."""
+
+    model: Model
+    data: Dataset | None
+    network: Network
+    important: Masks
+    program: Program
+    compile_seconds: float
+    warnings: tuple[str, ...]
+
+
+def build(
+    name: str,
+    config: Config,
+    *,
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
+    batch: int = 1,
+    seed: int = 0,
+) -> Build:
+    """Everything from a model's name to its program."""
+    model = load_model(name, weights, seed=seed)
+    warnings = list(model.warnings)
+    dataset = None
+    if data is not None or model.name == "digits":
+        dataset = load_data(model, data)
+    else:
+        warnings.append(
+            f"{name}: no images given, so it is calibrated on noise: cycles are right, "
+            "important neurons and values mean nothing; give --data FILE"
+        )
+    start = time.perf_counter()
+    network = quantize(model, config, dataset, seed=seed)
+    important: Masks = {}
+    if config.protection.s_th > 0:
+        important = select_important(rank_neurons(model, dataset, seed=seed), network, config)
+    program = compile(network, config, important, batch)
+    seconds = time.perf_counter() - start
+    return Build(model, dataset, network, important, program, seconds, tuple(warnings))

@@ -1,0 +1,64 @@
+"""The command line: one module per sub-command, heavy imports inside the functions.
+
+Results go to standard output, everything else (progress, warnings, errors) to standard error.
+Exit codes: 0 done, 1 a bug of ours, 2 something the user can mend (one line, nothing half-written).
+"""
+
+import os
+import sys
+
+import typer
+
+from ..errors import FlexhycaError, InternalError
+from . import accuracy, asm, compile, config, disasm, models, simulate
+
+app = typer.Typer(
+    name="flexhyca",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: keeps the layout of the examples, starts faster
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Simulate a neural network on FlexHyCA, an accelerator that protects important neurons.",
+    epilog="\b\nExamples:\n"
+    "  flexhyca simulate digits --images 360\n"
+    "  flexhyca simulate resnet20 --weights w.npz --data images.npz --set dppu.size=64 --json -\n"
+    "  flexhyca config show flexhyca-32x32 --explain\n",
+)
+
+for module in (simulate, compile, disasm, asm, accuracy, models):
+    app.command(module.__name__.rpartition(".")[2], epilog=module.EXAMPLES)(module.command)
+app.add_typer(config.app, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        typer.echo(f"flexhyca {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend become one line each and exit code 2."""
+    try:
+        app()
+    except FlexhycaError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except InternalError as error:
+        print(f"internal error (please report it): {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader (head, less) is gone; keep Python from complaining while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

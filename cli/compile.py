@@ -1,0 +1,62 @@
+"""``flexhyca compile``: a network to a program file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import output
+from .options import Batch, ConfigName, Data, Json, Model, Seed, Set, Weights
+
+EXAMPLES = (
+    "\b\nExamples:\n"
+    "  flexhyca compile digits -o digits.fhx\n"
+    "  flexhyca compile resnet20 --weights w.npz --data images.npz --batch 4 -o resnet20.fhx\n"
+)
+
+
+def command(
+    model: Model,
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Program file.")],
+    config: ConfigName = "flexhyca-32x32",
+    set_: Set = None,
+    weights: Weights = None,
+    data: Data = None,
+    batch: Batch = 1,
+    json: Json = None,
+    seed: Seed = 0,
+) -> None:
+    """Compile MODEL for an accelerator into a program file.
+
+    The program carries weights, position tables of the important neurons, the layer table and the
+    configuration: everything that a simulation needs.
+    """
+    from .. import api
+    from ..config import load_config
+    from ..isa.program import save
+
+    output.check_target(out, json)
+    settings = load_config(config, set_ or ())
+    built = api.build(model, settings, weights=weights, data=data, batch=batch, seed=seed)
+    output.warn(built.warnings)
+    program = built.program
+    save(program, out)
+    summary = {
+        "model": model,
+        "config": settings.name,
+        "config_hash": settings.config_hash,
+        "file": str(out),
+        "bytes": out.stat().st_size,
+        "instructions": len(program.text),
+        "layers": len(program.layer_names),
+        "batch": program.batch,
+        "macs": sum(built.network.macs(i) for i in range(len(built.network.layers))) * batch,
+        "important_neurons": sum(int(mask.sum()) for mask in built.important.values()),
+        "compile_seconds": built.compile_seconds,
+    }
+    output.write_json(json, summary)
+    if json != output.STDOUT:
+        print(
+            f"{out}: {summary['instructions']:,} instructions for {summary['layers']} layers, "
+            f"{summary['bytes']:,} bytes, {summary['important_neurons']:,} important neurons"
+        )

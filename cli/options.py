@@ -1,0 +1,55 @@
+"""Options that several commands share, with the one help text of each."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model; see `flexhyca models`.")]
+ConfigName = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="NAME|FILE",
+        help="A shipped configuration (see `flexhyca config list`) or a YAML file.",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change one value of the configuration, for example dppu.size=64; repeatable.",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Trained weights: .safetensors, .npz, or a torch file (loaded with weights_only).",
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="An npz with `images` (u8, NHWC or NHW) and `labels`; the model's own otherwise.",
+    ),
+]
+Images = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Use the first N images only.")
+]
+Batch = Annotated[int, typer.Option(min=1, metavar="N", help="Images per inference.")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, max=2**32 - 1, help="Seed of random weights and of every random choice."),
+]
+Json = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|-",
+        help="Write the result as JSON; with - nothing else goes to standard output.",
+    ),
+]

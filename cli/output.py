@@ -1,0 +1,125 @@
+"""Where results go: tables and JSON to standard output or files, everything else to stderr."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import FlexhycaError
+
+STDOUT = "-"
+
+
+def note(message: str) -> None:
+    """One line for the user, beside the result."""
+    print(message, file=sys.stderr)
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Lines that the user should read before trusting the result."""
+    for message in messages:
+        note(f"warning: {message}")
+
+
+def check_target(*targets: str | Path | None) -> None:
+    """Refuse a file that cannot be written before minutes are spent on its content."""
+    for target in targets:
+        if target is None or str(target) == STDOUT:
+            continue
+        path = Path(target)
+        folder = path.absolute().parent
+        if path.is_dir():
+            raise FlexhycaError(f"{path}: is a folder; give a file name in it")
+        if not folder.is_dir():
+            raise FlexhycaError(f"{path}: the folder {folder} does not exist; create it first")
+        if not os.access(folder, os.W_OK):
+            raise FlexhycaError(f"{path}: the folder {folder} is not writable; choose another")
+
+
+def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing."""
+    check_target(path)
+    path = Path(path)
+    # The suffix stays, for writers that choose the format by it.
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.stem}.", suffix=path.suffix, dir=path.absolute().parent
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 is not what a user expects of a result
+        temporary.replace(path)
+    except OSError as error:
+        raise FlexhycaError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write `text` to standard output (-) or, all or nothing, to a file."""
+    if str(target) == STDOUT:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_file(target, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def write_json(target: str | None, value: object) -> None:
+    """Write `value` where --json says; nothing where it was not given."""
+    if target is not None:
+        write_text(target, json.dumps(value, indent=2, allow_nan=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> object:
+    """NumPy numbers and arrays as Python ones."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} does not go into JSON")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print an aligned table; numbers to the right."""
+    body = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(columns), *body]) for i in range(len(columns))]
+    numeric = [
+        bool(body) and all(_is_number(line[i]) for line in body) for i in range(len(columns))
+    ]
+    for line in [list(columns), *body]:
+        cells = (
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        )
+        print("  ".join(cells).rstrip())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").replace("-", "").replace("%", "").isdigit()
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on stderr, on a terminal only; call the value with the number of steps done."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,144 @@
+"""``flexhyca simulate``: cycles, traffic and, on images, the accuracy of one network."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from . import output
+from .options import Batch, ConfigName, Data, Images, Json, Model, Seed, Set, Weights
+
+if TYPE_CHECKING:
+    from ..api import Build
+    from ..config import Config
+    from ..simulator.run import Result
+
+EXAMPLES = (
+    "\b\nExamples:\n"
+    "  flexhyca simulate digits --images 360\n"
+    "  flexhyca simulate resnet20 --no-values --config hyca-32x32\n"
+    "  flexhyca simulate resnet20 --weights w.npz --data images.npz --set dppu.size=64 --json -\n"
+)
+
+
+def command(
+    model: Model,
+    config: ConfigName = "flexhyca-32x32",
+    set_: Set = None,
+    weights: Weights = None,
+    data: Data = None,
+    images: Images = None,
+    batch: Batch = 1,
+    values: Annotated[
+        Literal["fast", "machine"],
+        typer.Option(help="fast: whole layers; machine: every byte through the modelled buffers."),
+    ] = "fast",
+    no_values: Annotated[
+        bool, typer.Option("--no-values", help="Cycles and traffic only; they are the same.")
+    ] = False,
+    json: Json = None,
+    seed: Seed = 0,
+) -> None:
+    """Compile MODEL for an accelerator and run it on the cycle model.
+
+    Cycles, stalls and DRAM traffic are those of one inference (--batch images). On labelled images
+    the integers are computed too and the accuracy is compared with the float network's.
+    """
+    from .. import api
+    from ..config import load_config
+
+    output.check_target(json)
+    settings = load_config(config, set_ or ())
+    built = api.build(model, settings, weights=weights, data=data, batch=batch, seed=seed)
+    output.warn(built.warnings)
+
+    start = time.perf_counter()
+    result = api.simulate(built.program, values="none")
+    seconds = time.perf_counter() - start
+    report = describe(built, settings, result)
+    report["simulate_seconds"] = seconds
+    report["compile_seconds"] = built.compile_seconds
+    if built.data is not None and not no_values:
+        report |= run_values(built, images, values)
+    output.write_json(json, report)
+    if json != output.STDOUT:
+        show(report)
+
+
+def describe(built: Build, config: Config, result: Result) -> dict[str, Any]:
+    """The result as plain JSON values."""
+    layers = result.layers.to_dict("records")
+    macs = sum(int(layer["macs"]) for layer in layers)
+    pes = config.array.rows * config.array.cols
+    return {
+        "model": built.model.name,
+        "config": config.name,
+        "config_hash": config.config_hash,
+        "batch": built.program.batch,
+        "total_cycles": int(result.cycles),
+        "macs": macs,
+        "utilization": macs / (int(result.cycles) * pes),
+        "important_neurons": sum(int(mask.sum()) for mask in built.important.values()),
+        "dram_bytes": result.dram,
+        "stalls": result.stalls,
+        "layers": layers,
+    }
+
+
+def run_values(
+    built: Build, images: int | None, values: Literal["fast", "machine"]
+) -> dict[str, Any]:
+    """Compute the integers of the first `images` images; their accuracy where labels are known."""
+    from .. import api
+
+    assert built.data is not None
+    data = built.data[:images]
+    with output.progress("images", len(data)) as step:
+        inputs = api.quantize_images(built.model, built.network, data.images)
+        logits = api.run_images(built.program, inputs, values=values, step=step)
+    if data.labels is None:
+        return {}
+    return {
+        "accuracy": {
+            "float": api.float_accuracy(built.model, data),
+            "int8": api.accuracy(logits, data.labels),
+            "images": len(data),
+        }
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for people."""
+    traffic = sum(report["dram_bytes"].values())
+    print(f"{report['model']} on {report['config']} ({report['config_hash'][:12]})")
+    print(
+        f"  {report['total_cycles']:,} cycles, {report['macs']:,} MACs, "
+        f"utilization {report['utilization']:.1%}, {traffic:,} DRAM bytes, "
+        f"{report['important_neurons']:,} important neurons"
+    )
+    if "accuracy" in report:
+        accuracy = report["accuracy"]
+        print(
+            f"  accuracy on {accuracy['images']} images: int8 {accuracy['int8']:.2%}, "
+            f"float {accuracy['float']:.2%}"
+        )
+    print(
+        f"  compiled in {report['compile_seconds']:.2f} s, "
+        f"simulated in {report['simulate_seconds']:.2f} s\n"
+    )
+    columns = ("name", "op", "tiles", "cycles", "macs", "utilization")
+    output.table(
+        (*columns, "DRAM bytes"),
+        (
+            (*(layer[column] for column in columns), sum(layer["dram_bytes"].values()))
+            for layer in report["layers"]
+        ),
+    )
+    print()
+    output.table(("DRAM traffic", "bytes"), report["dram_bytes"].items())
+    stalls = {reason: cycles for reason, cycles in report["stalls"].items() if cycles}
+    if stalls:
+        print()
+        output.table(("stall", "cycles"), stalls.items())

@@ -1,0 +1,115 @@
+"""The package as a whole: lists that must agree, lazy imports, one-way imports."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import flexhyca as fh
+from flexhyca import _HOME
+
+ROOT = Path(fh.__file__).parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+#: Import direction: a package may import those to its right, and itself.
+LAYERS = ["cli", "api", "report", "dse", "faults", "hdl", "simulator|compiler", "isa", "config"]
+
+
+def sources() -> list[Path]:
+    outside = {"tests", "docs", "examples", "benchmarks", "build", "dist", "out"}
+    return [
+        path
+        for path in sorted(ROOT.rglob("*.py"))
+        if not any(
+            part in outside or part.startswith(".") or part.endswith(".egg-info")
+            for part in path.relative_to(ROOT).parts[:-1]
+        )
+    ]
+
+
+def python(code: str) -> str:
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
+
+
+def test_every_package_is_listed_for_the_wheel() -> None:
+    found = {".".join(("flexhyca", *path.parent.relative_to(ROOT).parts)) for path in sources()}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == found
+
+
+def test_every_package_says_what_it_is() -> None:
+    for path in sources():
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+        assert (path.parent / "__init__.py").exists(), path
+
+
+def test_the_package_imports_itself_relatively() -> None:
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            assert not any(name.split(".")[0] == "flexhyca" for name in names), path
+
+
+def test_imports_point_one_way() -> None:
+    rank = {name: i for i, layer in enumerate(LAYERS) for name in layer.split("|")}
+    for path in sources():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[0] not in rank:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            base = parts[: len(parts) - node.level]
+            target = [*base, *(node.module or "").split(".")]
+            names = [target[0]] if target[0] else [alias.name for alias in node.names]
+            for name in names:
+                if name in rank and name != parts[0]:
+                    assert rank[name] > rank[parts[0]], f"{path}: imports {name}"
+
+
+def test_versions_agree() -> None:
+    assert PROJECT["project"]["version"] == fh.__version__
+
+
+def test_every_public_name_has_a_home() -> None:
+    assert sorted(_HOME) == sorted(fh.__all__)
+    assert set(fh.__all__) <= set(dir(fh))
+    for name in fh.__all__:
+        assert getattr(fh, name).__module__.startswith("flexhyca"), name
+    with pytest.raises(AttributeError, match="module 'flexhyca' has no attribute 'nonsense'"):
+        _ = fh.nonsense  # type: ignore[attr-defined]
+
+
+def test_importing_is_light() -> None:
+    heavy = "{'torch', 'numba', 'numpy', 'pandas', 'matplotlib', 'GPyOpt', 'scipy', 'pydantic'}"
+    code = f"import sys, flexhyca; print(sorted({heavy} & set(sys.modules)))"
+    assert python(code) == "[]"
+
+
+def test_the_command_line_starts_light() -> None:
+    heavy = "{'torch', 'numba', 'numpy', 'pandas', 'matplotlib', 'GPyOpt', 'scipy'}"
+    code = f"import sys, flexhyca.cli; print(sorted({heavy} & set(sys.modules)))"
+    assert python(code) == "[]"
+
+
+def test_pinned_versions_cover_the_direct_dependencies() -> None:
+    pinned = {
+        line.partition("==")[0].strip().lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    }
+    wanted = PROJECT["project"]["dependencies"] + [
+        requirement
+        for extra in PROJECT["project"]["optional-dependencies"].values()
+        for requirement in extra
+    ]
+    names = {w.split(">")[0].split("<")[0].split("=")[0].strip().lower() for w in wanted}
+    assert names <= pinned
