@@ -50,7 +50,7 @@ def _root(
 def main() -> None:
     """Run the command line; errors that the user can mend become one line each and exit code 2."""
     try:
-        app()
+        app(prog_name="flexhyca")
     except FlexhycaError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
