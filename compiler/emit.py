@@ -100,6 +100,29 @@ class _Text:
         else:
             self.post[pc] ^= 1 << consumer
 
+    def release(self) -> None:
+        """Give back every initial credit, so that semaphores end as they began.
+
+        The tokens are posted by the producer's last instructions, all of them after its last post
+        that somebody waits for; where there are too few, a SYNC of the producer alone posts.
+        """
+        for producer in Engine:
+            for consumer in Engine:
+                bit = 1 << consumer
+                left = int(self.credits[producer, consumer])
+                pc = len(self.engine) - 1
+                while left and pc >= 0:
+                    if self.engine[pc] == producer:
+                        if self.post[pc] & bit:
+                            break
+                        self.post[pc] |= bit
+                        left -= 1
+                    pc -= 1
+                for _ in range(left):
+                    layer, tile = self.layer[-1], self.tile[-1]
+                    pc = self.emit("SYNC", producer, layer, tile, 1 << producer)
+                    self.post[pc] |= bit
+
     def columns(self) -> dict[str, NDArray[np.int64]]:
         """One column per field, for `encode_text`."""
         count = len(self.engine)
@@ -502,6 +525,7 @@ class _Emitter:
                 self._emit_unit(unit, placed)
                 operands = self._load_operands(after)
                 ready = self._placed(after, constants, operands)
+        self.text.release()
         self.text.emit("HALT", Engine.STORE, len(network.layers) - 1, self.tile_number)
 
         text = encode_text(self.text.columns())

@@ -202,7 +202,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         7,
         None,
         (Field("engines", 4, "engines that take part, a bit each"),),
-        "each of the engines waits until all of them have come here",
+        "each of the engines waits until all of them have come here; then each gives the tokens",
     ),
     Instruction("HALT", 8, None, (), "every engine stops"),
 )

@@ -1,0 +1,201 @@
+"""Numba kernels: arrays and integers in, arrays and integers out.
+
+Numba types int32*int32 as int64; where 32-bit wrap matters, the value is stored into an int32 array.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+I8 = NDArray[np.int8]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+
+ACT, WGT, PROD, ACC = 0, 1, 2, 3  # isa.registers codes
+
+
+@njit(cache=True)
+def _flip_signed(value: int, bit: int, bits: int) -> int:
+    """Flip a bit of a two's-complement number of `bits` bits."""
+    sign = 1 << (bits - 1)
+    return (((value ^ (1 << bit)) + sign) & ((1 << bits) - 1)) - sign
+
+
+@njit(cache=True, nogil=True)
+def step_os_tile(
+    act_in: I8,
+    wgt_in: I8,
+    bias: I32,
+    rows: int,
+    cols: int,
+    act_bits: int,
+    weight_bits: int,
+    acc_bits: int,
+    flips: I64,
+) -> tuple[I32, int]:
+    """Step every register of an output-stationary array through one tile (see `stepper`).
+
+    flips : (f, 5) of (step, register, row, col, bit), sorted by step.
+    Accumulators are kept in the top `acc_bits` bits of an int32, so that they wrap by themselves.
+    """
+    m, k = act_in.shape
+    n = wgt_in.shape[0]
+    up = 32 - acc_bits
+    act, act_next = np.zeros((rows, cols), np.int8), np.zeros((rows, cols), np.int8)
+    wgt, wgt_next = np.zeros((rows, cols), np.int8), np.zeros((rows, cols), np.int8)
+    prod = np.zeros((rows, cols), np.int16)
+    acc = np.zeros((rows, cols), np.int32)
+    out = np.zeros((m, n), np.int32)
+    for r in range(m):
+        for c in range(n):
+            acc[r, c] = bias[c] << up
+    latch_steps = k + rows + cols - 2
+    wait = max(0, 3 - rows)
+    t = flip = done = 0
+    while done < rows:
+        while flip < len(flips) and flips[flip, 0] == t:
+            _, register, r, c, bit = flips[flip]
+            if register == ACT:
+                act[r, c] = _flip_signed(act[r, c], bit, act_bits)
+            elif register == WGT:
+                wgt[r, c] = _flip_signed(wgt[r, c], bit, weight_bits)
+            elif register == PROD:
+                prod[r, c] = _flip_signed(prod[r, c], bit, act_bits + weight_bits)
+            else:
+                acc[r, c] ^= np.int32(1) << np.int32(bit + up)
+            flip += 1
+        if t >= latch_steps + wait:  # one row leaves through the column buses
+            if done < m:
+                for c in range(n):
+                    out[done, c] = acc[done, c] >> up
+            done += 1
+        for r in range(rows):
+            # The product in PE (r, c) is that of operand t-2-r-c; the valid bit gates the sum.
+            if r < m:
+                low, high = max(0, t - 1 - r - k), min(n, t - 1 - r)
+                for c in range(low, high):
+                    acc[r, c] += np.int32(prod[r, c]) << np.int32(up)
+            for c in range(cols):
+                prod[r, c] = np.int16(act[r, c]) * np.int16(wgt[r, c])
+            for c in range(1, cols):
+                act_next[r, c] = act[r, c - 1]
+            act_next[r, 0] = act_in[r, t - r] if r < m and 0 <= t - r < k else 0
+            if r:
+                for c in range(cols):
+                    wgt_next[r, c] = wgt[r - 1, c]
+            else:
+                for c in range(cols):
+                    wgt_next[0, c] = wgt_in[c, t - c] if c < n and 0 <= t - c < k else 0
+        act, act_next = act_next, act
+        wgt, wgt_next = wgt_next, wgt
+        t += 1
+    return out, t
+
+
+@njit(cache=True, nogil=True)
+def tap_windows(
+    start: int, k: int, window: int, neurons: int, groups: int, width: int, done1: int, done2: int
+) -> tuple[int, int, int, int, int]:
+    """Stream `k` operands past the DPPU's two register files.
+
+    A file is filled with `window` operands while the DPPU works on the other one; filling waits
+    until the DPPU has left the file.  done1, done2 : when it leaves the file filled last, and the
+    one before.  Returns (stream end, new done1, new done2, start of the work, cycles of work).
+    """
+    rounds = -(-neurons // groups)
+    end = start
+    begin = -1
+    work = 0
+    left = k
+    while left > 0:
+        size = min(window, left)
+        left -= size
+        end = max(end, done2) + size
+        process = rounds * -(-size // width)
+        at = max(end, done1)
+        if begin < 0:
+            begin = at
+        work += process
+        done2, done1 = done1, at + process
+    return end, done1, done2, begin, work
+
+
+@njit(cache=True, nogil=True)
+def decode_positions(
+    table: NDArray[np.uint8], fmt: int, count: int, n: int, column_bits: int, bits: int
+) -> I64:
+    """Read a position table: (count, 2) rows and columns. A bitmap may hold fewer: the rest is -1."""
+    out = np.full((count, 2), -1, np.int64)
+    if fmt == 0:
+        for i in range(count):
+            entry = 0
+            for b in range(bits):
+                at = i * bits + b
+                entry |= ((table[at >> 3] >> (at & 7)) & 1) << b
+            out[i, 0] = entry >> column_bits
+            out[i, 1] = entry & ((1 << column_bits) - 1)
+        return out
+    found = 0
+    for at in range(len(table) * 8):
+        if (table[at >> 3] >> (at & 7)) & 1 and found < count:
+            out[found, 0] = at // n
+            out[found, 1] = at % n
+            found += 1
+    return out
+
+
+@njit(cache=True, nogil=True)
+def gather(
+    memory: I8, base: int, window: I64, geometry: I64, pixels: I64, out: I8
+) -> int:
+    """im2col as address generation: operand k of each pixel, 0 outside the map.
+
+    window : row0, rows, col0, cols, c0, cc (what is in memory), ky0, nky, kc0, kcc (the reduction).
+    geometry : in_h, in_w, out_h, out_w, kernel_w, stride_h, stride_w, pad_top, pad_left,
+    dilation_h, dilation_w. out : (pixels, nky*kernel_w*kcc). Returns the first operand (pixel index)
+    that lies in the map but not in memory, -1: none.
+    """
+    row0, rows, col0, cols, c0, cc, ky0, nky, kc0, kcc = window
+    in_h, in_w, out_h, out_w, kw, sh, sw, pt, pl, dh, dw = geometry
+    for i in range(len(pixels)):
+        image, rest = divmod(pixels[i], out_h * out_w)
+        oy, ox = divmod(rest, out_w)
+        at = 0
+        for ky in range(ky0, ky0 + nky):
+            iy = oy * sh + ky * dh - pt
+            for kx in range(kw):
+                ix = ox * sw + kx * dw - pl
+                if iy < 0 or iy >= in_h or ix < 0 or ix >= in_w:
+                    for _ in range(kcc):
+                        out[i, at] = 0
+                        at += 1
+                    continue
+                row, col, channel = image * in_h + iy - row0, ix - col0, kc0 - c0
+                if (
+                    row < 0 or row >= rows or col < 0 or col >= cols
+                    or channel < 0 or channel + kcc > cc
+                ):
+                    return i
+                address = base + (row * cols + col) * cc + channel
+                for c in range(kcc):
+                    out[i, at] = memory[address + c]
+                    at += 1
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def dot(act: I8, wgt: I8, start: I32, acc_bits: int) -> I32:
+    """start (n,) or (m, n) + act (m, k) . wgt (n, k), wrapped to acc_bits; order is irrelevant."""
+    m, k = act.shape
+    n = wgt.shape[0]
+    out = np.empty((m, n), np.int32)
+    half = np.int64(1) << np.int64(acc_bits - 1)
+    for i in range(m):
+        for j in range(n):
+            total = np.int64(start[i, j])
+            for x in range(k):
+                total += np.int64(act[i, x]) * np.int64(wgt[j, x])
+            out[i, j] = ((total + half) & (2 * half - 1)) - half
+    return out
