@@ -57,6 +57,7 @@ class _Text:
 
     def __init__(self) -> None:
         self.engine: list[int] = []
+        self.name: list[str] = []
         self.wait: list[int] = []
         self.post: list[int] = []
         self.layer: list[int] = []
@@ -71,6 +72,7 @@ class _Text:
         """Append an instruction; `values` in table order without the header. Returns its pc."""
         pc = len(self.engine)
         self.engine.append(engine)
+        self.name.append(name)
         self.wait.append(0)
         self.post.append(0)
         self.layer.append(layer)
@@ -112,7 +114,7 @@ class _Text:
                 left = int(self.credits[producer, consumer])
                 pc = len(self.engine) - 1
                 while left and pc >= 0:
-                    if self.engine[pc] == producer:
+                    if self.engine[pc] == producer and self.name[pc] not in ("SETCFG", "VEC"):
                         if self.post[pc] & bit:
                             break
                         self.post[pc] |= bit

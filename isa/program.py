@@ -413,7 +413,9 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
 
     tensors, meta = parts(program)
     target = Path(path)
-    data = dump({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=meta)
+    data = _sort_header(
+        dump({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=meta)
+    )
     try:
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name + ".")
     except OSError as error:
@@ -428,6 +430,18 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _sort_header(data: bytes) -> bytes:
+    """Put the keys of a safetensors header in order; the library leaves them in a random one.
+
+    The same program must give the same file, bit for bit.
+    """
+    size = int.from_bytes(data[:8], "little")
+    text = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
+    header = text.encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def load(path: str | os.PathLike[str]) -> Program:
