@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -54,12 +53,7 @@ def command(
     built = api.build(model, settings, weights=weights, data=data, batch=batch, seed=seed)
     output.warn(built.warnings)
 
-    start = time.perf_counter()
-    result = api.simulate(built.program, values="none")
-    seconds = time.perf_counter() - start
-    report = describe(built, settings, result)
-    report["simulate_seconds"] = seconds
-    report["compile_seconds"] = built.compile_seconds
+    report = describe(built, settings, api.simulate(built.program, values="none"))
     if built.data is not None and not no_values:
         report |= run_values(built, images, values)
     output.write_json(json, report)
@@ -69,21 +63,22 @@ def command(
 
 def describe(built: Build, config: Config, result: Result) -> dict[str, Any]:
     """The result as plain JSON values."""
-    layers = result.layers.to_dict("records")
-    macs = sum(int(layer["macs"]) for layer in layers)
-    pes = config.array.rows * config.array.cols
     return {
         "model": built.model.name,
         "config": config.name,
         "config_hash": config.config_hash,
         "batch": built.program.batch,
-        "total_cycles": int(result.cycles),
-        "macs": macs,
-        "utilization": macs / (int(result.cycles) * pes),
-        "important_neurons": sum(int(mask.sum()) for mask in built.important.values()),
+        "total_cycles": result.cycles,
+        "macs": result.macs,
+        "macs_by_unit": result.macs_by_unit,
+        "utilization": result.utilization,
+        "important_neurons": result.important_neurons,
+        "simulate_seconds": result.seconds,
+        "compile_seconds": built.compile_seconds,
         "dram_bytes": result.dram,
+        "busy": result.busy,
         "stalls": result.stalls,
-        "layers": layers,
+        "layers": result.layers.to_dict("records"),
     }
 
 
@@ -138,7 +133,13 @@ def show(report: dict[str, Any]) -> None:
     )
     print()
     output.table(("DRAM traffic", "bytes"), report["dram_bytes"].items())
-    stalls = {reason: cycles for reason, cycles in report["stalls"].items() if cycles}
-    if stalls:
-        print()
-        output.table(("stall", "cycles"), stalls.items())
+    print()
+    output.table(
+        ("engine", "state", "cycles", "share"),
+        (
+            (engine, state, cycles, f"{cycles / report['total_cycles']:.1%}")
+            for engine, busy in report["busy"].items()
+            for state, cycles in {"busy": busy, **report["stalls"][engine]}.items()
+            if cycles
+        ),
+    )
