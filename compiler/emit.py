@@ -114,11 +114,12 @@ class _Text:
                 left = int(self.credits[producer, consumer])
                 pc = len(self.engine) - 1
                 while left and pc >= 0:
-                    if self.engine[pc] == producer and self.name[pc] not in ("SETCFG", "VEC"):
+                    if self.engine[pc] == producer:
                         if self.post[pc] & bit:
                             break
-                        self.post[pc] |= bit
-                        left -= 1
+                        if self.name[pc] not in ("SETCFG", "VEC"):
+                            self.post[pc] |= bit
+                            left -= 1
                     pc -= 1
                 for _ in range(left):
                     layer, tile = self.layer[-1], self.tile[-1]
