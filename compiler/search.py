@@ -1,0 +1,237 @@
+"""Choose the numbers of one layer: shift, weight scale, alignment of the add.
+
+Every candidate is tried in integers on sampled rows of the calibration images; the one whose result
+is nearest to the float network's (mean squared error) wins.  A larger shift than the natural one
+(`q_scale`) can be met by a finer weight scale, which clips weights, or by a coarser output; the same
+comparison decides (paper, section III-B and Fig. 11).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..isa.fixedpoint import limits
+from ..isa.layers import Arithmetic
+
+_MAX_ALIGN = 16  # widest left or right shift of an add
+_PATIENCE = 3  # candidates of the weight scale that may be worse than the best before stopping
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a layer's output should be.
+
+    target : float32 (positions, channels) after everything.  lo, hi : clamp in real units.
+    wide_lo, wide_hi : range of the value that is requantised, over all calibration images.
+    phase : log2 of the output scale modulo 1, or None where it is free.
+    """
+
+    target: Tensor
+    lo: float
+    hi: float
+    wide_lo: float
+    wide_hi: float
+    phase: float | None
+    residual: Tensor | None = None  #: float32 (positions, channels) holding integers
+    residual_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The numbers of a layer, and the mean squared error that they had."""
+
+    error: float
+    weight_scale: float
+    shift: int
+    lshift_a: int
+    lshift_b: int
+    add_shift: int
+    scale: float  #: of the output
+
+
+def clamp_steps(lo: float, hi: float, scale: float, bits: int) -> tuple[int, int]:
+    """The clamp lo..hi (real units, may be infinite) in steps of `scale`, within `bits` bits."""
+    low, high = limits(bits)
+    first = low if lo == -math.inf else max(low, min(high, round(lo / scale)))
+    last = high if hi == math.inf else max(first, min(high, round(hi / scale)))
+    return first, last
+
+
+def shift_right(value: Tensor, shift: int, rounding: str) -> Tensor:
+    """Rounded right shift of integers held in float."""
+    half = 2.0 ** (shift - 1) if shift and rounding == "half_up" else 0.0
+    return torch.floor((value + half) * 2.0**-shift)
+
+
+def _aligned(goal: Goal, own: Tensor, scale: float, a: Arithmetic) -> Iterator[tuple[Choice, Tensor]]:
+    """The value `own` (integers of `scale`), added to the residual in every sensible alignment."""
+    if goal.residual is None:
+        yield Choice(0.0, 0.0, 0, 0, 0, 0, scale), own
+        return
+    apart = round(math.log2(scale / goal.residual_scale))
+    if abs(apart) > _MAX_ALIGN:
+        return
+    left_a, left_b = max(apart, 0), max(-apart, 0)
+    unit = min(scale, goal.residual_scale)
+    total = own * 2.0**left_a + goal.residual * 2.0**left_b
+    widest = _widest(goal.lo, goal.hi, float(goal.target.min()), float(goal.target.max()))
+    wanted = math.ceil(math.log2(max(widest, 1e-12) / limits(a.act_bits)[1] / unit))
+    for down in range(wanted - 3, wanted + 2):
+        up, right = max(-down, 0), max(down, 0)
+        if right <= _MAX_ALIGN and max(left_a, left_b) + up <= _MAX_ALIGN:
+            value = shift_right(total * 2.0**up, right, a.rounding).clamp(*limits(a.act_bits))
+            yield Choice(0.0, 0.0, 0, left_a + up, left_b + up, right, unit * 2.0**down), value
+
+
+def _widest(lo: float, hi: float, least: float, most: float) -> float:
+    """Largest magnitude left after the clamp."""
+    return max(abs(min(max(least, lo), hi)), abs(min(max(most, lo), hi)))
+
+
+def best_alignment(goal: Goal, own: Tensor, scale: float, a: Arithmetic) -> Choice | None:
+    """The alignment of least error for a value that is already requantised; None if there is none."""
+    best = None
+    for choice, value in _aligned(goal, own, scale, a):
+        first, last = clamp_steps(goal.lo, goal.hi, choice.scale, a.act_bits)
+        off = value.clamp(first, last) * choice.scale - goal.target
+        error = float(off.square().mean())
+        if best is None or error < best.error * (1 - 1e-6):
+            best = Choice(
+                error,
+                1.0,
+                0,
+                choice.lshift_a,
+                choice.lshift_b,
+                choice.add_shift,
+                choice.scale,
+            )
+    return best
+
+
+def best_shift(
+    goal: Goal, acc: Tensor, unit: float, a: Arithmetic, q_scale: int, margin: float
+) -> Choice | None:
+    """The shift of least error for accumulators `acc` (positions, channels) of `unit` real each.
+
+    None when no shift keeps the accumulator and, under `slice`, the result from overflowing.
+    """
+    lo, hi = limits(a.act_bits)
+    room = 2.0 ** (a.acc_bits - 1)
+    low = min(float(acc.min()), goal.wide_lo / unit) * (1 + margin)
+    high = max(float(acc.max()), goal.wide_hi / unit) * (1 + margin)
+    if low < -room or high > room - 1:
+        return None
+    best: Choice | None = None
+    bottom, top = _result_range(goal, low, high, unit)
+    natural = math.ceil(math.log2(max(top / hi, bottom / lo, 1e-9)))
+    first = max(q_scale, natural - 4)
+    for shift in range(first, max(first + 1, natural + 3)):
+        if not q_scale <= shift <= a.acc_bits - a.act_bits:
+            continue
+        if a.overflow == "slice" and not (lo <= low * 2.0**-shift and high * 2.0**-shift < hi + 1):
+            continue
+        own = shift_right(acc, shift, a.rounding).clamp(lo, hi)
+        choice = best_alignment(goal, own, unit * 2.0**shift, a)
+        if choice is not None and (best is None or choice.error < best.error * (1 - 1e-6)):
+            best = Choice(
+                choice.error,
+                1.0,
+                shift,
+                choice.lshift_a,
+                choice.lshift_b,
+                choice.add_shift,
+                choice.scale,
+            )
+    return best
+
+
+def _result_range(goal: Goal, low: float, high: float, unit: float) -> tuple[float, float]:
+    """Range of the accumulator that matters: without a residual the clamp cuts it."""
+    if goal.residual is not None:
+        return low, high
+    return max(low, goal.lo / unit), min(high, goal.hi / unit)
+
+
+@dataclass
+class ConvSearch:
+    """One CONV: sampled inputs, float weights, and what its sums should be.
+
+    inputs : float32 (groups, positions, k) integers; weight : float32 (groups, k, channels);
+    sums : float32 (groups, positions, channels) the float network's values before the add and clamp.
+    """
+
+    inputs: Tensor
+    weight: Tensor
+    sums: Tensor
+    input_scale: float
+    goal: Goal
+    arithmetic: Arithmetic
+    q_scale: int
+    margin: float
+
+    def weights(self, scale: float) -> Tensor:
+        """Weights in steps of `scale`, clipped."""
+        return (self.weight / scale).round().clamp(*limits(self.arithmetic.weight_bits))
+
+    def bias(self, quantised: Tensor, scale: float) -> Tensor:
+        """Bias (groups, 1, channels) in accumulator units that gives every channel the float mean.
+
+        The float bias is in it, and so is the mean error of rounded inputs and weights.
+        """
+        means = self.sums.mean(1, keepdim=True) / (self.input_scale * scale)
+        bias = means - self.inputs.mean(1, keepdim=True) @ quantised
+        return bias.round().clamp(*limits(self.arithmetic.acc_bits))
+
+    def attempt(self, scale: float) -> Choice | None:
+        """The best choice with this weight scale."""
+        quantised = self.weights(scale)
+        acc = torch.bmm(self.inputs, quantised) + self.bias(quantised, scale)
+        rows = acc.permute(1, 0, 2).reshape(acc.shape[1], -1)
+        unit = self.input_scale * scale
+        found = best_shift(self.goal, rows, unit, self.arithmetic, self.q_scale, self.margin)
+        if found is None:
+            return None
+        return Choice(
+            found.error,
+            scale,
+            found.shift,
+            found.lshift_a,
+            found.lshift_b,
+            found.add_shift,
+            found.scale,
+        )
+
+    def run(self) -> Choice | None:
+        """Walk over weight scales from the widest weight downwards and upwards; None if none fits."""
+        widest = float(self.weight.abs().max()) or 1.0
+        start = widest / limits(self.arithmetic.weight_bits)[1]
+        goal = self.goal
+        octave = 1
+        if goal.phase is not None:  # unit * 2**shift must be 2**(phase + integer)
+            start = 2.0 ** (
+                math.ceil(math.log2(start * self.input_scale) - goal.phase) + goal.phase
+            ) / self.input_scale
+        else:
+            octave = 2
+        best: Choice | None = None
+        for step in (-1, 1):
+            worse = 0
+            for i in range(0 if step < 0 else 1, 12 * octave):
+                choice = self.attempt(start * 2.0 ** (step * i / octave))
+                if choice is not None and (best is None or choice.error < best.error):
+                    best, worse = choice, 0
+                elif best is not None:
+                    worse += 1
+                if worse > _PATIENCE:
+                    break
+        if best is not None and goal.phase is None:
+            for part in (0.25, -0.25, 0.125, -0.125):
+                choice = self.attempt(best.weight_scale * 2.0**part)
+                if choice is not None and choice.error < best.error:
+                    best = choice
+        return best
