@@ -229,7 +229,7 @@ class Build:
     network: Network
     important: Masks
     program: Program
-    compile_seconds: float
+    seconds: Mapping[str, float]  #: "quantize", "importance", "compile"
     warnings: tuple[str, ...]
 
 
@@ -253,11 +253,15 @@ def build(
             f"{name}: no images given, so it is calibrated on noise: cycles are right, "
             "important neurons and values mean nothing; give --data FILE"
         )
-    start = time.perf_counter()
+    times = [time.perf_counter()]
     network = quantize(model, config, dataset, seed=seed)
+    times.append(time.perf_counter())
     important: Masks = {}
     if config.protection.s_th > 0:
         important = select_important(rank_neurons(model, dataset, seed=seed), network, config)
+    times.append(time.perf_counter())
     program = compile(network, config, important, batch)
-    seconds = time.perf_counter() - start
+    times.append(time.perf_counter())
+    steps = ("quantize", "importance", "compile")
+    seconds = {step: b - a for step, a, b in zip(steps, times, times[1:], strict=False)}
     return Build(model, dataset, network, important, program, seconds, tuple(warnings))

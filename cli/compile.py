@@ -52,7 +52,7 @@ def command(
         "batch": program.batch,
         "macs": sum(built.network.macs(i) for i in range(len(built.network.layers))) * batch,
         "important_neurons": sum(int(mask.sum()) for mask in built.important.values()),
-        "compile_seconds": built.compile_seconds,
+        **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
     }
     output.write_json(json, summary)
     if json != output.STDOUT:

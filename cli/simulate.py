@@ -74,7 +74,7 @@ def describe(built: Build, config: Config, result: Result) -> dict[str, Any]:
         "utilization": result.utilization,
         "important_neurons": result.important_neurons,
         "simulate_seconds": result.seconds,
-        "compile_seconds": built.compile_seconds,
+        **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
         "dram_bytes": result.dram,
         "busy": result.busy,
         "stalls": result.stalls,
@@ -120,7 +120,9 @@ def show(report: dict[str, Any]) -> None:
             f"float {accuracy['float']:.2%}"
         )
     print(
-        f"  compiled in {report['compile_seconds']:.2f} s, "
+        f"  quantised in {report['quantize_seconds']:.2f} s, "
+        f"neurons ranked in {report['importance_seconds']:.2f} s, "
+        f"compiled in {report['compile_seconds']:.2f} s, "
         f"simulated in {report['simulate_seconds']:.2f} s\n"
     )
     columns = ("name", "op", "tiles", "cycles", "macs", "utilization")

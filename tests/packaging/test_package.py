@@ -1,9 +1,11 @@
 """The package as a whole: lists that must agree, lazy imports, one-way imports."""
 
 import ast
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,22 @@ def test_pinned_versions_cover_the_direct_dependencies() -> None:
     ]
     names = {w.split(">")[0].split("<")[0].split("=")[0].strip().lower() for w in wanted}
     assert names <= pinned
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_code_data_and_nothing_else(tmp_path: Path) -> None:
+    tree = tmp_path / "some-checkout"  # building writes beside the sources
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "*.egg-info", "build"))
+    command = f"{sys.executable} -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir"
+    subprocess.run([*command.split(), str(tmp_path), str(tree)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    code = {f"flexhyca/{path.relative_to(ROOT)}" for path in sources()}
+    data = {
+        f"flexhyca/{path.relative_to(ROOT)}"
+        for pattern in ("config/accelerators/*.yaml", "compiler/networks/*.safetensors", "py.typed")
+        for path in ROOT.glob(pattern)
+    }
+    rest = {name for name in names if ".dist-info/" not in name}
+    assert rest == code | data
+    assert len(data) >= 7
