@@ -177,11 +177,24 @@ def _window_input(layer: Layer, x: torch.Tensor, h: int, w: int, fill: float) ->
 
 
 def _copy(layer: Layer, x: torch.Tensor, h: int, w: int, c: int) -> torch.Tensor:
+    """Elements that exist in the source; 0 elsewhere."""
     import torch
 
-    picked = _window_input(layer, x, h, w, 0.0)[:, :, :: layer.stride_h, :: layer.stride_w]
-    pad = (0, 0, 0, 0, layer.c_offset, c - layer.c_offset - x.shape[1])
-    return torch.nn.functional.pad(picked, pad).to(torch.int32)
+    axes = []
+    for size, have, stride, offset in (
+        (c, x.shape[1], 1, layer.c_offset),
+        (h, x.shape[2], layer.stride_h, layer.pad_top),
+        (w, x.shape[3], layer.stride_w, layer.pad_left),
+    ):
+        at = torch.arange(size, device=x.device) * stride - offset
+        exists = torch.nonzero((at >= 0) & (at < have))[:, 0]
+        axes.append((exists, at[exists]))
+    (c_to, c_at), (y_to, y_at), (x_to, x_at) = axes
+    out = x.new_zeros((len(x), c, h, w))
+    out[:, c_to[:, None, None], y_to[:, None], x_to] = x[
+        :, c_at[:, None, None], y_at[:, None], x_at
+    ]
+    return out
 
 
 def wrap(acc: torch.Tensor, bits: int) -> torch.Tensor:

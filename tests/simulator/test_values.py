@@ -1,0 +1,94 @@
+"""Three executions of the same program give the same bits, whatever the shapes and the machine."""
+
+import numpy as np
+import pytest
+from flexhyca.compiler.emit import compile_network
+from flexhyca.isa import reference
+from flexhyca.isa.instructions import Engine
+from flexhyca.simulator.functional import Functional
+from flexhyca.simulator.memory import Memory
+from flexhyca.simulator.run import simulate
+from flexhyca.simulator.stepper import os_tile
+from flexhyca.tests.support import (
+    arithmetic_of,
+    machines,
+    networks,
+    random_inputs,
+    random_masks,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@st.composite
+def cases(draw):
+    config = draw(machines())
+    network = draw(networks(arithmetic_of(config)))
+    batch, seed = draw(st.integers(1, 3)), draw(st.integers(0, 1000))
+    share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])) if config.dppu.size else 0.0
+    masks = random_masks(network, share, seed)
+    return network, config, masks, random_inputs(network, batch, seed)
+
+
+def _check(case):
+    network, config, masks, inputs = case
+    program = compile_network(network, config, masks, batch=len(inputs))
+    expected = reference.run(network, inputs)
+
+    functional = dict(Functional(program.network).layers(inputs))
+    for tensor, values in functional.items():
+        np.testing.assert_array_equal(values, expected[tensor], err_msg=f"functional {tensor}")
+
+    memory = Memory(program, inputs)
+    memory.run()
+    for layer in network.layers:
+        np.testing.assert_array_equal(
+            memory.tensor(layer.output), expected[layer.output], err_msg=layer.name
+        )
+
+    timed = simulate(program, inputs, values="machine")
+    np.testing.assert_array_equal(timed.outputs, expected[network.output])
+    assert timed.cycles == simulate(program, values="none").cycles
+    other = simulate(program, inputs, values="machine", start_order=tuple(reversed(Engine)))
+    assert other.cycles == timed.cycles
+    assert other.stalls == timed.stalls
+    np.testing.assert_array_equal(other.outputs, timed.outputs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_reference_functional_and_machine_agree(case):
+    _check(case)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None)
+@given(cases())
+def test_reference_functional_and_machine_agree_often(case):
+    _check(case)
+
+
+@settings(max_examples=10, deadline=None)
+@given(cases())
+def test_machine_with_register_true_tiles_agrees(case):
+    network, config, masks, inputs = case
+    program = compile_network(network, config, masks, batch=len(inputs))
+    memory = Memory(program, inputs)
+
+    def stepped(act, wgt, start):
+        # The stepper starts every row at the same biases, so the running sums are added after it.
+        out, _ = os_tile(
+            act,
+            wgt,
+            np.zeros(len(wgt), np.int32),
+            rows=config.array.rows,
+            cols=config.array.cols,
+            arithmetic=program.network.arithmetic,
+        )
+        bits = program.network.arithmetic.acc_bits
+        return reference.fx.wrap(out.astype(np.int64) + start, bits).astype(np.int32)
+
+    memory.product = stepped
+    np.testing.assert_array_equal(
+        memory.run(), reference.run(network, inputs)[network.output]
+    )

@@ -1,0 +1,165 @@
+"""Random quantised networks and small machines for property tests."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from flexhyca.config import Config, load_config
+from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
+
+
+def small_config(*overrides: str, base: str = "flexhyca-32x32") -> Config:
+    """A 4x4 machine with buffers of a few kilobytes, so that tiling has to work."""
+    return load_config(
+        base,
+        [
+            "array.rows=4",
+            "array.cols=4",
+            "dppu.size=8" if base != "base-32x32" else "dppu.size=0",
+            "dppu.window=8",
+            "buffers.ifmap_bytes=2048",
+            "buffers.weight_bytes=2048",
+            "buffers.output_bytes=512",
+            "buffers.position_bytes=64",
+            "dram.grant_bytes=256",
+            "dram.latency_cycles=10",
+            *overrides,
+        ],
+    )
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Config:
+    """Small machines of any shape, with and without a DPPU."""
+    rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    width = draw(st.sampled_from([1, 2, 4]))
+    reuse = draw(st.sampled_from(["array", "hybrid", "none"]))
+    size = 0 if reuse == "none" else width * draw(st.integers(1, 3))
+    overflow = draw(st.sampled_from(["slice", "saturate"]))
+    return small_config(
+        f"array.rows={rows}",
+        f"array.cols={cols}",
+        f"dppu.size={size}",
+        f"dppu.width={width}",
+        f"dppu.window={draw(st.sampled_from([1, 4, 7, 32]))}",
+        f"dppu.data_reuse={'hybrid' if reuse == 'none' else reuse}",
+        f"protection.s_th={0.0 if reuse == 'none' else 0.1}",
+        f"arithmetic.overflow={overflow}",
+        f"arithmetic.rounding={draw(st.sampled_from(['half_up', 'floor']))}",
+        f"arithmetic.acc_bits={draw(st.sampled_from([18, 24, 32]))}",
+        f"buffers.ifmap_bytes={draw(st.sampled_from([256, 512, 2048, 16384]))}",
+        f"buffers.weight_bytes={draw(st.sampled_from([128, 512, 4096]))}",
+        f"buffers.output_bytes={draw(st.sampled_from([512, 2048]))}",
+        f"buffers.instruction_bytes={draw(st.sampled_from([64, 256, 16384]))}",
+        f"dram.bytes_per_cycle={draw(st.sampled_from([1, 8, 64]))}",
+        f"dram.latency_cycles={draw(st.sampled_from([0, 3, 50]))}",
+        f"vec.lanes={draw(st.sampled_from([1, 8]))}",
+        "protection.q_scale=0",
+    )
+
+
+def _span(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+    return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+
+
+@st.composite
+def networks(draw: st.DrawFn, arithmetic: Arithmetic, max_layers: int = 4) -> Network:
+    """A chain of random layers, some with residuals; every shape is legal, values are full-scale."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    h, w, c = (draw(st.integers(1, n)) for n in (9, 9, 10))
+    tensors = [Tensor("input", h, w, c, 1.0)]
+    layers: list[Layer] = []
+    weights, biases = {}, {}
+    spare = arithmetic.acc_bits - arithmetic.act_bits
+    for i in range(draw(st.integers(1, max_layers))):
+        source = tensors[-1]
+        kinds = ["conv", "conv", "conv", "linear", "copy"]
+        kinds += ["maxpool", "avgpool"] + ["add"] * (i > 0)
+        kind = draw(st.sampled_from(kinds))
+        kh, kw = draw(st.integers(1, min(4, source.h))), draw(st.integers(1, min(4, source.w)))
+        sh, sw = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+        pt, pl = draw(st.integers(0, kh - 1)), draw(st.integers(0, kw - 1))
+        dh = dw = 1
+        values: dict[str, int] = {}
+        out_c = source.c
+        if kind == "conv":
+            groups = draw(st.sampled_from([g for g in (1, 2, source.c) if source.c % g == 0]))
+            out_c = groups * draw(st.integers(1, 9 if groups == 1 else 2))
+            if source.h + 2 * pt > 2 * (kh - 1) and source.w + 2 * pl > 2 * (kw - 1):
+                dh = dw = draw(st.integers(1, 2))
+            values = {"groups": groups, "shift": draw(st.integers(0, spare))}
+        elif kind == "linear":
+            kh, kw, sh, sw, pt, pl = source.h, source.w, 1, 1, 0, 0
+            out_c, values = draw(st.integers(1, 12)), {"shift": draw(st.integers(0, spare))}
+        elif kind == "copy":
+            kh = kw = 1
+            pt, pl = draw(st.integers(-1, 1)), draw(st.integers(-1, 1))
+            pt, pl = max(pt, 1 - source.h), max(pl, 1 - source.w)
+            out_c = draw(st.integers(1, 12))
+            values = {"c_offset": draw(st.integers(-2, 3))}
+        elif kind == "avgpool":
+            values = {"shift": draw(st.integers(0, 5))}
+        elif kind == "add":
+            kh = kw = sh = sw = 1
+            pt = pl = 0
+            values = {"residual": draw(st.sampled_from(_same_shape(tensors, source)))}
+        oh = _span(source.h, kh, sh, pt, dh) if kind != "copy" else draw(st.integers(1, 6))
+        ow = _span(source.w, kw, sw, pl, dw) if kind != "copy" else draw(st.integers(1, 6))
+        out = Tensor(f"t{i}", oh, ow, out_c, 1.0)
+        op = LayerOp.CONV if kind == "linear" else LayerOp[kind.upper()]
+        if kind == "conv" and (same := _same_shape(tensors, out)) and draw(st.booleans()):
+            values["residual"] = draw(st.sampled_from(same))
+        if "residual" in values:
+            values |= {k: draw(st.integers(0, 3)) for k in ("lshift_a", "lshift_b", "add_shift")}
+        low = draw(st.sampled_from([-128, 0]))
+        tensors.append(out)
+        layers.append(
+            Layer(
+                f"{kind}{i}",
+                op,
+                len(tensors) - 2,
+                len(tensors) - 1,
+                kernel_h=kh,
+                kernel_w=kw,
+                stride_h=sh,
+                stride_w=sw,
+                pad_top=pt,
+                pad_left=pl,
+                dilation_h=dh,
+                dilation_w=dw,
+                act_lo=low,
+                **values,
+            )
+        )
+        if op == LayerOp.CONV:
+            shape = (out_c, kh, kw, source.c // values.get("groups", 1))
+            weights[i] = rng.integers(-128, 128, shape).astype(np.int8)
+            bias = rng.integers(-(2**17), 2**17, out_c)
+            biases[i] = bias.astype(np.int32)
+    return Network(
+        "random", tuple(tensors), tuple(layers), weights, biases, arithmetic, 0, len(tensors) - 1
+    )
+
+
+def _same_shape(tensors: list[Tensor], like: Tensor) -> list[int]:
+    shape = (like.h, like.w, like.c)
+    return [i for i, t in enumerate(tensors) if (t.h, t.w, t.c) == shape]
+
+
+def arithmetic_of(config: Config) -> Arithmetic:
+    return Arithmetic(**config.arithmetic.model_dump())
+
+
+def random_inputs(network: Network, batch: int, seed: int) -> np.ndarray:
+    """Full-scale int8 images for `network`."""
+    t = network.tensors[network.input]
+    rng = np.random.default_rng(seed)
+    return rng.integers(-128, 128, (batch, t.h, t.w, t.c)).astype(np.int8)
+
+
+def random_masks(network: Network, share: float, seed: int) -> dict[int, np.ndarray]:
+    """A random share of the neurons of every layer, as `compile_network` takes it."""
+    rng = np.random.default_rng(seed)
+    shapes = {i: network.tensors[network.layers[i].output] for i in network.weights}
+    return {i: rng.random((t.h, t.w, t.c)) < share for i, t in shapes.items()}
