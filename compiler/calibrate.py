@@ -1,4 +1,4 @@
-"""What the float network does on the calibration images: ranges over all, rows at sampled positions.
+"""What the float network does on the calibration images: ranges, and rows at sampled positions.
 
 A row is one position (image, y, x) of a map with all its channels.  Maps of one size share their
 positions, so rows of a convolution, of its residual and of its output belong together.

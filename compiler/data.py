@@ -39,7 +39,8 @@ class Dataset:
             raise ModelError(f"data {self.name}: no images")
         if self.labels is not None and self.labels.shape != (len(self.images),):
             raise ModelError(
-                f"data {self.name}: labels of shape {self.labels.shape} for {len(self.images)} images"
+                f"data {self.name}: labels of shape {self.labels.shape} for "
+                f"{len(self.images)} images"
             )
 
     def __len__(self) -> int:
@@ -51,12 +52,12 @@ class Dataset:
         return Dataset(self.name, self.images[index], labels)
 
     def check(self, model: Model, classes: int | None = None) -> None:
-        """Raise ModelError unless the images have the model's input shape and labels are classes."""
+        """Raise ModelError unless images have the model's input shape and labels are classes."""
         c, h, w = model.input_shape
         if self.images.shape[1:] != (h, w, c):
             raise ModelError(
-                f"data {self.name}: images are {self.images.shape[1:]} (h, w, c), model {model.name} "
-                f"wants {(h, w, c)}; resize or crop them first"
+                f"data {self.name}: images are {self.images.shape[1:]} (h, w, c), model "
+                f"{model.name} wants {(h, w, c)}; resize or crop them first"
             )
         count = classes or model.graph.node(model.graph.output).shape[0]
         if self.labels is not None and not 0 <= self.labels.min() <= self.labels.max() < count:
@@ -75,7 +76,8 @@ def load_dataset(path: str | Path) -> Dataset:
         with np.load(path, allow_pickle=False) as archive:
             if "images" not in archive.files:
                 raise ModelError(
-                    f"data {path}: no array 'images'; it holds {', '.join(archive.files) or 'nothing'}"
+                    f"data {path}: no array 'images'; it holds "
+                    f"{', '.join(archive.files) or 'nothing'}"
                 )
             images = archive["images"]
             labels = archive["labels"] if "labels" in archive.files else None
@@ -115,12 +117,12 @@ def digits_dataset(split: str = "test") -> Dataset:
 def normalise(images: Images, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
     """(pixels / 255 - mean) / std, u8 NHWC -> float32 NCHW (contiguous)."""
     x = images.astype(np.float32) / np.float32(255)
-    x = (x - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    centred = (x - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return np.ascontiguousarray(centred.astype(np.float32).transpose(0, 3, 1, 2))
 
 
 def input_scale(model: Model, bits: int) -> float:
-    """Real value of one step of the quantised input: the whole range of a pixel fits, no clipping."""
+    """Real value of one step of the quantised input: every pixel value fits, none is clipped."""
     pairs = list(zip(model.mean, model.std, strict=True))
     largest = max(max(abs(m / s), abs((1 - m) / s)) for m, s in pairs)
     return largest / limits(bits)[1]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -84,10 +85,8 @@ def steps(graph: Graph, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
     last = {source: node.name for node in graph.nodes for source in node.inputs}
     values: dict[str, Tensor] = {}
     for node in graph.nodes:
-        if node.op == "input":
-            value = x
-        else:
-            value = _RUN[node.op](node, *(values[s] for s in node.inputs))
+        operands = [values[s] for s in node.inputs]
+        value = x if node.op == "input" else _RUN[node.op](node, *operands)
         values[node.name] = value
         yield node, value
         for source in {*node.inputs, node.name}:
@@ -110,7 +109,7 @@ def run(graph: Graph, x: Tensor, capture: Collection[str] = ()) -> tuple[Tensor,
     return output, captured
 
 
-def logits(graph: Graph, batches: Iterable[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> Tensor:
+def logits(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Tensor:
     """Logits (n, classes) of all images of these float32 NCHW batches, without gradients."""
     with torch.no_grad():
         return torch.cat([run(graph, torch.from_numpy(batch))[0] for batch in batches])

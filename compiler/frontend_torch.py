@@ -1,8 +1,8 @@
 """torch.nn.Module -> float graph, through torch.export.
 
-`torch.export.export` gives a flat list of aten calls; this module reads that list.  One handler per
-aten operator, in the table `HANDLERS`; what is not in the table is reported, all at once.  The graph
-is then run against the module on the example input, so a misread operator cannot pass in silence.
+`torch.export.export` gives a flat list of aten calls; this module reads that list.  One handler
+per aten operator, in the table `HANDLERS`; what is not in the table is reported, all at once.  The
+graph is then run against the module on noise, so a misread operator cannot pass in silence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .graph import Graph, Node, Shape, infer_shape, rebuild, unsupported
 _VIEWS = ("view", "reshape", "flatten", "slice", "squeeze", "contiguous", "detach", "alias")
 
 
-class _Unsupported(Exception):
+class _UnsupportedError(Exception):
     """This use of an operator has no counterpart in the graph; the text says which use."""
 
 
@@ -38,7 +38,7 @@ def _pair(value: Any, default: int = 0) -> tuple[int, int]:
 
 
 class _Builder:
-    """Collects nodes while the exported calls are read; `env` maps exported nodes to graph nodes."""
+    """Collects nodes while the exported calls are read; `env`: exported node -> graph node."""
 
     def __init__(self, params: dict[str, tuple[str, Tensor]]) -> None:
         self.nodes: dict[str, Node] = {}
@@ -52,7 +52,7 @@ class _Builder:
         if fx is None:
             return otherwise
         if not isinstance(fx, FxNode) or fx.name not in self.params:
-            raise _Unsupported("with computed weights")
+            raise _UnsupportedError("with computed weights")
         return self.params[fx.name][1].detach().to("cpu", torch.float32).numpy().copy()
 
     def layer_name(self, fx: Any) -> str:
@@ -66,7 +66,7 @@ class _Builder:
 
     def source(self, fx: Any) -> str:
         if not isinstance(fx, FxNode) or fx.name not in self.env:
-            raise _Unsupported("on a constant or parameter")
+            raise _UnsupportedError("on a constant or parameter")
         return self.env[fx.name]
 
     def emit(self, name: str, op: str, inputs: Iterable[str], **fields: Any) -> str:
@@ -87,13 +87,15 @@ def _conv2d(
     w = b.param(weight)
     kernel, dilation = w.shape[2:], _pair(dilation)
     if isinstance(padding, str):
-        total = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
+        same = padding == "same"
+        total = [d * (k - 1) * same for k, d in zip(kernel, dilation, strict=True)]
         pads = (total[0] // 2, total[1] // 2, total[0] - total[0] // 2, total[1] - total[1] // 2)
     else:
         pads = (*_pair(padding), *_pair(padding))
     return b.emit(
         b.layer_name(weight), "conv2d", [b.source(x)],
-        kernel=tuple(kernel), stride=_pair(stride, 1), padding=pads, dilation=dilation, groups=groups,
+        kernel=tuple(kernel), stride=_pair(stride, 1), padding=pads, dilation=dilation,
+        groups=groups,
         params={"weight": w, "bias": b.param(bias, np.zeros(w.shape[0], np.float32))},
     )  # fmt: skip
 
@@ -109,11 +111,11 @@ def _batch_norm(
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5, cudnn: bool = False,
 ) -> str:  # fmt: skip
     if training or mean is None:
-        raise _Unsupported("in training mode")
+        raise _UnsupportedError("in training mode")
     m, v = b.param(mean), b.param(var)
-    params = {"weight": b.param(weight, np.ones_like(m)), "bias": b.param(bias, np.zeros_like(m))}
-    name = b.layer_name(mean)
-    return b.emit(name, "batch_norm", [b.source(x)], eps=eps, params={**params, "mean": m, "var": v})
+    gain, shift = b.param(weight, np.ones_like(m)), b.param(bias, np.zeros_like(m))
+    params = {"weight": gain, "bias": shift, "mean": m, "var": v}
+    return b.emit(b.layer_name(mean), "batch_norm", [b.source(x)], eps=eps, params=params)
 
 
 def _clip(b: _Builder, fx: FxNode, x: Any, lo: Any = None, hi: Any = None) -> str:
@@ -157,7 +159,9 @@ def _avg_pool(
     stride = _pair(stride) if stride else kernel
     pads = _pool_pads(b.shape(source), kernel, stride, pad, (1, 1), ceil_mode)
     if not divisor and (pads != (*pad, *pad) or (any(pad) and not count_include_pad)):
-        raise _Unsupported("with a divisor that differs at the edge (ceil_mode, count_include_pad)")
+        raise _UnsupportedError(
+            "with a divisor that differs at the edge (ceil_mode, count_include_pad)"
+        )
     divisor = divisor or kernel[0] * kernel[1]
     return b.emit(
         fx.name, "avg_pool", [source], kernel=kernel, stride=stride, padding=pads, divisor=divisor
@@ -176,7 +180,7 @@ def _adaptive_avg_pool(b: _Builder, fx: FxNode, x: Any, size: Any) -> str:
     _, h, w = b.shape(source)
     oh, ow = (want or have for want, have in zip(_pair(size), (h, w), strict=True))
     if h % oh or w % ow:
-        raise _Unsupported(f"from {h}x{w} to {oh}x{ow}, windows of unequal size")
+        raise _UnsupportedError(f"from {h}x{w} to {oh}x{ow}, windows of unequal size")
     k = (h // oh, w // ow)
     return b.emit(fx.name, "avg_pool", [source], kernel=k, stride=k, divisor=k[0] * k[1])
 
@@ -184,21 +188,21 @@ def _adaptive_avg_pool(b: _Builder, fx: FxNode, x: Any, size: Any) -> str:
 def _mean(b: _Builder, fx: FxNode, x: Any, dims: Any, keepdim: bool = False) -> str:
     source = b.source(x)
     if len(b.shape(source)) != 3 or sorted(d % 4 for d in dims) != [2, 3]:
-        raise _Unsupported(f"over axes {dims}")
+        raise _UnsupportedError(f"over axes {dims}")
     return _whole_average(b, fx.name, source, vector=not keepdim)
 
 
 def _add(b: _Builder, fx: FxNode, x: Any, y: Any, alpha: float = 1) -> str:
     sources = [b.source(x), b.source(y)]
     if alpha != 1 or b.shape(sources[0]) != b.shape(sources[1]):
-        raise _Unsupported("with a factor or with broadcasting")
+        raise _UnsupportedError("with a factor or with broadcasting")
     return b.emit(fx.name, "add", sources)
 
 
 def _concat(b: _Builder, fx: FxNode, xs: Any, dim: int = 0) -> str:
     sources = [b.source(x) for x in xs]
     if dim % (len(b.shape(sources[0])) + 1) != 1:
-        raise _Unsupported(f"along axis {dim}")
+        raise _UnsupportedError(f"along axis {dim}")
     return b.emit(fx.name, "concat", sources)
 
 
@@ -206,7 +210,7 @@ def _pad(b: _Builder, fx: FxNode, x: Any, pads: Any, mode: Any = "constant", val
     left, right, top, bottom, front, back = [*pads, 0, 0, 0, 0, 0, 0][:6]
     source = b.source(x)
     if mode != "constant" or value or len(b.shape(source)) != 3 or any(pads[6:]) or min(pads) < 0:
-        raise _Unsupported("that is not a zero padding of a map")
+        raise _UnsupportedError("that is not a zero padding of a map")
     return b.emit(
         fx.name, "pad", [source], padding=(top, left, bottom, right), channel_padding=(front, back)
     )
@@ -225,7 +229,7 @@ def _slice(
     if dim == 0 and first == 0 and step == 1:
         return b.emit(fx.name, "identity", [source])
     if dim < 1 or len(shape) != 3:
-        raise _Unsupported(f"along axis {dim} of {len(shape) + 1}")
+        raise _UnsupportedError(f"along axis {dim} of {len(shape) + 1}")
     count, starts, steps = list(shape), [0, 0, 0], [1, 1, 1]
     count[dim - 1], starts[dim - 1], steps[dim - 1] = len(range(first, stop, step)), first, step
     return b.emit(
@@ -239,13 +243,13 @@ def _reshape(b: _Builder, fx: FxNode, x: Any, *_: Any) -> str:
     if shape == b.shape(source):
         return b.emit(fx.name, "identity", [source])
     if shape != (int(np.prod(b.shape(source))),):
-        raise _Unsupported(f"from {b.shape(source)} to {shape} (only flattening is)")
+        raise _UnsupportedError(f"from {b.shape(source)} to {shape} (only flattening is)")
     return b.emit(fx.name, "flatten", [source])
 
 
 def _dropout(b: _Builder, fx: FxNode, x: Any, p: float = 0.5, train: bool = False) -> str:
     if train:
-        raise _Unsupported("in training mode")
+        raise _UnsupportedError("in training mode")
     return b.emit(fx.name, "identity", [b.source(x)])
 
 
@@ -304,7 +308,7 @@ HANDLERS: dict[str, Handler] = {
 
 
 def _operator(fx: FxNode) -> tuple[str, bool]:
-    """Key into `HANDLERS` and whether the call works in place: aten.relu_.default -> relu.default."""
+    """Key into `HANDLERS`, and whether it works in place: aten.relu_.default -> relu.default."""
     base, _, overload = str(fx.target).removeprefix("aten.").partition(".")
     in_place = base.endswith("_") and not base.endswith("__")
     return f"{base.rstrip('_')}.{overload}", in_place
@@ -331,9 +335,9 @@ def _read(builder: _Builder, calls: list[FxNode], model: str) -> None:
         try:
             changed = fx.args[0]
             if in_place and (_is_view(changed) or cast(FxNode, changed).name in viewed):
-                raise _Unsupported("in place on a view")
+                raise _UnsupportedError("in place on a view")
             result = HANDLERS[key](builder, fx, *fx.args, **fx.kwargs)
-        except _Unsupported as problem:
+        except _UnsupportedError as problem:
             problems.append((f"{fx.target} {problem}", fx.name))
             lost.add(fx.name)
             continue
@@ -366,7 +370,8 @@ def from_torch(module: nn.Module, example: Tensor, name: str) -> Graph:
     output: Any = None
     for fx in exported.graph.nodes:
         if fx.op == "placeholder" and fx.name in signature.user_inputs:
-            builder.env[fx.name] = builder.emit(fx.name, "input", [], shape=tuple(example.shape[1:]))
+            shape = tuple(example.shape[1:])
+            builder.env[fx.name] = builder.emit(fx.name, "input", [], shape=shape)
         elif fx.op == "call_function":
             calls.append(fx)
         elif fx.op == "output":
@@ -388,8 +393,6 @@ def _compare(graph: Graph, module: nn.Module, example: Tensor) -> None:
     off = float((wanted - got).abs().max()) / (float(wanted.abs().max()) + 1e-6)
     if not off < 1e-3:
         raise ModelError(
-            f"{graph.name}: the graph read from torch.export differs from the module by {off:.2g} of "
-            "its largest output; please report the module"
+            f"{graph.name}: the graph read from torch.export differs from the module by {off:.2g} "
+            "of its largest output; please report the module"
         )
-
-

@@ -1,8 +1,9 @@
 """The float graph: what a frontend writes and every pass of the compiler's front half reads.
 
-A `Graph` is a list of `Node`s in execution order; every node yields one tensor, named like the node.
-Shapes are those of one image, channels first: (c, h, w) for a map, (f,) for a vector; the batch is
-not part of them.  Frontends write geometry in one normal form, so that the passes see few cases:
+A `Graph` is a list of `Node`s in execution order; every node yields one tensor, named like the
+node.  Shapes are those of one image, channels first: (c, h, w) for a map, (f,) for a vector; the
+batch is not part of them.  Frontends write geometry in one normal form, so that passes see few
+cases:
 
 * padding is (top, left, bottom, right); `ceil_mode` is padding at the bottom and the right;
 * every average is an `avg_pool` with a constant divisor, a global one has the whole map as kernel;
@@ -83,7 +84,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in execution order; exactly one is the input, `output` names the one that yields the logits."""
+    """Nodes in execution order, one of them the input; `output` names the one with the logits."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -212,7 +213,7 @@ def verify(graph: Graph) -> Graph:
 
 
 def rebuild(graph: Graph, nodes: Iterable[Node], renamed: Mapping[str, str]) -> Graph:
-    """`graph` with these nodes, reads of renamed tensors redirected and unread nodes dropped; verified."""
+    """`graph` with these nodes, reads of renamed ones redirected, unread ones dropped; verified."""
 
     def target(name: str) -> str:
         while name in renamed:

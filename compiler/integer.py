@@ -1,14 +1,14 @@
 """Fast integer execution of a quantised network, for calibration and fault-free accuracy.
 
-Equal to `isa.reference` bit by bit (tests/compiler/test_integer.py), in torch.  Sums of products are
-exact in float32 as long as they stay below 2**24, so a reduction is cut into parts of at most 1024
-products of 8-bit numbers, whose sums are added in int32.
+Equal to `isa.reference` bit by bit (tests/compiler/test_integer.py), in torch.  Sums of products
+are exact in float32 as long as they stay below 2**24, so a reduction is cut into parts of at most
+1024 products of 8-bit numbers, whose sums are added in int32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Losses:
 
 
 def _window_input(x: Tensor, layer: Layer, out: tuple[int, int], value: float) -> Tensor:
-    """`x` (n, c, h, w) padded or cropped so that windows start at 0 and give exactly `out` rows, cols."""
+    """`x` (n, c, h, w) padded or cropped so that windows start at 0 and are `out` rows, cols."""
     spans = []
     for size, count, kernel, stride, dilation, pad in (
         (x.shape[3], out[1], layer.kernel_w, layer.stride_w, layer.dilation_w, layer.pad_left),
@@ -57,7 +57,7 @@ def accumulate(x: Tensor, layer: Layer, out: tuple[int, int], weight: Tensor) ->
         if taps > _EXACT_PRODUCTS:
             x, weight = x.double(), weight.double()
         return F.conv2d(x, weight, None, stride, 0, dilation, layer.groups).to(torch.int32)
-    n, c, h, w = x.shape
+    n, _, h, w = x.shape
     grouped = x.view(n, layer.groups, per_group, h, w)
     total = torch.zeros((), dtype=torch.int32)
     for first in range(0, per_group, step):
@@ -126,7 +126,7 @@ def run_layer(
             acc = acc + torch.from_numpy(np.asarray(bias)).view(1, -1, 1, 1)
         else:
             ones = torch.ones(out.c, 1, *kernel)
-            acc = accumulate(x.float(), _depthwise(layer, out.c), size, ones)
+            acc = accumulate(x.float(), replace(layer, groups=out.c), size, ones)
         if losses is not None:
             found = count_losses(acc, layer.shift, a)
             losses.wraps += found.wraps
@@ -138,7 +138,8 @@ def run_layer(
         dilation = (layer.dilation_h, layer.dilation_w)
         value = F.max_pool2d(padded, kernel, stride, 0, dilation).to(torch.int32)
     elif layer.op == LayerOp.COPY:
-        part = _window_input(x.float(), layer, size, 0.0)[:, :, :: layer.stride_h, :: layer.stride_w]
+        part = _window_input(x.float(), layer, size, 0.0)
+        part = part[:, :, :: layer.stride_h, :: layer.stride_w]
         front = layer.c_offset
         value = F.pad(part, (0, 0, 0, 0, front, out.c - part.shape[1] - front)).to(torch.int32)
     else:
@@ -146,12 +147,6 @@ def run_layer(
     if residual is not None:
         value = _residual_add(value, residual.to(torch.int32), layer, a)
     return value.clamp(layer.act_lo, layer.act_hi).to(torch.int8)
-
-
-def _depthwise(layer: Layer, channels: int) -> Layer:
-    from dataclasses import replace
-
-    return replace(layer, groups=channels)
 
 
 def run(

@@ -1,8 +1,8 @@
 """Float graph -> steps: the rows of the layer table before any number is quantised.
 
-Here it is decided what is one layer: a convolution with the activation behind it, a convolution with
-the residual add and activation behind it, slices and pads as one strided copy.  Order is execution
-order.  The numbers (scales, shifts, integer weights) are `quantise`'s business.
+Here it is decided what is one layer: a convolution with the activation behind it, a convolution
+with the residual add and activation behind it, slices and pads as one strided copy.  Order is
+execution order.  The numbers (scales, shifts, integer weights) are `quantise`'s business.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Lowered:
-    """Steps in execution order; `shapes` gives (h, w, c) of every value, `input`, `output` name two."""
+    """Steps in execution order; shapes : value -> (h, w, c); input, output : two of the values."""
 
     steps: tuple[Step, ...]
     shapes: dict[str, tuple[int, int, int]]
@@ -54,7 +54,9 @@ class Lowered:
     output: str
 
 
-def _affine(index: NDArray[np.int64], size: int, strides: tuple[int, ...]) -> tuple[int, int] | None:
+def _affine(
+    index: NDArray[np.int64], size: int, strides: tuple[int, ...]
+) -> tuple[int, int] | None:
     """(stride, pad) with index[o] == o*stride - pad wherever that is in 0..size-1, else -1."""
     at = np.flatnonzero(index >= 0)
     for stride in strides if len(at) else ():
@@ -102,7 +104,8 @@ def _axis_maps(node: Node, shape: tuple[int, int, int]) -> Maps:
 
 
 def _compose(outer: Maps, inner: Maps) -> Maps:
-    return tuple(np.where(o >= 0, i[np.maximum(o, 0)], -1) for o, i in zip(outer, inner, strict=True))
+    pairs = zip(outer, inner, strict=True)
+    return tuple(np.where(o >= 0, i[np.maximum(o, 0)], -1) for o, i in pairs)
 
 
 class _Lowering:
@@ -125,7 +128,7 @@ class _Lowering:
         return users[0] if len(users) == 1 and node.name != self.graph.output else None
 
     def _hosts(self) -> dict[str, Node]:
-        """add -> the convolution that takes it in: of its operands the last one that only it reads."""
+        """add -> the convolution that takes it in: its last operand that nobody else reads."""
         hosts = {}
         for node in self.graph.nodes:
             if node.op == "add":
@@ -259,7 +262,7 @@ class _Lowering:
         self._emit(node, step)
 
     def _concat(self, node: Node) -> None:
-        """Each part is copied between zeros, then the copies are added: no scale is shared by force."""
+        """Each part is copied between zeros; adding the copies aligns their scales."""
         parts = [self.value[s] for s in node.inputs]
         h, w = self.shapes[parts[0]][:2]
         if len(node.shape) == 1 and (h, w) != (1, 1):
@@ -283,7 +286,7 @@ class _Lowering:
                 total = step.name
 
     def _view(self, node: Node) -> None:
-        """Slices and pads are chained as index maps; one COPY is made of a chain when it is read."""
+        """Slices and pads are chained as index maps; a chain becomes one COPY when it is read."""
         source = node.inputs[0]
         if source in self.views:
             origin, inner = self.views[source]

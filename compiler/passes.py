@@ -14,9 +14,9 @@ from .graph import Graph, Node, rebuild
 
 
 def drop_identities(graph: Graph) -> Graph:
-    """Remove identities (dropout in evaluation, contiguous, ...) and pads and slices that do nothing."""
+    """Remove identities (dropout in evaluation, contiguous) and pads and slices that do nothing."""
     shapes = {node.name: node.shape for node in graph.nodes}
-    renamed = {}
+    renamed: dict[str, str] = {}
     for node in graph.nodes:
         same = bool(node.inputs) and shapes[node.inputs[0]] == node.shape
         if node.op == "identity" or (same and node.op in ("pad", "slice", "flatten", "concat")):
@@ -37,14 +37,14 @@ def _fold(node: Node, norm: Node) -> Node:
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
-    """Batch norm goes into the conv or linear before it; one that stands alone becomes a 1x1 depthwise one.
+    """Batch norm goes into the conv or linear before it; one that stands alone becomes a conv.
 
-    The folded node keeps the convolution's name.  One that others read too keeps its own
-    value, so its batch norm counts as standing alone.
+    That conv is 1x1 and depthwise.  A folded node keeps the convolution's name.  A convolution that
+    others read, too, keeps its own value, so the batch norm behind it counts as standing alone.
     """
     users = graph.users()
     nodes: dict[str, Node] = {}
-    renamed = {}
+    renamed: dict[str, str] = {}
     for node in graph.nodes:
         if node.op == "batch_norm":
             source = nodes[renamed.get(node.inputs[0], node.inputs[0])]
@@ -78,8 +78,8 @@ def fold_pads(graph: Graph) -> Graph:
     for node in graph.nodes:
         pad = pads.get(node.inputs[0]) if node.inputs else None
         if pad is not None:
-            t, l, b, r = (x + y for x, y in zip(node.padding, pad.padding, strict=True))
-            node = replace(node, inputs=pad.inputs, padding=(t, l, b, r))
+            top, left, bottom, right = map(sum, zip(node.padding, pad.padding, strict=True))
+            node = replace(node, inputs=pad.inputs, padding=(top, left, bottom, right))
         if node.name not in pads:
             nodes.append(node)
     return rebuild(graph, nodes, {name: pad.inputs[0] for name, pad in pads.items()})

@@ -1,8 +1,8 @@
 """Float model -> integer network: scales, shifts, integer weights and biases (docs/arithmetic.md).
 
-Layers are quantised in execution order, each on what the integer layers before it really yield on the
-calibration images, against what the float network has there.  So an error made early is seen, and
-partly repaired, later.
+Layers are quantised in execution order, each on what the integer layers before it really yield on
+the calibration images, against what the float network has there.  So an error made early is seen,
+and partly repaired, later.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ class _Quantiser:
         self._parts_of_concat()
         self.groups = scales.tie_steps(self.lowered.steps)
         least = self._least()
-        self.phase = scales.phases(
-            self.lowered.steps, self.groups, self.stats, least, a.act_bits
-        )
+        self.phase = scales.phases(self.lowered.steps, self.groups, self.stats, least, a.act_bits)
         phase = self.phase_of(self.lowered.input)
         first = least[self.lowered.input]
         self.scale = {self.lowered.input: first if phase is None else scales.on_phase(first, phase)}
@@ -264,9 +262,7 @@ class _Quantiser:
         if step.residual is not None:
             residual = self.positions.rows(self.values[step.residual])[::thin].float()
         some = slice(None, None, -(-channels // _CHANNELS) if groups == 1 else 1)
-        goal = self._goal(
-            step, target[:, some], None if residual is None else residual[:, some]
-        )
+        goal = self._goal(step, target[:, some], None if residual is None else residual[:, some])
         grouped = sums.reshape(len(sums), groups, -1).permute(1, 0, 2)
         search = ConvSearch(
             inputs,
@@ -282,8 +278,8 @@ class _Quantiser:
         if choice is None:
             raise QuantisationError(
                 f"layer {step.name}: no shift in {self.q_scale}.."
-                f"{self.a.acc_bits - self.a.act_bits} keeps {self.a.acc_bits}-bit accumulators from "
-                "overflowing on the calibration images; use more acc_bits"
+                f"{self.a.acc_bits - self.a.act_bits} keeps {self.a.acc_bits}-bit accumulators "
+                "from overflowing on the calibration images; use more acc_bits"
             )
         whole = replace(search, weight=weight, sums=grouped)
         quantised = whole.weights(choice.weight_scale)

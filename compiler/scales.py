@@ -1,8 +1,9 @@
 """Which scales are tied to which: values that meet in an add differ by a power of two.
 
-Only shifts align the operands of an add, so all values that are connected by adds (and by layers that
-keep the scale) share one *phase*: scale = 2**(phase + integer).  A convolution can hit any phase,
-since its weight scale is free; `phases` picks, for every group, the one that suits all its values.
+Only shifts align the operands of an add, so all values that are connected by adds (and by layers
+that keep the scale) share one *phase*: scale = 2**(phase + integer).  A convolution can hit any
+phase, since its weight scale is free; `phases` picks, for every group, the one that suits all its
+values.
 """
 
 from __future__ import annotations
@@ -111,5 +112,3 @@ def _cost(stats: Stats, phase: float, least: float, bits: int) -> float:
 def on_phase(scale: float, phase: float) -> float:
     """Smallest 2**(phase + integer) that is not below `scale`."""
     return float(2.0 ** (phase + math.ceil(math.log2(scale) - phase - 1e-9)))
-
-

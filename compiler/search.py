@@ -2,8 +2,8 @@
 
 Every candidate is tried in integers on sampled rows of the calibration images; the one whose result
 is nearest to the float network's (mean squared error) wins.  A larger shift than the natural one
-(`q_scale`) can be met by a finer weight scale, which clips weights, or by a coarser output; the same
-comparison decides (paper, section III-B and Fig. 11).
+(`q_scale`) can be met by a finer weight scale, which clips weights, or by a coarser output; the
+same comparison decides (paper, section III-B and Fig. 11).
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def shift_right(value: Tensor, shift: int, rounding: str) -> Tensor:
     return torch.floor((value + half) * 2.0**-shift)
 
 
-def _aligned(goal: Goal, own: Tensor, scale: float, a: Arithmetic) -> Iterator[tuple[Choice, Tensor]]:
+def _aligned(
+    goal: Goal, own: Tensor, scale: float, a: Arithmetic
+) -> Iterator[tuple[Choice, Tensor]]:
     """The value `own` (integers of `scale`), added to the residual in every sensible alignment."""
     if goal.residual is None:
         yield Choice(0.0, 0.0, 0, 0, 0, 0, scale), own
@@ -94,7 +96,7 @@ def _widest(lo: float, hi: float, least: float, most: float) -> float:
 
 
 def best_alignment(goal: Goal, own: Tensor, scale: float, a: Arithmetic) -> Choice | None:
-    """The alignment of least error for a value that is already requantised; None if there is none."""
+    """The alignment of least error for a value that is requantised; None if there is none."""
     best = None
     for choice, value in _aligned(goal, own, scale, a):
         first, last = clamp_steps(goal.lo, goal.hi, choice.scale, a.act_bits)
@@ -162,7 +164,7 @@ class ConvSearch:
     """One CONV: sampled inputs, float weights, and what its sums should be.
 
     inputs : float32 (groups, positions, k) integers; weight : float32 (groups, k, channels);
-    sums : float32 (groups, positions, channels) the float network's values before the add and clamp.
+    sums : float32 (groups, positions, channels), the float network's before the add and clamp.
     """
 
     inputs: Tensor
@@ -207,15 +209,16 @@ class ConvSearch:
         )
 
     def run(self) -> Choice | None:
-        """Walk over weight scales from the widest weight downwards and upwards; None if none fits."""
+        """Walk over weight scales, from the widest weight down and up; None if none fits."""
         widest = float(self.weight.abs().max()) or 1.0
         start = widest / limits(self.arithmetic.weight_bits)[1]
         goal = self.goal
         octave = 1
         if goal.phase is not None:  # unit * 2**shift must be 2**(phase + integer)
-            start = 2.0 ** (
-                math.ceil(math.log2(start * self.input_scale) - goal.phase) + goal.phase
-            ) / self.input_scale
+            start = (
+                2.0 ** (math.ceil(math.log2(start * self.input_scale) - goal.phase) + goal.phase)
+                / self.input_scale
+            )
         else:
             octave = 2
         best: Choice | None = None

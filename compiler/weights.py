@@ -26,7 +26,7 @@ Arrays = dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
 
 
 def _numbers(items: Mapping[str, object]) -> Arrays:
-    """The floating-point arrays and tensors among `items`, as float32; notes and counters are dropped."""
+    """The floating-point arrays and tensors among `items`, as float32; others are dropped."""
     arrays: Arrays = {}
     for name, value in items.items():
         if isinstance(value, torch.Tensor):

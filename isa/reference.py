@@ -1,7 +1,7 @@
-"""The integer meaning of a quantised network, written to be read: NumPy, int64, one loop per window.
+"""The integer meaning of a quantised network, written to be read: NumPy, int64, loops.
 
-Slow and obviously right.  Everything that computes a network faster (the compiler's calibration, the
-functional engine, the cycle model's array) is tested against `run`.
+Slow and obviously right.  Everything that computes a network faster (the compiler's calibration,
+the functional engine, the cycle model's array) is tested against `run`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ def _gather(x: Int, layer: Layer, out: Tensor, ky: int, kx: int, outside: int) -
     ix = np.arange(out.w) * layer.stride_w + kx * layer.dilation_w - layer.pad_left
     inside_y, inside_x = (iy >= 0) & (iy < h), (ix >= 0) & (ix < w)
     part = np.full((n, out.h, out.w, c), outside, np.int64)
-    part[:, np.ix_(inside_y, inside_x)[0], np.ix_(inside_y, inside_x)[1]] = x[
-        :, iy[inside_y][:, None], ix[inside_x][None, :]
-    ]
+    rows, cols = np.ix_(inside_y, inside_x)
+    part[:, rows, cols] = x[:, iy[inside_y][:, None], ix[inside_x][None, :]]
     return part
 
 
@@ -59,7 +58,9 @@ def _copy(x: Int, layer: Layer, out: Tensor) -> Int:
     return result
 
 
-def run_layer(network: Network, index: int, x: ArrayLike, residual: ArrayLike | None = None) -> Int8:
+def run_layer(
+    network: Network, index: int, x: ArrayLike, residual: ArrayLike | None = None
+) -> Int8:
     """Output of layer `index`: int8 (n, h, w, c) for inputs of the same layout."""
     layer, a = network.layers[index], network.arithmetic
     out = network.tensors[layer.output]

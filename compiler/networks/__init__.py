@@ -40,8 +40,8 @@ def _resnet20() -> nn.Module:
 class Entry:
     """One shipped network.
 
-    input_shape is (c, h, w); mean and std belong to pixels / 255; `weights` names a file beside this
-    one, or is None when none is shipped.
+    input_shape is (c, h, w); mean and std belong to pixels / 255; `weights` names a file beside
+    this one, or is None when none is shipped.
     """
 
     name: str

@@ -29,7 +29,8 @@ class BasicBlock(nn.Module):
         y = self.bn2(self.conv2(y))
         if self.stride > 1 or self.extra:
             front = self.extra // 2
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, front, self.extra - front))
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = F.pad(x, (0, 0, 0, 0, front, self.extra - front))
         return F.relu(y + x)
 
 

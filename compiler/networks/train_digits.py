@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -36,9 +37,8 @@ def train() -> tuple[Digits, float]:
     generator = torch.Generator().manual_seed(SEED)
     entry = NETWORKS["digits"]
     data, held_out = digits_dataset("train"), digits_dataset("test")
-    assert data.labels is not None and held_out.labels is not None
     x = torch.from_numpy(normalise(data.images, entry.mean, entry.std))
-    y = torch.from_numpy(data.labels)
+    y = torch.from_numpy(np.asarray(data.labels))
     net = Digits()
     steps = EPOCHS * (len(x) // BATCH)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
@@ -49,7 +49,7 @@ def train() -> tuple[Digits, float]:
             pick = order[i * BATCH : (i + 1) * BATCH]
             loss = F.cross_entropy(net(_shift(x[pick], generator)), y[pick], label_smoothing=0.05)
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
     net.eval()

@@ -1,0 +1,184 @@
+"""Important neurons (paper, Algorithm 1): which outputs of conv and linear layers matter most.
+
+A neuron is one output element of a convolution or linear layer, batch norm folded, before the
+activation.  Its score is the sum over inputs of |d loss / d neuron|.  `rank` makes one pass over
+the data; `select` cuts a `Ranking` at any share, without another pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch.nn import functional as F
+
+from ..errors import ModelError
+from ..isa.layers import Network
+from .data import Dataset, Images, normalise
+from .execute import run
+from .model import Model
+
+POLICIES = ("global", "uniform", "tile")
+_FORMAT = "flexhyca-ranking-1"
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """scores : layer name -> float64 (h, w, c), in execution order; inputs : how many summed."""
+
+    model: str
+    scores: Mapping[str, NDArray[np.float64]]
+    inputs: int
+
+    @property
+    def neurons(self) -> int:
+        """Neurons of the whole network."""
+        return sum(s.size for s in self.scores.values())
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file; the order of layers is kept."""
+        named = {f"{i:04d} {name}": s for i, (name, s) in enumerate(self.scores.items())}
+        notes = {"format": _FORMAT, "model": self.model, "inputs": str(self.inputs)}
+        save_file({k: np.ascontiguousarray(v) for k, v in named.items()}, path, metadata=notes)
+
+    @staticmethod
+    def load(path: str | Path) -> Ranking:
+        """Read what `save` wrote; ModelError if it is something else."""
+        try:
+            with safe_open(path, "numpy") as file:
+                notes = file.metadata() or {}
+                if notes.get("format") != _FORMAT:
+                    raise ModelError(f"ranking {path}: format is not {_FORMAT}; rank it again")
+                keys = sorted(file.keys())
+                scores = {key.partition(" ")[2]: file.get_tensor(key) for key in keys}
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"ranking {path}: cannot be read: {error}") from error
+        return Ranking(notes["model"], scores, int(notes["inputs"]))
+
+
+def rank(
+    model: Model,
+    images: Images,
+    labels: NDArray[np.int64] | None = None,
+    *,
+    batch: int = 32,
+) -> Ranking:
+    """Score every neuron: one forward and one backward pass a batch, in float32.
+
+    images : u8 (n, h, w, c); labels : integers (n,), if known.
+
+    The loss is the cross-entropy where labels are known, else the largest logit.  It is summed over
+    the batch and images do not meet in the network, so every image keeps its own gradient, and the
+    absolute value is taken per image.
+    """
+    data = Dataset("importance", images, labels)
+    data.check(model)
+    names = [n.name for n in model.graph.nodes if n.op in ("conv2d", "linear")]
+    totals: dict[str, torch.Tensor] = {}
+    for first in range(0, len(data), batch):
+        part = data[first : first + batch]
+        x = torch.from_numpy(normalise(part.images, model.mean, model.std)).requires_grad_()
+        logits, captured = run(model.graph, x, names)
+        if part.labels is None:
+            loss = logits.max(dim=1).values.sum()
+        else:
+            loss = F.cross_entropy(logits, torch.from_numpy(part.labels), reduction="sum")
+        gradients = torch.autograd.grad(loss, [captured[n] for n in names], allow_unused=True)
+        for name, gradient in zip(names, gradients, strict=True):
+            own = torch.zeros_like(captured[name]) if gradient is None else gradient
+            summed = own.abs().sum(0, dtype=torch.float64)
+            totals[name] = totals[name] + summed if name in totals else summed
+    scores = {
+        n: np.ascontiguousarray(t.reshape(t.shape[0], *(t.shape[1:] or (1, 1))).permute(1, 2, 0))
+        for n, t in totals.items()
+    }
+    return Ranking(model.name, scores, len(data))
+
+
+def count(share: float, neurons: int) -> int:
+    """How many of `neurons` are important at this share: the nearest integer, half rounds up."""
+    return min(neurons, int(np.floor(share * neurons + 0.5)))
+
+
+def _top(scores: NDArray[np.float64], wanted: int) -> NDArray[np.int64]:
+    """Indices of the `wanted` largest scores; among equals the smaller index."""
+    return np.argsort(-scores, kind="stable")[:wanted].astype(np.int64)
+
+
+def _layer_scores(ranking: Ranking, network: Network) -> dict[int, NDArray[np.float64]]:
+    found: dict[int, NDArray[np.float64]] = {}
+    for index in sorted(network.weights):
+        layer = network.layers[index]
+        out = network.tensors[layer.output]
+        own = ranking.scores.get(layer.name)
+        if own is None or own.shape != (out.h, out.w, out.c):
+            raise ModelError(
+                f"ranking of {ranking.model}: layer {layer.name} of {network.name} has neurons "
+                f"{(out.h, out.w, out.c)}, the ranking has {None if own is None else own.shape}; "
+                "rank this network"
+            )
+        if not np.isfinite(own).all():
+            raise ModelError(f"ranking of {ranking.model}: layer {layer.name} has NaN scores")
+        found[index] = own
+    return found
+
+
+def select(
+    ranking: Ranking,
+    network: Network,
+    s_th: float,
+    policy: str,
+    tiles: Mapping[int, NDArray[np.int64]] | None = None,
+) -> dict[int, Mask]:
+    """Mark the important neurons: layer index -> bool (h, w, c), for every layer with weights.
+
+    s_th : share of important neurons, 0..1.  Exactly `count(s_th, n)` neurons are marked
+    policy : `global` of the whole network, `uniform` of each layer, `tile` of each tile.
+    tiles : for `tile`, layer index -> integer (h, w, c), the tile that computes each neuron.
+    Equal scores: the earlier layer, then the smaller flat (h, w, c) index is taken.
+    """
+    if not 0.0 <= s_th <= 1.0:
+        raise ModelError(f"s_th={s_th} is not in 0..1")
+    if policy not in POLICIES:
+        raise ModelError(f"s_policy={policy!r} is unknown; known are {', '.join(POLICIES)}")
+    scores = _layer_scores(ranking, network)
+    masks = {index: np.zeros(s.shape, np.bool_) for index, s in scores.items()}
+    if policy == "global":
+        flat = np.concatenate([s.ravel() for s in scores.values()])
+        chosen = np.zeros(flat.size, np.bool_)
+        chosen[_top(flat, count(s_th, flat.size))] = True
+        first = 0
+        for index, mask in masks.items():
+            masks[index] = chosen[first : first + mask.size].reshape(mask.shape)
+            first += mask.size
+        return masks
+    for index, own in scores.items():
+        flat = own.ravel()
+        if policy == "uniform":
+            masks[index].flat[_top(flat, count(s_th, flat.size))] = True
+            continue
+        if tiles is None or index not in tiles or tiles[index].shape != own.shape:
+            raise ModelError(
+                f"s_policy=tile: layer {network.layers[index].name} needs a tile number for each "
+                f"of its neurons {own.shape}"
+            )
+        masks[index] = _per_tile(flat, tiles[index].ravel(), s_th).reshape(own.shape)
+    return masks
+
+
+def _per_tile(scores: NDArray[np.float64], tile: NDArray[np.int64], share: float) -> Mask:
+    """The same share of every tile: one sort by (tile, score, index), then a cut in each run."""
+    order = np.lexsort((np.arange(len(scores)), -scores, tile))
+    _, starts, sizes = np.unique(tile[order], return_index=True, return_counts=True)
+    mask = np.zeros(len(scores), np.bool_)
+    for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+        mask[order[start : start + count(share, size)]] = True
+    return mask
