@@ -27,6 +27,6 @@ def command(
     from ..isa.assembly import assemble
     from ..isa.program import save
 
-    program = assemble(source)
+    program = assemble(source, str(text))
     save(program, out)
     print(f"{out}: {len(program.text):,} instructions for {len(program.layer_names)} layers")

@@ -2,15 +2,16 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command
 
 from flexhyca.config import load_config
 
+Command = Callable[..., Any]  # conftest: arguments -> code, out, err
 KINDS = {"ifmap", "weight", "bias", "ofmap", "position_table", "dppu_operand", "instruction"}
 
 
