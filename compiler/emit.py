@@ -2,9 +2,9 @@
 
 Blocks alternate between the two halves of a buffer.  Each layer's loads are emitted one unit ahead
 of the tiles that use them, so LOAD runs ahead of ARRAY; what may not be overwritten or read yet is
-said with tokens, which `_Text.need` derives from the dependences: wait number k of a consumer always
-meets post number k of the producer.  Text order is itself a valid order of execution, so bounded
-queues cannot deadlock.
+said with tokens, which `_Text.need` derives from the dependences: wait number k of a consumer
+always meets post number k of the producer.  Text order is itself a valid order of execution, so
+bounded queues cannot deadlock.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def compile_network(
     """Compile `network` for the machine of `config`.
 
     important : neurons that the DPPU recomputes; None or a missing layer means none. The network's
-    arithmetic must be that of `config`. Raises CompileError with the layer, the value and the limit.
+    arithmetic must be that of `config`. Raises CompileError with layer, value and limit.
     """
     return _Emitter(network, config, important or {}, batch).program()
 
@@ -265,9 +265,7 @@ class _Emitter:
     # ---- units --------------------------------------------------------------------------------
 
     def _units(self) -> list[_Unit]:
-        return [
-            unit for i, plan in enumerate(self.plans) for unit in self._units_of_layer(i, plan)
-        ]
+        return [unit for i, plan in enumerate(self.plans) for unit in self._units_of_layer(i, plan)]
 
     def _tables(self, index: int, tile: Tile) -> list[tuple[Source, Positions]]:
         """The position tables of a tile in DPPU order: what comes from DRAM is started first."""
@@ -288,32 +286,23 @@ class _Emitter:
         column_bits, bits = self.config.position_column_bits, self.config.position_bits
         units: list[_Unit] = []
         for step in plan.steps:
-            a, b = step.a, step.b
+            a, b, first = step.a, step.b, step.runs[0].first
             works: list[_Work] = []
             packed: list[tuple[int, int]] = []
             table = bytearray()
-            first_chunk = step.runs[0].first
-
-            def close() -> None:
-                nonlocal a, b, works, packed, table
-                units.append(_Unit(index, a, b, first_chunk, works, packed, bytes(table)))
-                a, b, works, packed, table = None, None, [], [], bytearray()
-
             for run in step.runs:
                 for tile in run.tiles:
                     tables = self._tables(index, tile)
-                    new = [
-                        pack(positions, tile.m, tile.n, column_bits, bits)
-                        for _, positions in tables
-                    ]
+                    new = [pack(p, tile.m, tile.n, column_bits, bits) for _, p in tables]
                     size = sum(-(-len(data) // _WORD) * _WORD for _, data in new)
                     if works and len(table) + size > self.p.nbytes:
-                        close()
+                        units.append(_Unit(index, a, b, first, works, packed, bytes(table)))
+                        a, b, works, packed, table = None, None, [], [], bytearray()
                     works.append(_Work(run, tile, tables))
                     for fmt, data in new:
                         packed.append((fmt, len(table)))
                         table += data + bytes(-len(data) % _WORD)
-            close()
+            units.append(_Unit(index, a, b, first, works, packed, bytes(table)))
         return units
 
     # ---- loads --------------------------------------------------------------------------------
@@ -331,21 +320,22 @@ class _Emitter:
                 at,
                 dram + load.offset,
                 load.row_bytes,
-                load.count,
+                load.rows,
                 load.stride,
             )
-            at += load.row_bytes * load.count
+            at += load.row_bytes * load.rows
         return pc
 
-    def _fill(self, halves: _Halves, buffer: Buffer, loads: list[tuple[int, list[Load]]], layer: int
-              ) -> tuple[int, int]:
+    def _fill(
+        self, halves: _Halves, buffer: Buffer, loads: list[tuple[int, list[Load]]], layer: int
+    ) -> tuple[int, int]:
         """Fill the other half of a buffer: (its first byte, pc of the last LOAD)."""
         base, last = halves.flip()
         first = len(self.text.engine)
         at, pc = base, _NONE
         for dram, part in loads:
             pc = self._emit_loads(part, buffer, at, dram, layer)
-            at += sum(x.row_bytes * x.count for x in part)
+            at += sum(x.row_bytes * x.rows for x in part)
         self.text.need(first, last.engine, last.pc)
         return base, pc
 
@@ -406,7 +396,15 @@ class _Emitter:
         else:
             b_base = n_base = bias_base = 0
         row = (
-            placed.a_base, *a, run.ky0, run.nky, run.kc0, run.kcc, b_base, n_base, bias_base,
+            placed.a_base,
+            *a,
+            run.ky0,
+            run.nky,
+            run.kc0,
+            run.kcc,
+            b_base,
+            n_base,
+            bias_base,
         )
         return self.windows.setdefault(row, len(self.windows))
 
@@ -441,8 +439,16 @@ class _Emitter:
                 self._configure(Engine.DPPU, Table.WINDOW, window, unit.layer)
                 fmt, offset = next(packed)
                 dppu = text.emit(
-                    "DPPU", Engine.DPPU, *where, run.first, run.last, source, fmt,
-                    placed.p_base + offset, len(positions), *fields,
+                    "DPPU",
+                    Engine.DPPU,
+                    *where,
+                    run.first,
+                    run.last,
+                    source,
+                    fmt,
+                    placed.p_base + offset,
+                    len(positions),
+                    *fields,
                 )
                 text.need(dppu, Engine.LOAD, tables_ready)
                 if source == Source.DRAM:

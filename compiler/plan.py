@@ -3,8 +3,8 @@
 A plan is independent of buffer addresses and of other layers; `emit` places its blocks in the two
 halves of each buffer.  The loop order is the one with the least DRAM traffic.
 
-Output pixels are counted over the batch in (image, y, x) order, input rows as image*h + y, so that a
-run of pixels always needs a contiguous run of rows, and one LOAD can fetch several images.
+Output pixels are counted over the batch in (image, y, x) order, input rows as image*h + y, so that
+a run of pixels always needs a contiguous run of rows, and one LOAD can fetch several images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Load(NamedTuple):
     kind: Kind
     offset: int  #: bytes from the start of the tensor, weights or biases of the layer
     row_bytes: int
-    count: int
+    rows: int
     stride: int
 
 
@@ -56,7 +56,7 @@ class ABlock(NamedTuple):
 
 
 class BBlock(NamedTuple):
-    """Biases (4 bytes each), then weights of `n` output channels over one chunk of the reduction."""
+    """Biases (4 bytes each), then weights of `n` output channels over one chunk."""
 
     n_base: int
     n: int
@@ -120,7 +120,7 @@ class _Geometry:
         self.pixels = batch * out.h * out.w
 
     def rows(self, m_lo: int, m_hi: int, ky0: int, nky: int) -> tuple[int, int]:
-        """First input row and number of rows for pixels [m_lo, m_hi), kernel rows [ky0, ky0+nky)."""
+        """First input row and number of rows for pixels [m_lo, m_hi) and `nky` kernel rows."""
         la, h, ow = self.layer, self.source.h, self.out.w
         lo_image, lo_y = divmod(m_lo // ow, self.out.h)
         hi_image, hi_y = divmod((m_hi - 1) // ow, self.out.h)
@@ -206,9 +206,7 @@ def _cut(kind: Kind, at: int, row_bytes: int, count: int, stride: int) -> list[L
 def plan_layer(network: Network, index: int, config: Config, batch: int) -> Plan:
     """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers."""
     layer = network.layers[index]
-    geometry = _Geometry(
-        layer, network.tensors[layer.input], network.tensors[layer.output], batch
-    )
+    geometry = _Geometry(layer, network.tensors[layer.input], network.tensors[layer.output], batch)
     if layer.op == LayerOp.CONV:
         return _plan_conv(geometry, config)
     return _plan_vec(geometry, config)
@@ -371,26 +369,27 @@ def _plan_vec(g: _Geometry, config: Config) -> Plan:
     def fits(block: ABlock) -> bool:
         return operands * block.nbytes <= half
 
+    size = min(words // channels, _MAX_TILE_SIDE)
     while True:
-        size = min(words // channels, _MAX_TILE_SIDE)
         tiles = g.pixel_tiles(size, cut_rows=False)
         whole = all(fits(g.block(m0, m0 + m)) for m0, m in tiles)
         rows = max(g.rows(m0, m0 + m, 0, layer.kernel_h)[1] for m0, m in tiles)
         if whole or operands * rows * source.w * channels <= half:
             break
-        if channels == 1:
+        if channels > 1:
+            channels //= 2
+        elif size > 1:
+            size //= 2
+        else:
             raise CompileError(
                 f"layer {layer.name}: {rows} input rows of {source.w} columns and one channel do "
                 f"not fit {half} bytes, half of the ifmap buffer; enlarge buffers.ifmap_bytes"
             )
-        channels //= 2
     steps = []
     ranges = [(0, out.c)] if whole else [(n, channels) for n in range(0, out.c, channels)]
     groups = g.group(tiles, fits) if whole else [slice(i, i + 1) for i in range(len(tiles))]
     for group in groups:
-        first, count = g.rows(
-            tiles[group.start][0], sum(tiles[group.stop - 1]), 0, layer.kernel_h
-        )
+        first, count = g.rows(tiles[group.start][0], sum(tiles[group.stop - 1]), 0, layer.kernel_h)
         for n_lo, n_count in ranges:
             low, high = 0, source.c
             if not whole:

@@ -1,7 +1,7 @@
 """Position tables: where the important neurons of a tile are, and who computes them.
 
-Each tile's table is the shorter of a packed (row, column) list and a bitmap (paper, III-C: the table
-is loaded beside the operands, so its size is traffic).
+Each tile's table is the shorter of a packed (row, column) list and a bitmap (paper, III-C: the
+table is loaded beside the operands, so its size is traffic).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ..isa.instructions import Format
 
-Positions = NDArray[np.int64]  #: (neurons, 2): row and column in the tile, sorted by row, then column
+Positions = NDArray[
+    np.int64
+]  #: (neurons, 2): row and column in the tile, sorted by row, then column
 
 
 def pack(positions: Positions, m: int, n: int, column_bits: int, bits: int) -> tuple[Format, bytes]:

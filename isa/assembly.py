@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,11 +60,11 @@ def disassemble(program: Program) -> str:
 def _text_lines(program: Program) -> Iterator[str]:
     here: tuple[int, int] | None = None
     places = zip(program.debug_layer.tolist(), program.debug_tile.tolist(), strict=True)
-    for pc, (words, place) in enumerate(zip(program.text.tolist(), places, strict=True)):
+    for pc, ((low, high), place) in enumerate(zip(program.text.tolist(), places, strict=True)):
         if place != here:
             here = place
             yield f".at {place[0]} {place[1]}  ; {program.layer_names[place[0]]}"
-        name, values = decode(*words, pc=pc)
+        name, values = decode(low, high, pc)
         layout = BY_NAME[name].layout()
         parts_ = [name]
         for key, value in values.items():

@@ -134,10 +134,10 @@ def decode_text(text: Text) -> dict[str, NDArray[np.int64]]:
             if f.enum is not None:
                 bad = np.flatnonzero(~np.isin(values, [e.value for e in f.enum]))
                 if bad.size:
-                    decode(*part[bad[0]].tolist(), pc=int(rows[bad[0]]))
+                    decode(int(part[bad[0], 0]), int(part[bad[0], 1]), pc=int(rows[bad[0]]))
         low = part[:, 0] >> np.uint64(used) if used < 64 else np.zeros(len(rows), np.uint64)
         high = part[:, 1] >> np.uint64(max(used - 64, 0)) if used < 128 else low
         bad = np.flatnonzero((low | high) != 0)
         if bad.size:
-            decode(*part[bad[0]].tolist(), pc=int(rows[bad[0]]))
+            decode(int(part[bad[0], 0]), int(part[bad[0], 1]), pc=int(rows[bad[0]]))
     return columns

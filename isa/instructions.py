@@ -1,7 +1,7 @@
 """The instruction table: the one place that says what an instruction is and where its bits lie.
 
-An instruction is 128 bits, stored as two little-endian u64.  Fields follow one another from bit 0 in
-the order of the table, so they cannot overlap; bits beyond the last field are reserved and zero.
+An instruction is 128 bits, stored as two little-endian u64.  Fields follow one another from bit 0
+in the order of the table, so they cannot overlap; bits beyond the last field are reserved and zero.
 Encoder, decoder, assembler, disassembler and the manual page (`manual`) are derived from it.
 
 Engines take their instructions in text order from a queue of their own.  `wait` and `post` have one
@@ -211,7 +211,7 @@ BY_NAME = {i.name: i for i in INSTRUCTIONS}
 BY_OPCODE = {i.opcode: i for i in INSTRUCTIONS}
 
 #: Columns of the window table: which part of the input an ifmap buffer holds, and which part of
-#: the reduction a GEMM or DPPU instruction runs over.  Rows are counted over the batch (image*h + y).
+#: the reduction a GEMM or DPPU instruction runs over.  Rows count over the batch: image*h + y.
 WINDOW_FIELDS: tuple[tuple[str, str], ...] = (
     ("a_base", "ifmap-buffer byte of the first element"),
     ("row0", "first input row in the buffer"),

@@ -57,8 +57,8 @@ class Layer:
 
     Window of output (oy, ox): input row ``oy*stride_h + ky*dilation_h - pad_top`` and column
     ``ox*stride_w + kx*dilation_w - pad_left``; what lies outside the map counts as 0 (CONV,
-    AVGPOOL, COPY) or is left out (MAXPOOL).  A linear layer is a CONV whose kernel is the whole map.
-    A COPY reads channel ``c - c_offset``; where that does not exist the output is 0.
+    AVGPOOL, COPY) or is left out (MAXPOOL).  A linear layer is a CONV whose kernel is the whole
+    map. A COPY reads channel ``c - c_offset``; where that does not exist the output is 0.
     """
 
     name: str

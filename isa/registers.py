@@ -1,8 +1,8 @@
 """The register table: the state that exists, and so what a bit flip can hit.
 
-One row a register: unit, name, width in bits as a function of the arithmetic, and what a wrong value
-reaches.  Fault sites, sampling weights, the hooks of the reference stepper and the manual page are
-derived from it.
+One row a register: unit, name, width in bits as a function of the arithmetic, and what a wrong
+value reaches.  Fault sites, sampling weights, the stepper's hooks and the manual page
+are derived from it.
 """
 
 from __future__ import annotations

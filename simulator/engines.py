@@ -130,7 +130,9 @@ class CycleModel:
         d = self.config.dppu
         self.ledger = SlackLedger(max(1, d.size // d.width))
         self.tap_done = [0, 0]  # when the DPPU leaves the register file filled last, and the other
-        self.tapped: deque[tuple[int, int]] = deque()  # (done, cycles of work) of tiles not yet collected
+        self.tapped: deque[tuple[int, int]] = (
+            deque()
+        )  # (done, cycles of work) of tiles not yet collected
         self.barrier: dict[int, list[Any]] = {}
 
     # ---- preparation --------------------------------------------------------------------------
@@ -174,9 +176,7 @@ class CycleModel:
         )
         self.fetched = [False] * count
         self.fetch_event: list[simpy.Event | None] = [None] * count
-        self.left = [
-            sum(self.readers[i * self.chunk : (i + 1) * self.chunk]) for i in range(count)
-        ]
+        self.left = [sum(self.readers[i * self.chunk : (i + 1) * self.chunk]) for i in range(count)]
         self.drained = 0  # chunks whose instructions have all been taken, in order
         self.fetch_sleep: simpy.Event | None = None
 
@@ -230,7 +230,7 @@ class CycleModel:
     # ---- instruction supply -------------------------------------------------------------------
 
     def _fetch(self) -> Process:
-        """The fetch unit: text and the descriptors it names, a chunk at a time, a few chunks ahead."""
+        """The fetch unit: text and the descriptors it names, a few chunks ahead."""
         nbytes = {Table.LAYER: LAYER_DESCRIPTOR_BYTES, Table.WINDOW: WINDOW_DESCRIPTOR_BYTES}
         table = self.columns["table"]
         base = self.program.memory_map["text"][0]
@@ -329,7 +329,7 @@ class CycleModel:
             address += part
 
     def _load(self, pc: int) -> Process:
-        """LOAD: the engine is free when the channel is; tokens are given when the data are there."""
+        """LOAD: the engine is free when the channel is; tokens come with the data."""
         c = self.columns
         size = c["row_bytes"][pc] * c["count"][pc]
         yield from self._transfer(Engine.LOAD, pc, c["dram_addr"][pc], size, c["kind"][pc])
@@ -364,7 +364,7 @@ class CycleModel:
 
     def _dppu(self, pc: int) -> Process:
         """DPPU: compute from the taps while the array streams, or fetch and compute in slack."""
-        c, layer, now = self.columns, self.layer_of[pc], int(self.env.now)
+        c, layer = self.columns, self.layer_of[pc]
         stalls = self.stalls[Engine.DPPU][layer]
         if c["source"][pc] == Source.DRAM:
             yield from self._fetch_operands(pc)
@@ -463,9 +463,7 @@ class CycleModel:
             if what in ("ended", "starting"):
                 continue
             layer = self.program.layer_names[self.layer_of[pc]]
-            wants = (
-                f"semaphore {what} -> {e.name}" if what in Engine.__members__ else f"for {what}"
-            )
+            wants = f"semaphore {what} -> {e.name}" if what in Engine.__members__ else f"for {what}"
             blocked.append(f"{e.name} at pc {pc} ({self.ops[pc]}, layer {layer}) waits {wants}")
         return (
             f"{self.program.name}: deadlock at cycle {int(self.env.now)}: {'; '.join(blocked)}; "
@@ -477,4 +475,3 @@ def layer_cycles(ends: list[int]) -> list[int]:
     """Cycles from the end of one layer to the end of the next; they add up to the last end."""
     done = np.maximum.accumulate([0, *ends]).tolist()
     return [b - a for a, b in pairwise(done)]
-

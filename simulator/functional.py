@@ -155,14 +155,14 @@ class Functional:
         total = largest + int(np.abs(bias.astype(np.int64)).max())
         return _Prepared(
             torch.from_numpy(weight).permute(0, 3, 1, 2).to(self.device, dtype).contiguous(),
-            torch.from_numpy(np.array(bias)).view(1, -1, 1, 1).to(
-                self.device, torch.int32 if total < 2**31 else torch.int64
-            ),
+            torch.from_numpy(np.array(bias))
+            .view(1, -1, 1, 1)
+            .to(self.device, torch.int32 if total < 2**31 else torch.int64),
         )
 
 
 def _window_input(layer: Layer, x: torch.Tensor, h: int, w: int, fill: float) -> torch.Tensor:
-    """The part of `x` that the windows of an (h, w) output touch, padded (or cropped) with `fill`."""
+    """The part of `x` that the windows of an (h, w) output touch, padded with `fill`."""
     import torch
 
     need_h = (h - 1) * layer.stride_h + (layer.kernel_h - 1) * layer.dilation_h + 1

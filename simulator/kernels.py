@@ -1,6 +1,6 @@
 """Numba kernels: arrays and integers in, arrays and integers out.
 
-Numba types int32*int32 as int64; where 32-bit wrap matters, the value is stored into an int32 array.
+Numba types int32*int32 as int64; where 32-bit wrap matters, the value is stored in an int32 array.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def tap_windows(
 def decode_positions(
     table: NDArray[np.uint8], fmt: int, count: int, n: int, column_bits: int, bits: int
 ) -> I64:
-    """Read a position table: (count, 2) rows and columns. A bitmap may hold fewer: the rest is -1."""
+    """Read a position table: (count, 2) rows and columns; -1 where a bitmap holds fewer."""
     out = np.full((count, 2), -1, np.int64)
     if fmt == 0:
         for i in range(count):
@@ -147,15 +147,13 @@ def decode_positions(
 
 
 @njit(cache=True, nogil=True)
-def gather(
-    memory: I8, base: int, window: I64, geometry: I64, pixels: I64, out: I8
-) -> int:
+def gather(memory: I8, base: int, window: I64, geometry: I64, pixels: I64, out: I8) -> int:
     """im2col as address generation: operand k of each pixel, 0 outside the map.
 
     window : row0, rows, col0, cols, c0, cc (what is in memory), ky0, nky, kc0, kcc (the reduction).
     geometry : in_h, in_w, out_h, out_w, kernel_w, stride_h, stride_w, pad_top, pad_left,
-    dilation_h, dilation_w. out : (pixels, nky*kernel_w*kcc). Returns the first operand (pixel index)
-    that lies in the map but not in memory, -1: none.
+    dilation_h, dilation_w. out : (pixels, nky*kernel_w*kcc). Returns the first pixel whose operand
+    lies in the map but not in memory, -1: none.
     """
     row0, rows, col0, cols, c0, cc, ky0, nky, kc0, kcc = window
     in_h, in_w, out_h, out_w, kw, sh, sw, pt, pl, dh, dw = geometry
@@ -174,8 +172,12 @@ def gather(
                     continue
                 row, col, channel = image * in_h + iy - row0, ix - col0, kc0 - c0
                 if (
-                    row < 0 or row >= rows or col < 0 or col >= cols
-                    or channel < 0 or channel + kcc > cc
+                    row < 0
+                    or row >= rows
+                    or col < 0
+                    or col >= cols
+                    or channel < 0
+                    or channel + kcc > cc
                 ):
                     return i
                 address = base + (row * cols + col) * cc + channel

@@ -1,7 +1,7 @@
 """Execute a program instruction by instruction on real bytes: DRAM, buffers, slots.
 
-This is the slow reference for values: addresses, position tables, tokens and buffer reuse all matter
-here.  `functional` computes the same tensors layer by layer; tests hold the two equal.
+This is the slow reference for values: addresses, position tables, tokens and buffer reuse all
+matter here.  `functional` computes the same tensors layer by layer; tests hold the two equal.
 
 `begin` marks what an instruction is about to write as unreadable garbage and `end` writes it, so an
 execution in which a token is missing gives wrong values instead of lucky ones.
@@ -9,6 +9,7 @@ execution in which a token is missing gives wrong values instead of lucky ones.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -22,11 +23,19 @@ from ..isa.program import LAYER_COLUMNS, Program
 from . import kernels
 
 #: GEMM on one tile: (act (m, k), wgt (n, k), start (m, n)) -> accumulators (m, n)
-TileProduct = Callable[
-    [NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]], NDArray[np.int32]
-]
+TileProduct = Callable[[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]], NDArray[np.int32]]
 
 _GARBAGE = 0x55
+#: Layer fields of a gather's geometry, after the maps' sizes.
+_GATHERED = (
+    "kernel_w",
+    "stride_h",
+    "stride_w",
+    "pad_top",
+    "pad_left",
+    "dilation_h",
+    "dilation_w",
+)
 
 
 class Memory:
@@ -62,6 +71,8 @@ class Memory:
         self.results = np.zeros((self.config.output_slots, words), np.int8)
         self.accumulators = np.zeros(words, np.int32)
         self.partial_sums: dict[tuple[int, int], int] = {}  # (source, word) -> sum
+        # operands of GEMMs with taps, as the DPPU's register files caught them: (act, wgt, bias)
+        self.tapped: deque[tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]] = deque()
         self.registers: dict[tuple[Engine, Table], int] = {}
         self._execute = {
             "LOAD": self._load,
@@ -137,7 +148,7 @@ class Memory:
         (ih, iw, _, _), (oh, ow, _, _) = (
             self.program.tensors[layer[k]].tolist() for k in ("input", "output")
         )
-        names = "kernel_w stride_h stride_w pad_top pad_left dilation_h dilation_w".split()
+        names = _GATHERED
         return np.array([ih, iw, oh, ow, *(layer[n] for n in names)], np.int64)
 
     def _operands(
@@ -155,7 +166,9 @@ class Memory:
             memory, base = self.buffers[Buffer.IFMAP], w["a_base"]
             size = w["rows"] * w["cols"] * w["cc"]
             if min(held) < 0 or base < 0 or base + size > len(memory):
-                raise ProgramError(f"window at {base} of {size} bytes lies outside the ifmap buffer")
+                raise ProgramError(
+                    f"window at {base} of {size} bytes lies outside the ifmap buffer"
+                )
         out = np.empty((len(pixels), w["nky"] * layer["kernel_w"] * w["kcc"]), np.int8)
         bad = kernels.gather(
             memory,
@@ -232,8 +245,12 @@ class Memory:
         act = self._operands(Engine.ARRAY, pixels)
         wgt = self._weights(Engine.ARRAY, channels, act.shape[1], Source.BUFFER)
         start = self.accumulators[: m * n].reshape(m, n)
+        bias = np.zeros(n, np.int32)
         if i["first"]:
-            start = np.tile(self._bias(Engine.ARRAY, channels, Source.BUFFER), (m, 1))
+            bias = self._bias(Engine.ARRAY, channels, Source.BUFFER)
+            start = np.tile(bias, (m, 1))
+        if i["tap"]:
+            self.tapped.append((act, wgt, bias))
         self.accumulators[: m * n] = self.product(act, wgt, start).reshape(-1)
         if i["last"]:
             self.slots[i["slot"], : m * n] = self.accumulators[: m * n]
@@ -255,16 +272,22 @@ class Memory:
         inside = (positions >= 0).all(1) & (positions < (i["m"], i["n"])).all(1)
         positions = positions[inside]
         if not len(positions):
+            if source == Source.ARRAY:
+                self.tapped.popleft()
             return
-        pixels, row = np.unique(positions[:, 0], return_inverse=True)
-        channels, col = np.unique(positions[:, 1], return_inverse=True)
-        # The array's taps see what the array reads: the same words of the same buffers.
-        act = self._operands(Engine.DPPU, i["m0"] + pixels, source)
-        wgt = self._weights(Engine.DPPU, i["n0"] + channels, act.shape[1], source)
-        bias = self._bias(Engine.DPPU, i["n0"] + channels, source) if i["first"] else None
+        rows, row = np.unique(positions[:, 0], return_inverse=True)
+        columns, col = np.unique(positions[:, 1], return_inverse=True)
+        if source == Source.ARRAY:
+            act, wgt, bias = self.tapped.popleft()
+            act, wgt, bias = act[rows], wgt[columns], bias[columns]
+        else:
+            channels = i["n0"] + columns
+            act = self._operands(Engine.DPPU, i["m0"] + rows, source)
+            wgt = self._weights(Engine.DPPU, channels, act.shape[1], source)
+            bias = self._bias(Engine.DPPU, channels, source)
         for (r, c), ri, ci in zip(positions.tolist(), row.tolist(), col.tolist(), strict=True):
             word = r * i["n"] + c
-            start = int(bias[ci]) if bias is not None else self.partial_sums[source, word]
+            start = int(bias[ci]) if i["first"] else self.partial_sums[source, word]
             total = start + int(act[ri].astype(np.int64) @ wgt[ci].astype(np.int64))
             self.partial_sums[source, word] = int(fixedpoint.wrap(total, self.arithmetic.acc_bits))
             if i["last"]:
@@ -275,9 +298,7 @@ class Memory:
         m, n, op = i["m"], i["n"], LayerOp(layer["op"])
         if op == LayerOp.CONV:
             acc = self.slots[i["slot"], : m * n].reshape(m, n)
-            value = fixedpoint.requantise(
-                acc, layer["shift"], a.act_bits, a.rounding, a.overflow
-            )
+            value = fixedpoint.requantise(acc, layer["shift"], a.act_bits, a.rounding, a.overflow)
             if layer["residual"] >= 0:
                 at = i["res_slot"] * self.slots.shape[1]
                 other = self.buffers[Buffer.OUTPUT][at : at + m * n].reshape(m, n)
@@ -300,7 +321,9 @@ class Memory:
             self.arithmetic.rounding,
         )
 
-    def _vec_window(self, layer: dict[str, int], op: LayerOp, i: dict[str, int]) -> NDArray[np.int64]:
+    def _vec_window(
+        self, layer: dict[str, int], op: LayerOp, i: dict[str, int]
+    ) -> NDArray[np.int64]:
         """Pool, add or copy: read the window's elements straight from the ifmap buffer."""
         w = self._window(Engine.STORE)
         buffer = self.buffers[Buffer.IFMAP].astype(np.int64)
@@ -330,16 +353,12 @@ class Memory:
             out[row, exists] = stack.max(0) if op == LayerOp.MAXPOOL else stack.sum(0)
         if op == LayerOp.AVGPOOL:
             a = self.arithmetic
-            return fixedpoint.requantise(
-                out, layer["shift"], a.act_bits, a.rounding, a.overflow
-            )
+            return fixedpoint.requantise(out, layer["shift"], a.act_bits, a.rounding, a.overflow)
         if op == LayerOp.ADD:
             start = w["b_base"]
             other = buffer[start : start + size].reshape(-1, w["cc"])
             first = i["m0"] - w["row0"] * ow
-            return self._add(
-                layer, out, other[first : first + i["m"], i["n0"] : i["n0"] + i["n"]]
-            )
+            return self._add(layer, out, other[first : first + i["m"], at])
         return out
 
     def _store(self, i: dict[str, int]) -> None:

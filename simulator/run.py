@@ -28,7 +28,7 @@ Values = Literal["fast", "machine", "none"]
 class Result:
     """What one run of a program costs and, where values ran, what it computes.
 
-    cycles : cycles of one run (the program's batch). layers : one row a layer. dram : bytes by kind.
+    cycles : of one run (the program's batch). layers : one row a layer. dram : bytes by kind.
     stalls : engine -> reason -> cycles; with `busy` they add up to `cycles` for every engine.
     macs_by_unit : products formed by the array, and again by the DPPU from taps and from DRAM.
     outputs : int8 (images, h, w, c) or None.

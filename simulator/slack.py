@@ -8,8 +8,8 @@ from collections import deque
 class SlackLedger:
     """Group-cycles that tapped windows leave free, as a piecewise linear function of time.
 
-    Work from the taps is booked in order of time and spread evenly over its interval; work from DRAM
-    uses what is left, one instruction after the other (DPPU queue order).
+    Work from the taps is booked in order of time and spread evenly over its interval; work from
+    DRAM uses what is left, one instruction after the other (DPPU queue order).
     """
 
     def __init__(self, groups: int) -> None:
@@ -22,7 +22,7 @@ class SlackLedger:
             self._booked.append((begin, end, work))
 
     def finish(self, start: int, work: int, least: int) -> int:
-        """First cycle by which `work` group-cycles are free after `start`, and at least `least` pass.
+        """First cycle by which `work` group-cycles are free after `start`; `least` always pass.
 
         Starts never go back, so that intervals which ended before `start` are dropped.
         """

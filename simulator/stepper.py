@@ -1,10 +1,10 @@
 """The register-true reference of the output-stationary array: slow, literal, obviously right.
 
 Every register of every PE is stepped on every clock edge.  PE (r, c) holds `act` (moves right),
-`wgt` (moves down), `prod` and `acc`.  Step 0 is the edge at which PE (0, 0) latches its first operand:
-PE (r, c) latches operand k at step k+r+c, its product at the next edge, and adds it at the one after.
-Accumulation is gated by a valid bit that travels with the operands.  After step K+R+C-3 the rows leave
-one a step.  A flip at step t acts on the stored value before it is read in step t.
+`wgt` (moves down), `prod` and `acc`.  Step 0 is the edge at which PE (0, 0) latches its first
+operand: PE (r, c) latches operand k at step k+r+c, its product at the next edge, and adds it at the
+one after.  Accumulation is gated by a valid bit that travels with the operands.  After step K+R+C-3
+the rows leave one a step.  A flip at step t acts on the stored value before it is read in step t.
 """
 
 from __future__ import annotations

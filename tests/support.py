@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
+from flexhyca.compiler.emit import compile_network
 from flexhyca.config import Config, load_config
+from flexhyca.errors import CompileError
 from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
+from flexhyca.isa.program import Program
 
 
 def small_config(*overrides: str, base: str = "flexhyca-32x32") -> Config:
@@ -65,7 +69,7 @@ def _span(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
 
 @st.composite
 def networks(draw: st.DrawFn, arithmetic: Arithmetic, max_layers: int = 4) -> Network:
-    """A chain of random layers, some with residuals; every shape is legal, values are full-scale."""
+    """A chain of random layers, some with residuals; every shape is legal, values full-scale."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     h, w, c = (draw(st.integers(1, n)) for n in (9, 9, 10))
     tensors = [Tensor("input", h, w, c, 1.0)]
@@ -151,6 +155,16 @@ def arithmetic_of(config: Config) -> Arithmetic:
     return Arithmetic(**config.arithmetic.model_dump())
 
 
+def compiled(network: Network, config: Config, masks: dict | None, batch: int = 1) -> Program:
+    """Compile a drawn case; one that cannot fit is not a case."""
+    try:
+        return compile_network(network, config, masks, batch)
+    except CompileError:
+        # Only a pool's rows may be too large for such a small buffer; a convolution never is.
+        assume(all(la.op == LayerOp.CONV for la in network.layers))
+        raise
+
+
 def random_inputs(network: Network, batch: int, seed: int) -> np.ndarray:
     """Full-scale int8 images for `network`."""
     t = network.tensors[network.input]
@@ -163,3 +177,40 @@ def random_masks(network: Network, share: float, seed: int) -> dict[int, np.ndar
     rng = np.random.default_rng(seed)
     shapes = {i: network.tensors[network.layers[i].output] for i in network.weights}
     return {i: rng.random((t.h, t.w, t.c)) < share for i, t in shapes.items()}
+
+
+def one_conv(h=8, c=16, n=8, kernel=3, batch=1):
+    """One convolution whose operands fit the buffers of `small_config` with room."""
+    pad = kernel // 2
+    layer = Layer(
+        "conv",
+        LayerOp.CONV,
+        0,
+        1,
+        kernel_h=kernel,
+        kernel_w=kernel,
+        pad_top=pad,
+        pad_left=pad,
+        shift=7,
+    )
+    rng = np.random.default_rng(0)
+    return Network(
+        "one",
+        (Tensor("x", h, h, c, 1.0), Tensor("y", h, h, n, 1.0)),
+        (layer,),
+        {0: rng.integers(-9, 9, (n, kernel, kernel, c)).astype(np.int8)},
+        {0: np.zeros(n, np.int32)},
+        Arithmetic(),
+        0,
+        1,
+    )
+
+
+def crowded(count):
+    """`count` important neurons in every tile of a 4x4 machine."""
+    mask = np.zeros((8 * 8, 8), bool)
+    for m0 in range(0, 64, 4):
+        for n0 in range(0, 8, 4):
+            for i in range(count):
+                mask[m0 + i // 4, n0 + i % 4] = True
+    return {0: mask.reshape(8, 8, 8)}

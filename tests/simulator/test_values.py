@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from flexhyca.compiler.emit import compile_network
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from flexhyca.isa import reference
 from flexhyca.isa.instructions import Engine
 from flexhyca.simulator.functional import Functional
@@ -11,13 +13,12 @@ from flexhyca.simulator.run import simulate
 from flexhyca.simulator.stepper import os_tile
 from flexhyca.tests.support import (
     arithmetic_of,
+    compiled,
     machines,
     networks,
     random_inputs,
     random_masks,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @st.composite
@@ -32,7 +33,7 @@ def cases(draw):
 
 def _check(case):
     network, config, masks, inputs = case
-    program = compile_network(network, config, masks, batch=len(inputs))
+    program = compiled(network, config, masks, len(inputs))
     expected = reference.run(network, inputs)
 
     functional = dict(Functional(program.network).layers(inputs))
@@ -72,7 +73,7 @@ def test_reference_functional_and_machine_agree_often(case):
 @given(cases())
 def test_machine_with_register_true_tiles_agrees(case):
     network, config, masks, inputs = case
-    program = compile_network(network, config, masks, batch=len(inputs))
+    program = compiled(network, config, masks, len(inputs))
     memory = Memory(program, inputs)
 
     def stepped(act, wgt, start):
@@ -89,6 +90,4 @@ def test_machine_with_register_true_tiles_agrees(case):
         return reference.fx.wrap(out.astype(np.int64) + start, bits).astype(np.int32)
 
     memory.product = stepped
-    np.testing.assert_array_equal(
-        memory.run(), reference.run(network, inputs)[network.output]
-    )
+    np.testing.assert_array_equal(memory.run(), reference.run(network, inputs)[network.output])
