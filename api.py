@@ -87,7 +87,7 @@ def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0
     The model's own training images, else the first of the user's, else seeded noise, which is good
     for timing only.  How many images are evaluated later changes nothing here.
     """
-    if model.name == "digits" and (data is None or data.name.startswith("digits-")):
+    if model.name == "digits" and (data is None or data.name in ("digits-train", "digits-test")):
         data = load_data(model, split="train")
     if data is None:
         c, h, w = model.input_shape
