@@ -2,15 +2,16 @@
 
 Blocks alternate between the two halves of a buffer.  Each layer's loads are emitted one unit ahead
 of the tiles that use them, so LOAD runs ahead of ARRAY; what may not be overwritten or read yet is
-said with tokens, which `_Text.need` derives from the dependences: wait number k of a consumer
-always meets post number k of the producer.  Text order is itself a valid order of execution, so
+said with tokens, which `Text.need` derives from the dependences.  A block is loaded in pieces, and
+a tile waits only for the pieces it reads.  Text order is itself a valid order of execution, so
 bounded queues cannot deadlock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,6 @@ from ..config import Config
 from ..errors import CompileError
 from ..isa.encoding import encode_text
 from ..isa.instructions import (
-    BY_NAME,
     LAYER_DESCRIPTOR_BYTES,
     WINDOW_DESCRIPTOR_BYTES,
     Buffer,
@@ -30,15 +30,28 @@ from ..isa.instructions import (
     Table,
 )
 from ..isa.layers import LAYER_FIELDS, NO_TENSOR, LayerOp, Network
-from ..isa.program import LAYER_COLUMNS, Program, chunks
-from .plan import ABlock, BBlock, Load, Plan, Run, Tile, ifmap_loads, plan_layer, weight_loads
-from .positions import Positions, pack, split
+from ..isa.program import LAYER_COLUMNS, Program
+from .buffers import Halves, Reader
+from .constants import Constants, align, place_constants
+from .plan import (
+    PIECES,
+    ABlock,
+    BBlock,
+    Geometry,
+    Load,
+    Run,
+    Tile,
+    ifmap_loads,
+    plan_layer,
+    weight_loads,
+)
+from .text import NONE, Text
+from .units import Unit, Work, units_of_layer
+
+#: Pieces that a round of loads has at most: tables, weights, operands.
+_MOST_LOADS = 1 + 2 * PIECES
 
 Masks = Mapping[int, NDArray[np.bool_]]  #: layer index -> (h, w, c), True where important
-
-_ALIGN = 64
-_NONE = -(2**31)  # no instruction: nothing to wait for
-_WORD = 4  # position tables start at multiples of this
 
 
 def compile_network(
@@ -52,170 +65,64 @@ def compile_network(
     return _Emitter(network, config, important or {}, batch).program()
 
 
-class _Text:
-    """The growing text: rows of fields by opcode, and the tokens between engines."""
+class _Operands(NamedTuple):
+    """An input block in its half; `pieces` are (end row, pc of the LOAD that completes it)."""
 
-    def __init__(self) -> None:
-        self.engine: list[int] = []
-        self.name: list[str] = []
-        self.wait: list[int] = []
-        self.post: list[int] = []
-        self.layer: list[int] = []
-        self.tile: list[int] = []
-        self.rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in BY_NAME}
-        self.credits = np.zeros((len(Engine), len(Engine)), np.int64)
-        # newest instruction of each engine whose token each engine has taken: [consumer][producer]
-        self.covered = [[_NONE] * len(Engine) for _ in Engine]
-        self.source: dict[tuple[int, Engine], int] = {}  # (consumer pc, producer) -> producer pc
-
-    def emit(self, name: str, engine: Engine, layer: int, tile: int, *values: int) -> int:
-        """Append an instruction; `values` in table order without the header. Returns its pc."""
-        pc = len(self.engine)
-        self.engine.append(engine)
-        self.name.append(name)
-        self.wait.append(0)
-        self.post.append(0)
-        self.layer.append(layer)
-        self.tile.append(tile)
-        self.rows[name].append((pc, *values))
-        return pc
-
-    def need(self, pc: int, producer: Engine, producer_pc: int) -> None:
-        """Instruction `pc` must not start before `producer_pc` of engine `producer` has ended.
-
-        A negative `producer_pc` is an event before the program: it becomes an initial credit.
-        """
-        consumer = self.engine[pc]
-        if consumer == producer or producer_pc <= self.covered[consumer][producer]:
-            return
-        self.covered[consumer][producer] = producer_pc
-        earlier = self.source.get((pc, producer))
-        if earlier is not None:  # this instruction waits already; the later event covers both
-            self._give(consumer, producer, earlier, take_back=True)
-        self.source[pc, producer] = producer_pc
-        self.wait[pc] |= 1 << producer
-        self._give(consumer, producer, producer_pc)
-
-    def _give(self, consumer: int, producer: int, pc: int, take_back: bool = False) -> None:
-        if pc < 0:
-            self.credits[producer, consumer] += -1 if take_back else 1
-        else:
-            self.post[pc] ^= 1 << consumer
-
-    def release(self) -> None:
-        """Give back every initial credit, so that semaphores end as they began.
-
-        The tokens are posted by the producer's last instructions, all of them after its last post
-        that somebody waits for; where there are too few, a SYNC of the producer alone posts.
-        """
-        for producer in Engine:
-            for consumer in Engine:
-                bit = 1 << consumer
-                left = int(self.credits[producer, consumer])
-                pc = len(self.engine) - 1
-                while left and pc >= 0:
-                    if self.engine[pc] == producer:
-                        if self.post[pc] & bit:
-                            break
-                        if self.name[pc] not in ("SETCFG", "VEC"):
-                            self.post[pc] |= bit
-                            left -= 1
-                    pc -= 1
-                for _ in range(left):
-                    layer, tile = self.layer[-1], self.tile[-1]
-                    pc = self.emit("SYNC", producer, layer, tile, 1 << producer)
-                    self.post[pc] |= bit
-
-    def columns(self) -> dict[str, NDArray[np.int64]]:
-        """One column per field, for `encode_text`."""
-        count = len(self.engine)
-        out = {
-            "op": np.zeros(count, np.int64),
-            "wait": np.array(self.wait, np.int64),
-            "post": np.array(self.post, np.int64),
-        }
-        for name, rows in self.rows.items():
-            if not rows:
-                continue
-            table = np.array(rows, np.int64)
-            out["op"][table[:, 0]] = BY_NAME[name].opcode
-            for i, f in enumerate(BY_NAME[name].fields, start=1):
-                out.setdefault(f.name, np.zeros(count, np.int64))[table[:, 0]] = table[:, i]
-        return out
+    block: ABlock
+    base: int
+    half: int
+    pieces: list[tuple[int, int]]
 
 
-class _Half(NamedTuple):
-    """The last reader of a buffer half: LOAD may overwrite it when that has ended."""
+class _Weights(NamedTuple):
+    """A weight block in its half; `pieces` are (end channel, pc of the LOAD that completes it)."""
 
-    engine: Engine
-    pc: int
-
-
-@dataclass
-class _Halves:
-    """The two halves of a buffer, filled in turn."""
-
-    nbytes: int
-    reader: Engine
-    current: int = 1
-    last: list[_Half] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.last = [_Half(self.reader, -2), _Half(self.reader, -1)]
-
-    def flip(self) -> tuple[int, _Half]:
-        """Take the other half: (its first byte, its last reader)."""
-        self.current ^= 1
-        return self.current * self.nbytes, self.last[self.current]
-
-    def read(self, engine: Engine, pc: int) -> None:
-        """Instruction `pc` reads the current half."""
-        self.last[self.current] = _Half(engine, pc)
+    block: BBlock
+    base: int
+    half: int
+    bias_bytes: int
+    pieces: list[tuple[int, int]]
 
 
-class _Work(NamedTuple):
-    """A tile with the part of its run, and its position tables: (source, positions)."""
+class _Tables(NamedTuple):
+    """Position tables in their half, and the pc of their LOAD."""
 
-    run: Run
-    tile: Tile
-    tables: list[tuple[Source, Positions]]
-
-
-class _Unit(NamedTuple):
-    """Tiles that one round of loads serves; the unit of prefetching."""
-
-    layer: int
-    a: ABlock | None
-    b: BBlock | None
-    first_chunk: bool
-    works: list[_Work]
-    packed: list[tuple[int, int]]  #: (format, offset in the position half) of every table, in order
-    table_bytes: bytes
+    base: int
+    half: int
+    ready: int
 
 
 class _Placed(NamedTuple):
-    """Where a unit's blocks are, and the tokens that its first readers take."""
+    """What a unit finds in the buffers."""
 
-    a_base: int
-    b_base: int
-    a: ABlock
-    b: BBlock | None
-    a_half: int
-    b_half: int
-    p_half: int
-    p_base: int
-    operands_ready: int  #: pc of the last LOAD of operands, or _NONE
-    tables_ready: int  #: pc of the LOAD of the position tables, or _NONE
+    a: _Operands
+    b: _Weights | None
+    p: _Tables | None
+
+
+def _ready(pieces: list[tuple[int, int]], end: int) -> int:
+    """The pc of the LOAD that completes everything below `end`."""
+    return pieces[bisect_left(pieces, (end, NONE))][1]
 
 
 class _Emitter:
     def __init__(self, network: Network, config: Config, important: Masks, batch: int) -> None:
         self.network, self.config, self.batch = network, config, batch
-        self.important = important
-        self.text = _Text()
-        self.a = _Halves(config.buffers.ifmap_bytes // 2, Engine.ARRAY)
-        self.b = _Halves(config.buffers.weight_bytes // 2, Engine.ARRAY)
-        self.p = _Halves(config.buffers.position_bytes // 2, Engine.DPPU)
+        self.plans = [plan_layer(network, i, config, batch) for i in range(len(network.layers))]
+        self.units = [
+            unit
+            for i, plan in enumerate(self.plans)
+            for unit in units_of_layer(i, plan, important.get(i), config)
+        ]
+        self.geometry = [Geometry.of(network, i, batch) for i in range(len(network.layers))]
+        self.constants: Constants = place_constants(network, self.plans)
+        self.text = Text()
+        self.a = Halves(config.buffers.ifmap_bytes // 2, Engine.ARRAY)
+        self.b = Halves(config.buffers.weight_bytes // 2, Engine.ARRAY)
+        self.p = Halves(config.buffers.position_bytes // 2, Engine.DPPU)
+        self.held_a: _Operands | None = None
+        self.held_b: _Weights | None = None
+        self.held_p: _Tables | None = None
         self.windows: dict[tuple[int, ...], int] = {}
         self.positions: list[bytes] = []
         self.position_bytes = 0
@@ -224,91 +131,43 @@ class _Emitter:
         self.residual_user = [i - self.slots for i in range(self.slots)]
         self.next_slot = self.next_residual = self.slot = 0
         self.configured: dict[tuple[Engine, Table], int] = {}
-        self.stored = {network.input: _NONE}  # tensor -> pc of its last STORE
-        self.plans = [plan_layer(network, i, config, batch) for i in range(len(network.layers))]
-        self._place_constants()
+        self.stored = {network.input: NONE}  # tensor -> pc of its last STORE
         self.tile_number = 0
-        self.now_a: tuple[int, ABlock] | None = None
-        self.now_b: tuple[int, BBlock] | None = None
-        self.now_p = 0
+        self._place()
 
-    # ---- DRAM ---------------------------------------------------------------------------------
-
-    def _place_constants(self) -> None:
-        """Lay out weights ([group][chunk][channel][k]) and biases; offsets within their regions."""
-        self.weight_at, self.bias_at = {}, {}
-        weights, biases = [], []
-        at = bias_at = 0
-        for i, weight in self.network.weights.items():
-            layer, plan = self.network.layers[i], self.plans[i]
-            self.weight_at[i], self.bias_at[i] = at, bias_at
-            width = weight.shape[0] // layer.groups
-            for n in range(0, weight.shape[0], width):
-                for ky, nky, c, cc in chunks(
-                    layer.kernel_h, weight.shape[3], plan.chunk_ky, plan.chunk_c
-                ):
-                    part = weight[n : n + width, ky : ky + nky, :, c : c + cc]
-                    weights.append(np.ascontiguousarray(part).reshape(-1))
-            at += weight.size
-            biases.append(np.asarray(self.network.biases[i], np.int32))
-            bias_at += 4 * len(biases[-1])
-        self.weights = np.concatenate(weights) if weights else np.zeros(0, np.int8)
-        self.bias = np.concatenate(biases) if biases else np.zeros(0, np.int32)
-
-    def _tensor_offsets(self) -> tuple[list[int], int]:
+    def _place(self) -> None:
+        """DRAM regions; text and descriptors come last, their sizes are known only at the end."""
         offsets, at = [], 0
         for t in self.network.tensors:
             offsets.append(at)
-            at += -(-t.elements * self.batch // _ALIGN) * _ALIGN
-        return offsets, at
+            at += align(t.elements * self.batch)
+        self.sizes = {
+            "weights": self.constants.weights.nbytes,
+            "bias": self.constants.bias.nbytes,
+            "positions": sum(len(u.table_bytes) for u in self.units if u.first_chunk),
+            "activations": at,
+        }
+        self.base, at = {}, 0
+        for region, size in self.sizes.items():
+            self.base[region] = at
+            at += align(size)
+        self.end = at
+        self._check_memory(at)
+        self.tensor_at = [self.base["activations"] + x for x in offsets]
 
-    # ---- units --------------------------------------------------------------------------------
-
-    def _units(self) -> list[_Unit]:
-        return [unit for i, plan in enumerate(self.plans) for unit in self._units_of_layer(i, plan)]
-
-    def _tables(self, index: int, tile: Tile) -> list[tuple[Source, Positions]]:
-        """The position tables of a tile in DPPU order: what comes from DRAM is started first."""
-        mask = self.important.get(index)
-        config = self.config
-        if mask is None or not config.dppu.size:
-            return []
-        flat = mask.reshape(-1, mask.shape[-1])
-        rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
-        found = np.argwhere(flat[rows, tile.n0 : tile.n0 + tile.n])
-        tapped, excess = found, found[:0]
-        if config.dppu.data_reuse == "hybrid":
-            tapped, excess = split(found, tile.m, tile.n, config.tap_capacity)
-        pairs = [(Source.DRAM, excess), (Source.ARRAY, tapped)]
-        return [(source, positions) for source, positions in pairs if len(positions)]
-
-    def _units_of_layer(self, index: int, plan: Plan) -> list[_Unit]:
-        column_bits, bits = self.config.position_column_bits, self.config.position_bits
-        units: list[_Unit] = []
-        for step in plan.steps:
-            a, b, first = step.a, step.b, step.runs[0].first
-            works: list[_Work] = []
-            packed: list[tuple[int, int]] = []
-            table = bytearray()
-            for run in step.runs:
-                for tile in run.tiles:
-                    tables = self._tables(index, tile)
-                    new = [pack(p, tile.m, tile.n, column_bits, bits) for _, p in tables]
-                    size = sum(-(-len(data) // _WORD) * _WORD for _, data in new)
-                    if works and len(table) + size > self.p.nbytes:
-                        units.append(_Unit(index, a, b, first, works, packed, bytes(table)))
-                        a, b, works, packed, table = None, None, [], [], bytearray()
-                    works.append(_Work(run, tile, tables))
-                    for fmt, data in new:
-                        packed.append((fmt, len(table)))
-                        table += data + bytes(-len(data) % _WORD)
-            units.append(_Unit(index, a, b, first, works, packed, bytes(table)))
-        return units
+    def _check_memory(self, end: int) -> None:
+        limit = self.config.dram.size_bytes
+        if end > limit:
+            raise CompileError(
+                f"{self.network.name}: the program needs {end} bytes of DRAM, dram.size_bytes is "
+                f"{limit}; use a smaller batch or enlarge it (4 GiB at most)"
+            )
 
     # ---- loads --------------------------------------------------------------------------------
 
-    def _emit_loads(self, loads: list[Load], buffer: Buffer, at: int, dram: int, layer: int) -> int:
-        pc = _NONE
+    def _load(self, loads: list[Load], buffer: Buffer, at: int, dram: int, layer: int) -> int:
+        """Emit `loads` into `buffer` from byte `at` on; returns the pc of the last one."""
+        pc = NONE
         for load in loads:
             pc = self.text.emit(
                 "LOAD",
@@ -326,161 +185,64 @@ class _Emitter:
             at += load.row_bytes * load.rows
         return pc
 
-    def _fill(
-        self, halves: _Halves, buffer: Buffer, loads: list[tuple[int, list[Load]]], layer: int
-    ) -> tuple[int, int]:
-        """Fill the other half of a buffer: (its first byte, pc of the last LOAD)."""
-        base, last = halves.flip()
-        first = len(self.text.engine)
-        at, pc = base, _NONE
-        for dram, part in loads:
-            pc = self._emit_loads(part, buffer, at, dram, layer)
-            at += sum(x.row_bytes * x.rows for x in part)
-        self.text.need(first, last.engine, last.pc)
-        return base, pc
-
-    def _load_constants(self, unit: _Unit) -> tuple[int, int]:
-        """Weights, biases and position tables of a unit: pcs of the last LOAD of each."""
-        ready = tables = _NONE
-        if unit.b is not None:
-            loads = weight_loads(unit.b, unit.first_chunk)
-            homes = {
-                Kind.BIAS: self.base["bias"] + self.bias_at[unit.layer],
-                Kind.WEIGHT: self.base["weights"] + self.weight_at[unit.layer],
-            }
-            parts = [(homes[load.kind], [load]) for load in loads]
-            base, ready = self._fill(self.b, Buffer.WEIGHT, parts, unit.layer)
-            self.now_b = (base, unit.b)
+    def _load_constants(self, unit: Unit) -> Iterator[None]:
+        """Weights, biases and position tables of a unit, where it brings new ones, in pieces."""
         if unit.table_bytes and unit.first_chunk:
-            load = Load(Kind.POSITION_TABLE, self.position_bytes, len(unit.table_bytes), 1, 0)
-            self.now_p, tables = self._fill(
-                self.p, Buffer.POSITION, [(self.base["positions"], [load])], unit.layer
-            )
+            base, last = self.p.flip()
+            size = len(unit.table_bytes)
+            load = Load(Kind.POSITION_TABLE, self.position_bytes, size, 1, 0)
+            pc = self._load([load], Buffer.POSITION, base, self.base["positions"], unit.layer)
+            self.text.need(pc, last.engine, last.pc)
+            self.held_p = _Tables(base, self.p.current, pc)
             self.positions.append(unit.table_bytes)
-            self.position_bytes += len(unit.table_bytes)
-        return ready, tables
+            self.position_bytes += size
+            yield
+        if unit.b is None:
+            return
+        base, last = self.b.flip()
+        first, at = len(self.text.engine), base
+        bias, pieces = weight_loads(unit.b, unit.first_chunk)
+        bias_bytes = sum(x.row_bytes for x in bias)
+        if bias:
+            dram = self.base["bias"] + self.constants.bias_at[unit.layer]
+            self._load(bias, Buffer.WEIGHT, at, dram, unit.layer)
+            at += bias_bytes
+        done: list[tuple[int, int]] = []
+        dram = self.base["weights"] + self.constants.weight_at[unit.layer]
+        for end, loads in pieces:
+            pc = self._load(loads, Buffer.WEIGHT, at, dram, unit.layer)
+            if not done:
+                self.text.need(first, last.engine, last.pc)
+            at += sum(x.row_bytes for x in loads)
+            done.append((end, pc))
+            yield
+        self.held_b = _Weights(unit.b, base, self.b.current, bias_bytes, done)
 
-    def _load_operands(self, unit: _Unit) -> int:
-        """Input block(s) of a unit: pc of the last LOAD."""
+    def _load_operands(self, unit: Unit) -> Iterator[None]:
+        """The input block of a unit, where it brings a new one, a run of rows at a time.
+
+        An ADD has two of them, loaded side by side.
+        """
         if unit.a is None:
-            return _NONE
+            return
         layer = self.network.layers[unit.layer]
-        operands = [layer.input] + ([layer.residual] if layer.op == LayerOp.ADD else [])
-        loads = [
-            (self.tensor_at[t], ifmap_loads(unit.a, self.network.tensors[t])) for t in operands
-        ]
-        first = len(self.text.engine)
-        base, pc = self._fill(self.a, Buffer.IFMAP, loads, unit.layer)
-        for t in operands:
-            self.text.need(first, Engine.STORE, self.stored[t])
-        self.now_a = (base, unit.a)
-        return pc
-
-    # ---- tiles --------------------------------------------------------------------------------
-
-    def _configure(self, engine: Engine, table: Table, index: int, layer: int) -> None:
-        if self.configured.get((engine, table)) != index:
-            self.configured[engine, table] = index
-            self.text.emit("SETCFG", engine, layer, self.tile_number, engine, table, index)
-
-    def _window(self, unit: _Unit, placed: _Placed, run: Run) -> int:
-        layer = self.network.layers[unit.layer]
-        a = placed.a
-        if layer.op == LayerOp.ADD:
-            b_base, n_base, bias_base = placed.a_base + a.nbytes, 0, 0
-        elif placed.b is not None:
-            n_base, bias_base = placed.b.n_base, placed.b_base
-            b_base = bias_base + 4 * placed.b.n
-            if not unit.first_chunk:
-                b_base, bias_base = placed.b_base, 0
-        else:
-            b_base = n_base = bias_base = 0
-        row = (
-            placed.a_base,
-            *a,
-            run.ky0,
-            run.nky,
-            run.kc0,
-            run.kcc,
-            b_base,
-            n_base,
-            bias_base,
-        )
-        return self.windows.setdefault(row, len(self.windows))
-
-    def _emit_unit(self, unit: _Unit, placed: _Placed) -> None:
-        text, layer = self.text, self.network.layers[unit.layer]
-        conv = layer.op == LayerOp.CONV
-        operands_ready, tables_ready = placed.operands_ready, placed.tables_ready
-        packed = iter(unit.packed)
-        for run, tile, tables in unit.works:
-            window = self._window(unit, placed, run)
-            if run.first:
-                self.slot = self.next_slot
-                self.next_slot = (self.next_slot + 1) % self.slots
-                self.tile_number += 1
-            where = (unit.layer, self.tile_number)
-            fields = (*tile, self.slot)
-            residual = self.next_residual
-            residual_pc = gemm = dppu = _NONE
-            if conv and run.last and layer.residual != NO_TENSOR:
-                residual_pc = self._load_residual(unit.layer, tile)
-            if conv:
-                self._configure(Engine.ARRAY, Table.LAYER, unit.layer, unit.layer)
-                self._configure(Engine.ARRAY, Table.WINDOW, window, unit.layer)
-                tap = sum(len(p) for source, p in tables if source == Source.ARRAY)
-                gemm = text.emit("GEMM", Engine.ARRAY, *where, run.first, run.last, tap, *fields)
-                text.need(gemm, Engine.LOAD, operands_ready)
-                if run.first:
-                    text.need(gemm, Engine.STORE, self.slot_user[self.slot])
-                self._read(placed, Engine.ARRAY, gemm)
-            for source, positions in tables:
-                self._configure(Engine.DPPU, Table.LAYER, unit.layer, unit.layer)
-                self._configure(Engine.DPPU, Table.WINDOW, window, unit.layer)
-                fmt, offset = next(packed)
-                dppu = text.emit(
-                    "DPPU",
-                    Engine.DPPU,
-                    *where,
-                    run.first,
-                    run.last,
-                    source,
-                    fmt,
-                    placed.p_base + offset,
-                    len(positions),
-                    *fields,
-                )
-                text.need(dppu, Engine.LOAD, tables_ready)
-                if source == Source.DRAM:
-                    text.need(dppu, Engine.STORE, self.stored[layer.input])
-                if source == Source.ARRAY or run.last:
-                    text.need(dppu, Engine.ARRAY, gemm)
-                self.p.last[placed.p_half] = _Half(Engine.DPPU, dppu)
-            if not run.last:
-                continue
-            self._configure(Engine.STORE, Table.LAYER, unit.layer, unit.layer)
-            if not conv:
-                self._configure(Engine.STORE, Table.WINDOW, window, unit.layer)
-            vec = text.emit(
-                "VEC", Engine.STORE, *where, *fields, residual if residual_pc >= 0 else 0
-            )
-            if conv:
-                text.need(vec, Engine.ARRAY, gemm)
-                text.need(vec, Engine.DPPU, dppu)
-                text.need(vec, Engine.LOAD, residual_pc)
-            else:
-                text.need(vec, Engine.LOAD, operands_ready)
-                self._read(placed, Engine.STORE, vec)
-            if residual_pc >= 0:
-                self.residual_user[residual] = vec
-            store = text.emit("STORE", Engine.STORE, *where, *fields)
-            self.slot_user[self.slot] = store
-            self.stored[layer.output] = store
-
-    def _read(self, placed: _Placed, engine: Engine, pc: int) -> None:
-        self.a.last[placed.a_half] = _Half(engine, pc)
-        if placed.b is not None:
-            self.b.last[placed.b_half] = _Half(engine, pc)
+        tensors = [layer.input] + ([layer.residual] if layer.op == LayerOp.ADD else [])
+        base, last = self.a.flip()
+        first, source = len(self.text.engine), self.network.tensors[layer.input]
+        done: list[tuple[int, int]] = []
+        for piece in unit.a.pieces(self.config.dram.grant_bytes):
+            pc = NONE
+            for i, t in enumerate(tensors):
+                at = base + i * unit.a.nbytes + (piece.row0 - unit.a.row0) * unit.a.row_bytes
+                loads = ifmap_loads(piece, source)
+                pc = self._load(loads, Buffer.IFMAP, at, self.tensor_at[t], unit.layer)
+            if not done:
+                self.text.need(first, last.engine, last.pc)
+                for t in tensors:
+                    self.text.need(first, Engine.STORE, self.stored[t])
+            done.append((piece.row0 + piece.rows, pc))
+            yield
+        self.held_a = _Operands(unit.a, base, self.a.current, done)
 
     def _load_residual(self, index: int, tile: Tile) -> int:
         """Bring the residual's words of `tile` into the next residual slot."""
@@ -490,79 +252,207 @@ class _Emitter:
         self.next_residual = (slot + 1) % self.slots
         at = slot * self.config.array.rows * self.config.array.cols
         load = Load(Kind.IFMAP, tile.m0 * c + tile.n0, tile.n, tile.m, c)
-        pc = self._emit_loads([load], Buffer.OUTPUT, at, self.tensor_at[tensor], index)
+        pc = self._load([load], Buffer.OUTPUT, at, self.tensor_at[tensor], index)
         self.text.need(pc, Engine.STORE, self.residual_user[slot])
         self.text.need(pc, Engine.STORE, self.stored[tensor])
         return pc
 
+    def _placed(self, unit: Unit) -> _Placed:
+        """What is in the buffers once the loads of `unit` are emitted."""
+        assert self.held_a is not None
+        conv = self.network.layers[unit.layer].op == LayerOp.CONV
+        return _Placed(self.held_a, self.held_b if conv else None, self.held_p)
+
+    # ---- tiles --------------------------------------------------------------------------------
+
+    def _configure(self, engine: Engine, table: Table, index: int, layer: int) -> None:
+        if self.configured.get((engine, table)) != index:
+            self.configured[engine, table] = index
+            self.text.emit("SETCFG", engine, layer, self.tile_number, engine, table, index)
+
+    def _window(self, layer: int, placed: _Placed, run: Run) -> int:
+        """The row of the window table for `run`, made if it is new."""
+        a, b = placed.a, placed.b
+        b_base = n_base = bias_base = 0
+        if b is not None:
+            b_base, n_base = b.base + b.bias_bytes, b.block.n_base
+            bias_base = b.base if run.first else 0
+        elif self.network.layers[layer].op == LayerOp.ADD:
+            b_base = a.base + a.block.nbytes
+        reduction = (run.ky0, run.nky, run.kc0, run.kcc)
+        row = (a.base, *a.block, *reduction, b_base, n_base, bias_base)
+        return self.windows.setdefault(row, len(self.windows))
+
+    def _operands_ready(self, layer: int, placed: _Placed, work: Work) -> int:
+        """The pc of the LOAD after which all input rows of a tile are there."""
+        run, tile, a = work.run, work.tile, placed.a
+        row, count = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
+        return _ready(a.pieces, row + count)
+
+    def _emit_unit(self, unit: Unit, placed: _Placed, ahead: list[Iterator[None]]) -> None:
+        """The tiles of a unit, and between them the loads `ahead` for the next one.
+
+        Spread evenly, the loads for later tiles do not hold up the residual operands of these.
+        """
+        packed = iter(unit.packed)
+        tables = [[next(packed) for _ in work.tables] for work in unit.works]
+        conv = self.network.layers[unit.layer].op == LayerOp.CONV
+        loads = chain.from_iterable(ahead)
+        pace = -(-_MOST_LOADS // len(unit.works))
+        for work, table in zip(unit.works, tables, strict=True):
+            for _ in islice(loads, pace):
+                pass
+            if work.run.first:
+                self.slot = self.next_slot
+                self.next_slot = (self.next_slot + 1) % self.slots
+                self.tile_number += 1
+            if conv:
+                self._emit_product(unit.layer, placed, work, table)
+            else:
+                self._emit_vector(unit.layer, placed, work)
+        for _ in loads:
+            pass
+
+    def _emit_product(
+        self, index: int, placed: _Placed, work: Work, packed: list[tuple[int, int]]
+    ) -> None:
+        """A tile of a CONV layer over one chunk: GEMM, DPPU and, at the end, VEC and STORE."""
+        text, layer, b = self.text, self.network.layers[index], placed.b
+        run, tile = work.run, work.tile
+        assert b is not None
+        window = self._window(index, placed, run)
+        where, fields = (index, self.tile_number), (*tile, self.slot)
+        slot, residual = self.next_residual, NONE
+        if run.last and layer.residual != NO_TENSOR:
+            residual = self._load_residual(index, tile)
+        self._configure(Engine.ARRAY, Table.LAYER, index, index)
+        self._configure(Engine.ARRAY, Table.WINDOW, window, index)
+        tap = sum(len(p) for source, p in work.tables if source == Source.ARRAY)
+        gemm = text.emit("GEMM", Engine.ARRAY, *where, run.first, run.last, tap, *fields)
+        operands = self._operands_ready(index, placed, work)
+        text.need(gemm, Engine.LOAD, max(operands, _ready(b.pieces, tile.n0 + tile.n)))
+        if run.first:
+            text.need(gemm, Engine.STORE, self.slot_user[self.slot])
+        self.a.last[placed.a.half] = Reader(Engine.ARRAY, gemm)
+        self.b.last[b.half] = Reader(Engine.ARRAY, gemm)
+        dppu = self._emit_dppu(index, placed, work, packed, window, gemm)
+        if not run.last:
+            return
+        self._configure(Engine.STORE, Table.LAYER, index, index)
+        used = slot if residual != NONE else 0
+        vec = text.emit("VEC", Engine.STORE, *where, *fields, used)
+        text.need(vec, Engine.ARRAY, gemm)
+        text.need(vec, Engine.DPPU, dppu)
+        text.need(vec, Engine.LOAD, residual)
+        if residual != NONE:
+            self.residual_user[slot] = vec
+        self._emit_store(index, tile)
+
+    def _emit_dppu(
+        self,
+        index: int,
+        placed: _Placed,
+        work: Work,
+        packed: list[tuple[int, int]],
+        window: int,
+        gemm: int,
+    ) -> int:
+        """The DPPU instructions of a tile; returns the pc of the last one, or NONE."""
+        text, run, dppu = self.text, work.run, NONE
+        for (source, positions), (fmt, offset) in zip(work.tables, packed, strict=True):
+            assert placed.p is not None
+            self._configure(Engine.DPPU, Table.LAYER, index, index)
+            self._configure(Engine.DPPU, Table.WINDOW, window, index)
+            dppu = text.emit(
+                "DPPU",
+                Engine.DPPU,
+                index,
+                self.tile_number,
+                run.first,
+                run.last,
+                source,
+                fmt,
+                placed.p.base + offset,
+                len(positions),
+                *work.tile,
+                self.slot,
+            )
+            text.need(dppu, Engine.LOAD, placed.p.ready)
+            if source == Source.DRAM:
+                text.need(dppu, Engine.STORE, self.stored[self.network.layers[index].input])
+            if source == Source.ARRAY or run.last:
+                text.need(dppu, Engine.ARRAY, gemm)
+            self.p.last[placed.p.half] = Reader(Engine.DPPU, dppu)
+        return dppu
+
+    def _emit_vector(self, index: int, placed: _Placed, work: Work) -> None:
+        """A tile that only the vector unit computes: VEC and STORE."""
+        window = self._window(index, placed, work.run)
+        self._configure(Engine.STORE, Table.LAYER, index, index)
+        self._configure(Engine.STORE, Table.WINDOW, window, index)
+        where = (index, self.tile_number)
+        vec = self.text.emit("VEC", Engine.STORE, *where, *work.tile, self.slot, 0)
+        self.text.need(vec, Engine.LOAD, self._operands_ready(index, placed, work))
+        self.a.last[placed.a.half] = Reader(Engine.STORE, vec)
+        self._emit_store(index, work.tile)
+
+    def _emit_store(self, index: int, tile: Tile) -> None:
+        where = (index, self.tile_number)
+        store = self.text.emit("STORE", Engine.STORE, *where, *tile, self.slot)
+        self.slot_user[self.slot] = store
+        self.stored[self.network.layers[index].output] = store
+
     # ---- the whole ----------------------------------------------------------------------------
+
+    def _reads(self, index: int, producer: int) -> bool:
+        """Whether layer `index` loads what layer `producer` stores."""
+        layer = self.network.layers[index]
+        return self.network.layers[producer].output in (layer.input, layer.residual)
 
     def program(self) -> Program:
         """Emit everything and assemble the program."""
-        network, config = self.network, self.config
-        # The sizes of text and descriptors are known at the end only, so these regions come last.
-        offsets, activation_bytes = self._tensor_offsets()
-        units = self._units()
-        table_bytes = sum(len(u.table_bytes) for u in units if u.first_chunk)
-        self.base, at = {}, 0
-        sizes = {
-            "weights": self.weights.nbytes,
-            "bias": self.bias.nbytes,
-            "positions": table_bytes,
-            "activations": activation_bytes,
-        }
-        for region, size in sizes.items():
-            self.base[region] = at
-            at += -(-size // _ALIGN) * _ALIGN
-        self.tensor_at = [self.base["activations"] + x for x in offsets]
-        self._check_memory(at)
-
-        ready = self._prefetch(units[0])
-        for i, unit in enumerate(units):
-            placed = ready
-            after = units[i + 1] if i + 1 < len(units) else None
+        units = self.units
+        for _ in chain(self._load_constants(units[0]), self._load_operands(units[0])):
+            pass
+        ready = self._placed(units[0])
+        for unit, after in pairwise([*units, None]):
+            assert unit is not None
             if after is None:
-                self._emit_unit(unit, placed)
+                self._emit_unit(unit, ready, [])
                 break
-            late = after.layer != unit.layer and unit.layer in self._producers(after.layer)
-            constants = self._load_constants(after)
-            operands = _NONE if late else self._load_operands(after)
-            if not late:
-                ready = self._placed(after, constants, operands)
-                self._emit_unit(unit, placed)
-            else:
-                self._emit_unit(unit, placed)
-                operands = self._load_operands(after)
-                ready = self._placed(after, constants, operands)
+            # Operands that this layer is still computing cannot be loaded ahead of its tiles.
+            late = after.layer != unit.layer and self._reads(after.layer, unit.layer)
+            operands = self._load_operands(after)
+            ahead = [self._load_constants(after)] + ([] if late else [operands])
+            self._emit_unit(unit, ready, ahead)
+            for _ in operands:
+                pass
+            ready = self._placed(after)
         self.text.release()
-        self.text.emit("HALT", Engine.STORE, len(network.layers) - 1, self.tile_number)
+        self.text.emit("HALT", Engine.STORE, len(self.network.layers) - 1, self.tile_number)
+        return self._assemble()
 
-        text = encode_text(self.text.columns())
-        memory = {region: (self.base[region], size) for region, size in sizes.items()}
-        memory["text"] = (at, text.nbytes)
-        at += -(-text.nbytes // _ALIGN) * _ALIGN
+    def _assemble(self) -> Program:
+        network, text = self.network, encode_text(self.text.columns())
+        memory = {region: (self.base[region], size) for region, size in self.sizes.items()}
+        memory["text"] = (self.end, text.nbytes)
         descriptors = (
             len(network.layers) * LAYER_DESCRIPTOR_BYTES
             + len(self.windows) * WINDOW_DESCRIPTOR_BYTES
         )
-        memory["descriptors"] = (at, descriptors)
-        self._check_memory(at + descriptors)
+        memory["descriptors"] = (self.end + align(text.nbytes), descriptors)
+        self._check_memory(sum(memory["descriptors"]))
+        tensors = zip(network.tensors, self.tensor_at, strict=True)
         return Program(
             name=network.name,
-            config=config,
+            config=self.config,
             batch=self.batch,
             text=text,
             layers=self._layer_table(),
             windows=np.array(list(self.windows), np.int32).reshape(len(self.windows), -1),
-            tensors=np.array(
-                [
-                    (t.h, t.w, t.c, base)
-                    for t, base in zip(network.tensors, self.tensor_at, strict=True)
-                ],
-                np.int64,
-            ),
-            weights=self.weights,
-            bias=self.bias,
+            tensors=np.array([(t.h, t.w, t.c, base) for t, base in tensors], np.int64),
+            weights=self.constants.weights,
+            bias=self.constants.bias,
             positions=np.frombuffer(b"".join(self.positions), np.uint8),
             positions_indptr=np.cumsum([0, *map(len, self.positions)], dtype=np.int64),
             credits=self.text.credits,
@@ -576,57 +466,16 @@ class _Emitter:
             output=network.output,
         )
 
-    def _check_memory(self, end: int) -> None:
-        limit = self.config.dram.size_bytes
-        if end > limit:
-            raise CompileError(
-                f"{self.network.name}: the program needs {end} bytes of DRAM, dram.size_bytes is "
-                f"{limit}; use a smaller batch or enlarge it (4 GiB at most)"
-            )
-
-    def _producers(self, index: int) -> set[int]:
-        layer = self.network.layers[index]
-        return {
-            i
-            for i, other in enumerate(self.network.layers)
-            if other.output in (layer.input, layer.residual)
-        }
-
-    def _prefetch(self, unit: _Unit) -> _Placed:
-        constants = self._load_constants(unit)
-        return self._placed(unit, constants, self._load_operands(unit))
-
-    def _placed(self, unit: _Unit, constants: tuple[int, int], operands: int) -> _Placed:
-        weights, tables = constants
-        assert self.now_a is not None
-        base_b, block_b = self.now_b if self.now_b is not None else (0, None)
-        conv = self.network.layers[unit.layer].op == LayerOp.CONV
-        return _Placed(
-            self.now_a[0],
-            base_b,
-            self.now_a[1],
-            block_b if conv else None,
-            self.a.current,
-            self.b.current,
-            self.p.current,
-            self.now_p,
-            max(weights, operands),
-            tables,
-        )
-
     def _layer_table(self) -> NDArray[np.int64]:
         rows = []
         for i, layer in enumerate(self.network.layers):
-            own = [int(getattr(layer, f)) for f in LAYER_FIELDS]
-            if i in self.weight_at:
-                own += [
-                    self.base["weights"] + self.weight_at[i],
-                    self.base["bias"] + self.bias_at[i],
+            row = [int(getattr(layer, f)) for f in LAYER_FIELDS]
+            if i in self.constants.weight_at:
+                row += [
+                    self.base["weights"] + self.constants.weight_at[i],
+                    self.base["bias"] + self.constants.bias_at[i],
                     self.plans[i].chunk_ky,
                     self.plans[i].chunk_c,
                 ]
-            else:
-                own += [0, 0, 1, 1]
-            rows.append(own)
-        assert len(rows[0]) == len(LAYER_COLUMNS)
+            rows.append(row + [0] * (len(LAYER_COLUMNS) - len(row)))
         return np.array(rows, np.int64)

@@ -26,6 +26,8 @@ _LOAD = BY_NAME["LOAD"].layout()
 _MAX_ROW = _LOAD["row_bytes"][1].limit
 _MAX_COUNT = _LOAD["count"][1].limit
 _MAX_STRIDE = _LOAD["stride"][1].limit
+PIECES = 16  # LOADs a block is cut into at most
+_PIECE_CHANNELS = 32  # channels of a piece of weights at least
 _MAX_TILE_SIDE = BY_NAME["VEC"].layout()["n"][1].limit
 
 
@@ -50,9 +52,22 @@ class ABlock(NamedTuple):
     cc: int
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of one operand."""
+        return self.cols * self.cc
+
+    @property
     def nbytes(self) -> int:
         """Bytes of one operand."""
-        return self.rows * self.cols * self.cc
+        return self.rows * self.row_bytes
+
+    def pieces(self, nbytes: int) -> list[ABlock]:
+        """Cut into runs of rows of about `nbytes`, at most PIECES: tiles can start early."""
+        step = max(1, nbytes // self.row_bytes, -(-self.rows // PIECES))
+        return [
+            self._replace(row0=self.row0 + r, rows=min(step, self.rows - r))
+            for r in range(0, self.rows, step)
+        ]
 
 
 class BBlock(NamedTuple):
@@ -112,12 +127,18 @@ class Plan:
         return (t for s in self.steps for r in s.runs if r.last for t in r.tiles)
 
 
-class _Geometry:
+class Geometry:
     """Index arithmetic of one layer: which input a run of output pixels needs."""
 
     def __init__(self, layer: Layer, source: Tensor, out: Tensor, batch: int) -> None:
         self.layer, self.source, self.out = layer, source, out
         self.pixels = batch * out.h * out.w
+
+    @classmethod
+    def of(cls, network: Network, index: int, batch: int) -> Geometry:
+        """The geometry of layer `index`."""
+        layer = network.layers[index]
+        return cls(layer, network.tensors[layer.input], network.tensors[layer.output], batch)
 
     def rows(self, m_lo: int, m_hi: int, ky0: int, nky: int) -> tuple[int, int]:
         """First input row and number of rows for pixels [m_lo, m_hi) and `nky` kernel rows."""
@@ -182,10 +203,30 @@ def ifmap_loads(block: ABlock, source: Tensor) -> list[Load]:
     ]
 
 
-def weight_loads(block: BBlock, first_chunk: bool) -> list[Load]:
-    """The LOADs of `block`: biases (only needed before the first chunk), then weights."""
+def weight_loads(
+    block: BBlock, first_chunk: bool
+) -> tuple[list[Load], list[tuple[int, list[Load]]]]:
+    """LOADs of the biases (only before the first chunk) and, in pieces, of the weights.
+
+    Each piece comes with the channel below which it completes the weights.
+    """
     bias = _cut(Kind.BIAS, 4 * block.n_base, 4 * block.n, 1, 0) if first_chunk else []
-    return bias + _cut(Kind.WEIGHT, block.weight_offset, block.weight_bytes, 1, 0)
+    length = block.weight_bytes // block.n
+    step = max(_PIECE_CHANNELS, -(-block.n // PIECES))
+    pieces = [
+        (
+            block.n_base + min(n + step, block.n),
+            _cut(
+                Kind.WEIGHT,
+                block.weight_offset + n * length,
+                min(step, block.n - n) * length,
+                1,
+                0,
+            ),
+        )
+        for n in range(0, block.n, step)
+    ]
+    return bias, pieces
 
 
 def _cut(kind: Kind, at: int, row_bytes: int, count: int, stride: int) -> list[Load]:
@@ -205,9 +246,8 @@ def _cut(kind: Kind, at: int, row_bytes: int, count: int, stride: int) -> list[L
 
 def plan_layer(network: Network, index: int, config: Config, batch: int) -> Plan:
     """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers."""
-    layer = network.layers[index]
-    geometry = _Geometry(layer, network.tensors[layer.input], network.tensors[layer.output], batch)
-    if layer.op == LayerOp.CONV:
+    geometry = Geometry.of(network, index, batch)
+    if geometry.layer.op == LayerOp.CONV:
         return _plan_conv(geometry, config)
     return _plan_vec(geometry, config)
 
@@ -221,7 +261,7 @@ def tile_ids(network: Network, index: int, config: Config) -> NDArray[np.int64]:
     return ids.reshape(out.h, out.w, out.c)
 
 
-def _plan_conv(g: _Geometry, config: Config) -> Plan:
+def _plan_conv(g: Geometry, config: Config) -> Plan:
     layer, source = g.layer, g.source
     half_a, half_b = config.buffers.ifmap_bytes // 2, config.buffers.weight_bytes // 2
     rows, cols = config.array.rows, config.array.cols
@@ -358,7 +398,7 @@ def _group_channels(n_tiles: list[tuple[int, int, int]], depth: int, limit: int)
     return groups
 
 
-def _plan_vec(g: _Geometry, config: Config) -> Plan:
+def _plan_vec(g: Geometry, config: Config) -> Plan:
     """Layers that only the vector unit computes: windows of all rows, tiles of one slot each."""
     layer, source, out = g.layer, g.source, g.out
     operands = 2 if layer.op == LayerOp.ADD else 1
