@@ -1,16 +1,16 @@
 """The two roots of every error that flexhyca raises.
 
-`FlexhycaError` is something the user can mend: its message is one line that names the file, layer or
-field, the value, the limit and the next step.  `InternalError` is a bug of ours.
+`FlexhycaError` is something the user can mend: its message is one line that names the file, layer
+or field, the value, the limit and the next step.  `InternalError` is a bug of ours.
 """
 
 
 class FlexhycaError(Exception):
-    """Bad input, configuration or program; the command line turns it into one line and exit code 2."""
+    """Bad input, configuration or program; the command line prints it and exits with 2."""
 
 
 class ConfigError(FlexhycaError):
-    """A configuration value is unknown, of the wrong type, out of range or contradicts another one."""
+    """A configuration value is unknown, of the wrong type, out of range or contradictory."""
 
 
 class ModelError(FlexhycaError):

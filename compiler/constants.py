@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..isa.layers import Network
 from ..isa.program import chunks
-from .plan import Plan
+from .tiles import Plan
 
 _ALIGN = 64
 

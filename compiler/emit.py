@@ -33,19 +33,10 @@ from ..isa.layers import LAYER_FIELDS, NO_TENSOR, LayerOp, Network
 from ..isa.program import LAYER_COLUMNS, Program
 from .buffers import Halves, Reader
 from .constants import Constants, align, place_constants
-from .plan import (
-    PIECES,
-    ABlock,
-    BBlock,
-    Geometry,
-    Load,
-    Run,
-    Tile,
-    ifmap_loads,
-    plan_layer,
-    weight_loads,
-)
+from .loads import PIECES, ABlock, BBlock, Load, ifmap_loads, weight_loads
+from .plan import plan_layer
 from .text import NONE, Text
+from .tiles import Geometry, Run, Tile
 from .units import Unit, Work, units_of_layer
 
 #: Pieces that a round of loads has at most: tables, weights, operands.

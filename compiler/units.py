@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..isa.instructions import Source
-from .plan import ABlock, BBlock, Plan, Run, Tile
+from .loads import ABlock, BBlock
 from .positions import Positions, pack, split
+from .tiles import Plan, Run, Tile
 
 _WORD = 4  # position tables start at multiples of this
 

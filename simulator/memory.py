@@ -74,15 +74,15 @@ class Memory:
         # operands of GEMMs with taps, as the DPPU's register files caught them: (act, wgt, bias)
         self.tapped: deque[tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]] = deque()
         self.registers: dict[tuple[Engine, Table], int] = {}
-        self._execute = {
+        self._execute: dict[str, Callable[[dict[str, int]], None]] = {
             "LOAD": self._load,
             "STORE": self._store,
             "GEMM": self._gemm,
             "DPPU": self._dppu,
             "VEC": self._vec,
             "SETCFG": self._setcfg,
-            "SYNC": lambda i: None,
-            "HALT": lambda i: None,
+            "SYNC": self._nothing,
+            "HALT": self._nothing,
         }
 
     # ---- interface ----------------------------------------------------------------------------
@@ -220,7 +220,8 @@ class Memory:
             first = w["bias_base"] + 4 * (channels - w["n_base"])
         if first.min() < 0 or first.max() + 4 > len(memory):
             raise ProgramError("a window's biases lie outside the weight buffer")
-        return memory[first[:, None] + np.arange(4)].copy().view(np.int32)[:, 0]
+        words: NDArray[np.int32] = memory[first[:, None] + np.arange(4)].copy().view(np.int32)
+        return words[:, 0]
 
     def _output_rows(self, i: dict[str, int]) -> NDArray[np.int8]:
         """The tile's elements in DRAM: (m, n) view."""
@@ -229,6 +230,9 @@ class Memory:
         return flat[i["m0"] : i["m0"] + i["m"], i["n0"] : i["n0"] + i["n"]]
 
     # ---- instructions -------------------------------------------------------------------------
+
+    def _nothing(self, i: dict[str, int]) -> None:
+        """SYNC and HALT change no stored value."""
 
     def _setcfg(self, i: dict[str, int]) -> None:
         self.registers[Engine(i["engine"]), Table(i["table"])] = i["index"]
