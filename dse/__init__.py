@@ -1,0 +1,1 @@
+"""The search over designs. Empty until that step comes (see CHANGELOG)."""
