@@ -29,7 +29,9 @@ _POSITIONS = 4096  # sampled positions of a map
 _MOST_NUMBERS = 1 << 25  # numbers in the sampled inputs of a layer
 _CHANNELS = 512  # output channels that a search looks at
 _RETRIES = 12
-MARGIN = 1 / 16  # room above the calibration range under `slice`
+MARGIN = (
+    1 / 4
+)  # room above the calibration range under `slice`: an overflow on a new image is fatal
 
 
 def check_arithmetic(a: Arithmetic, q_scale: int) -> None:
@@ -76,7 +78,6 @@ class _Quantiser:
     def __init__(self, model: Model, images: Images, a: Arithmetic, q_scale: int) -> None:
         self.model, self.images, self.a, self.q_scale = model, images, a, q_scale
         self.lowered: Lowered = lower(model.graph)
-        self.margin = MARGIN if a.overflow == "slice" else 0.0
         self.positions = Positions(len(images), _POSITIONS)
         names = {self.lowered.input} | {s.output for s in self.lowered.steps}
         names |= {s.own for s in self.lowered.steps if s.own}
@@ -123,7 +124,7 @@ class _Quantiser:
             for step in self.lowered.steps:
                 if step.op == LayerOp.CONV:
                     own = self.stats[step.own]
-                    widest = max(own.hi / (hi + 1), own.lo / lo) * (1 + self.margin)
+                    widest = max(own.hi / (hi + 1), own.lo / lo) * (1 + MARGIN)
                     least[step.own if step.residual else step.output] = widest
         return least
 
@@ -178,7 +179,7 @@ class _Quantiser:
             elif step.op == LayerOp.ADD:
                 choice = self._add(step)
             else:
-                choice = Choice(0.0, 1.0, 0, 0, 0, 0, self.scale[step.source])
+                choice = Choice(self.scale[step.source])
             lo, hi = clamp_steps(step.lo, step.hi, choice.scale, self.a.act_bits)
             settled = replace(
                 layer,
@@ -272,7 +273,7 @@ class _Quantiser:
             goal,
             self.a,
             self.q_scale,
-            self.margin,
+            MARGIN,
         )
         choice = search.run()
         if choice is None:
@@ -282,8 +283,8 @@ class _Quantiser:
                 "from overflowing on the calibration images; use more acc_bits"
             )
         whole = replace(search, weight=weight, sums=grouped)
-        quantised = whole.weights(choice.weight_scale)
-        bias = whole.bias(quantised, choice.weight_scale)
+        quantised = whole.weights(choice.step)
+        bias = whole.bias(quantised, choice.unit)
         ohwi = quantised.transpose(1, 2).reshape(step.weight.shape)
         return (
             choice,
@@ -298,7 +299,7 @@ class _Quantiser:
         goal = self._goal(step, self.stats[step.output].rows, None)
         unit = self.scale[step.source] / step.divisor
         rows = self.positions.rows(sums).float()
-        choice = best_shift(goal, rows, unit, self.a, 0, 0.0)
+        choice = best_shift(goal, rows, unit, self.a, 0, MARGIN)
         if choice is None:
             raise QuantisationError(
                 f"layer {step.name}: the sum of a window overflows {self.a.acc_bits} bits"

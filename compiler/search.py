@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from ..isa.fixedpoint import limits
 from ..isa.layers import Arithmetic
 
 _MAX_ALIGN = 16  # widest left or right shift of an add
+_OCTAVES = 24  # of weight steps, each way from the one that just holds the widest weight
 _PATIENCE = 3  # candidates of the weight scale that may be worse than the best before stopping
 
 
@@ -43,15 +44,19 @@ class Goal:
 
 @dataclass(frozen=True)
 class Choice:
-    """The numbers of a layer, and the mean squared error that they had."""
+    """The numbers of a layer, and the mean squared error that they had.
 
-    error: float
-    weight_scale: float
-    shift: int
-    lshift_a: int
-    lshift_b: int
-    add_shift: int
-    scale: float  #: of the output
+    step : of the weights; unit : real value of one accumulator unit; scale : of the output.
+    """
+
+    scale: float
+    error: float = 0.0
+    step: float = 1.0
+    unit: float = 1.0
+    shift: int = 0
+    lshift_a: int = 0
+    lshift_b: int = 0
+    add_shift: int = 0
 
 
 def clamp_steps(lo: float, hi: float, scale: float, bits: int) -> tuple[int, int]:
@@ -73,7 +78,7 @@ def _aligned(
 ) -> Iterator[tuple[Choice, Tensor]]:
     """The value `own` (integers of `scale`), added to the residual in every sensible alignment."""
     if goal.residual is None:
-        yield Choice(0.0, 0.0, 0, 0, 0, 0, scale), own
+        yield Choice(scale), own
         return
     apart = round(math.log2(scale / goal.residual_scale))
     if abs(apart) > _MAX_ALIGN:
@@ -87,7 +92,8 @@ def _aligned(
         up, right = max(-down, 0), max(down, 0)
         if right <= _MAX_ALIGN and max(left_a, left_b) + up <= _MAX_ALIGN:
             value = shift_right(total * 2.0**up, right, a.rounding).clamp(*limits(a.act_bits))
-            yield Choice(0.0, 0.0, 0, left_a + up, left_b + up, right, unit * 2.0**down), value
+            left = (left_a + up, left_b + up)
+            yield Choice(unit * 2.0**down, 0.0, 1.0, 1.0, 0, *left, right), value
 
 
 def _widest(lo: float, hi: float, least: float, most: float) -> float:
@@ -103,20 +109,17 @@ def best_alignment(goal: Goal, own: Tensor, scale: float, a: Arithmetic) -> Choi
         off = value.clamp(first, last) * choice.scale - goal.target
         error = float(off.square().mean())
         if best is None or error < best.error * (1 - 1e-6):
-            best = Choice(
-                error,
-                1.0,
-                0,
-                choice.lshift_a,
-                choice.lshift_b,
-                choice.add_shift,
-                choice.scale,
-            )
+            best = replace(choice, error=error)
     return best
 
 
 def best_shift(
-    goal: Goal, acc: Tensor, unit: float, a: Arithmetic, q_scale: int, margin: float
+    goal: Goal,
+    acc: Tensor,
+    unit: float,
+    a: Arithmetic,
+    q_scale: int,
+    margin: float,
 ) -> Choice | None:
     """The shift of least error for accumulators `acc` (positions, channels) of `unit` real each.
 
@@ -137,18 +140,12 @@ def best_shift(
             continue
         if a.overflow == "slice" and not (lo <= low * 2.0**-shift and high * 2.0**-shift < hi + 1):
             continue
-        own = shift_right(acc, shift, a.rounding).clamp(lo, hi)
-        choice = best_alignment(goal, own, unit * 2.0**shift, a)
-        if choice is not None and (best is None or choice.error < best.error * (1 - 1e-6)):
-            best = Choice(
-                choice.error,
-                1.0,
-                shift,
-                choice.lshift_a,
-                choice.lshift_b,
-                choice.add_shift,
-                choice.scale,
-            )
+        own, scale = shift_right(acc, shift, a.rounding).clamp(lo, hi), unit * 2.0**shift
+        choice = best_alignment(goal, own, scale, a)
+        if choice is None:
+            continue
+        if best is None or choice.error < best.error * (1 - 1e-6):
+            best = replace(choice, shift=shift)
     return best
 
 
@@ -176,65 +173,72 @@ class ConvSearch:
     q_scale: int
     margin: float
 
-    def weights(self, scale: float) -> Tensor:
-        """Weights in steps of `scale`, clipped."""
-        return (self.weight / scale).round().clamp(*limits(self.arithmetic.weight_bits))
+    def weights(self, step: float) -> Tensor:
+        """Weights in steps of `step`, clipped."""
+        return (self.weight / step).round().clamp(*limits(self.arithmetic.weight_bits))
 
-    def bias(self, quantised: Tensor, scale: float) -> Tensor:
+    def bias(self, quantised: Tensor, unit: float) -> Tensor:
         """Bias (groups, 1, channels) in accumulator units that gives every channel the float mean.
 
         The float bias is in it, and so is the mean error of rounded inputs and weights.
         """
-        means = self.sums.mean(1, keepdim=True) / (self.input_scale * scale)
-        bias = means - self.inputs.mean(1, keepdim=True) @ quantised
+        bias = self.sums.mean(1, keepdim=True) / unit
+        bias = bias - self.inputs.mean(1, keepdim=True) @ quantised
         return bias.round().clamp(*limits(self.arithmetic.acc_bits))
 
-    def attempt(self, scale: float) -> Choice | None:
-        """The best choice with this weight scale."""
-        quantised = self.weights(scale)
-        acc = torch.bmm(self.inputs, quantised) + self.bias(quantised, scale)
+    def gain(self, products: Tensor) -> float:
+        """Real value of one accumulator unit that fits the float sums best (least squares)."""
+        centred = products - products.mean(1, keepdim=True)
+        power = float(centred.square().sum())
+        return float((centred * self.sums).sum()) / power if power else 0.0
+
+    def attempt(self, step: float) -> Choice | None:
+        """The best choice with weights in steps of about `step`.
+
+        Clipping shrinks the sums, so one accumulator unit is worth more than input scale times
+        step.  Where the phase is free it is taken as what it is worth; else `step` is corrected
+        until it is worth what the phase demands.
+        """
+        unit = self.input_scale * step
+        for _ in range(3):
+            quantised = self.weights(step)
+            products = torch.bmm(self.inputs, quantised)
+            worth = self.gain(products)
+            if worth <= 0:  # nothing comes through: the bias is all there is
+                break
+            if self.goal.phase is None:
+                unit = worth
+                break
+            if abs(worth / unit - 1) < 0.01:
+                break
+            step *= max(0.25, min(4.0, unit / worth))
+        acc = products + self.bias(quantised, unit)
         rows = acc.permute(1, 0, 2).reshape(acc.shape[1], -1)
-        unit = self.input_scale * scale
         found = best_shift(self.goal, rows, unit, self.arithmetic, self.q_scale, self.margin)
-        if found is None:
-            return None
-        return Choice(
-            found.error,
-            scale,
-            found.shift,
-            found.lshift_a,
-            found.lshift_b,
-            found.add_shift,
-            found.scale,
-        )
+        return None if found is None else replace(found, step=step, unit=unit)
 
     def run(self) -> Choice | None:
-        """Walk over weight scales, from the widest weight down and up; None if none fits."""
+        """Walk over weight steps, from the widest weight down and up; None if none fits."""
         widest = float(self.weight.abs().max()) or 1.0
         start = widest / limits(self.arithmetic.weight_bits)[1]
-        goal = self.goal
-        octave = 1
-        if goal.phase is not None:  # unit * 2**shift must be 2**(phase + integer)
-            start = (
-                2.0 ** (math.ceil(math.log2(start * self.input_scale) - goal.phase) + goal.phase)
-                / self.input_scale
-            )
-        else:
-            octave = 2
+        phase, parts = self.goal.phase, 2  # candidates an octave
+        if phase is not None:  # unit * 2**shift must be 2**(phase + integer)
+            octaves = math.ceil(math.log2(start * self.input_scale) - phase)
+            start, parts = 2.0 ** (octaves + phase) / self.input_scale, 1
         best: Choice | None = None
-        for step in (-1, 1):
+        for direction in (-1, 1):
             worse = 0
-            for i in range(0 if step < 0 else 1, 12 * octave):
-                choice = self.attempt(start * 2.0 ** (step * i / octave))
+            for i in range(0 if direction < 0 else 1, _OCTAVES * parts):
+                choice = self.attempt(start * 2.0 ** (direction * i / parts))
                 if choice is not None and (best is None or choice.error < best.error):
                     best, worse = choice, 0
                 elif best is not None:
                     worse += 1
                 if worse > _PATIENCE:
                     break
-        if best is not None and goal.phase is None:
+        if best is not None and phase is None:
             for part in (0.25, -0.25, 0.125, -0.125):
-                choice = self.attempt(best.weight_scale * 2.0**part)
+                choice = self.attempt(best.step * 2.0**part)
                 if choice is not None and choice.error < best.error:
                     best = choice
         return best
