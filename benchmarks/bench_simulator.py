@@ -56,13 +56,13 @@ def main() -> None:
     floats = torch.from_numpy(normalise(images, model.mean, model.std))
     with torch.inference_mode():
         forward = lambda n: lambda: run_float(model.graph, floats[:n])  # noqa: E731
-        sim, ref, ratio = paired(lambda: fh.simulate(program, values="none"), forward(1))
+        sim, _, ratio = paired(lambda: fh.simulate(program, values="none"), forward(1))
     print(f"resnet20, timing only / float forward of one image:  {ratio:6.2f}  ({sim:.4f} s)")
     tiles = int(fh.simulate(program, values="none").layers["tiles"].sum())
     print(f"  {len(program.text)} instructions, {tiles} tiles, {sim / tiles * 1e6:.0f} us a tile")
     engine = Functional(program.network)
     with torch.inference_mode():
-        val, ref, ratio = paired(lambda: engine.run(inputs), forward(64))
+        val, _, ratio = paired(lambda: engine.run(inputs), forward(64))
     print(f"resnet20, bit-exact values / float, 64 images:       {ratio:6.2f}  ({val:.4f} s)")
 
     act, wgt = (rng.integers(-128, 128, (32, 1024)).astype(np.int8) for _ in range(2))
