@@ -13,7 +13,9 @@ I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
-ACT, WGT, PROD, ACC = 0, 1, 2, 3  # isa.registers codes
+# isa.registers codes
+ACT, WGT, PROD, ACC = 0, 1, 2, 3  # array
+PRELOAD, HELD, STREAMED, PSUM = 0, 1, 2, 3  # array_ws, array_is
 
 
 @njit(cache=True)
@@ -92,6 +94,90 @@ def step_os_tile(
         wgt, wgt_next = wgt_next, wgt
         t += 1
     return out, t
+
+
+@njit(cache=True, nogil=True)
+def step_stationary(
+    streamed_in: I8,
+    held_in: I8,
+    buffer: I32,
+    rows: int,
+    cols: int,
+    streamed_bits: int,
+    held_bits: int,
+    acc_bits: int,
+    flips: I64,
+) -> tuple[I32, int]:
+    """Step every register of a weight- or input-stationary array (see `stepper_stationary`).
+
+    streamed_in : (s, k). held_in : (n, k), n <= cols. buffer : (s, n), the sums so far.
+    flips : (f, 5) of (step, register, row, col, bit), sorted by step.
+    Sums are kept in the top `acc_bits` bits of an int32, so that they wrap by themselves.
+    """
+    count, k = streamed_in.shape
+    n = held_in.shape[0]
+    up = np.int32(32 - acc_bits)
+    preload, held = np.zeros((rows, cols), np.int8), np.zeros((rows, cols), np.int8)
+    streamed, streamed_next = np.zeros((rows, cols), np.int8), np.zeros((rows, cols), np.int8)
+    psum, psum_next = np.zeros((rows, cols), np.int32), np.zeros((rows, cols), np.int32)
+    product = np.zeros(cols, np.int16)  # of the row at hand: wires, no register
+    sums = buffer << up
+    fold_cycles = count + 2 * rows + cols - 2
+    folds = -(-k // rows)
+    flip = 0
+    for t in range(folds * fold_cycles + 2):
+        while flip < len(flips) and flips[flip, 0] == t:
+            _, register, r, c, bit = flips[flip]
+            if register == PRELOAD:
+                preload[r, c] = _flip_signed(preload[r, c], bit, held_bits)
+            elif register == HELD:
+                held[r, c] = _flip_signed(held[r, c], bit, held_bits)
+            elif register == STREAMED:
+                streamed[r, c] = _flip_signed(streamed[r, c], bit, streamed_bits)
+            else:
+                psum[r, c] ^= np.int32(1) << (np.int32(bit) + up)
+            flip += 1
+        # Each pipeline stage works on the fold that the stage before it worked on a step ago.
+        if t >= 2:  # write: vector i leaves column c in step 2R+1+i+c of its fold, if it is valid
+            behind = (t - 2) % fold_cycles - (2 * rows - 1)
+            for c in range(max(0, behind - count + 1), min(n, behind + 1)):
+                sums[behind - c, c] += psum[rows - 1, c]
+        if t >= 1:  # sum: a row without operands (partial fold) has no valid bit, and passes it on
+            used = min(rows, k - (t - 1) // fold_cycles * rows)
+            for r in range(rows):
+                if r < used:
+                    for c in range(cols):
+                        product[c] = np.int16(streamed[r, c]) * np.int16(held[r, c])
+                else:
+                    product[:] = 0
+                if r:
+                    for c in range(cols):
+                        psum_next[r, c] = psum[r - 1, c] + (np.int32(product[c]) << up)
+                else:
+                    for c in range(cols):
+                        psum_next[0, c] = np.int32(product[c]) << up
+            psum, psum_next = psum_next, psum
+        fold, step = t // fold_cycles, t % fold_cycles
+        base = fold * rows
+        if step == rows:
+            for r in range(rows):
+                for c in range(cols):
+                    held[r, c] = preload[r, c]
+        if step < rows and fold < folds:
+            for r in range(rows - 1, 0, -1):
+                for c in range(cols):
+                    preload[r, c] = preload[r - 1, c]
+            at = base + rows - 1 - step
+            for c in range(cols):
+                preload[0, c] = held_in[c, at] if c < n and at < k else 0
+        for r in range(rows):
+            for c in range(1, cols):
+                streamed_next[r, c] = streamed[r, c - 1]
+            i = step - rows - r
+            valid = fold < folds and base + r < k and 0 <= i < count
+            streamed_next[r, 0] = streamed_in[i, base + r] if valid else 0
+        streamed, streamed_next = streamed_next, streamed
+    return sums >> up, folds * fold_cycles
 
 
 @njit(cache=True, nogil=True)

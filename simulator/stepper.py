@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import FlexhycaError, InternalError
 from ..isa.layers import Arithmetic
-from ..isa.registers import BY_NAME
+from ..isa.registers import BY_UNIT
 from .kernels import step_os_tile
 from .timing import os_tile_cycles
 
@@ -26,10 +26,39 @@ class Flip(NamedTuple):
     """A transient flip of one stored bit of the array before it is read in `step`."""
 
     step: int
-    register: str  #: act, wgt, prod or acc
+    register: str  #: a name in isa.registers: act, wgt, prod, acc; in WS and IS preload, psum too
     row: int
     col: int
     bit: int
+
+
+def flip_plan(
+    unit: str, flips: Sequence[Flip], steps: int, rows: int, cols: int, arithmetic: Arithmetic
+) -> NDArray[np.int64]:
+    """The flips as the kernels read them: (f, 5), in step order.
+
+    Raises FlexhycaError for a register, PE, bit or step that does not exist.
+    """
+    plan = np.zeros((len(flips), 5), np.int64)
+    for i, flip in enumerate(sorted(flips, key=lambda f: f.step)):
+        register = BY_UNIT[unit].get(flip.register)
+        if register is None:
+            raise FlexhycaError(
+                f"register {flip.register!r} does not exist in unit {unit!r}; "
+                f"use one of {', '.join(BY_UNIT[unit])}"
+            )
+        for name, value, limit in (
+            ("step", flip.step, steps),
+            ("row", flip.row, rows),
+            ("col", flip.col, cols),
+            ("bit", flip.bit, register.bits(arithmetic)),
+        ):
+            if not 0 <= value < limit:
+                raise FlexhycaError(
+                    f"flip of {flip.register}: {name}={value} is outside 0..{limit - 1}"
+                )
+        plan[i] = flip.step, register.code, flip.row, flip.col, flip.bit
+    return plan
 
 
 def os_tile(
@@ -52,25 +81,7 @@ def os_tile(
     if m > rows or n > cols or wgt.shape[1] != k or k < 1:
         raise InternalError(f"tile {act.shape} x {wgt.shape} on a {rows}x{cols} array")
     total = os_tile_cycles(k, rows, cols)
-    plan = np.zeros((len(flips), 5), np.int64)
-    for i, flip in enumerate(sorted(flips, key=lambda f: f.step)):
-        register = BY_NAME.get(flip.register)
-        if register is None:
-            raise FlexhycaError(
-                f"register {flip.register!r} does not exist in the array; "
-                f"use one of {', '.join(BY_NAME)}"
-            )
-        for name, value, limit in (
-            ("step", flip.step, total),
-            ("row", flip.row, rows),
-            ("col", flip.col, cols),
-            ("bit", flip.bit, register.bits(arithmetic)),
-        ):
-            if not 0 <= value < limit:
-                raise FlexhycaError(
-                    f"flip of {flip.register}: {name}={value} is outside 0..{limit - 1}"
-                )
-        plan[i] = flip.step, register.code, flip.row, flip.col, flip.bit
+    plan = flip_plan("array", flips, total, rows, cols, arithmetic)
     out, cycles = step_os_tile(
         np.ascontiguousarray(act, np.int8),
         np.ascontiguousarray(wgt, np.int8),

@@ -22,3 +22,22 @@ def os_tile_cycles(k: int, rows: int, cols: int, last: bool = True) -> int:
     the next part's operands follow at once, and the skew and drain come after the last.
     """
     return k + (rows + cols - 2 + drain_steps(rows) if last else 0)
+
+
+#: Edges after the last fold of a stationary array until its last sum is in the buffer: sum, write.
+#: Between folds they fall into the first two preload steps of the next fold.
+STATIONARY_PIPELINE_STEPS = 2
+
+
+def ws_fold_cycles(pixels: int, rows: int, cols: int) -> int:
+    """Cycles of a weight-stationary fold that streams `pixels`: M + 2R + C - 2, without stalls.
+
+    R to preload, then M to stream and R + C - 2 for the skew. A fold that fills only part of the
+    array costs a full one.
+    """
+    return pixels + 2 * rows + cols - 2
+
+
+def is_fold_cycles(filters: int, rows: int, cols: int) -> int:
+    """Cycles of an input-stationary fold that streams `filters`: N + 2R + C - 2, without stalls."""
+    return filters + 2 * rows + cols - 2
