@@ -40,10 +40,11 @@ def _pair(value: Any, default: int = 0) -> tuple[int, int]:
 class _Builder:
     """Collects nodes while the exported calls are read; `env`: exported node -> graph node."""
 
-    def __init__(self, params: dict[str, tuple[str, Tensor]]) -> None:
+    def __init__(self, params: dict[str, tuple[str, Tensor]], share: bool) -> None:
         self.nodes: dict[str, Node] = {}
         self.env: dict[str, str] = {}
         self.params = params  # placeholder name -> (path in the module, tensor)
+        self.share = share
 
     def shape(self, name: str) -> Shape:
         return self.nodes[name].shape
@@ -53,7 +54,8 @@ class _Builder:
             return otherwise
         if not isinstance(fx, FxNode) or fx.name not in self.params:
             raise _UnsupportedError("with computed weights")
-        return self.params[fx.name][1].detach().to("cpu", torch.float32).numpy().copy()
+        array = self.params[fx.name][1].detach().to("cpu", torch.float32).numpy()
+        return array if self.share else array.copy()
 
     def layer_name(self, fx: Any) -> str:
         """The module's path (layer1.0.conv1), numbered from the second use on."""
@@ -182,6 +184,8 @@ def _adaptive_avg_pool(b: _Builder, fx: FxNode, x: Any, size: Any) -> str:
     if h % oh or w % ow:
         raise _UnsupportedError(f"from {h}x{w} to {oh}x{ow}, windows of unequal size")
     k = (h // oh, w // ow)
+    if k == (1, 1):
+        return b.emit(fx.name, "identity", [source])
     return b.emit(fx.name, "avg_pool", [source], kernel=k, stride=k, divisor=k[0] * k[1])
 
 
@@ -348,10 +352,11 @@ def _read(builder: _Builder, calls: list[FxNode], model: str) -> None:
         raise unsupported(model, problems)
 
 
-def from_torch(module: nn.Module, example: Tensor, name: str) -> Graph:
+def from_torch(module: nn.Module, example: Tensor, name: str, *, share: bool = False) -> Graph:
     """The float graph of `module`, which must be in evaluation mode.
 
     example : float (n, c, h, w); its size is the input size of the graph.
+    share : the graph's weights are the module's memory; for a module that nobody changes later.
     Raises ModelError when torch cannot export the module, an operator has no counterpart (all of
     them in one message), or the graph does not compute what the module does.
     """
@@ -365,7 +370,8 @@ def from_torch(module: nn.Module, example: Tensor, name: str) -> Graph:
     signature, state = exported.graph_signature, exported.state_dict
     tensors = {**{k: v for k, v in exported.constants.items() if isinstance(v, Tensor)}, **state}
     paths = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    builder = _Builder({k: (path, tensors[path]) for k, path in paths.items() if path in tensors})
+    params = {k: (path, tensors[path]) for k, path in paths.items() if path in tensors}
+    builder = _Builder(params, share)
     calls: list[FxNode] = []
     output: Any = None
     for fx in exported.graph.nodes:

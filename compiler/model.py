@@ -54,14 +54,18 @@ def from_module(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     warnings: tuple[str, ...] = (),
+    share: bool = False,
 ) -> Model:
-    """Any torch module in evaluation mode as a `Model`; ModelError lists what is not supported."""
+    """Any torch module in evaluation mode as a `Model`; ModelError lists what is not supported.
+
+    share : do not copy weights; right only for a module that nobody changes later.
+    """
     import torch
 
     from .frontend_torch import from_torch
     from .passes import simplify
 
-    graph = simplify(from_torch(module, torch.zeros(2, *input_shape), name))
+    graph = simplify(from_torch(module, torch.zeros(2, *input_shape), name, share=share))
     return Model(name, graph, mean, std, warnings)
 
 
@@ -69,16 +73,17 @@ def load(entry: Entry, weights: str | Path | None = None, *, seed: int = 0) -> M
     """A network of the table with a checkpoint, its shipped weights, or seeded random ones."""
     import torch
 
+    from .networks.random_weights import draw_weights
     from .weights import load_weights, read_weights
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.device("meta"):  # torch's own initial values would be overwritten
         module = entry.build()
     warnings: tuple[str, ...] = ()
     path = weights or entry.weights_path
     if path is not None:
         load_weights(module, read_weights(path), Path(path).name)
     else:
+        draw_weights(module.to_empty(device="cpu"), entry.input_shape, seed)
         warnings = (
             f"{entry.name}: seeded random weights (seed {seed}): accuracy means nothing; "
             "pass a checkpoint for real ones",
@@ -90,4 +95,5 @@ def load(entry: Entry, weights: str | Path | None = None, *, seed: int = 0) -> M
         mean=entry.mean,
         std=entry.std,
         warnings=warnings,
+        share=True,  # vgg16 has half a gigabyte
     )

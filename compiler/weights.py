@@ -119,4 +119,5 @@ def load_weights(module: nn.Module, arrays: Arrays, source: str) -> None:
         raise ModelError(
             f"weights {source} do not fit {type(module).__name__}: {'; '.join(problems)}"
         )
-    module.load_state_dict({k: torch.from_numpy(arrays[k]) for k in state}, strict=False)
+    own = {k: torch.from_numpy(arrays[k]) for k in state}
+    module.load_state_dict(own, strict=False, assign=True)

@@ -7,8 +7,9 @@ area work, and then say so in `Model.warnings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -22,35 +23,30 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def _digits() -> nn.Module:
-    from .digits import Digits  # torch takes a second to import: only when a network is built
-
-    return Digits()
-
-
-def _resnet20() -> nn.Module:
-    from .resnet_cifar import ResNetCifar
-
-    return ResNetCifar(blocks=3)
+_IMAGENET = ((3, 224, 224), IMAGENET_MEAN, IMAGENET_STD)
 
 
 @dataclass(frozen=True)
 class Entry:
     """One shipped network.
 
-    input_shape is (c, h, w); mean and std belong to pixels / 255; `weights` names a file beside
-    this one, or is None when none is shipped.
+    source is `module.callable` in this package; input_shape is (c, h, w); mean and std belong to
+    pixels / 255; `weights` names a file beside this one, or is None when none is shipped.
     """
 
     name: str
-    build: Callable[[], nn.Module]
+    source: str
     input_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     description: str
     weights: str | None = None
+
+    def build(self) -> nn.Module:
+        """A new module; torch, which takes a second to import, is imported here."""
+        module, _, function = self.source.partition(".")
+        made: nn.Module = getattr(import_module(f".{module}", __package__), function)()
+        return made
 
     @property
     def weights_path(self) -> Path | None:
@@ -61,7 +57,7 @@ class Entry:
 _TABLE = (
     Entry(
         "digits",
-        _digits,
+        "digits.Digits",
         (1, 8, 8),
         (0.305,),
         (0.376,),
@@ -70,12 +66,18 @@ _TABLE = (
     ),
     Entry(
         "resnet20",
-        _resnet20,
+        "resnet_cifar.ResNetCifar",
         (3, 32, 32),
         IMAGENET_MEAN,
         IMAGENET_STD,
         "ResNet-20 for CIFAR-10, option-A shortcuts",
     ),
+    Entry("lenet5", "classic.LeNet5", (1, 28, 28), (0.1307,), (0.3081,), "LeNet-5 for MNIST"),
+    Entry("alexnet", "classic.AlexNet", *_IMAGENET, "AlexNet, torchvision's names"),
+    Entry("vgg16", "classic.VGG16", *_IMAGENET, "VGG-16, torchvision's names"),
+    Entry("resnet18", "resnet.resnet18", *_IMAGENET, "ResNet-18, torchvision's names"),
+    Entry("resnet50", "resnet.resnet50", *_IMAGENET, "ResNet-50 v1.5, torchvision's names"),
+    Entry("mobilenet_v2", "mobilenet.MobileNetV2", *_IMAGENET, "MobileNetV2, torchvision's names"),
 )
 
 #: name -> network; the one list of what is shipped.

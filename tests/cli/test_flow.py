@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flexhyca.compiler.networks import NETWORKS
 from flexhyca.config import load_config
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
@@ -137,7 +138,7 @@ def test_a_model_without_weights_or_data_says_so(flexhyca: Command, in_tmp: Path
     [
         (
             ("simulate", "digit"),
-            "unknown network 'digit'; known are digits, resnet20",
+            f"unknown network 'digit'; known are {', '.join(NETWORKS)}",
         ),
         (
             ("simulate", "digits", "--data", "none.npz"),
