@@ -35,13 +35,17 @@ class Losses:
 
 def _window_input(x: Tensor, layer: Layer, out: tuple[int, int], value: float) -> Tensor:
     """`x` (n, c, h, w) padded or cropped so that windows start at 0 and are `out` rows, cols."""
-    spans = []
-    for size, count, kernel, stride, dilation, pad in (
-        (x.shape[3], out[1], layer.kernel_w, layer.stride_w, layer.dilation_w, layer.pad_left),
-        (x.shape[2], out[0], layer.kernel_h, layer.stride_h, layer.dilation_h, layer.pad_top),
-    ):
-        spans += [pad, (count - 1) * stride + (kernel - 1) * dilation + 1 - pad - size]
-    return F.pad(x, spans, value=value) if any(spans) else x
+    before = (layer.pad_left, layer.pad_top)
+    reach = (
+        (out[1] - 1) * layer.stride_w + (layer.kernel_w - 1) * layer.dilation_w + 1,
+        (out[0] - 1) * layer.stride_h + (layer.kernel_h - 1) * layer.dilation_h + 1,
+    )
+    after = (reach[0] - before[0] - x.shape[3], reach[1] - before[1] - x.shape[2])
+    spans = [max(0, n) for n in (before[0], after[0], before[1], after[1])]
+    if any(spans):
+        x = F.pad(x, spans, value=value)
+    left, top = max(0, -before[0]), max(0, -before[1])
+    return x[:, :, top : top + reach[1], left : left + reach[0]]
 
 
 def accumulate(x: Tensor, layer: Layer, out: tuple[int, int], weight: Tensor) -> Tensor:
@@ -53,9 +57,9 @@ def accumulate(x: Tensor, layer: Layer, out: tuple[int, int], weight: Tensor) ->
     stride, dilation = (layer.stride_h, layer.stride_w), (layer.dilation_h, layer.dilation_w)
     per_group, taps = weight.shape[1], weight.shape[2] * weight.shape[3]
     step = max(1, _EXACT_PRODUCTS // taps)
+    if taps > _EXACT_PRODUCTS:
+        x, weight, step = x.double(), weight.double(), per_group
     if per_group <= step:
-        if taps > _EXACT_PRODUCTS:
-            x, weight = x.double(), weight.double()
         return F.conv2d(x, weight, None, stride, 0, dilation, layer.groups).to(torch.int32)
     n, _, h, w = x.shape
     grouped = x.view(n, layer.groups, per_group, h, w)
@@ -140,8 +144,11 @@ def run_layer(
     elif layer.op == LayerOp.COPY:
         part = _window_input(x.float(), layer, size, 0.0)
         part = part[:, :, :: layer.stride_h, :: layer.stride_w]
-        front = layer.c_offset
-        value = F.pad(part, (0, 0, 0, 0, front, out.c - part.shape[1] - front)).to(torch.int32)
+        value = torch.zeros(len(part), out.c, *size, dtype=torch.int32)
+        first, last = max(0, layer.c_offset), min(out.c, layer.c_offset + part.shape[1])
+        if first < last:
+            own = part[:, first - layer.c_offset : last - layer.c_offset]
+            value[:, first:last] = own.to(torch.int32)
     else:
         value = x.to(torch.int32)
     if residual is not None:
