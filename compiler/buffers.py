@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ..isa.instructions import Engine
 
-
-class Reader(NamedTuple):
-    """The last instruction that reads a half: LOAD may overwrite it when that has ended."""
-
-    engine: Engine
-    pc: int  #: negative before the program: an initial credit
+#: The last instruction of each engine that reads a half; LOAD may overwrite it when all have ended.
+#: A negative pc stands for the time before the program: an initial credit.
+Readers = dict[Engine, int]
 
 
 @dataclass
@@ -22,12 +18,13 @@ class Halves:
     nbytes: int
     reader: Engine
     current: int = 1
-    last: list[Reader] = field(init=False)
+    last: list[Readers] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.last = [Reader(self.reader, -2), Reader(self.reader, -1)]
+        self.last = [{self.reader: -2}, {self.reader: -1}]
 
-    def flip(self) -> tuple[int, Reader]:
-        """Take the other half: (its first byte, its last reader)."""
+    def flip(self) -> tuple[int, Readers]:
+        """Take the other half for new contents: (its first byte, who has read the old ones)."""
         self.current ^= 1
-        return self.current * self.nbytes, self.last[self.current]
+        readers, self.last[self.current] = self.last[self.current], {}
+        return self.current * self.nbytes, readers

@@ -31,7 +31,7 @@ from ..isa.instructions import (
 )
 from ..isa.layers import LAYER_FIELDS, NO_TENSOR, LayerOp, Network
 from ..isa.program import LAYER_COLUMNS, Program
-from .buffers import Halves, Reader
+from .buffers import Halves, Readers
 from .constants import Constants, align, place_constants
 from .loads import PIECES, ABlock, BBlock, Load, ifmap_loads, weight_loads
 from .plan import plan_layer
@@ -122,7 +122,9 @@ class _Emitter:
         self.residual_user = [i - self.slots for i in range(self.slots)]
         self.next_slot = self.next_residual = self.slot = 0
         self.configured: dict[tuple[Engine, Table], int] = {}
-        self.stored = {network.input: NONE}  # tensor -> pc of its last STORE
+        written = {layer.output for layer in network.layers}
+        unwritten = set(range(len(network.tensors))) - written  # inputs: several in a topology
+        self.stored = dict.fromkeys(unwritten, NONE)  # tensor -> pc of its last STORE
         self.tile_number = 0
         self._place()
 
@@ -176,6 +178,11 @@ class _Emitter:
             at += load.row_bytes * load.rows
         return pc
 
+    def _release(self, pc: int, readers: Readers) -> None:
+        """LOAD `pc` overwrites what `readers` read."""
+        for engine, reader in readers.items():
+            self.text.need(pc, engine, reader)
+
     def _load_constants(self, unit: Unit) -> Iterator[None]:
         """Weights, biases and position tables of a unit, where it brings new ones, in pieces."""
         if unit.table_bytes and unit.first_chunk:
@@ -183,7 +190,7 @@ class _Emitter:
             size = len(unit.table_bytes)
             load = Load(Kind.POSITION_TABLE, self.position_bytes, size, 1, 0)
             pc = self._load([load], Buffer.POSITION, base, self.base["positions"], unit.layer)
-            self.text.need(pc, last.engine, last.pc)
+            self._release(pc, last)
             self.held_p = _Tables(base, self.p.current, pc)
             self.positions.append(unit.table_bytes)
             self.position_bytes += size
@@ -203,7 +210,7 @@ class _Emitter:
         for end, loads in pieces:
             pc = self._load(loads, Buffer.WEIGHT, at, dram, unit.layer)
             if not done:
-                self.text.need(first, last.engine, last.pc)
+                self._release(first, last)
             at += sum(x.row_bytes for x in loads)
             done.append((end, pc))
             yield
@@ -228,7 +235,7 @@ class _Emitter:
                 loads = ifmap_loads(piece, source)
                 pc = self._load(loads, Buffer.IFMAP, at, self.tensor_at[t], unit.layer)
             if not done:
-                self.text.need(first, last.engine, last.pc)
+                self._release(first, last)
                 for t in tensors:
                     self.text.need(first, Engine.STORE, self.stored[t])
             done.append((piece.row0 + piece.rows, pc))
@@ -241,7 +248,7 @@ class _Emitter:
         c = self.network.tensors[tensor].c
         slot = self.next_residual
         self.next_residual = (slot + 1) % self.slots
-        at = slot * self.config.array.rows * self.config.array.cols
+        at = slot * self.config.tile_words
         load = Load(Kind.IFMAP, tile.m0 * c + tile.n0, tile.n, tile.m, c)
         pc = self._load([load], Buffer.OUTPUT, at, self.tensor_at[tensor], index)
         self.text.need(pc, Engine.STORE, self.residual_user[slot])
@@ -319,14 +326,18 @@ class _Emitter:
         self._configure(Engine.ARRAY, Table.LAYER, index, index)
         self._configure(Engine.ARRAY, Table.WINDOW, window, index)
         tap = sum(len(p) for source, p in work.tables if source == Source.ARRAY)
-        gemm = text.emit("GEMM", Engine.ARRAY, *where, run.first, run.last, tap, *fields)
         operands = self._operands_ready(index, placed, work)
-        text.need(gemm, Engine.LOAD, max(operands, _ready(b.pieces, tile.n0 + tile.n)))
-        if run.first:
-            text.need(gemm, Engine.STORE, self.slot_user[self.slot])
-        self.a.last[placed.a.half] = Reader(Engine.ARRAY, gemm)
-        self.b.last[b.half] = Reader(Engine.ARRAY, gemm)
-        dppu = self._emit_dppu(index, placed, work, packed, window, gemm)
+        loaded = max(operands, _ready(b.pieces, tile.n0 + tile.n))
+        gemm, folds = NONE, self._folds(run, layer.kernel_w)
+        for at, (k0, k) in enumerate(folds):
+            first, last = run.first and at == 0, run.last and at == len(folds) - 1
+            gemm = text.emit("GEMM", Engine.ARRAY, *where, first, last, tap, *fields, k0, k)
+            text.need(gemm, Engine.LOAD, loaded)
+            if first:
+                text.need(gemm, Engine.STORE, self.slot_user[self.slot])
+        self.a.last[placed.a.half][Engine.ARRAY] = gemm
+        self.b.last[b.half][Engine.ARRAY] = gemm
+        dppu = self._emit_dppu(index, placed, work, packed, window, gemm, loaded)
         if not run.last:
             return
         self._configure(Engine.STORE, Table.LAYER, index, index)
@@ -339,6 +350,14 @@ class _Emitter:
             self.residual_user[slot] = vec
         self._emit_store(index, tile)
 
+    def _folds(self, run: Run, kernel_w: int) -> list[tuple[int, int]]:
+        """(first k, operands) of each fold of a stationary array; one whole run for `os`."""
+        if self.config.array.dataflow == "os":
+            return [(0, 0)]
+        depth = run.nky * run.kcc * kernel_w
+        rows = self.config.array.rows
+        return [(k, min(rows, depth - k)) for k in range(0, depth, rows)]
+
     def _emit_dppu(
         self,
         index: int,
@@ -347,6 +366,7 @@ class _Emitter:
         packed: list[tuple[int, int]],
         window: int,
         gemm: int,
+        loaded: int,
     ) -> int:
         """The DPPU instructions of a tile; returns the pc of the last one, or NONE."""
         text, run, dppu = self.text, work.run, NONE
@@ -373,7 +393,12 @@ class _Emitter:
                 text.need(dppu, Engine.STORE, self.stored[self.network.layers[index].input])
             if source == Source.ARRAY or run.last:
                 text.need(dppu, Engine.ARRAY, gemm)
-            self.p.last[placed.p.half] = Reader(Engine.DPPU, dppu)
+            if source == Source.BUFFER:
+                assert placed.b is not None
+                text.need(dppu, Engine.LOAD, loaded)
+                self.a.last[placed.a.half][Engine.DPPU] = dppu
+                self.b.last[placed.b.half][Engine.DPPU] = dppu
+            self.p.last[placed.p.half][Engine.DPPU] = dppu
         return dppu
 
     def _emit_vector(self, index: int, placed: _Placed, work: Work) -> None:
@@ -384,7 +409,7 @@ class _Emitter:
         where = (index, self.tile_number)
         vec = self.text.emit("VEC", Engine.STORE, *where, *work.tile, self.slot, 0)
         self.text.need(vec, Engine.LOAD, self._operands_ready(index, placed, work))
-        self.a.last[placed.a.half] = Reader(Engine.STORE, vec)
+        self.a.last[placed.a.half][Engine.STORE] = vec
         self._emit_store(index, work.tile)
 
     def _emit_store(self, index: int, tile: Tile) -> None:

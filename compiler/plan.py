@@ -43,7 +43,7 @@ def _plan_vec(g: Geometry, config: Config) -> Plan:
     layer, source, out = g.layer, g.source, g.out
     operands = 2 if layer.op == LayerOp.ADD else 1
     half = config.buffers.ifmap_bytes // 2
-    words = config.array.rows * config.array.cols
+    words = config.tile_words
     channels = min(out.c, words, 256)
 
     def fits(block: ABlock) -> bool:

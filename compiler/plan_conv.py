@@ -38,8 +38,8 @@ class _Channels(NamedTuple):
 
 def plan_conv(geometry: Geometry, config: Config) -> Plan:
     """Tile a CONV layer. Raises CompileError if not even one PE's operands fit the buffers."""
-    for rows in _halvings(config.array.rows):
-        for cols in _halvings(config.array.cols):
+    for rows in _halvings(config.tile_rows):
+        for cols in _halvings(config.tile_cols):
             tiling = _Tiling(geometry, config, rows, cols)
             chunk = tiling.chunk()
             if chunk is not None:

@@ -40,15 +40,16 @@ def _tables(
     mask: NDArray[np.bool_] | None, tile: Tile, config: Config
 ) -> list[tuple[Source, Positions]]:
     """The position tables of a tile in DPPU order: what comes from DRAM is started first."""
-    if mask is None or not config.dppu.size:
+    if mask is None or not config.dppu.size or config.array.dataflow != "os":
         return []
     flat = mask.reshape(-1, mask.shape[-1])
     rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
     found = np.argwhere(flat[rows, tile.n0 : tile.n0 + tile.n])
-    tapped, excess = found, found[:0]
-    if config.dppu.data_reuse == "hybrid":
-        tapped, excess = split(found, tile.m, tile.n, config.tap_capacity)
-    pairs = [(Source.DRAM, excess), (Source.ARRAY, tapped)]
+    reuse = config.dppu.data_reuse
+    capacity = {"array": len(found), "dram": 0}.get(reuse, config.tap_capacity)
+    tapped, excess = split(found, tile.m, tile.n, capacity)
+    elsewhere = Source.BUFFER if reuse == "hybrid_sram" else Source.DRAM
+    pairs = [(elsewhere, excess), (Source.ARRAY, tapped)]
     return [(source, positions) for source, positions in pairs if len(positions)]
 
 

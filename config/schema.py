@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 #: Slots that an instruction can name (isa.instructions, field `slot`).
 MAX_SLOTS = 255
+#: Pixels or channels of a tile that an instruction can name (fields `m` and `n`).
+MAX_STREAM = 511
 
 Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 
@@ -49,8 +51,15 @@ class Array(Section):
     cols: int = _int(
         32, 1, 256, "columns of PEs; each column computes one output channel of a tile"
     )
-    dataflow: Literal["os"] = Field(
-        default="os", description="which operand stays in a PE: os keeps one neuron's accumulator"
+    dataflow: Literal["os", "ws", "is"] = Field(
+        default="os",
+        description="which operand stays in a PE: os = one neuron's accumulator, ws = a weight, "
+        "is = an activation; ws and is run without the DPPU",
+    )
+    double_buffered_accumulators: bool = Field(
+        default=False,
+        strict=True,
+        description="a second accumulator per PE (os): the next tile follows at once",
     )
 
 
@@ -77,10 +86,15 @@ class Dppu(Section):
     size: int = _int(52, 0, 4096, "multipliers (the paper's Dot_size); 0 = no DPPU")
     width: int = _int(4, 1, 4096, "multipliers of one group; must divide size")
     window: int = _int(32, 1, 1024, "consecutive k that the operand register files hold")
-    data_reuse: Literal["array", "hybrid"] = Field(
+    data_reuse: Literal["array", "hybrid", "hybrid_sram", "dram"] = Field(
         default="hybrid",
-        description="source of excess important neurons' operands (the paper's Data_reuse): "
-        "array = HyCA, the 2-D array waits; hybrid = FlexHyCA, the DPPU fetches them from DRAM",
+        description="source of important neurons' operands (the paper's Data_reuse): "
+        "array = HyCA, all from the array's operand streams, which wait; "
+        "hybrid = FlexHyCA, the excess from DRAM; "
+        "hybrid_sram = the excess from the buffers through a port of its own; dram = all from DRAM",
+    )
+    sram_bytes_per_cycle: int = _int(
+        32, 1, 4096, "bandwidth of the DPPU's own buffer port (hybrid_sram)"
     )
 
 
@@ -118,12 +132,17 @@ class Buffers(Section):
 class Dram(Section):
     """The DRAM channel."""
 
-    model: Literal["fixed"] = Field(
-        default="fixed", description="timing model: fixed = latency + bytes per cycle"
+    model: Literal["fixed", "openrow"] = Field(
+        default="fixed",
+        description="timing model: fixed = latency + bytes per cycle; openrow = banks that keep a "
+        "row open, and pay row_miss_cycles for another one",
     )
     bytes_per_cycle: int = _int(32, 1, 4096, "bandwidth of the channel")
     latency_cycles: int = _int(100, 0, 1_000_000, "cycles from a request to its first byte")
     grant_bytes: int = _int(4096, 64, 4096, "bytes of one grant of the channel", multiple_of=64)
+    banks: int = _int(8, 1, 1024, "banks (openrow)")
+    row_bytes: int = _int(2048, 64, 65536, "bytes of a row of one bank (openrow)", multiple_of=64)
+    row_miss_cycles: int = _int(30, 0, 1000, "cycles to close a row and open another (openrow)")
     size_bytes: int = _int(1 << 32, 1 << 16, 1 << 32, "capacity; programs must fit")
 
 
@@ -146,9 +165,10 @@ class Config(Section):
     buffers: Buffers = Buffers()
     dram: Dram = Dram()
     vec: Vec = Vec()
-    timing: Literal["native"] = Field(
+    timing: Literal["native", "scalesim"] = Field(
         default="native",
-        description="tile timing: native = that of the register-true reference array",
+        description="native = the register-true reference array and the engines around it; "
+        "scalesim = SCALE-Sim's published count, folds one after the other without stalls",
     )
 
     @model_validator(mode="after")
@@ -159,25 +179,49 @@ class Config(Section):
         return self
 
     @property
+    def tile_rows(self) -> int:
+        """Most output pixels of a tile: the array's rows (os), columns (is), or a stream (ws)."""
+        return {"os": self.array.rows, "ws": self._stream, "is": self.array.cols}[
+            self.array.dataflow
+        ]
+
+    @property
+    def tile_cols(self) -> int:
+        """Most output channels of a tile: the array's columns (os, ws), or a stream (is)."""
+        return self._stream if self.array.dataflow == "is" else self.array.cols
+
+    @property
+    def _stream(self) -> int:
+        """Longest stream whose sums fit half of the output buffer beside one byte each (ws, is)."""
+        word_bits = self.arithmetic.acc_bits + 8
+        words = self.buffers.output_bytes * 8 // 2 // word_bits
+        return max(1, min(words // self.array.cols, MAX_STREAM))
+
+    @property
+    def tile_words(self) -> int:
+        """Words of an output-buffer slot: one tile."""
+        return self.tile_rows * self.tile_cols
+
+    @property
     def tile_accumulator_bytes(self) -> int:
         """Bytes of one tile's accumulators in the output buffer (words of acc_bits, packed)."""
-        return -(-self.array.rows * self.array.cols * self.arithmetic.acc_bits // 8)
+        return -(-self.tile_words * self.arithmetic.acc_bits // 8)
 
     @property
     def tile_bitmap_bytes(self) -> int:
-        """Bytes of a one-bit-per-PE map: the largest position table of a tile."""
-        return -(-self.array.rows * self.array.cols // 8)
+        """Bytes of a one-bit-per-neuron map: the largest position table of a tile."""
+        return -(-self.tile_words // 8)
 
     @property
     def output_slots(self) -> int:
-        """Tiles the output buffer holds: accumulator words and one residual byte a PE, each."""
-        pes = self.array.rows * self.array.cols
-        return min(self.buffers.output_bytes // (self.tile_accumulator_bytes + pes), MAX_SLOTS)
+        """Tiles the output buffer holds: accumulator words and a residual byte for each word."""
+        slot = self.tile_accumulator_bytes + self.tile_words
+        return min(self.buffers.output_bytes // slot, MAX_SLOTS)
 
     @property
     def residual_slots_bytes(self) -> int:
         """Bytes of the output buffer that hold residual operands, one slot a tile."""
-        return self.output_slots * self.array.rows * self.array.cols
+        return self.output_slots * self.tile_words
 
     @property
     def position_column_bits(self) -> int:
@@ -230,6 +274,22 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 "needs a DPPU, and dppu.size is 0; set protection.s_th to 0 or give dppu.size",
             )
         )
+    if d.size and config.array.dataflow != "os" and config.timing == "native":
+        found.append(
+            (
+                "array.dataflow",
+                f"{config.array.dataflow} runs without the DPPU, and dppu.size is {d.size}; set "
+                "dppu.size to 0 and protection.s_th to 0, or use dataflow os",
+            )
+        )
+    if config.array.double_buffered_accumulators and config.array.dataflow != "os":
+        found.append(
+            (
+                "array.double_buffered_accumulators",
+                f"needs accumulators in the PEs, and dataflow {config.array.dataflow} has none; "
+                "use dataflow os",
+            )
+        )
     if d.size and p.ib_th < p.nb_th:
         found.append(
             (
@@ -280,7 +340,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"(two tables, double-buffered); use at least {tables}",
             )
         )
-    outputs = 2 * (config.tile_accumulator_bytes + config.array.rows * config.array.cols)
+    outputs = 2 * (config.tile_accumulator_bytes + config.tile_words)
     if b.output_bytes < outputs:
         found.append(
             (

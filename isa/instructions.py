@@ -157,6 +157,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             Field("last", 1, "drain the accumulators into the slot after the last product"),
             Field("tap", 17, "neurons that the DPPU computes from the operand taps meanwhile"),
             *_TILE,
+            Field("k0", 16, "first k of a fold within the window (stationary arrays)"),
+            Field("k", 9, "operands of a fold, at most the array's rows; 0: the whole window"),
         ),
         "for i, j in tile: acc[i, j] += sum over k of the window: act(m0+i, k) * wgt(n0+j, k)",
     ),

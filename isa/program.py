@@ -377,13 +377,19 @@ def _validate_text(p: Program, cfg: Config, where: str) -> None:
     tile = np.isin(op, [BY_NAME[n].opcode for n in ("GEMM", "DPPU", "VEC", "STORE")])
     check(tile & ((c["m"] == 0) | (c["n"] == 0)), "empty tile")
     check(
-        tile & (c["m"] * c["n"] > cfg.array.rows * cfg.array.cols),
+        tile & (c["m"] * c["n"] > cfg.tile_words),
         "the tile has more words than a slot",
     )
     check(tile & (c["slot"] >= cfg.output_slots), f"slot does not exist ({cfg.output_slots} slots)")
     gemm = op == BY_NAME["GEMM"].opcode
     check(
-        gemm & ((c["m"] > cfg.array.rows) | (c["n"] > cfg.array.cols)), "the tile exceeds the array"
+        gemm & ((c["m"] > cfg.tile_rows) | (c["n"] > cfg.tile_cols)), "the tile exceeds the array"
+    )
+    folded = cfg.array.dataflow != "os"
+    check(
+        gemm & ((c["k"] > cfg.array.rows) | ((c["k"] > 0) != folded)),
+        f"a GEMM of {c['k'][gemm].max(initial=0)} operands a fold does not suit dataflow "
+        f"{cfg.array.dataflow} with {cfg.array.rows} rows",
     )
     check(
         (op == BY_NAME["VEC"].opcode) & (c["res_slot"] >= cfg.output_slots),

@@ -21,6 +21,7 @@ from ..isa.instructions import BY_OPCODE, WINDOW_FIELDS, Buffer, Engine, Source,
 from ..isa.layers import LayerOp
 from ..isa.program import LAYER_COLUMNS, Program
 from . import kernels
+from .work import weight_address
 
 #: GEMM on one tile: (act (m, k), wgt (n, k), start (m, n)) -> accumulators (m, n)
 TileProduct = Callable[[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]], NDArray[np.int32]]
@@ -66,7 +67,7 @@ class Memory:
             Buffer.OUTPUT: self.config.residual_slots_bytes,
         }
         self.buffers = {b: np.zeros(n, np.int8) for b, n in sizes.items()}
-        words = self.config.array.rows * self.config.array.cols
+        words = self.config.tile_words
         self.slots = np.zeros((self.config.output_slots, words), np.int32)
         self.results = np.zeros((self.config.output_slots, words), np.int8)
         self.accumulators = np.zeros(words, np.int32)
@@ -188,7 +189,9 @@ class Memory:
         """Weight rows of absolute output `channels` over the configured window: (channels, k)."""
         w = self._window(engine)
         if source == Source.DRAM:
-            starts = [self._weight_address(engine, int(n)) for n in channels]
+            layer = self._layer(engine)
+            row = self.program.windows[self.registers[engine, Table.WINDOW]]
+            starts = [weight_address(self.program, layer, row, int(n)) for n in channels]
             memory = self.dram
         else:
             starts = [w["b_base"] + (int(n) - w["n_base"]) * k for n in channels]
@@ -196,18 +199,6 @@ class Memory:
         if min(starts) < 0 or max(starts) + k > len(memory):
             raise ProgramError("a window's weights lie outside the weight buffer")
         return np.stack([memory[at : at + k] for at in starts])
-
-    def _weight_address(self, engine: Engine, channel: int) -> int:
-        """DRAM address of a channel's weights over the window's part of the reduction."""
-        layer, w = self._layer(engine), self._window(engine)
-        cin, cout = (int(self.program.tensors[layer[k]][2]) for k in ("input", "output"))
-        width, per_group = cout // layer["groups"], cin // layer["groups"]
-        group, within = divmod(channel, width)
-        depth = layer["kernel_h"] * layer["kernel_w"] * per_group
-        c = w["kc0"] - group * per_group
-        before = (w["ky0"] * per_group + w["nky"] * c) * layer["kernel_w"]
-        length = w["nky"] * layer["kernel_w"] * w["kcc"]
-        return layer["weight_addr"] + (group * depth + before) * width + within * length
 
     def _bias(
         self, engine: Engine, channels: NDArray[np.int64], source: Source
@@ -248,6 +239,9 @@ class Memory:
         pixels, channels = np.arange(i["m0"], i["m0"] + m), np.arange(i["n0"], i["n0"] + n)
         act = self._operands(Engine.ARRAY, pixels)
         wgt = self._weights(Engine.ARRAY, channels, act.shape[1], Source.BUFFER)
+        if i["k"]:  # one fold of a stationary array
+            part = slice(i["k0"], i["k0"] + i["k"])
+            act, wgt = act[:, part], wgt[:, part]
         start = self.accumulators[: m * n].reshape(m, n)
         bias = np.zeros(n, np.int32)
         if i["first"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,9 +14,11 @@ from ..errors import FlexhycaError, InternalError
 from ..isa.instructions import BY_NAME, Engine, Kind, Source
 from ..isa.layers import LayerOp
 from ..isa.program import Program
-from .engines import STALLS, CycleModel, layer_cycles
+from . import scalesim
+from .engines import CycleModel, layer_cycles
 from .functional import Functional
 from .memory import Memory
+from .stalls import STALLS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,8 @@ class Result:
 
     cycles : of one run (the program's batch). layers : one row a layer. dram : bytes by kind.
     stalls : engine -> reason -> cycles; with `busy` they add up to `cycles` for every engine.
-    macs_by_unit : products formed by the array, and again by the DPPU from taps and from DRAM.
+    macs_by_unit : products formed by the array, and again by the DPPU from taps, buffers and DRAM.
+    dppu_port_bytes : bytes that the DPPU read through its own buffer port (hybrid_sram).
     outputs : int8 (images, h, w, c) or None.
     """
 
@@ -42,9 +45,10 @@ class Result:
     busy: dict[str, int]
     macs: int
     macs_by_unit: dict[str, int]
+    dppu_port_bytes: int
     utilization: float
     important_neurons: int
-    seconds: float
+    seconds: float = 0.0
     outputs: NDArray[np.int8] | None = None
 
 
@@ -68,17 +72,70 @@ def simulate(
             f"{len(inputs)} given; compile with that batch or use values 'fast'"
         )
     started = time.perf_counter()
-    memory = Memory(program, inputs) if values == "machine" and inputs is not None else None
-    model = CycleModel(program, memory, start_order, progress)
-    cycles = model.run()
-    outputs = None
-    if memory is not None:
-        outputs = memory.output()
-    elif values == "fast" and inputs is not None:
-        outputs = Functional(program.network).run(inputs)
-    _check(model)
-    seconds = time.perf_counter() - started
-    return _result(program, model, cycles, seconds, outputs)
+    if program.config.timing == "scalesim":
+        if values == "machine":
+            raise FlexhycaError(
+                "values 'machine' needs timing 'native'; use values 'fast' with timing 'scalesim'"
+            )
+        result = _published(program)
+    else:
+        memory = Memory(program, inputs) if values == "machine" and inputs is not None else None
+        model = CycleModel(program, memory, start_order, progress)
+        model.run()
+        _check(model)
+        result = _result(program, model)
+        if memory is not None:
+            result = replace(result, outputs=memory.output())
+    if values == "fast" and inputs is not None:
+        result = replace(result, outputs=Functional(program.network).run(inputs))
+    return replace(result, seconds=time.perf_counter() - started)
+
+
+def _published(program: Program) -> Result:
+    """SCALE-Sim's count: layers on the array one after the other, no memory, no vector unit."""
+    import pandas as pd
+
+    if program.batch != 1:
+        raise FlexhycaError(
+            f"timing 'scalesim' counts one image, the program has {program.batch}; use batch 1"
+        )
+    network, array = program.network, program.config.array
+    no_bytes = {kind.name.lower(): 0 for kind in Kind}
+    no_stalls = {e.name.lower(): dict.fromkeys(STALLS[e], 0) for e in Engine}
+    rows = []
+    for row in network.layers:
+        count = None
+        if row.op == LayerOp.CONV:
+            count = scalesim.layer(array.dataflow, row, network.tensors, array.rows, array.cols)
+        rows.append(
+            {
+                "name": row.name,
+                "op": row.op.name.lower(),
+                "cycles": count.cycles if count else 0,
+                "tiles": count.folds if count else 0,
+                "macs": count.macs if count else 0,
+                "utilization": count.utilization / 100 if count else 0.0,
+                "array_busy": count.cycles if count else 0,
+                "dppu_busy": 0,
+                "stalls": no_stalls,
+                "dram_bytes": no_bytes,
+            }
+        )
+    layers = pd.DataFrame(rows)
+    cycles, macs = int(layers["cycles"].sum()), int(layers["macs"].sum())
+    return Result(
+        program=program,
+        cycles=cycles,
+        layers=layers,
+        dram=no_bytes,
+        stalls=no_stalls,
+        busy={e.name.lower(): cycles if e == Engine.ARRAY else 0 for e in Engine},
+        macs=macs,
+        macs_by_unit={"array": macs},
+        dppu_port_bytes=0,
+        utilization=macs / (array.rows * array.cols * cycles) if cycles else 0.0,
+        important_neurons=0,
+    )
 
 
 def _check(model: CycleModel) -> None:
@@ -97,13 +154,7 @@ def _check(model: CycleModel) -> None:
         )
 
 
-def _result(
-    program: Program,
-    model: CycleModel,
-    cycles: int,
-    seconds: float,
-    outputs: NDArray[np.int8] | None,
-) -> Result:
+def _result(program: Program, model: CycleModel) -> Result:
     import pandas as pd
 
     c = program.columns
@@ -118,7 +169,7 @@ def _result(
     stored = c["op"] == BY_NAME["STORE"].opcode
     tiles = np.bincount(layer[stored], minlength=count)
     spans = layer_cycles(model.layer_end)
-    spans[-1] += cycles - sum(spans)
+    spans[-1] += model.cycles - sum(spans)
     kinds = [kind.name.lower() for kind in Kind]
     rows = []
     for i, name in enumerate(program.layer_names):
@@ -136,11 +187,13 @@ def _result(
         }
         rows.append(row)
     total = int(macs.sum())
-    tap = dppu & (c["source"] == Source.ARRAY)
-    fetched = dppu & (c["source"] == Source.DRAM)
+    recomputed = {
+        f"dppu_{source.name.lower()}": int((c["count"] * k)[dppu & (c["source"] == source)].sum())
+        for source in Source
+    }
     return Result(
         program=program,
-        cycles=cycles,
+        cycles=model.cycles,
         layers=pd.DataFrame(rows),
         dram=dict(zip(kinds, model.dram.nbytes, strict=True)),
         stalls={
@@ -149,13 +202,8 @@ def _result(
         },
         busy={e.name.lower(): sum(model.busy[e]) for e in Engine},
         macs=total,
-        macs_by_unit={
-            "array": total,
-            "dppu_array": int((c["count"] * k)[tap].sum()),
-            "dppu_dram": int((c["count"] * k)[fetched].sum()),
-        },
-        utilization=total / (pes * cycles) if cycles else 0.0,
+        macs_by_unit={"array": total, **recomputed},
+        dppu_port_bytes=model.port_bytes,
+        utilization=total / (pes * model.cycles) if model.cycles else 0.0,
         important_neurons=int(c["count"][dppu & (c["last"] == 1)].sum()),
-        seconds=seconds,
-        outputs=outputs,
     )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..isa.instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
 from ..isa.program import LAYER_COLUMNS, Program
@@ -32,23 +36,35 @@ def reductions(program: Program) -> list[int]:
     for name, engine in (("GEMM", Engine.ARRAY), ("DPPU", Engine.DPPU)):
         pcs = np.flatnonzero(c["op"] == BY_NAME[name].opcode)
         tables = configured(program, engine)
-        out[pcs] = kernel_w[tables[Table.LAYER][pcs]] * lengths[tables[Table.WINDOW][pcs]]
+        whole = kernel_w[tables[Table.LAYER][pcs]] * lengths[tables[Table.WINDOW][pcs]]
+        out[pcs] = np.where(c["k"][pcs] > 0, c["k"][pcs], whole) if name == "GEMM" else whole
     return [int(x) for x in out]
 
 
-def excess_work(program: Program, k: list[int]) -> tuple[list[int], list[int]]:
-    """Bytes to fetch and cycles of one neuron in one group, for each DPPU instruction from DRAM.
+Strided = tuple[int, int, int, int]  #: (address, bytes of a row, rows, bytes from row to row)
+
+
+class Excess(NamedTuple):
+    """Operands of a DPPU instruction that does not take them from the taps.
 
     Every distinct row (the part of its patch inside the map) and every distinct column of a tile's
-    excess neurons is fetched once.
+    neurons is read once.
     """
+
+    nbytes: int
+    cycles: int  #: of one neuron in one group
+    reads: list[Strided]  #: in DRAM
+
+
+def excess_work(program: Program, k: list[int]) -> dict[int, Excess]:
+    """What each DPPU instruction from DRAM or buffers reads, by pc."""
     c, config = program.columns, program.config
-    nbytes, cycles = [0] * len(k), [0] * len(k)
-    pcs = np.flatnonzero((c["op"] == BY_NAME["DPPU"].opcode) & (c["source"] == Source.DRAM))
+    pcs = np.flatnonzero((c["op"] == BY_NAME["DPPU"].opcode) & (c["source"] != Source.ARRAY))
     if not pcs.size:
-        return nbytes, cycles
+        return {}
     tables = configured(program, Engine.DPPU)
     held = _position_contents(program)
+    out = {}
     for pc in pcs.tolist():
         positions = decode_positions(
             held[pc],
@@ -58,31 +74,67 @@ def excess_work(program: Program, k: list[int]) -> tuple[list[int], list[int]]:
             config.position_column_bits,
             config.position_bits,
         )
-        layer = dict(
-            zip(LAYER_COLUMNS, program.layers[tables[Table.LAYER][pc]].tolist(), strict=True)
-        )
+        row = program.layers[tables[Table.LAYER][pc]].tolist()
+        layer = dict(zip(LAYER_COLUMNS, row, strict=True))
         window = program.windows[tables[Table.WINDOW][pc]]
-        rows = np.unique(positions[:, 0])
-        columns = len(np.unique(positions[:, 1]))
-        patches = _patch_bytes(program, layer, window, int(c["m0"][pc]) + rows)
-        nbytes[pc] = patches + columns * k[pc]
-        cycles[pc] = -(-k[pc] // config.dppu.width)
-    return nbytes, cycles
+        patches = _patches(program, layer, window, int(c["m0"][pc]) + np.unique(positions[:, 0]))
+        columns = np.unique(positions[:, 1])
+        channels = [int(c["n0"][pc] + column) for column in columns]
+        reads = patches + [
+            (weight_address(program, layer, window, n), k[pc], 1, 0) for n in channels
+        ]
+        nbytes = sum(row * rows for _, row, rows, _ in reads)
+        out[pc] = Excess(nbytes, -(-k[pc] // config.dppu.width), reads)
+    return out
 
 
-def _patch_bytes(
-    program: Program, layer: dict[str, int], window: np.ndarray, pixels: np.ndarray
+def weight_address(
+    program: Program, layer: Mapping[str, int], window: NDArray[np.int32], channel: int
 ) -> int:
-    """Bytes of the operands of `pixels` that lie inside the map."""
-    in_h, in_w = (int(x) for x in program.tensors[layer["input"], :2])
-    out_h, out_w = (int(x) for x in program.tensors[layer["output"], :2])
-    y, x = np.divmod(pixels % (out_h * out_w), out_w)
-    ky = window[_WINDOW["ky0"]] + np.arange(window[_WINDOW["nky"]])
-    kx = np.arange(layer["kernel_w"])
-    iy = y[:, None] * layer["stride_h"] + ky * layer["dilation_h"] - layer["pad_top"]
-    ix = x[:, None] * layer["stride_w"] + kx * layer["dilation_w"] - layer["pad_left"]
-    inside = ((iy >= 0) & (iy < in_h)).sum(1) * ((ix >= 0) & (ix < in_w)).sum(1)
-    return int(inside.sum()) * int(window[_WINDOW["kcc"]])
+    """DRAM address of a channel's weights over the window's part of the reduction."""
+    cin, cout = (int(program.tensors[layer[t], 2]) for t in ("input", "output"))
+    width, per_group = cout // layer["groups"], cin // layer["groups"]
+    group, within = divmod(channel, width)
+    depth = layer["kernel_h"] * layer["kernel_w"] * per_group
+    ky0, nky, kc0, kcc = (int(window[_WINDOW[f]]) for f in ("ky0", "nky", "kc0", "kcc"))
+    before = (ky0 * per_group + nky * (kc0 - group * per_group)) * layer["kernel_w"]
+    length = nky * layer["kernel_w"] * kcc
+    return layer["weight_addr"] + (group * depth + before) * width + within * length
+
+
+def _patches(
+    program: Program,
+    layer: Mapping[str, int],
+    window: NDArray[np.int32],
+    pixels: NDArray[np.int64],
+) -> list[Strided]:
+    """Reads of the operands of `pixels` inside the map: one strided read a pixel."""
+    in_h, in_w, channels, base = program.tensors[layer["input"]].tolist()
+    out_h, out_w = program.tensors[layer["output"], :2].tolist()
+    ky0, nky, kc0, kcc = (int(window[_WINDOW[f]]) for f in ("ky0", "nky", "kc0", "kcc"))
+    reads = []
+    for pixel in pixels.tolist():
+        image, rest = divmod(pixel, out_h * out_w)
+        y, x = divmod(rest, out_w)
+        top = y * layer["stride_h"] - layer["pad_top"]
+        left = x * layer["stride_w"] - layer["pad_left"]
+        rows = _inside(top, layer["dilation_h"], ky0, nky, in_h)
+        cols = _inside(left, layer["dilation_w"], 0, layer["kernel_w"], in_w)
+        if not rows or not cols:
+            continue
+        at = base + ((image * in_h + rows[0]) * in_w + cols[0]) * channels + kc0
+        step = layer["dilation_h"] * in_w * channels
+        if kcc == channels and layer["dilation_w"] == 1:
+            reads.append((at, len(cols) * kcc, len(rows), step))
+        else:
+            across = layer["dilation_w"] * channels
+            reads += [(at + i * step, kcc, len(cols), across) for i in range(len(rows))]
+    return reads
+
+
+def _inside(start: int, dilation: int, first: int, count: int, size: int) -> list[int]:
+    """Coordinates of kernel elements [first, first + count) that lie in 0..size-1."""
+    return [at for k in range(first, first + count) if 0 <= (at := start + k * dilation) < size]
 
 
 def _position_contents(program: Program) -> dict[int, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # Several threads on busy cores make small matrix products many times slower; before torch loads.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -10,4 +10,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 # A cold numba kernel takes most of a second: a deadline would fail its first example.
 settings.register_profile("flexhyca", deadline=None)
-settings.load_profile("flexhyca")
+# For a first look at failures: `HYPOTHESIS_PROFILE=raw` reports them without minutes of shrinking.
+settings.register_profile(
+    "raw", deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "flexhyca"))

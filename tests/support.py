@@ -38,14 +38,22 @@ def machines(draw: st.DrawFn) -> Config:
     """Small machines of any shape, with and without a DPPU."""
     rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     width = draw(st.sampled_from([1, 2, 4]))
-    reuse = draw(st.sampled_from(["array", "hybrid", "none"]))
+    reuse = draw(st.sampled_from(["array", "hybrid", "hybrid_sram", "dram", "none", "none"]))
     size = 0 if reuse == "none" else width * draw(st.integers(1, 3))
     overflow = draw(st.sampled_from(["slice", "saturate"]))
+    dataflow = draw(st.sampled_from(["os", "ws", "is"])) if reuse == "none" else "os"
+    double = dataflow == "os" and draw(st.booleans())
     return small_config(
         f"array.rows={rows}",
         f"array.cols={cols}",
+        f"array.dataflow={dataflow}",
+        f"array.double_buffered_accumulators={str(double).lower()}",
         f"dppu.size={size}",
         f"dppu.width={width}",
+        f"dppu.sram_bytes_per_cycle={draw(st.sampled_from([1, 32]))}",
+        f"dram.model={draw(st.sampled_from(['fixed', 'openrow']))}",
+        f"dram.banks={draw(st.sampled_from([1, 4]))}",
+        "dram.row_bytes=64",
         f"dppu.window={draw(st.sampled_from([1, 4, 7, 32]))}",
         f"dppu.data_reuse={'hybrid' if reuse == 'none' else reuse}",
         f"protection.s_th={0.0 if reuse == 'none' else 0.1}",

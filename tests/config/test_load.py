@@ -93,7 +93,11 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
         ("dpu.size=3", "unknown key dpu; did you mean dppu?"),
         ("size=3", "unknown key size; did you mean dppu.size?"),
         ("protection.size=3", "unknown key protection.size; did you mean dppu.size?"),
-        ("array.xyzzy=3", "unknown key array.xyzzy; known keys here: rows, cols, dataflow"),
+        (
+            "array.xyzzy=3",
+            "unknown key array.xyzzy; known keys here: rows, cols, dataflow, "
+            "double_buffered_accumulators",
+        ),
         ("dppu.size=1.5", "dppu.size = 1.5: must be a whole number from 0 to 4096"),
         ("dppu.size=true", "dppu.size = true: must be a whole number from 0 to 4096"),
         ("dppu.size='52'", "dppu.size = '52': must be a whole number from 0 to 4096"),
@@ -104,10 +108,11 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
             "arithmetic.overflow=saturat",
             "arithmetic.overflow = 'saturat': must be slice or saturate; did you mean saturate?",
         ),
-        ("array.dataflow=xy", "array.dataflow = 'xy': must be os"),
+        ("array.dataflow=xy", "array.dataflow = 'xy': must be os, ws or is"),
         (
             "dppu=3",
-            "dppu is a number; it is a section with the keys size, width, window, data_reuse",
+            "dppu is a number; it is a section with the keys size, width, window, data_reuse, "
+            "sram_bytes_per_cycle",
         ),
         ("name=3", "name = 3: must be text; put it in quotes"),
         ("dppu.size", "write KEY=VALUE, for example dppu.size=64"),
@@ -211,7 +216,7 @@ def test_contradictions_name_where_the_value_came_from(
          f"{SHIPPED}"),
         ("extends: my.yaml\n", ": extends goes in a circle: {path} -> {path}"),
         ("dppu:\n", ": dppu is empty; it is a section with the keys size, width, window, "
-         "data_reuse"),
+         "data_reuse, sram_bytes_per_cycle"),
     ],
 )  # fmt: skip
 def test_a_file_is_refused_in_one_line(text: str, problem: str, tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""Why an engine stands still: the one table of stalls."""
+
+from __future__ import annotations
+
+from ..isa.instructions import Engine
+
+#: Why an engine stands still. Keys of the stall table, engine by engine.
+STALLS: dict[Engine, dict[str, str]] = {
+    Engine.LOAD: {
+        "buffer_full": "the half to be filled is still read by the array or the vector unit",
+        "dppu_buffer_full": "the half to be filled (tables, or operands) is still read by the DPPU",
+        "producer": "the tensor to be read is not stored yet, or no residual slot is free",
+        "dram": "the channel serves another engine",
+        "instruction": "the next instruction is not fetched yet",
+        "finished": "after the engine's last instruction",
+    },
+    Engine.ARRAY: {
+        "operands": "operands are not loaded yet",
+        "dram_contention": "operands are late because the DPPU's fetches held the channel",
+        "output_full": "no output slot is free: the vector unit or STORE is behind",
+        "dppu_outbuf_full": "no output slot is free: results wait for the DPPU",
+        "dppu_window": "the DPPU has not left the register file to be filled (HyCA's stall)",
+        "drain": "the column buses still carry the last tile (double-buffered accumulators)",
+        "instruction": "the next instruction is not fetched yet",
+        "finished": "after the engine's last instruction",
+    },
+    Engine.DPPU: {
+        "tables": "the position table (or operands from the buffers) is not loaded yet",
+        "producer": "the tensor to be read is not stored yet",
+        "dram": "operands are on their way from DRAM",
+        "buffer_port": "operands are read from the buffers through the DPPU's own port",
+        "array": "the array's results are not there yet",
+        "instruction": "the next instruction is not fetched yet",
+        "finished": "after the engine's last instruction",
+    },
+    Engine.STORE: {
+        "array": "the array's results are not there yet",
+        "dppu": "the DPPU's results are not there yet",
+        "residual": "operands of the vector unit are not loaded yet",
+        "dram": "the channel serves another engine",
+        "instruction": "the next instruction is not fetched yet",
+        "finished": "after the engine's last instruction",
+    },
+}
+#: Stall of a consumer that waits for a token of a producer: [consumer][producer].
+WAITING: dict[Engine, dict[Engine, str]] = {
+    Engine.LOAD: {
+        Engine.ARRAY: "buffer_full",
+        Engine.DPPU: "dppu_buffer_full",
+        Engine.STORE: "producer",
+    },
+    Engine.ARRAY: {
+        Engine.LOAD: "operands",
+        Engine.DPPU: "dppu_window",
+        Engine.STORE: "output_full",
+    },
+    Engine.DPPU: {Engine.LOAD: "tables", Engine.ARRAY: "array", Engine.STORE: "producer"},
+    Engine.STORE: {Engine.LOAD: "residual", Engine.ARRAY: "array", Engine.DPPU: "dppu"},
+}
