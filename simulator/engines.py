@@ -35,6 +35,8 @@ from .work import Excess, Strided, excess_work, reductions
 VEC_LATENCY = 4
 
 _ARRAY_BIT = 1 << Engine.ARRAY
+#: The engines that a mask of `wait` or `post` names.
+_NAMED = [tuple(e for e in Engine if mask >> e & 1) for mask in range(1 << len(Engine))]
 
 
 class CycleModel:
@@ -94,10 +96,9 @@ class CycleModel:
                 mask = 1 << self.columns["engine"][pc]
             else:
                 mask = self.columns["engines"][pc] if name == "SYNC" else (1 << len(Engine)) - 1
-            for e in range(len(Engine)):
-                if mask >> e & 1:
-                    self.queues[e].append(pc)
-                    self.readers[pc] += 1
+            for e in _NAMED[mask]:
+                self.queues[e].append(pc)
+            self.readers[pc] = len(_NAMED[mask])
         self.k = reductions(p)
         self.excess: dict[int, Excess] = excess_work(p, self.k)
         window = np.where(
@@ -110,20 +111,16 @@ class CycleModel:
     # ---- tokens -------------------------------------------------------------------------------
 
     def _post(self, engine: int, mask: int) -> None:
-        for consumer in range(len(Engine)):
-            if mask >> consumer & 1:
-                event = self.sleeper[engine][consumer]
-                if event is not None:
-                    self.sleeper[engine][consumer] = None
-                    self.clock.wake(consumer, event)
-                else:
-                    self.tokens[engine][consumer] += 1
+        for consumer in _NAMED[mask]:
+            event = self.sleeper[engine][consumer]
+            if event is not None:
+                self.sleeper[engine][consumer] = None
+                self.clock.wake(consumer, event)
+            else:
+                self.tokens[engine][consumer] += 1
 
-    def _take(self, engine: Engine, producer: Engine, pc: int) -> Process:
-        """Take one token of `producer`; the wait is charged to the instruction's layer."""
-        if self.tokens[producer][engine]:
-            self.tokens[producer][engine] -= 1
-            return
+    def _wait(self, engine: Engine, producer: Engine, pc: int) -> Process:
+        """Wait for a token of `producer`; the time is charged to the instruction's layer."""
         start, held = self.clock.now, self.dram.busy[Kind.DPPU_OPERAND]
         store_waits_for_dppu = self.sleeper[Engine.DPPU][Engine.STORE] is not None
         event = self.sleeper[producer][engine] = self.clock.event()
@@ -156,9 +153,11 @@ class CycleModel:
             op, mask = self.ops[pc], waits[pc]
             if op == "DPPU":
                 mask &= ~late
-            for producer in Engine:
-                if mask >> producer & 1:
-                    yield from self._take(engine, producer, pc)
+            for producer in _NAMED[mask]:
+                if self.tokens[producer][engine]:
+                    self.tokens[producer][engine] -= 1
+                else:
+                    yield from self._wait(engine, producer, pc)
             if memory is not None:
                 memory.begin(pc)
             if op == "SYNC":
@@ -289,8 +288,7 @@ class CycleModel:
         layer = self.layer_of[pc]
         stalls = self.stalls[Engine.DPPU][layer]
         before = stalls["array"]
-        if self.columns["wait"][pc] & _ARRAY_BIT:
-            yield from self._take(Engine.DPPU, Engine.ARRAY, pc)
+        yield from self._array_token(pc)
         if not self.tapped:
             raise ProgramError(
                 f"{self.program.name}: DPPU at pc {pc} takes operands from the array, but no GEMM "
@@ -321,8 +319,15 @@ class CycleModel:
             yield self.clock.sleep(Engine.DPPU, target - self.clock.now)
             target = self.ledger.finish(start, work, excess.cycles)
         self.busy[Engine.DPPU][layer] += self.clock.now - start
-        if c["wait"][pc] & _ARRAY_BIT:
-            yield from self._take(Engine.DPPU, Engine.ARRAY, pc)
+        yield from self._array_token(pc)
+
+    def _array_token(self, pc: int) -> Process:
+        """The DPPU may write its sums when those of the array are in the slot."""
+        if self.columns["wait"][pc] & _ARRAY_BIT:
+            if self.tokens[Engine.ARRAY][Engine.DPPU]:
+                self.tokens[Engine.ARRAY][Engine.DPPU] -= 1
+            else:
+                yield from self._wait(Engine.DPPU, Engine.ARRAY, pc)
 
     def _fetch_operands(self, pc: int, excess: Excess) -> Process:
         """Read the rows and columns of the excess neurons from DRAM, each once."""

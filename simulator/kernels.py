@@ -29,7 +29,7 @@ def _flip_signed(value: int, bit: int, bits: int) -> int:
 def step_os_tile(
     act_in: I8,
     wgt_in: I8,
-    bias: I32,
+    start: I32,
     rows: int,
     cols: int,
     act_bits: int,
@@ -39,7 +39,8 @@ def step_os_tile(
 ) -> tuple[I32, int]:
     """Step every register of an output-stationary array through one tile (see `stepper`).
 
-    flips : (f, 5) of (step, register, row, col, bit), sorted by step.
+    start : (m, n) what the accumulators hold before step 0. flips : (f, 5) of (step, register,
+    row, col, bit), sorted by step.
     Accumulators are kept in the top `acc_bits` bits of an int32, so that they wrap by themselves.
     """
     m, k = act_in.shape
@@ -52,7 +53,7 @@ def step_os_tile(
     out = np.zeros((m, n), np.int32)
     for r in range(m):
         for c in range(n):
-            acc[r, c] = bias[c] << up
+            acc[r, c] = start[r, c] << up
     latch_steps = k + rows + cols - 2
     wait = max(0, 3 - rows)
     t = flip = done = 0

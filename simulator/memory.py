@@ -21,10 +21,9 @@ from ..isa.instructions import BY_OPCODE, WINDOW_FIELDS, Buffer, Engine, Source,
 from ..isa.layers import LayerOp
 from ..isa.program import LAYER_COLUMNS, Program
 from . import kernels
+from .stepper import os_tile
+from .stepper_stationary import is_fold, ws_fold
 from .work import weight_address
-
-#: GEMM on one tile: (act (m, k), wgt (n, k), start (m, n)) -> accumulators (m, n)
-TileProduct = Callable[[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]], NDArray[np.int32]]
 
 _GARBAGE = 0x55
 #: Layer fields of a gather's geometry, after the maps' sizes.
@@ -42,8 +41,14 @@ _GATHERED = (
 class Memory:
     """All stored bytes of the machine and the meaning of each instruction on them."""
 
-    def __init__(self, program: Program, inputs: NDArray[np.int8]) -> None:
-        """inputs : int8 (batch, h, w, c) of the program's batch."""
+    def __init__(
+        self, program: Program, inputs: NDArray[np.int8], registers_true: bool = False
+    ) -> None:
+        """inputs : int8 (batch, h, w, c) of the program's batch.
+
+        registers_true : compute every tile by stepping the registers of the array.
+        """
+        self.registers_true = registers_true
         self.program, self.config = program, program.config
         self.arithmetic = program.network.arithmetic
         base, size = program.memory_map["activations"]
@@ -120,11 +125,16 @@ class Memory:
         """A tensor as it stands in DRAM: (batch, h, w, c)."""
         return self._tensor(index).copy()
 
-    def product(
+    def _product(
         self, act: NDArray[np.int8], wgt: NDArray[np.int8], start: NDArray[np.int32]
     ) -> NDArray[np.int32]:
-        """The sums of one GEMM tile; replaced by the register-true stepper where wanted."""
-        return kernels.dot(act, wgt, start, self.arithmetic.acc_bits)
+        """start (m, n) + act (m, k) . wgt (n, k), wrapped."""
+        if not self.registers_true:
+            return kernels.dot(act, wgt, start, self.arithmetic.acc_bits)
+        array = self.config.array
+        step = {"os": os_tile, "ws": ws_fold, "is": is_fold}[array.dataflow]
+        out, _ = step(act, wgt, start, rows=array.rows, cols=array.cols, arithmetic=self.arithmetic)
+        return out
 
     # ---- helpers ------------------------------------------------------------------------------
 
@@ -249,7 +259,7 @@ class Memory:
             start = np.tile(bias, (m, 1))
         if i["tap"]:
             self.tapped.append((act, wgt, bias))
-        self.accumulators[: m * n] = self.product(act, wgt, start).reshape(-1)
+        self.accumulators[: m * n] = self._product(act, wgt, start).reshape(-1)
         if i["last"]:
             self.slots[i["slot"], : m * n] = self.accumulators[: m * n]
 

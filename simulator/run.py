@@ -23,7 +23,7 @@ from .stalls import STALLS
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = Literal["fast", "machine", "none"]
+Values = Literal["fast", "machine", "registers", "none"]
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,27 @@ def simulate(
     """Run `program` once for its cycles, and compute `inputs` (int8 (images, h, w, c)) if given.
 
     values : `fast` computes whole layers (any number of images); `machine` executes every
-    instruction on real buffers at its simulated time (exactly the program's batch); `none` only
-    times. Cycles are the same for all three. Raises DeadlockError if the program cannot finish.
+    instruction on real buffers at its simulated time (exactly the program's batch); `registers` is
+    `machine` with every register of the array stepped; `none` only times. Cycles are the same for
+    all of them. Raises DeadlockError if the program cannot finish.
     """
-    if values == "machine" and inputs is not None and len(inputs) != program.batch:
+    bytewise = values in ("machine", "registers")
+    if bytewise and inputs is not None and len(inputs) != program.batch:
         raise FlexhycaError(
-            f"values 'machine' runs exactly the program's batch of {program.batch} images, "
+            f"values {values!r} runs exactly the program's batch of {program.batch} images, "
             f"{len(inputs)} given; compile with that batch or use values 'fast'"
         )
     started = time.perf_counter()
     if program.config.timing == "scalesim":
-        if values == "machine":
+        if bytewise:
             raise FlexhycaError(
-                "values 'machine' needs timing 'native'; use values 'fast' with timing 'scalesim'"
+                f"values {values!r} needs timing 'native'; use values 'fast' with timing 'scalesim'"
             )
         result = _published(program)
     else:
-        memory = Memory(program, inputs) if values == "machine" and inputs is not None else None
+        memory = None
+        if bytewise and inputs is not None:
+            memory = Memory(program, inputs, registers_true=values == "registers")
         model = CycleModel(program, memory, start_order, progress)
         model.run()
         _check(model)

@@ -73,7 +73,8 @@ def os_tile(
 ) -> tuple[NDArray[np.int32], int]:
     """Run one tile on a rows x cols array.
 
-    act : (m, k), m <= rows. wgt : (n, k), n <= cols. bias : (n,), fits acc_bits.
+    act : (m, k), m <= rows. wgt : (n, k), n <= cols. bias : (n,), or (m, n) for sums
+    that go on; fits acc_bits.
     Returns (accumulators (m, n), cycles). Raises FlexhycaError for a flip outside the array.
     """
     m, k = act.shape
@@ -85,7 +86,7 @@ def os_tile(
     out, cycles = step_os_tile(
         np.ascontiguousarray(act, np.int8),
         np.ascontiguousarray(wgt, np.int8),
-        np.asarray(bias, np.int32),
+        np.ascontiguousarray(np.broadcast_to(np.asarray(bias, np.int32), (m, n))),
         rows,
         cols,
         arithmetic.act_bits,

@@ -118,23 +118,25 @@ def _patches(
         y, x = divmod(rest, out_w)
         top = y * layer["stride_h"] - layer["pad_top"]
         left = x * layer["stride_w"] - layer["pad_left"]
-        rows = _inside(top, layer["dilation_h"], ky0, nky, in_h)
-        cols = _inside(left, layer["dilation_w"], 0, layer["kernel_w"], in_w)
+        row, rows = _inside(top, layer["dilation_h"], ky0, nky, in_h)
+        col, cols = _inside(left, layer["dilation_w"], 0, layer["kernel_w"], in_w)
         if not rows or not cols:
             continue
-        at = base + ((image * in_h + rows[0]) * in_w + cols[0]) * channels + kc0
+        at = base + ((image * in_h + row) * in_w + col) * channels + kc0
         step = layer["dilation_h"] * in_w * channels
         if kcc == channels and layer["dilation_w"] == 1:
-            reads.append((at, len(cols) * kcc, len(rows), step))
+            reads.append((at, cols * kcc, rows, step))
         else:
             across = layer["dilation_w"] * channels
-            reads += [(at + i * step, kcc, len(cols), across) for i in range(len(rows))]
+            reads += [(at + i * step, kcc, cols, across) for i in range(rows)]
     return reads
 
 
-def _inside(start: int, dilation: int, first: int, count: int, size: int) -> list[int]:
-    """Coordinates of kernel elements [first, first + count) that lie in 0..size-1."""
-    return [at for k in range(first, first + count) if 0 <= (at := start + k * dilation) < size]
+def _inside(start: int, dilation: int, first: int, count: int, size: int) -> tuple[int, int]:
+    """(first coordinate, number) of kernel elements [first, first + count) within 0..size-1."""
+    low = max(first, -(start // dilation))
+    high = min(first + count - 1, (size - 1 - start) // dilation)
+    return start + low * dilation, max(0, high - low + 1)
 
 
 def _position_contents(program: Program) -> dict[int, np.ndarray]:

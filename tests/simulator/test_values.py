@@ -10,7 +10,6 @@ from flexhyca.isa.instructions import Engine
 from flexhyca.simulator.functional import Functional
 from flexhyca.simulator.memory import Memory
 from flexhyca.simulator.run import simulate
-from flexhyca.simulator.stepper import os_tile
 from flexhyca.tests.support import (
     arithmetic_of,
     compiled,
@@ -71,23 +70,8 @@ def test_reference_functional_and_machine_agree_often(case):
 
 @settings(max_examples=10, deadline=None)
 @given(cases())
-def test_machine_with_register_true_tiles_agrees(case):
+def test_register_true_tiles_agree(case):
     network, config, masks, inputs = case
     program = compiled(network, config, masks, len(inputs))
-    memory = Memory(program, inputs)
-
-    def stepped(act, wgt, start):
-        # The stepper starts every row at the same biases, so the running sums are added after it.
-        out, _ = os_tile(
-            act,
-            wgt,
-            np.zeros(len(wgt), np.int32),
-            rows=config.array.rows,
-            cols=config.array.cols,
-            arithmetic=program.network.arithmetic,
-        )
-        bits = program.network.arithmetic.acc_bits
-        return reference.fx.wrap(out.astype(np.int64) + start, bits).astype(np.int32)
-
-    memory.product = stepped
-    np.testing.assert_array_equal(memory.run(), reference.run(network, inputs)[network.output])
+    result = simulate(program, inputs, values="registers")
+    np.testing.assert_array_equal(result.outputs, reference.run(network, inputs)[network.output])
