@@ -178,6 +178,64 @@ def test_overloaded_dppu_fills_the_output_buffer_in_hybrid_mode():
     assert result.stalls["array"]["dppu_outbuf_full"] > result.busy["array"]
 
 
+@pytest.mark.parametrize("count", [2, 9, 16])
+def test_hybrid_sram_reads_the_excess_through_its_own_port(count):
+    config = small_config("dppu.data_reuse=hybrid_sram")
+    result = simulate(compile_network(one_conv(), config, crowded(count)), values="none")
+    assert result.dram["dppu_operand"] == 0
+    assert result.stalls["array"]["dppu_window"] == 0
+    excess = max(0, count - config.tap_capacity)
+    assert result.macs_by_unit["dppu_buffer"] == 32 * excess * 144
+    assert (result.dppu_port_bytes > 0) == (excess > 0)
+
+
+def test_dram_mode_fetches_everything():
+    config = small_config("dppu.data_reuse=dram")
+    result = simulate(compile_network(one_conv(), config, crowded(4)), values="none")
+    assert result.macs_by_unit["dppu_dram"] == 32 * 4 * 144
+    assert result.macs_by_unit["dppu_array"] == 0
+    # Four neurons in one row of a tile: a patch and four columns; border patches are smaller.
+    assert 32 * 4 * 144 < result.dram["dppu_operand"] <= 32 * 5 * 144
+
+
+def test_double_buffered_accumulators_cost_k_a_tile():
+    """Operands follow at once; with K >= R the array only streams."""
+    plain, double = (
+        small_config(f"array.double_buffered_accumulators={on}", base="base-32x32")
+        for on in ("false", "true")
+    )
+    runs = [simulate(compile_network(one_conv(), c), values="none") for c in (plain, double)]
+    tiles, setcfg = 32, 2 + runs[0].program.windows.shape[0] - 1
+    assert runs[1].busy["array"] == tiles * 144 + setcfg
+    assert runs[1].stalls["array"]["drain"] == 0
+    assert runs[1].cycles < runs[0].cycles
+
+
+def test_short_tiles_wait_for_the_column_buses():
+    config = small_config(
+        "array.double_buffered_accumulators=true",
+        "dram.bytes_per_cycle=1024",
+        "dram.latency_cycles=0",
+        "vec.lanes=64",
+        base="base-32x32",
+    )
+    result = simulate(compile_network(one_conv(c=2, kernel=1), config), values="none")
+    # K = 2 operands, R = 4 rows: of every tile that follows another at once, two cycles are stall.
+    assert 0 < result.stalls["array"]["drain"] <= 31 * 2
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "is"])
+def test_stationary_time_is_the_closed_form_of_its_folds(dataflow):
+    config = small_config(f"array.dataflow={dataflow}", base="base-32x32")
+    result = simulate(compile_network(one_conv(), config), values="none")
+    c = result.program.columns
+    gemm = c["op"] == BY_NAME["GEMM"].opcode
+    streams = c["m" if dataflow == "ws" else "n"][gemm]
+    setcfg = int(((c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == Engine.ARRAY)).sum())
+    assert result.busy["array"] == int((streams + 2 * 4 + 4 - 2).sum()) + setcfg
+    assert result.macs == 64 * 8 * 144
+
+
 def test_sync_is_a_barrier():
     program = compile_network(one_conv(h=2, n=4), small_config(base="base-32x32"))
     source = disassemble(program)
