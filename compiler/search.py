@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -178,19 +179,23 @@ class ConvSearch:
         return (self.weight / step).round().clamp(*limits(self.arithmetic.weight_bits))
 
     def bias(self, quantised: Tensor, unit: float) -> Tensor:
-        """Bias (groups, 1, channels) in accumulator units that gives every channel the float mean.
+        """Bias, float64 (groups, 1, channels) of accumulator units, that gives the float mean.
 
         The float bias is in it, and so is the mean error of rounded inputs and weights.
         """
-        bias = self.sums.mean(1, keepdim=True) / unit
-        bias = bias - self.inputs.mean(1, keepdim=True) @ quantised
+        sums, inputs = (
+            v.mean(1, keepdim=True, dtype=torch.float64) for v in (self.sums, self.inputs)
+        )
+        bias = sums / unit - inputs @ quantised.double()
         return bias.round().clamp(*limits(self.arithmetic.acc_bits))
 
     def gain(self, products: Tensor) -> float:
         """Real value of one accumulator unit that fits the float sums best (least squares)."""
-        centred = products - products.mean(1, keepdim=True)
+        centred = products.double()
+        centred = centred - centred.mean(1, keepdim=True)
         power = float(centred.square().sum())
-        return float((centred * self.sums).sum()) / power if power else 0.0
+        worth = float((centred * self.sums).sum()) / power if power else 0.0
+        return float(np.float32(worth))  # so that the order of summation leaves no trace
 
     def attempt(self, step: float) -> Choice | None:
         """The best choice with weights in steps of about `step`.
@@ -212,7 +217,7 @@ class ConvSearch:
             if abs(worth / unit - 1) < 0.01:
                 break
             step *= max(0.25, min(4.0, unit / worth))
-        acc = products + self.bias(quantised, unit)
+        acc = products + self.bias(quantised, unit).float()
         rows = acc.permute(1, 0, 2).reshape(acc.shape[1], -1)
         found = best_shift(self.goal, rows, unit, self.arithmetic, self.q_scale, self.margin)
         return None if found is None else replace(found, step=step, unit=unit)
