@@ -32,15 +32,18 @@ if TYPE_CHECKING:
 __all__ = [
     "Build",
     "Dataset",
+    "Placement",
     "Values",
     "accuracy",
     "build",
     "calibration_data",
     "compile",
     "float_accuracy",
+    "has_images",
     "int8_accuracy",
     "load_data",
     "load_model",
+    "place_neurons",
     "quantize",
     "quantize_images",
     "rank_neurons",
@@ -55,9 +58,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 Masks = Mapping[int, NDArray[np.bool_]]
 Values = Literal["none", "fast", "machine"]
+Placement = Literal["gradient", "random", "clustered"]
 
 #: Images that calibrate the quantiser and rank the neurons: more change little and cost time.
 CALIBRATION_IMAGES = 256
+
+#: Numbers in the noise that stands in for images: 16 small ones, 2 of 3 x 224 x 224.
+_NOISE = 300_000
+
+
+def has_images(name: str) -> bool:
+    """Whether the model called `name` comes with images of its own."""
+    return name == "digits"
 
 
 def load_data(
@@ -71,7 +83,7 @@ def load_data(
     """
     if path is not None:
         data = _read_dataset(path)
-    elif model.name == "digits":
+    elif has_images(model.name):
         from .compiler.data import digits_dataset
 
         data = digits_dataset(split)
@@ -87,11 +99,12 @@ def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0
     The model's own training images, else the first of the user's, else seeded noise, which is good
     for timing only.  How many images are evaluated later changes nothing here.
     """
-    if model.name == "digits" and (data is None or data.name in ("digits-train", "digits-test")):
+    if has_images(model.name) and (data is None or data.name in ("digits-train", "digits-test")):
         data = load_data(model, split="train")
     if data is None:
         c, h, w = model.input_shape
-        noise = np.random.default_rng(seed).integers(0, 256, (16, h, w, c), np.uint8)
+        count = max(2, min(16, _NOISE // (c * h * w)))
+        noise = np.random.default_rng(seed).integers(0, 256, (count, h, w, c), np.uint8)
         return Dataset("noise", noise, None)
     return data[:CALIBRATION_IMAGES]
 
@@ -127,6 +140,22 @@ def rank_neurons(model: Model, data: Dataset | None = None, *, seed: int = 0) ->
 
     data = calibration_data(model, data, seed=seed)
     return rank(model, data.images, data.labels)
+
+
+def place_neurons(network: Network, placement: Placement, *, seed: int = 0) -> Ranking:
+    """A ranking without trained weights: `random`, or `clustered` like a measured one.
+
+    Raises ModelError for `gradient`, which needs the float model: use `rank_neurons`.
+    """
+    from .compiler.placement import clustered_ranking, random_ranking
+
+    if placement == "random":
+        return random_ranking(network, seed)
+    if placement == "clustered":
+        return clustered_ranking(network, seed)
+    raise ModelError(
+        f"{network.name}: placement {placement!r} needs a float model; use random or clustered"
+    )
 
 
 def select_important(ranking: Ranking, network: Network, config: Config) -> Masks:
@@ -227,12 +256,16 @@ def float_accuracy(model: Model, data: Dataset, batch: int = 100) -> float:
 
 @dataclass(frozen=True)
 class Build:
-    """A compiled network and everything it came from."""
+    """A compiled network and everything it came from; a topology has no `model`.
 
-    model: Model
+    placement : where `important` is from, None if nothing was to be placed.
+    """
+
+    model: Model | None
     data: Dataset | None
     network: Network
     important: Masks
+    placement: Placement | None
     program: Program
     seconds: Mapping[str, float]  #: "quantize", "importance", "compile"
     warnings: tuple[str, ...]
@@ -246,27 +279,70 @@ def build(
     data: str | Path | None = None,
     batch: int = 1,
     seed: int = 0,
+    placement: Placement | None = None,
+    timing_only: bool = False,
 ) -> Build:
-    """Everything from a model's name to its program."""
-    model = load_model(name, weights, seed=seed)
-    warnings = list(model.warnings)
-    dataset = None
-    if data is not None or model.name == "digits":
-        dataset = load_data(model, data)
+    """Everything from a model's name, or a topology file (.csv), to its program.
+
+    placement : where important neurons are; default by `gradient`, for a topology `clustered`.
+    timing_only : leave all weights zero. Cycles and traffic are the same, and calibration, which
+    takes most of the time, is left out.
+    """
+    from .compiler.topology import is_topology
+
+    warnings: list[str] = []
+    model, dataset, times = None, None, [time.perf_counter()]
+    if is_topology(name):
+        if weights is not None or data is not None:
+            raise ModelError(f"topology {name}: shapes only; leave out weights and data")
+        network = _load_topology(name, config)
     else:
-        warnings.append(
-            f"{name}: no images given, so it is calibrated on noise: cycles are right, "
-            "important neurons and values mean nothing; give --data FILE"
+        model = load_model(name, weights, seed=seed)
+        warnings += model.warnings
+        if data is not None or has_images(name):
+            dataset = load_data(model, data)
+        elif not timing_only:
+            warnings.append(
+                f"{name}: no images given, so it is calibrated on noise: cycles are right, "
+                "important neurons and values mean nothing; give --data FILE"
+            )
+        times = [time.perf_counter()]
+        network = (
+            _shapes(model, config) if timing_only else quantize(model, config, dataset, seed=seed)
         )
-    times = [time.perf_counter()]
-    network = quantize(model, config, dataset, seed=seed)
     times.append(time.perf_counter())
     important: Masks = {}
-    if config.protection.s_th > 0:
-        important = select_important(rank_neurons(model, dataset, seed=seed), network, config)
+    if config.protection.s_th > 0 and config.timing == "native":  # SCALE-Sim knows no DPPU
+        if placement is None:
+            placement = "gradient" if model else "clustered"
+        if model is not None and placement == "gradient":
+            ranking = rank_neurons(model, dataset, seed=seed)
+            if dataset is None and timing_only:
+                warnings.append(
+                    f"{name}: no images given, so important neurons are ranked on noise and mean "
+                    "nothing; give --data FILE, or --placement clustered"
+                )
+        else:
+            ranking = place_neurons(network, placement, seed=seed)
+        important = select_important(ranking, network, config)
     times.append(time.perf_counter())
     program = compile(network, config, important, batch)
     times.append(time.perf_counter())
     steps = ("quantize", "importance", "compile")
     seconds = {step: b - a for step, a, b in zip(steps, times, times[1:], strict=False)}
-    return Build(model, dataset, network, important, program, seconds, tuple(warnings))
+    used = placement if important else None
+    return Build(model, dataset, network, important, used, program, seconds, tuple(warnings))
+
+
+def _shapes(model: Model, config: Config) -> Network:
+    from .compiler.shapes import shapes_of
+
+    arithmetic = Arithmetic(**config.arithmetic.model_dump())
+    return shapes_of(model, arithmetic, config.protection.q_scale)
+
+
+def _load_topology(path: str, config: Config) -> Network:
+    from .compiler.topology import network_of, read_topology
+
+    arithmetic = Arithmetic(**config.arithmetic.model_dump())
+    return network_of(read_topology(path), Path(path).stem, arithmetic, config.protection.q_scale)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from . import output
-from .options import Batch, ConfigName, Data, Json, Model, Seed, Set, Weights
+from .options import Batch, ConfigName, Data, Json, ModelOrTopology, Placement, Seed, Set, Weights
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -16,13 +16,14 @@ EXAMPLES = (
 
 
 def command(
-    model: Model,
+    model: ModelOrTopology,
     out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Program file.")],
     config: ConfigName = "flexhyca-32x32",
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,
     batch: Batch = 1,
+    placement: Placement = None,
     json: Json = None,
     seed: Seed = 0,
 ) -> None:
@@ -37,7 +38,15 @@ def command(
 
     output.check_target(out, json)
     settings = load_config(config, set_ or ())
-    built = api.build(model, settings, weights=weights, data=data, batch=batch, seed=seed)
+    built = api.build(
+        model,
+        settings,
+        weights=weights,
+        data=data,
+        batch=batch,
+        seed=seed,
+        placement=placement,
+    )
     output.warn(built.warnings)
     program = built.program
     save(program, out)

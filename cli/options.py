@@ -1,11 +1,25 @@
 """Options that several commands share, with the one help text of each."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model; see `flexhyca models`.")]
+ModelOrTopology = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model (see `flexhyca models`) or a SCALE-Sim topology file (.csv).",
+    ),
+]
+Placement = Annotated[
+    Literal["gradient", "random", "clustered"] | None,
+    typer.Option(
+        help="Where important neurons are: by gradient (needs weights and images to mean anything; "
+        "default), random, or clustered like a measured ranking (default for a topology).",
+    ),
+]
 ConfigName = Annotated[
     str,
     typer.Option(

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from . import output
-from .options import Batch, ConfigName, Data, Images, Json, Model, Seed, Set, Weights
+from .options import (
+    Batch,
+    ConfigName,
+    Data,
+    Images,
+    Json,
+    ModelOrTopology,
+    Placement,
+    Seed,
+    Set,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from ..api import Build
@@ -19,17 +30,26 @@ EXAMPLES = (
     "  flexhyca simulate digits --images 360\n"
     "  flexhyca simulate resnet20 --no-values --config hyca-32x32\n"
     "  flexhyca simulate resnet20 --weights w.npz --data images.npz --set dppu.size=64 --json -\n"
+    "  flexhyca simulate vgg16 --placement clustered --set dppu.data_reuse=array\n"
+    "  flexhyca simulate topology.csv --timing scalesim --dataflow ws\n"
 )
 
 
 def command(
-    model: Model,
+    model: ModelOrTopology,
     config: ConfigName = "flexhyca-32x32",
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,
     images: Images = None,
     batch: Batch = 1,
+    placement: Placement = None,
+    dataflow: Annotated[
+        Literal["os", "ws", "is"] | None, typer.Option(help="Short for --set array.dataflow=...")
+    ] = None,
+    timing: Annotated[
+        Literal["native", "scalesim"] | None, typer.Option(help="Short for --set timing=...")
+    ] = None,
     values: Annotated[
         Literal["fast", "machine"],
         typer.Option(help="fast: whole layers; machine: every byte through the modelled buffers."),
@@ -43,18 +63,31 @@ def command(
     """Compile MODEL for an accelerator and run it on the cycle model.
 
     Cycles, stalls and DRAM traffic are those of one inference (--batch images). On labelled images
-    the integers are computed too and the accuracy is compared with the float network's.
+    the integers are computed too and the accuracy is compared with the float network's. Without
+    images, and for a SCALE-Sim topology file, only cycles and traffic are computed.
     """
     from .. import api
     from ..config import load_config
 
     output.check_target(json)
-    settings = load_config(config, set_ or ())
-    built = api.build(model, settings, weights=weights, data=data, batch=batch, seed=seed)
+    short = {"array.dataflow": dataflow, "timing": timing}
+    changes = [*(set_ or ()), *(f"{key}={value}" for key, value in short.items() if value)]
+    settings = load_config(config, changes)
+    no_values = no_values or (data is None and not api.has_images(model))
+    built = api.build(
+        model,
+        settings,
+        weights=weights,
+        data=data,
+        batch=batch,
+        seed=seed,
+        placement=placement,
+        timing_only=no_values,
+    )
     output.warn(built.warnings)
 
     report = describe(built, settings, api.simulate(built.program, values="none"))
-    if built.data is not None and not no_values:
+    if not no_values:
         report |= run_values(built, images, values)
     output.write_json(json, report)
     if json != output.STDOUT:
@@ -64,7 +97,7 @@ def command(
 def describe(built: Build, config: Config, result: Result) -> dict[str, Any]:
     """The result as plain JSON values."""
     return {
-        "model": built.model.name,
+        "model": built.network.name,
         "config": config.name,
         "config_hash": config.config_hash,
         "batch": built.program.batch,
@@ -73,6 +106,7 @@ def describe(built: Build, config: Config, result: Result) -> dict[str, Any]:
         "macs_by_unit": result.macs_by_unit,
         "utilization": result.utilization,
         "important_neurons": result.important_neurons,
+        "placement": built.placement,
         "simulate_seconds": result.seconds,
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
         "dram_bytes": result.dram,
@@ -88,6 +122,7 @@ def run_values(
     """Compute the integers of the first `images` images; their accuracy where labels are known."""
     from .. import api
 
+    assert built.model is not None
     assert built.data is not None
     data = built.data[:images]
     with output.progress("images", len(data)) as step:
@@ -107,11 +142,13 @@ def run_values(
 def show(report: dict[str, Any]) -> None:
     """Print the report for people."""
     traffic = sum(report["dram_bytes"].values())
+    measured = report["placement"] in (None, "gradient")
+    place = "" if measured else f" ({report['placement']})"
     print(f"{report['model']} on {report['config']} ({report['config_hash'][:12]})")
     print(
         f"  {report['total_cycles']:,} cycles, {report['macs']:,} MACs, "
         f"utilization {report['utilization']:.1%}, {traffic:,} DRAM bytes, "
-        f"{report['important_neurons']:,} important neurons"
+        f"{report['important_neurons']:,} important neurons{place}"
     )
     if "accuracy" in report:
         accuracy = report["accuracy"]

@@ -144,17 +144,24 @@ def network_of(rows: tuple[Row, ...], name: str, arithmetic: Arithmetic, shift: 
     """`rows` as a quantised network of zeros: tiling, cycles and traffic are those of the shapes.
 
     shift : of every requantisation; with the arithmetic it is all that a shape does not say.
+    Names are numbered from their second use on.
     Layers are independent of one another: tensors 2i and 2i+1 are layer i's input and output.
     """
     tensors: list[Tensor] = []
     layers, weights, biases = [], {}, {}
+    names: set[str] = set()
     for i, row in enumerate(rows):
         h, w = row.output
-        tensors.append(Tensor(f"{row.name}.ifmap", row.ifmap_h, row.ifmap_w, row.channels, SCALE))
-        tensors.append(Tensor(row.name, h, w, row.filters, SCALE))
+        title, count = row.name, 1
+        while title in names:  # rankings and reports go by the name
+            count += 1
+            title = f"{row.name}_{count}"
+        names.add(title)
+        tensors.append(Tensor(f"{title}.ifmap", row.ifmap_h, row.ifmap_w, row.channels, SCALE))
+        tensors.append(Tensor(title, h, w, row.filters, SCALE))
         layers.append(
             Layer(
-                row.name,
+                title,
                 LayerOp.CONV,
                 2 * i,
                 2 * i + 1,

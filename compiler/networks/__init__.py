@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
+from ..topology import is_topology
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,6 +87,10 @@ NETWORKS: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in
 
 def network(name: str) -> Entry:
     """The table's entry for `name`; ModelError lists the known names."""
+    if is_topology(name):
+        raise ModelError(
+            f"{name} is a topology, layer shapes without weights; only simulate and compile take it"
+        )
     if name not in NETWORKS:
         raise ModelError(f"unknown network {name!r}; known are {', '.join(NETWORKS)}")
     return NETWORKS[name]

@@ -128,8 +128,6 @@ def test_a_model_without_weights_or_data_says_so(flexhyca: Command, in_tmp: Path
     assert run.err.splitlines() == [
         "warning: resnet20: seeded random weights (seed 0): accuracy means nothing; "
         "pass a checkpoint for real ones",
-        "warning: resnet20: no images given, so it is calibrated on noise: cycles are right, "
-        "important neurons and values mean nothing; give --data FILE",
     ]
 
 
