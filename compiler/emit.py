@@ -29,8 +29,8 @@ from ..isa.instructions import (
     Source,
     Table,
 )
-from ..isa.layers import LAYER_FIELDS, NO_TENSOR, LayerOp, Network
-from ..isa.program import LAYER_COLUMNS, Program
+from ..isa.layers import LAYER_COLUMNS, LAYER_FIELDS, NO_TENSOR, LayerOp, Network
+from ..isa.program import Program
 from .buffers import Halves, Readers
 from .constants import Constants, align, place_constants
 from .loads import PIECES, ABlock, BBlock, Load, ifmap_loads, weight_loads

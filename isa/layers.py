@@ -88,6 +88,11 @@ class Layer:
 LAYER_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Layer) if f.name != "name")
 
 
+#: Columns of the `layers` tensor: the layer's own fields, then where its constants lie in DRAM and
+#: how its weights are cut into chunks along the reduction ([group][chunk][channel][k] in memory).
+LAYER_COLUMNS: tuple[str, ...] = (*LAYER_FIELDS, "weight_addr", "bias_addr", "chunk_ky", "chunk_c")
+
+
 @dataclass(frozen=True)
 class Arithmetic:
     """Word lengths and rules of the machine's integer arithmetic (docs/arithmetic.md)."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ..errors import InternalError, ProgramError
 from ..isa import fixedpoint
 from ..isa.instructions import BY_OPCODE, WINDOW_FIELDS, Buffer, Engine, Source, Table
-from ..isa.layers import LayerOp
-from ..isa.program import LAYER_COLUMNS, Program
+from ..isa.layers import LAYER_COLUMNS, LayerOp
+from ..isa.program import Program
 from . import kernels
 from .stepper import os_tile
 from .stepper_stationary import is_fold, ws_fold

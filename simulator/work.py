@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
-from ..isa.program import LAYER_COLUMNS, Program
+from ..isa.layers import LAYER_COLUMNS
+from ..isa.program import Program
 from .kernels import decode_positions
 
 _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}

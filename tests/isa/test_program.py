@@ -13,6 +13,7 @@ from flexhyca.isa import program as files
 from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.encoding import encode_text
 from flexhyca.isa.layers import Arithmetic
+from flexhyca.isa.validate import validate
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
     crowded,
@@ -108,7 +109,7 @@ def _pc(program, name, nth=0):
 def test_wild_fields_are_refused_on_load(program, instruction, field, value, text):
     pc = _pc(program, instruction)
     with pytest.raises(ProgramError) as error:
-        files.validate(_replace(program, **{field: (pc, value)}), "x.fhx")
+        validate(_replace(program, **{field: (pc, value)}), "x.fhx")
     assert str(error.value) == f"x.fhx: instruction {pc}: {text}; recompile the program"
 
 
@@ -132,7 +133,7 @@ def test_wild_fields_are_refused_on_load(program, instruction, field, value, tex
 def test_wild_tables_are_refused_on_load(program, change, text):
     broken = dataclasses.replace(program, **change(program))
     with pytest.raises(ProgramError) as error:
-        files.validate(broken, "x.fhx")
+        validate(broken, "x.fhx")
     assert str(error.value) == f"x.fhx: {text}; recompile the program"
 
 
