@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..errors import ProgramError
-from .instructions import BY_NAME, Buffer, Engine
+from .instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Table
 from .layers import LAYER_COLUMNS, LayerOp
 
 if TYPE_CHECKING:
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 #: Regions of the DRAM memory map in address order.
 REGIONS = ("weights", "bias", "positions", "activations", "text", "descriptors")
+
+
+_TILE_ENGINES = {
+    Engine.ARRAY: ("GEMM",),
+    Engine.DPPU: ("DPPU",),
+    Engine.STORE: ("VEC", "STORE"),
+}
 
 
 def validate(program: Program, where: str) -> None:
@@ -62,7 +69,20 @@ def validate(program: Program, where: str) -> None:
         (p.debug_layer >= 0).all() and (p.debug_layer < len(p.layers)).all(),
         "'debug.layer' names a layer that does not exist",
     )
+    _validate_windows(p, check)
     _validate_text(p, cfg, where)
+
+
+def configured(program: Program, engine: Engine) -> dict[Table, NDArray[np.int64]]:
+    """Descriptor that each instruction finds configured in `engine`, by pc; -1 before the first."""
+    c = program.columns
+    mine = (c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == engine)
+    out = {}
+    for table in Table:
+        pcs = np.flatnonzero(mine & (c["table"] == table))
+        values = np.concatenate([[-1], c["index"][pcs]])
+        out[table] = values[np.searchsorted(pcs, np.arange(len(c["op"])), side="right")]
+    return out
 
 
 def _validate_memory_map(p: Program, check: Any) -> None:
@@ -140,6 +160,23 @@ def _validate_layers(p: Program, check: Any) -> None:
         check(at >= 0 and at % 4 == 0 and at + 4 * int(cout) <= bsize, f"{where}: bias address")
 
 
+def _validate_windows(p: Program, check: Any) -> None:
+    """Windows lie in their buffers and reduce over something."""
+    if not len(p.windows):
+        return
+    names = [name for name, _ in WINDOW_FIELDS]
+    w = {name: p.windows[:, i].astype(np.int64) for i, name in enumerate(names)}
+    check((p.windows >= 0).all(), "a window has a negative field")
+    check(all((w[f] < 2**24).all() for f in ("rows", "cols", "cc", "kcc")), "a window is too large")
+    held = w["rows"] * w["cols"] * w["cc"]
+    ifmap = p.config.buffers.ifmap_bytes
+    check((w["a_base"] + held <= ifmap).all(), "a window ends outside the ifmap buffer")
+    check(((w["nky"] > 0) & (w["kcc"] > 0)).all(), "a window reduces over nothing")
+    check((w["nky"] <= 4096).all(), "a window has more kernel rows than a kernel")
+    largest = max(ifmap, p.config.buffers.weight_bytes)
+    check(((w["b_base"] < largest) & (w["bias_base"] < largest)).all(), "a window's base is wrong")
+
+
 def _validate_text(p: Program, cfg: Config, where: str) -> None:
     try:
         c = p.columns
@@ -198,8 +235,14 @@ def _validate_text(p: Program, cfg: Config, where: str) -> None:
     setcfg = op == BY_NAME["SETCFG"].opcode
     rows = np.where(c["table"] == 0, len(p.layers), len(p.windows))
     check(setcfg & (c["index"] >= rows), "SETCFG of a descriptor that does not exist")
-    # A tile belongs to the layer that its debug entry names; SETCFG must agree with it.
     layer = p.debug_layer
+    vector = p.column("op")[layer] != LayerOp.CONV
+    for engine, names in _TILE_ENGINES.items():
+        mine = np.isin(op, [BY_NAME[n].opcode for n in names])
+        tables = configured(p, engine)
+        check(mine & (tables[Table.LAYER] != layer), "the configured layer is not the tile's")
+        needs_window = mine & ((engine != Engine.STORE) | vector)
+        check(needs_window & (tables[Table.WINDOW] < 0), "no window is configured")
     out = p.tensors[p.column("output")[layer]]
     check(tile & (c["m0"] + c["m"] > p.batch * out[:, 0] * out[:, 1]), "tile beyond the last pixel")
     check(tile & (c["n0"] + c["n"] > out[:, 2]), "tile beyond the last channel")

@@ -11,21 +11,10 @@ from numpy.typing import NDArray
 from ..isa.instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
 from ..isa.layers import LAYER_COLUMNS
 from ..isa.program import Program
+from ..isa.validate import configured
 from .kernels import decode_positions
 
 _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
-
-
-def configured(program: Program, engine: Engine) -> dict[Table, np.ndarray]:
-    """Descriptor that each instruction finds configured in `engine`, by pc; -1 before the first."""
-    c = program.columns
-    mine = (c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == engine)
-    out = {}
-    for table in Table:
-        pcs = np.flatnonzero(mine & (c["table"] == table))
-        values = np.concatenate([[-1], c["index"][pcs]])
-        out[table] = values[np.searchsorted(pcs, np.arange(len(c["op"])), side="right")]
-    return out
 
 
 def reductions(program: Program) -> list[int]:
