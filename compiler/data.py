@@ -51,6 +51,15 @@ class Dataset:
         labels = None if self.labels is None else self.labels[index]
         return Dataset(self.name, self.images[index], labels)
 
+    def spread(self, count: int) -> Dataset:
+        """`count` images (or all, if there are fewer) evenly spread over the set.
+
+        What to calibrate on: files are often sorted by class, and then the first images are one.
+        """
+        index = np.arange(min(count, len(self))) * len(self) // min(count, len(self))
+        labels = None if self.labels is None else self.labels[index]
+        return Dataset(self.name, self.images[index], labels)
+
     def check(self, model: Model, classes: int | None = None) -> None:
         """Raise ModelError unless images have the model's input shape and labels are classes."""
         c, h, w = model.input_shape

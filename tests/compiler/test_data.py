@@ -60,6 +60,13 @@ def test_npz_round_trip(tmp_path, grey):
     assert data[1:3].labels.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("count", [1, 3, 5, 9])
+def test_a_spread_reaches_over_the_whole_set(count):
+    data = Dataset("sorted", images(), np.arange(5)).spread(count)
+    assert data.labels.tolist() == {1: [0], 3: [0, 1, 3], 5: [0, 1, 2, 3, 4]}[min(count, 5)]
+    assert np.array_equal(data.images, images()[data.labels])
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

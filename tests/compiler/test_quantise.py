@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -220,15 +219,13 @@ def test_scales_meet_in_adds():
 
 
 @needs_data
-@pytest.mark.parametrize(("overflow", "loss"), [("saturate", 0.01), ("slice", 0.02)])
-def test_resnet20_keeps_its_accuracy(overflow, loss):
-    torch.manual_seed(0)
+@pytest.mark.parametrize("overflow", ["slice", "saturate"])
+def test_resnet20_keeps_its_accuracy(overflow):
     model = load_model("resnet20", Path(DATA) / "w_cifar10_resnet20_fp32.npz")
     data = load_dataset(Path(DATA) / "cifar10_test_jpeg_1000.npz")
     a = Arithmetic(overflow=overflow)
-    network = quantise(model, data.images[:128], arithmetic=a, q_scale=0)
+    network = quantise(model, data.spread(128).images, arithmetic=a, q_scale=0)
     check_rules(network, 0)
-    half = data[500:]
-    x = normalise(half.images, model.mean, model.std)
-    wanted = float((logits(model.graph, [x]).argmax(1).numpy() == half.labels).mean())
-    assert accuracy(network, model, half) >= wanted - loss
+    x = normalise(data.images, model.mean, model.std)
+    wanted = float((logits(model.graph, [x]).argmax(1).numpy() == data.labels).mean())
+    assert accuracy(network, model, data) >= wanted - 0.01
