@@ -29,9 +29,8 @@ _POSITIONS = 4096  # sampled positions of a map
 _MOST_NUMBERS = 1 << 25  # numbers in the sampled inputs of a layer
 _CHANNELS = 512  # output channels that a search looks at
 _RETRIES = 12
-MARGIN = (
-    1 / 4
-)  # room above the calibration range under `slice`: an overflow on a new image is fatal
+#: Room above the calibration range under `slice`: an overflow on a new image is fatal.
+MARGIN = 1 / 4
 
 
 def check_arithmetic(a: Arithmetic, q_scale: int) -> None:

@@ -63,7 +63,7 @@ def test_tiles_cover_every_neuron_once_over_the_whole_reduction(data):
             for run in step.runs:
                 for t in run.tiles:
                     where = np.s_[t.m0 : t.m0 + t.m, t.n0 : t.n0 + t.n]
-                    assert t.m * t.n <= config.array.rows * config.array.cols
+                    assert t.m * t.n <= config.tile_words
                     seen[where] += run.last
                     depth[where] += run.nky * run.kcc * layer.kernel_w
         assert (seen == 1).all()
