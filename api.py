@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from .compiler.data import Dataset
 from .compiler.data import load_dataset as _read_dataset
-from .compiler.model import Model
-from .compiler.networks import load_model
+from .compiler.model import Model, load_model
 from .config import Config
 from .errors import ModelError
 from .isa.layers import Arithmetic, Network
@@ -96,8 +95,9 @@ def load_data(
 def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0) -> Dataset:
     """The images that quantise `model` and rank its neurons.
 
-    The model's own training images, else the first of the user's, else seeded noise, which is good
-    for timing only.  How many images are evaluated later changes nothing here.
+    The model's own training images, else evenly spaced ones of the user's (files are often sorted
+    by class), else seeded noise, which is good for timing only.  How many images are evaluated
+    later changes nothing here.
     """
     if has_images(model.name) and (data is None or data.name in ("digits-train", "digits-test")):
         data = load_data(model, split="train")
@@ -106,7 +106,7 @@ def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0
         count = max(2, min(16, _NOISE // (c * h * w)))
         noise = np.random.default_rng(seed).integers(0, 256, (count, h, w, c), np.uint8)
         return Dataset("noise", noise, None)
-    return data[:CALIBRATION_IMAGES]
+    return data.spread(CALIBRATION_IMAGES)
 
 
 def quantize(
@@ -160,16 +160,9 @@ def place_neurons(network: Network, placement: Placement, *, seed: int = 0) -> R
 
 def select_important(ranking: Ranking, network: Network, config: Config) -> Masks:
     """The important neurons, layer index -> bool (h, w, c); empty where `config` protects none."""
-    from .compiler.importance import select
-    from .compiler.plan import tile_ids
+    from .compiler.importance import important_neurons
 
-    protection = config.protection
-    if protection.s_th == 0:
-        return {}
-    tiles = None
-    if protection.s_policy == "tile":
-        tiles = {i: tile_ids(network, i, config) for i in network.weights}
-    return select(ranking, network, protection.s_th, protection.s_policy, tiles)
+    return important_neurons(ranking, network, config)
 
 
 def compile(

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from ..errors import FlexhycaError, InternalError
-from . import accuracy, asm, compile, config, disasm, models, simulate
+from . import accuracy, asm, compile, config, disasm, models, simulate, sweep
 
 app = typer.Typer(
     name="flexhyca",
@@ -25,7 +25,7 @@ app = typer.Typer(
     "  flexhyca config show flexhyca-32x32 --explain\n",
 )
 
-for module in (simulate, compile, disasm, asm, accuracy, models):
+for module in (simulate, sweep, compile, disasm, asm, accuracy, models):
     app.command(module.__name__.rpartition(".")[2], epilog=module.EXAMPLES)(module.command)
 app.add_typer(config.app, name="config")
 

@@ -1,5 +1,5 @@
 """From a trained network to a program: graph, quantisation, importance, tiling, emission.
 
 Front half: `networks` (what is shipped), `model` and `frontend_torch` (anything -> `graph.Graph`),
-`passes`, `quantise` (-> `isa.layers.Network`), `importance`.  Start at `networks.load_model`.
+`passes`, `quantise` (-> `isa.layers.Network`), `importance`.  Start at `model.load_model`.
 """

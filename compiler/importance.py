@@ -18,11 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch.nn import functional as F
 
+from ..config import Config
 from ..errors import ModelError
 from ..isa.layers import Network
 from .data import Dataset, Images, normalise
 from .execute import run
 from .model import Model
+from .plan import tile_ids
 
 POLICIES = ("global", "uniform", "tile")
 _FORMAT = "flexhyca-ranking-1"
@@ -172,6 +174,17 @@ def select(
             )
         masks[index] = _per_tile(flat, tiles[index].ravel(), s_th).reshape(own.shape)
     return masks
+
+
+def important_neurons(ranking: Ranking, network: Network, config: Config) -> dict[int, Mask]:
+    """`select` with the share and policy of `config`; empty where it protects none."""
+    protection = config.protection
+    if protection.s_th == 0:
+        return {}
+    tiles = None
+    if protection.s_policy == "tile":
+        tiles = {i: tile_ids(network, i, config) for i in network.weights}
+    return select(ranking, network, protection.s_th, protection.s_policy, tiles)
 
 
 def _per_tile(scores: NDArray[np.float64], tile: NDArray[np.int64], share: float) -> Mask:

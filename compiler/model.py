@@ -12,8 +12,6 @@ from .graph import Graph
 if TYPE_CHECKING:
     from torch import nn
 
-    from .networks import Entry
-
 
 @dataclass(frozen=True)
 class Model:
@@ -69,13 +67,19 @@ def from_module(
     return Model(name, graph, mean, std, warnings)
 
 
-def load(entry: Entry, weights: str | Path | None = None, *, seed: int = 0) -> Model:
-    """A network of the table with a checkpoint, its shipped weights, or seeded random ones."""
+def load_model(name: str, weights: str | Path | None = None, *, seed: int = 0) -> Model:
+    """The shipped network `name`; ModelError lists the known names.
+
+    weights : a checkpoint (safetensors, npz or torch); default the shipped ones, else random ones
+    drawn from `seed`, with a warning in `Model.warnings`.
+    """
     import torch
 
+    from .networks import network
     from .networks.random_weights import draw_weights
     from .weights import load_weights, read_weights
 
+    entry = network(name)
     with torch.device("meta"):  # torch's own initial values would be overwritten
         module = entry.build()
     warnings: tuple[str, ...] = ()

@@ -7,24 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..isa.layers import NO_TENSOR, Arithmetic, LayerOp, Network, Tensor
 from .lower import lower
 from .model import Model
-
-SCALE = 1.0  #: of every tensor: no value has a meaning
-
-
-def empty_weight(shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """Zeros that take no memory."""
-    return np.broadcast_to(np.int8(0), shape)
-
-
-def empty_bias(channels: int) -> NDArray[np.int32]:
-    """Zeros, int32 (channels,)."""
-    return np.zeros(channels, np.int32)
+from .zeros import SCALE, empty_bias, empty_weight
 
 
 def shapes_of(model: Model, arithmetic: Arithmetic, shift: int = 0) -> Network:

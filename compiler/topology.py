@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from ..isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
-from .shapes import SCALE, empty_bias, empty_weight
+from .zeros import SCALE, empty_bias, empty_weight
 
 #: Column -> (field of `Row`, largest value). The limits are those of the layer table.
 COLUMNS: dict[str, tuple[str, int]] = {

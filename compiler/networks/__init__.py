@@ -1,6 +1,6 @@
 """The shipped networks: one table, plain torch modules, and how to get a `Model` from a name.
 
-Start at `NETWORKS` and `load_model`; `compiler.model` says what a `Model` is.  Only `digits` comes
+Start at `NETWORKS`; `compiler.model.load_model` makes a `Model` of one.  Only `digits` comes
 with weights; the others take a checkpoint of the user's, or seeded random weights for timing and
 area work, and then say so in `Model.warnings`.
 """
@@ -19,8 +19,6 @@ from ..topology import is_topology
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from ..model import Model
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -94,14 +92,3 @@ def network(name: str) -> Entry:
     if name not in NETWORKS:
         raise ModelError(f"unknown network {name!r}; known are {', '.join(NETWORKS)}")
     return NETWORKS[name]
-
-
-def load_model(name: str, weights: str | Path | None = None, *, seed: int = 0) -> Model:
-    """The shipped network `name` as a `Model`.
-
-    weights : a checkpoint (safetensors, npz or torch); default the shipped ones, else random ones
-    drawn from `seed`, with a warning in `Model.warnings`.
-    """
-    from ..model import load
-
-    return load(network(name), weights, seed=seed)

@@ -24,7 +24,16 @@ def flexhyca(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPr
 def test_help_teaches_with_examples() -> None:
     run = flexhyca("--help")
     assert run.returncode == 0
-    for command in ("simulate", "compile", "disasm", "asm", "accuracy", "models", "config"):
+    for command in (
+        "simulate",
+        "sweep",
+        "compile",
+        "disasm",
+        "asm",
+        "accuracy",
+        "models",
+        "config",
+    ):
         assert f"\n  {command} " in run.stdout
     assert "flexhyca simulate digits --images 360\n" in run.stdout
 

@@ -14,8 +14,7 @@ from flexhyca.compiler.data import digits_dataset, normalise
 from flexhyca.compiler.execute import run
 from flexhyca.compiler.graph import Graph, Node
 from flexhyca.compiler.importance import Ranking, count, rank, select
-from flexhyca.compiler.model import Model
-from flexhyca.compiler.networks import load_model
+from flexhyca.compiler.model import Model, load_model
 from flexhyca.compiler.quantise import quantise
 from flexhyca.errors import ModelError
 from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor

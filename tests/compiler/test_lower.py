@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from flexhyca.compiler.graph import Graph, Node
 from flexhyca.compiler.lower import _affine, lower
-from flexhyca.compiler.model import from_module
-from flexhyca.compiler.networks import load_model
+from flexhyca.compiler.model import from_module, load_model
 from flexhyca.errors import ModelError
 from flexhyca.isa.layers import LayerOp
 from flexhyca.tests.compiler.zoo import SHAPES, build

@@ -11,7 +11,8 @@ import torch
 
 from flexhyca.compiler.data import digits_dataset, load_dataset, normalise
 from flexhyca.compiler.execute import logits
-from flexhyca.compiler.networks import NETWORKS, load_model, network
+from flexhyca.compiler.model import load_model
+from flexhyca.compiler.networks import NETWORKS, network
 from flexhyca.errors import ModelError
 
 DATA = os.environ.get("FLEXHYCA_DATA")

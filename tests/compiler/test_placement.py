@@ -10,7 +10,7 @@ import pytest
 
 from flexhyca.compiler.data import load_dataset
 from flexhyca.compiler.importance import Ranking, count, rank, select
-from flexhyca.compiler.networks import load_model
+from flexhyca.compiler.model import load_model
 from flexhyca.compiler.placement import (
     LAYER,
     MAP,

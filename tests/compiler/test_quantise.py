@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from flexhyca.compiler import integer
 from flexhyca.compiler.data import digits_dataset, load_dataset, normalise, quantise_input
 from flexhyca.compiler.execute import logits
-from flexhyca.compiler.model import from_module
-from flexhyca.compiler.networks import load_model
+from flexhyca.compiler.model import from_module, load_model
 from flexhyca.compiler.quantise import accuracy, quantise
 from flexhyca.errors import ModelError, QuantisationError
 from flexhyca.isa.layers import Arithmetic, LayerOp

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flexhyca import api
-from flexhyca.compiler.networks import load_model
+from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.config import load_config
 from flexhyca.isa.layers import Arithmetic

@@ -11,8 +11,8 @@ from torch import nn
 
 from flexhyca import api
 from flexhyca.compiler.integer import run_batch
-from flexhyca.compiler.model import from_module
-from flexhyca.compiler.networks import NETWORKS, load_model
+from flexhyca.compiler.model import from_module, load_model
+from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.networks.random_weights import draw_weights
 from flexhyca.compiler.quantise import quantise
 from flexhyca.config import load_config

@@ -1,0 +1,66 @@
+"""What a sweep keeps of a run, and what protection adds to the unprotected machine.
+
+Extra traffic is counted as the paper does: bytes beyond those of the base machine over the bytes of
+the model's weights, each weight counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import Config, config_from_json
+from ..simulator.run import Result
+
+Cost = Mapping[str, Any]  #: plain values that JSON keeps exactly
+
+
+def base_of(config: Config) -> Config:
+    """The same machine without DPPU and important neurons: what costs are compared with.
+
+    Everything else stays.  Fields that mean nothing without a DPPU get their defaults, so that
+    points which differ in those alone share one base.
+    """
+    values = config.model_dump(mode="json")
+    values["dppu"] = {"size": 0}
+    values["protection"] |= {"s_th": 0.0, "s_policy": "uniform"}
+    return config_from_json(values, config.name)
+
+
+def cost_of(result: Result) -> Cost:
+    """What is kept of a run."""
+    return {
+        "cycles": result.cycles,
+        "macs": result.macs,
+        "utilization": result.utilization,
+        "important_neurons": result.important_neurons,
+        "dram": result.dram,
+        "array": {"busy": result.busy["array"], **result.stalls["array"]},
+    }
+
+
+def row(cost: Cost, base: Cost, weight_bytes: int) -> dict[str, int | float]:
+    """The columns of one point: its own numbers, and those relative to `base`.
+
+    `extra_other` is what remains of `extra_total`: ifmaps, weights and results that are moved more
+    often, or less, because the buffers are shared with position tables.
+    """
+    extra = {kind: nbytes - base["dram"][kind] for kind, nbytes in cost["dram"].items()}
+    total = sum(extra.values())
+    split = {
+        "tables": extra.pop("position_table"),
+        "operands": extra.pop("dppu_operand"),
+        "instructions": extra.pop("instruction"),
+    }
+    split |= {"other": sum(extra.values()), "total": total}
+    return {
+        "total_cycles": cost["cycles"],
+        "cycles_over_base": cost["cycles"] / base["cycles"],
+        "utilization": cost["utilization"],
+        "important_neurons": cost["important_neurons"],
+        "weight_bytes": weight_bytes,
+        **{f"dram_{kind}": nbytes for kind, nbytes in cost["dram"].items()},
+        "dram_total": sum(cost["dram"].values()),
+        **{f"extra_{name}": nbytes / weight_bytes for name, nbytes in split.items()},
+        **{f"array_{state}": cycles for state, cycles in cost["array"].items()},
+    }

@@ -1,0 +1,202 @@
+"""Run every point of a grid, and its unprotected base, once: from the study or by simulation.
+
+A run only times: the network has no values (compiler.shapes), so nothing is quantised, and the one
+ranking of its neurons is shared by all points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+from safetensors.numpy import load, save
+
+from ..compiler.emit import compile_network
+from ..compiler.importance import Ranking, important_neurons
+from ..compiler.shapes import empty_bias, empty_weight
+from ..config import Config
+from ..errors import CompileError
+from ..isa.layers import Arithmetic, LayerOp, Network
+from ..simulator.run import simulate
+from . import pool
+from .costs import Cost, base_of, cost_of, row
+from .grid import Point
+from .store import Key, Study
+
+
+class Job(NamedTuple):
+    """One run; `placement` is None where no neuron is important."""
+
+    config: Config
+    placement: str | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network that is swept: its shapes, which are all that time depends on.
+
+    weights : layer index -> shape of its weights; `network` itself carries none, so that it is
+    small enough to be sent to workers.
+    """
+
+    network: Network
+    weights: Mapping[int, tuple[int, ...]]
+    batch: int
+
+    @classmethod
+    def of(cls, network: Network, batch: int) -> Subject:
+        """The shapes of `network`."""
+        shapes = {i: weight.shape for i, weight in network.weights.items()}
+        return cls(replace(network, weights={}, biases={}), shapes, batch)
+
+    def network_for(self, config: Config) -> Network:
+        """The network with zeros for weights and the arithmetic of `config`."""
+        shift = config.protection.q_scale
+        return replace(
+            self.network,
+            layers=tuple(
+                replace(layer, shift=shift) if layer.op == LayerOp.CONV else layer
+                for layer in self.network.layers
+            ),
+            weights={i: empty_weight(shape) for i, shape in self.weights.items()},
+            biases={i: empty_bias(shape[0]) for i, shape in self.weights.items()},
+            arithmetic=Arithmetic(**config.arithmetic.model_dump()),
+        )
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights, each counted once."""
+        full = self.network_for(Config()).weights
+        return sum(weight.nbytes for weight in full.values())
+
+    @property
+    def digest(self) -> str:
+        """A hash of layers and shapes."""
+        tensors = [(t.name, t.h, t.w, t.c) for t in self.network.tensors]
+        numbers = {"shift", "lshift_a", "lshift_b", "add_shift", "act_lo", "act_hi"}
+        names = [f.name for f in fields(self.network.layers[0]) if f.name not in numbers]
+        layers = [[getattr(layer, name) for name in names] for layer in self.network.layers]
+        text = repr((tensors, layers, sorted(self.weights.items())))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _Context(NamedTuple):
+    """What a worker needs for any job."""
+
+    subject: Subject
+    rankings: Mapping[str, Ranking]
+
+
+def job_of(point: Point) -> Job:
+    """The run of a point. SCALE-Sim's timing knows no DPPU, so there nothing is placed."""
+    placed = point.config.protection.s_th > 0 and point.config.timing == "native"
+    return Job(point.config, point.placement if placed else None)
+
+
+def measure(context: _Context, job: Job) -> Cost:
+    """Compile and time one run; {"error": why} where the network does not fit the machine."""
+    network = context.subject.network_for(job.config)
+    try:
+        important = None
+        if job.placement is not None:
+            ranking = context.rankings[job.placement]
+            important = important_neurons(ranking, network, job.config)
+        program = compile_network(network, job.config, important, context.subject.batch)
+        return cost_of(simulate(program, values="none"))
+    except CompileError as error:
+        return {"error": str(error)}
+
+
+def _pack(ranking: Ranking) -> bytes:
+    """Scores as safetensors, whose names keep the order of layers."""
+    named = {f"{i:04d} {name}": scores for i, (name, scores) in enumerate(ranking.scores.items())}
+    return bytes(save(named))
+
+
+def _unpack(name: str, content: bytes) -> Ranking:
+    named = load(content)
+    return Ranking(name, {key.partition(" ")[2]: named[key] for key in sorted(named)}, 0)
+
+
+class Sweep:
+    """The runs of a grid; `run` does those that the study lacks, `rows` are the result.
+
+    names : placement -> its name in the study, which says what it was made from. rank : placement
+    -> ranking; asked once, and only where a run is missing.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        points: Sequence[Point],
+        study: Study,
+        names: Mapping[str, str],
+        seed: int,
+        rank: Callable[[str], Ranking],
+    ) -> None:
+        self.subject, self.points, self.study = subject, points, study
+        self._names, self._seed, self._rank = names, seed, rank
+        self._bases = [Job(base_of(point.config), None) for point in points]
+        jobs = [job for i, point in enumerate(points) for job in (self._bases[i], job_of(point))]
+        self.jobs: dict[Key, Job] = {self._key(job): job for job in jobs}
+        self.costs: dict[Key, Cost] = {}
+        for key in self.jobs:
+            cost = study.find(key)
+            if cost is not None:
+                self.costs[key] = cost
+
+    def _key(self, job: Job) -> Key:
+        if job.placement is None:
+            return Key("", 0, job.config.config_hash)
+        return Key(self._names[job.placement], self._seed, job.config.config_hash)
+
+    @property
+    def missing(self) -> dict[Key, Job]:
+        """The runs that are still to be done."""
+        return {key: job for key, job in self.jobs.items() if key not in self.costs}
+
+    def run(self, workers: int) -> Generator[Cost, None, None]:
+        """Do what is missing, and keep each run as soon as it is done."""
+        missing = self.missing
+        wanted = dict.fromkeys(job.placement for job in missing.values() if job.placement)
+        context = _Context(self.subject, {name: self._ranking(name) for name in wanted})
+        keys, jobs = list(missing), list(missing.values())
+        with closing(pool.run(measure, context, jobs, workers)) as answers:
+            for index, cost in answers:
+                self.study.add(keys[index], cost)
+                self.costs[keys[index]] = cost
+                yield cost
+
+    def _ranking(self, placement: str) -> Ranking:
+        """That of the study, or a new one; kept where it is measured, because that takes long."""
+        if placement != "gradient":
+            return self._rank(placement)
+        name = f"{self._names[placement]}, seed {self._seed}"
+        content = self.study.ranking(name)
+        if content is None:
+            content = _pack(self._rank(placement))
+            self.study.add_ranking(name, content)
+        return _unpack(name, content)
+
+    def problem(self, index: int) -> str | None:
+        """Why a point cannot be compiled; None if it can, or has not been tried."""
+        for job in (job_of(self.points[index]), self._bases[index]):
+            cost = self.costs.get(self._key(job), {})
+            if "error" in cost:
+                return str(cost["error"])
+        return None
+
+    def row(self, index: int) -> dict[str, Any]:
+        """The result of a point that can be compiled, column by column."""
+        point = self.points[index]
+        cost, base = self.costs[self._key(job_of(point))], self.costs[self._key(self._bases[index])]
+        return {
+            **point.varied,
+            "placement": point.placement,
+            "seed": self._seed,
+            "config_hash": point.config.config_hash,
+            **row(cost, base, self.subject.weight_bytes),
+        }
