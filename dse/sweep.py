@@ -1,6 +1,6 @@
 """Run every point of a grid, and its unprotected base, once: from the study or by simulation.
 
-A run only times: the network has no values (compiler.shapes), so nothing is quantised, and the one
+A run only times: the network has no values (compiler.zeros), so nothing is quantised, and the one
 ranking of its neurons is shared by all points.
 """
 
@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 
 from ..compiler.emit import compile_network
 from ..compiler.importance import Ranking, important_neurons
-from ..compiler.shapes import empty_bias, empty_weight
+from ..compiler.zeros import empty_bias, empty_weight
 from ..config import Config
 from ..errors import CompileError
 from ..isa.layers import Arithmetic, LayerOp, Network
