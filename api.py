@@ -56,7 +56,7 @@ __all__ = [
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 Masks = Mapping[int, NDArray[np.bool_]]
-Values = Literal["none", "fast", "machine"]
+Values = Literal["none", "fast", "machine", "registers"]
 Placement = Literal["gradient", "random", "clustered"]
 
 #: Images that calibrate the quantiser and rank the neurons: more change little and cost time.
@@ -180,7 +180,8 @@ def simulate(
     """Run `program` on the cycle model; on int8 NHWC images (`quantize_images`) also its values.
 
     Cycles do not depend on `values`: "fast" computes whole layers, "machine" moves every byte
-    through the modelled buffers, "none" computes nothing.
+    through the modelled buffers, "registers" steps every register of the array besides, "none"
+    computes nothing.
     """
     from .simulator.run import simulate as run
 
@@ -196,8 +197,8 @@ def run_images(
 ) -> NDArray[np.int8]:
     """Logits of any number of int8 NHWC images; `step` is told how many have been done.
 
-    "fast" computes whole layers; "machine" runs one inference of `program.batch` images after the
-    other, the last one filled up with zeros.
+    "fast" computes whole layers; "machine" and "registers" run one inference of `program.batch`
+    images after the other, the last one filled up with zeros.
     """
     from .simulator.functional import Functional
 

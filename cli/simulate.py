@@ -51,8 +51,11 @@ def command(
         Literal["native", "scalesim"] | None, typer.Option(help="Short for --set timing=...")
     ] = None,
     values: Annotated[
-        Literal["fast", "machine"],
-        typer.Option(help="fast: whole layers; machine: every byte through the modelled buffers."),
+        Literal["fast", "machine", "registers"],
+        typer.Option(
+            help="fast: whole layers; machine: every byte through the modelled buffers; "
+            "registers: that, with every register of the array stepped (slow)."
+        ),
     ] = "fast",
     no_values: Annotated[
         bool, typer.Option("--no-values", help="Cycles and traffic only; they are the same.")
@@ -117,7 +120,7 @@ def describe(built: Build, config: Config, result: Result) -> dict[str, Any]:
 
 
 def run_values(
-    built: Build, images: int | None, values: Literal["fast", "machine"]
+    built: Build, images: int | None, values: Literal["fast", "machine", "registers"]
 ) -> dict[str, Any]:
     """Compute the integers of the first `images` images; their accuracy where labels are known."""
     from .. import api
