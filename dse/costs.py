@@ -58,7 +58,6 @@ def row(cost: Cost, base: Cost, weight_bytes: int) -> dict[str, int | float]:
         "cycles_over_base": cost["cycles"] / base["cycles"],
         "utilization": cost["utilization"],
         "important_neurons": cost["important_neurons"],
-        "weight_bytes": weight_bytes,
         **{f"dram_{kind}": nbytes for kind, nbytes in cost["dram"].items()},
         "dram_total": sum(cost["dram"].values()),
         **{f"extra_{name}": nbytes / weight_bytes for name, nbytes in split.items()},

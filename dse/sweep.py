@@ -7,6 +7,7 @@ ranking of its neurons is shared by all points.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
@@ -69,8 +70,15 @@ class Subject:
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights, each counted once."""
-        full = self.network_for(Config()).weights
-        return sum(weight.nbytes for weight in full.values())
+        return sum(math.prod(shape) for shape in self.weights.values())
+
+    @property
+    def conv_weight_bytes(self) -> int:
+        """Those of layers whose output has more than one position: no linear layers."""
+        outputs = {i: self.network.tensors[self.network.layers[i].output] for i in self.weights}
+        return sum(
+            math.prod(shape) for i, shape in self.weights.items() if outputs[i].h * outputs[i].w > 1
+        )
 
     @property
     def digest(self) -> str:
@@ -198,5 +206,7 @@ class Sweep:
             "placement": point.placement,
             "seed": self._seed,
             "config_hash": point.config.config_hash,
+            "weight_bytes": self.subject.weight_bytes,
+            "conv_weight_bytes": self.subject.conv_weight_bytes,
             **row(cost, base, self.subject.weight_bytes),
         }

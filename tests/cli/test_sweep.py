@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from flexhyca.config import load_config
+from flexhyca.isa.instructions import Engine
 from flexhyca.simulator.stalls import STALLS
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
@@ -43,15 +44,17 @@ def test_rows_say_what_simulate_says(flexhyca: Command, in_tmp: Path) -> None:
     rows = read("out.csv")
     report = json.loads(run.out)
     assert report["weight_bytes"] == 24464
+    assert report["points"][0]["conv_weight_bytes"] == 24464 - 128 * 10  # but for fc
     assert report["varied"] == ["protection.s_th", "dppu.data_reuse"]
     assert report["skipped"] == []
     assert [{k: str(v) for k, v in point.items()} for point in report["points"]] == rows
     assert list(rows[0]) == [
         *("protection.s_th", "dppu.data_reuse", "placement", "seed", "config_hash"),
+        *("weight_bytes", "conv_weight_bytes"),
         *("total_cycles", "cycles_over_base", "utilization", "important_neurons"),
-        *("weight_bytes", *(f"dram_{kind}" for kind in KINDS), "dram_total"),
+        *(*(f"dram_{kind}" for kind in KINDS), "dram_total"),
         *(f"extra_{cause}" for cause in EXTRAS),
-        *("array_busy", *(f"array_{stall}" for stall in STALLS[1])),
+        *("array_busy", *(f"array_{stall}" for stall in STALLS[Engine.ARRAY])),
     ]
     varied = [(row["protection.s_th"], row["dppu.data_reuse"]) for row in rows]
     assert varied == [("0.0", "array"), ("0.0", "dram"), ("0.1", "array"), ("0.1", "dram")]
