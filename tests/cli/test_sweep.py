@@ -196,7 +196,7 @@ def runs_in(path: Path) -> int:
 
 def test_an_interrupted_sweep_goes_on(flexhyca: Command, in_tmp: Path) -> None:
     grid = (
-        *("sweep", "digits", "--placement", "random", "--batch", "40", "--vary"),
+        *("sweep", "digits", "--placement", "random", "--batch", "24", "--vary"),
         *("protection.s_th=0.05..0.2:0.05", "--vary", "dppu.data_reuse=array,hybrid,dram"),
     )
 
