@@ -57,6 +57,7 @@ class CycleModel:
         self.start_order, self.progress = start_order, progress
         self.clock = Clock()
         self.dram = make_dram(self.config.dram)
+        self.grant = self.config.dram.grant_bytes
         layers = len(program.layers)
         self.busy = np.zeros((len(Engine), layers), np.int64).tolist()
         self.stalls: list[list[dict[str, int]]] = [
@@ -201,7 +202,13 @@ class CycleModel:
 
         Waits for the channel are `dram` stalls. One event serves up to a grant of bytes.
         """
-        layer, grant, now = self.layer_of[pc], self.config.dram.grant_bytes, self.clock.now
+        layer, grant, now = self.layer_of[pc], self.grant, self.clock.now
+        if len(reads) == 1 and reads[0][1] * reads[0][2] <= grant:  # most of them: one grant
+            address, row, rows, stride = reads[0]
+            start, end = self.dram.request(now, address, row, kind, rows, stride)
+            self.nbytes[layer][kind] += row * rows
+            yield self._moved(engine, layer, now, end - start, end)
+            return
         busy, nbytes, end = 0, 0, now
         for address, row, rows, stride in reads:
             together = max(1, min(rows, grant // row))

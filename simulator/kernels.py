@@ -288,3 +288,60 @@ def dot(act: I8, wgt: I8, start: I32, acc_bits: int) -> I32:
                 total += np.int64(act[i, x]) * np.int64(wgt[j, x])
             out[i, j] = ((total + half) & (2 * half - 1)) - half
     return out
+
+
+@njit(cache=True, nogil=True)
+def excess_reads(
+    positions: I64,
+    tile: I64,
+    geometry: I64,
+    reduction: I64,
+    base: int,
+    channels: int,
+    first_weight: int,
+    k: int,
+) -> I64:
+    """DRAM reads of the distinct rows and columns of a tile's neurons: (reads, 4).
+
+    A read is (address, bytes of a row, rows, stride). tile : m0, m, n. geometry : as for `gather`.
+    reduction : ky0, nky, kc0, kcc. base, channels : of the input tensor. first_weight : address of
+    the weights of the tile's first channel; those of the next one lie k bytes on.
+    """
+    m0, m, n = tile
+    in_h, in_w, out_h, out_w, kw, sh, sw, pt, pl, dh, dw = geometry
+    ky0, nky, kc0, kcc = reduction
+    rows, cols = np.zeros(m, np.bool_), np.zeros(n, np.bool_)
+    for i in range(len(positions)):
+        r, c = positions[i]
+        if 0 <= r < m and 0 <= c < n:
+            rows[r] = True
+            cols[c] = True
+    whole = kcc == channels and dw == 1
+    out = np.empty((rows.sum() * (1 if whole else nky) + cols.sum(), 4), np.int64)
+    count = 0
+    for r in range(m):
+        if not rows[r]:
+            continue
+        pixel = m0 + r
+        image, rest = pixel // (out_h * out_w), pixel % (out_h * out_w)
+        top, left = rest // out_w * sh - pt, rest % out_w * sw - pl
+        low_y, low_x = max(ky0, -(top // dh)), max(0, -(left // dw))
+        high_y = min(ky0 + nky - 1, (in_h - 1 - top) // dh)
+        high_x = min(kw - 1, (in_w - 1 - left) // dw)
+        if high_y < low_y or high_x < low_x:
+            continue
+        first_y, first_x = top + low_y * dh, left + low_x * dw
+        at = base + ((image * in_h + first_y) * in_w + first_x) * channels + kc0
+        step, wide = dh * in_w * channels, high_x - low_x + 1
+        if whole:
+            out[count] = (at, wide * kcc, high_y - low_y + 1, step)
+            count += 1
+        else:
+            for y in range(high_y - low_y + 1):
+                out[count] = (at + y * step, kcc, wide, dw * channels)
+                count += 1
+    for c in range(n):
+        if cols[c]:
+            out[count] = (first_weight + c * k, k, 1, 0)
+            count += 1
+    return out[:count]

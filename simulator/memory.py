@@ -23,19 +23,9 @@ from ..isa.program import Program
 from . import kernels
 from .stepper import os_tile
 from .stepper_stationary import is_fold, ws_fold
-from .work import weight_address
+from .work import gather_geometry, weight_address
 
 _GARBAGE = 0x55
-#: Layer fields of a gather's geometry, after the maps' sizes.
-_GATHERED = (
-    "kernel_w",
-    "stride_h",
-    "stride_w",
-    "pad_top",
-    "pad_left",
-    "dilation_h",
-    "dilation_w",
-)
 
 
 class Memory:
@@ -155,13 +145,6 @@ class Memory:
         names = (name for name, _ in WINDOW_FIELDS)
         return dict(zip(names, row.tolist(), strict=True))
 
-    def _geometry(self, layer: dict[str, int]) -> NDArray[np.int64]:
-        (ih, iw, _, _), (oh, ow, _, _) = (
-            self.program.tensors[layer[k]].tolist() for k in ("input", "output")
-        )
-        names = _GATHERED
-        return np.array([ih, iw, oh, ow, *(layer[n] for n in names)], np.int64)
-
     def _operands(
         self, engine: Engine, pixels: NDArray[np.int64], source: Source = Source.BUFFER
     ) -> NDArray[np.int8]:
@@ -185,7 +168,7 @@ class Memory:
             memory,
             base,
             np.array(held + reduction, np.int64),
-            self._geometry(layer),
+            gather_geometry(self.program, layer),
             pixels,
             out,
         )
@@ -337,7 +320,7 @@ class Memory:
         buffer = self.buffers[Buffer.IFMAP].astype(np.int64)
         size = w["rows"] * w["cols"] * w["cc"]
         held = buffer[w["a_base"] : w["a_base"] + size].reshape(w["rows"], w["cols"], w["cc"])
-        ih, iw, oh, ow, kw, sh, sw, pt, pl, dh, dw = self._geometry(layer).tolist()
+        ih, iw, oh, ow, kw, sh, sw, pt, pl, dh, dw = gather_geometry(self.program, layer).tolist()
         channels = np.arange(i["n0"], i["n0"] + i["n"]) - layer["c_offset"]
         cin = int(self.program.tensors[layer["input"]][2])
         exists = (channels >= 0) & (channels < cin)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -84,8 +86,9 @@ def simulate(
         memory = None
         if bytewise and inputs is not None:
             memory = Memory(program, inputs, registers_true=values == "registers")
-        model = CycleModel(program, memory, start_order, progress)
-        model.run()
+        with _no_garbage_collection():
+            model = CycleModel(program, memory, start_order, progress)
+            model.run()
         _check(model)
         result = _result(program, model)
         if memory is not None:
@@ -93,6 +96,18 @@ def simulate(
     if values == "fast" and inputs is not None:
         result = replace(result, outputs=Functional(program.network).run(inputs))
     return replace(result, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A run makes a hundred thousand small objects and hardly a cycle: looking for them is slow."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _published(program: Program) -> Result:

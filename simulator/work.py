@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +12,20 @@ from ..isa.instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, T
 from ..isa.layers import LAYER_COLUMNS
 from ..isa.program import Program
 from ..isa.validate import configured
-from .kernels import decode_positions
+from .kernels import decode_positions, excess_reads
 
+#: Layer fields of a gather's geometry, after the maps' sizes.
+_GATHERED = (
+    "kernel_w",
+    "stride_h",
+    "stride_w",
+    "pad_top",
+    "pad_left",
+    "dilation_h",
+    "dilation_w",
+)
 _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
+_REDUCTION = [_WINDOW[f] for f in ("ky0", "nky", "kc0", "kcc")]
 
 
 def reductions(program: Program) -> list[int]:
@@ -31,7 +42,7 @@ def reductions(program: Program) -> list[int]:
     return [int(x) for x in out]
 
 
-Strided = tuple[int, int, int, int]  #: (address, bytes of a row, rows, bytes from row to row)
+Strided = Sequence[int]  #: (address, bytes of a row, rows, bytes from row to row)
 
 
 class Excess(NamedTuple):
@@ -54,28 +65,37 @@ def excess_work(program: Program, k: list[int]) -> dict[int, Excess]:
         return {}
     tables = configured(program, Engine.DPPU)
     held = _position_contents(program)
+    layers = tables[Table.LAYER][pcs].tolist()
+    named = {i: dict(zip(LAYER_COLUMNS, program.layers[i].tolist(), strict=True)) for i in layers}
+    geometry = {i: gather_geometry(program, row) for i, row in named.items()}
+    inputs = {i: program.tensors[row["input"]].tolist() for i, row in named.items()}
+    c = {f: c[f].tolist() for f in ("m0", "m", "n0", "n", "count", "format")}
+    column_bits, bits = config.position_column_bits, config.position_bits
     out = {}
-    for pc in pcs.tolist():
-        positions = decode_positions(
-            held[pc],
-            int(c["format"][pc]),
-            int(c["count"][pc]),
-            int(c["n"][pc]),
-            config.position_column_bits,
-            config.position_bits,
-        )
-        row = program.layers[tables[Table.LAYER][pc]].tolist()
-        layer = dict(zip(LAYER_COLUMNS, row, strict=True))
+    for pc, i in zip(pcs.tolist(), layers, strict=True):
+        fmt, count, n = c["format"][pc], c["count"][pc], c["n"][pc]
         window = program.windows[tables[Table.WINDOW][pc]]
-        patches = _patches(program, layer, window, int(c["m0"][pc]) + np.unique(positions[:, 0]))
-        columns = np.unique(positions[:, 1])
-        channels = [int(c["n0"][pc] + column) for column in columns]
-        reads = patches + [
-            (weight_address(program, layer, window, n), k[pc], 1, 0) for n in channels
-        ]
+        reads = excess_reads(
+            decode_positions(held[pc], fmt, count, n, column_bits, bits),
+            np.array((c["m0"][pc], c["m"][pc], n), np.int64),
+            geometry[i],
+            window[_REDUCTION].astype(np.int64),
+            inputs[i][3],
+            inputs[i][2],
+            weight_address(program, named[i], window, c["n0"][pc]),
+            k[pc],
+        ).tolist()
         nbytes = sum(row * rows for _, row, rows, _ in reads)
         out[pc] = Excess(nbytes, -(-k[pc] // config.dppu.width), reads)
     return out
+
+
+def gather_geometry(program: Program, layer: Mapping[str, int]) -> NDArray[np.int64]:
+    """Map sizes, then kernel, stride, pad and dilation of a layer, as the kernels take them."""
+    (in_h, in_w, _, _), (out_h, out_w, _, _) = (
+        program.tensors[layer[t]].tolist() for t in ("input", "output")
+    )
+    return np.array([in_h, in_w, out_h, out_w, *(layer[f] for f in _GATHERED)], np.int64)
 
 
 def weight_address(
@@ -92,49 +112,13 @@ def weight_address(
     return layer["weight_addr"] + (group * depth + before) * width + within * length
 
 
-def _patches(
-    program: Program,
-    layer: Mapping[str, int],
-    window: NDArray[np.int32],
-    pixels: NDArray[np.int64],
-) -> list[Strided]:
-    """Reads of the operands of `pixels` inside the map: one strided read a pixel."""
-    in_h, in_w, channels, base = program.tensors[layer["input"]].tolist()
-    out_h, out_w = program.tensors[layer["output"], :2].tolist()
-    ky0, nky, kc0, kcc = (int(window[_WINDOW[f]]) for f in ("ky0", "nky", "kc0", "kcc"))
-    reads = []
-    for pixel in pixels.tolist():
-        image, rest = divmod(pixel, out_h * out_w)
-        y, x = divmod(rest, out_w)
-        top = y * layer["stride_h"] - layer["pad_top"]
-        left = x * layer["stride_w"] - layer["pad_left"]
-        row, rows = _inside(top, layer["dilation_h"], ky0, nky, in_h)
-        col, cols = _inside(left, layer["dilation_w"], 0, layer["kernel_w"], in_w)
-        if not rows or not cols:
-            continue
-        at = base + ((image * in_h + row) * in_w + col) * channels + kc0
-        step = layer["dilation_h"] * in_w * channels
-        if kcc == channels and layer["dilation_w"] == 1:
-            reads.append((at, cols * kcc, rows, step))
-        else:
-            across = layer["dilation_w"] * channels
-            reads += [(at + i * step, kcc, cols, across) for i in range(rows)]
-    return reads
-
-
-def _inside(start: int, dilation: int, first: int, count: int, size: int) -> tuple[int, int]:
-    """(first coordinate, number) of kernel elements [first, first + count) within 0..size-1."""
-    low = max(first, -(start // dilation))
-    high = min(first + count - 1, (size - 1 - start) // dilation)
-    return start + low * dilation, max(0, high - low + 1)
-
-
 def _position_contents(program: Program) -> dict[int, np.ndarray]:
-    """The bytes that each DPPU instruction finds at its table's address, by following the LOADs."""
+    """The tables that DPPU instructions from DRAM or buffers find, by following the LOADs."""
     c, base = program.columns, program.memory_map["positions"][0]
     buffer = np.zeros(program.config.buffers.position_bytes, np.uint8)
     load, dppu = BY_NAME["LOAD"].opcode, BY_NAME["DPPU"].opcode
-    wanted = (c["op"] == dppu) | ((c["op"] == load) & (c["buffer"] == Buffer.POSITION))
+    wanted = (c["op"] == dppu) & (c["source"] != Source.ARRAY)
+    wanted |= (c["op"] == load) & (c["buffer"] == Buffer.POSITION)
     bits = program.config.position_bits
     out = {}
     for pc in np.flatnonzero(wanted).tolist():
