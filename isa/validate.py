@@ -86,7 +86,7 @@ def configured(program: Program, engine: Engine) -> dict[Table, NDArray[np.int64
 
 
 def _validate_memory_map(p: Program, check: Any) -> None:
-    check(tuple(p.memory_map) == REGIONS or set(p.memory_map) == set(REGIONS), "memory map")
+    check(set(p.memory_map) == set(REGIONS), f"the memory map needs {', '.join(REGIONS)}")
     end = 0
     for name in REGIONS:
         base, size = p.memory_map[name]

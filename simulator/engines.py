@@ -144,16 +144,14 @@ class CycleModel:
         """Take tokens, work, give tokens; the skeleton of every engine."""
         waits, memory = self.columns["wait"], self.memory
         work = getattr(self, f"_{engine.name.lower()}")
-        # The DPPU takes the array's token itself, before it writes its sums.
-        late = _ARRAY_BIT if engine == Engine.DPPU else 0
         for pc in self.queues[engine]:
             if not self.fetch.ready(pc):
                 yield from self._wait_for_instruction(engine, pc)
             self.fetch.take(pc)
             self.last_layer[engine] = self.layer_of[pc]
             op, mask = self.ops[pc], waits[pc]
-            if op == "DPPU":
-                mask &= ~late
+            if op == "DPPU":  # takes the array's token itself, before it writes its sums
+                mask &= ~_ARRAY_BIT
             for producer in _NAMED[mask]:
                 if self.tokens[producer][engine]:
                     self.tokens[producer][engine] -= 1
