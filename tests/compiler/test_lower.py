@@ -33,7 +33,7 @@ def test_residual_add_goes_into_the_last_convolution():
         ("CONV", "a", False, 0.0, INF),
         ("CONV", "b", False, -INF, INF),
         ("CONV", "down", True, 0.0, INF),
-        ("AVGPOOL", "adaptive_avg_pool2d", False, -INF, INF),
+        ("AVGPOOL", "avg_pool2d", False, -INF, INF),
         ("CONV", "fc", False, -INF, INF),
     ]
     assert lowered("Residual").steps[3].residual == "b"
@@ -48,9 +48,9 @@ def test_relu6_is_a_clamp():
 def test_concat_is_copies_and_adds():
     plan = lowered("Branches")
     names = [(s.op.name, s.name) for s in plan.steps]
-    assert names[2:5] == [("COPY", "cat.part0"), ("COPY", "cat.part1"), ("ADD", "cat")]
+    assert names[2:5] == [("COPY", "concat.part0"), ("COPY", "concat.part1"), ("ADD", "concat")]
     assert [s.layer.c_offset for s in plan.steps[2:4]] == [0, 4]
-    assert plan.shapes["cat"] == (8, 8, 9)
+    assert plan.shapes["concat"] == (8, 8, 9)
 
 
 def test_a_value_with_two_readers_keeps_its_activation_apart():
@@ -58,7 +58,7 @@ def test_a_value_with_two_readers_keeps_its_activation_apart():
         ("CONV", "conv", False, -INF, INF),
         ("COPY", "relu", False, 0.0, INF),
         ("CONV", "conv_2", True, -INF, INF),
-        ("ADD", "add_1", True, -1.0, 1.5),
+        ("ADD", "add_2", True, -1.0, 1.5),
     ]
 
 
