@@ -7,7 +7,8 @@ the data; `select` cuts a `Ranking` at any share, without another pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +23,16 @@ from ..config import Config
 from ..errors import ModelError
 from ..isa.layers import Network
 from .data import Dataset, Images, normalise
-from .execute import run
+from .execute import steps
 from .model import Model
 from .plan import tile_ids
 
 POLICIES = ("global", "uniform", "tile")
 _FORMAT = "flexhyca-ranking-1"
+_BATCH = 32
+_NUMBERS = (
+    1 << 26
+)  # values of all nodes, over a batch; about two thirds of them live until backward
 
 Mask = NDArray[np.bool_]
 
@@ -66,38 +71,25 @@ class Ranking:
         return Ranking(notes["model"], scores, int(notes["inputs"]))
 
 
-def rank(
-    model: Model,
-    images: Images,
-    labels: NDArray[np.int64] | None = None,
-    *,
-    batch: int = 32,
-) -> Ranking:
+def rank(model: Model, images: Images, labels: NDArray[np.int64] | None = None) -> Ranking:
     """Score every neuron: one forward and one backward pass a batch, in float32.
 
     images : u8 (n, h, w, c); labels : integers (n,), if known.
 
     The loss is the cross-entropy where labels are known, else the largest logit.  It is summed over
-    the batch and images do not meet in the network, so every image keeps its own gradient, and the
-    absolute value is taken per image.
+    the batch and images do not meet in the network, so every image keeps its own gradient.  The
+    absolute values are added up image by image, in float64.
+
+    The last bits of a float32 gradient depend on the size of the batch.  So that they depend on the
+    image alone, all batches of a model have one size; what is missing in the last is filled up.
     """
     data = Dataset("importance", images, labels)
     data.check(model)
-    names = [n.name for n in model.graph.nodes if n.op in ("conv2d", "linear")]
-    totals: dict[str, torch.Tensor] = {}
+    nodes = [n for n in model.graph.nodes if n.op in ("conv2d", "linear")]
+    totals = {n.name: torch.zeros(n.shape, dtype=torch.float64) for n in nodes}
+    batch = _batch_size(model)
     for first in range(0, len(data), batch):
-        part = data[first : first + batch]
-        x = torch.from_numpy(normalise(part.images, model.mean, model.std)).requires_grad_()
-        logits, captured = run(model.graph, x, names)
-        if part.labels is None:
-            loss = logits.max(dim=1).values.sum()
-        else:
-            loss = F.cross_entropy(logits, torch.from_numpy(part.labels), reduction="sum")
-        gradients = torch.autograd.grad(loss, [captured[n] for n in names], allow_unused=True)
-        for name, gradient in zip(names, gradients, strict=True):
-            own = torch.zeros_like(captured[name]) if gradient is None else gradient
-            summed = own.abs().sum(0, dtype=torch.float64)
-            totals[name] = totals[name] + summed if name in totals else summed
+        _add_gradients(model, data[first : first + batch], batch, totals)
     scores = {
         n: np.ascontiguousarray(t.reshape(t.shape[0], *(t.shape[1:] or (1, 1))).permute(1, 2, 0))
         for n, t in totals.items()
@@ -105,14 +97,56 @@ def rank(
     return Ranking(model.name, scores, len(data))
 
 
+def _batch_size(model: Model) -> int:
+    """Images at once: as many as keep activations and gradients to some hundred megabytes."""
+    numbers = sum(math.prod(node.shape) for node in model.graph.nodes)
+    return max(1, min(_BATCH, _NUMBERS // numbers))
+
+
+def _add_gradients(
+    model: Model, data: Dataset, batch: int, totals: Mapping[str, torch.Tensor]
+) -> None:
+    """Add to `totals` what the images of `data`, repeated until they are `batch`, have there.
+
+    By hooks, so that neither a gradient nor a value that backward does not need outlives its turn.
+    """
+
+    def adder(total: torch.Tensor) -> Callable[[torch.Tensor], None]:
+        def add(gradients: torch.Tensor) -> None:
+            for gradient in gradients[: len(data)]:
+                total.add_(gradient.abs())
+
+        return add
+
+    filled = data.images[np.arange(batch) % len(data)]
+    x = torch.from_numpy(normalise(filled, model.mean, model.std)).requires_grad_()
+    for node, value in steps(model.graph, x):
+        if node.name in totals:
+            value.register_hook(adder(totals[node.name]))
+        if node.name == model.graph.output:
+            logits = value[: len(data)]
+    if data.labels is None:
+        loss = logits.max(dim=1).values.sum()
+    else:
+        labels = np.ascontiguousarray(data.labels)
+        loss = F.cross_entropy(logits, torch.from_numpy(labels), reduction="sum")
+    torch.autograd.grad(loss, x)
+
+
 def count(share: float, neurons: int) -> int:
     """How many of `neurons` are important at this share: the nearest integer, half rounds up."""
     return min(neurons, int(np.floor(share * neurons + 0.5)))
 
 
-def _top(scores: NDArray[np.float64], wanted: int) -> NDArray[np.int64]:
-    """Indices of the `wanted` largest scores; among equals the smaller index."""
-    return np.argsort(-scores, kind="stable")[:wanted].astype(np.int64)
+def _top(scores: NDArray[np.float64], wanted: int) -> Mask:
+    """Where the `wanted` largest of the flat `scores` are; among equals the smaller index."""
+    if not wanted:
+        return np.zeros(len(scores), np.bool_)
+    least = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
+    mask: Mask = scores > least
+    equal = np.flatnonzero(scores == least)
+    mask[equal[: wanted - np.count_nonzero(mask)]] = True
+    return mask
 
 
 def _layer_scores(ranking: Ranking, network: Network) -> dict[int, NDArray[np.float64]]:
@@ -155,8 +189,7 @@ def select(
     masks = {index: np.zeros(s.shape, np.bool_) for index, s in scores.items()}
     if policy == "global":
         flat = np.concatenate([s.ravel() for s in scores.values()])
-        chosen = np.zeros(flat.size, np.bool_)
-        chosen[_top(flat, count(s_th, flat.size))] = True
+        chosen = _top(flat, count(s_th, flat.size))
         first = 0
         for index, mask in masks.items():
             masks[index] = chosen[first : first + mask.size].reshape(mask.shape)
@@ -165,7 +198,7 @@ def select(
     for index, own in scores.items():
         flat = own.ravel()
         if policy == "uniform":
-            masks[index].flat[_top(flat, count(s_th, flat.size))] = True
+            masks[index] = _top(flat, count(s_th, flat.size)).reshape(own.shape)
             continue
         if tiles is None or index not in tiles or tiles[index].shape != own.shape:
             raise ModelError(
@@ -189,7 +222,7 @@ def important_neurons(ranking: Ranking, network: Network, config: Config) -> dic
 
 def _per_tile(scores: NDArray[np.float64], tile: NDArray[np.int64], share: float) -> Mask:
     """The same share of every tile: one sort by (tile, score, index), then a cut in each run."""
-    order = np.lexsort((np.arange(len(scores)), -scores, tile))
+    order = np.lexsort((-scores, tile))  # stable: of equals the smaller index comes first
     _, starts, sizes = np.unique(tile[order], return_index=True, return_counts=True)
     mask = np.zeros(len(scores), np.bool_)
     for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):

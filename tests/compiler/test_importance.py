@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flexhyca.compiler.data import digits_dataset, normalise
+from flexhyca.compiler.data import Dataset, digits_dataset, normalise
 from flexhyca.compiler.execute import run
 from flexhyca.compiler.graph import Graph, Node
-from flexhyca.compiler.importance import Ranking, count, rank, select
+from flexhyca.compiler.importance import Ranking, _batch_size, _top, count, rank, select
 from flexhyca.compiler.model import Model, load_model
 from flexhyca.compiler.quantise import quantise
 from flexhyca.errors import ModelError
@@ -82,10 +82,37 @@ def test_a_score_is_how_far_the_loss_moves():
         assert scores[place] == pytest.approx(float(slope.abs().sum()), rel=1e-3, abs=1e-6)
 
 
-def test_batches_do_not_matter(ranking):
-    other = rank(MODEL, DATA.images, DATA.labels, batch=7)
-    for name, scores in ranking.scores.items():
-        np.testing.assert_allclose(other.scores[name], scores, rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("name", ["digits", "resnet20"])
+def test_what_an_image_adds_depends_on_nothing_else(name):
+    """Not on its batch: the last, smaller batch goes through the kernels of the full ones."""
+    model, data = MODEL, digits_dataset("test")[:50]
+    if name == "resnet20":
+        model = load_model(name)
+        images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), np.uint8)
+        data = Dataset("noise", images, None)
+
+    def scores(part):
+        return rank(model, part.images, part.labels).scores
+
+    one, other, back = scores(data[:7]), scores(data[7:]), scores(data[::-1])
+    for layer, whole in scores(data).items():
+        assert whole.max() > 0
+        np.testing.assert_allclose(one[layer] + other[layer], whole, rtol=1e-12)
+        np.testing.assert_allclose(back[layer], whole, rtol=1e-12)
+
+
+def test_batches_follow_the_size_of_the_maps():
+    """Activations and gradients of VGG-16 take 0.1 GB an image."""
+    sizes = {}
+    for side in (2, 64, 512):
+        nodes = (
+            Node("x", "input", (), (3, side, side)),
+            Node("a", "relu", ("x",), (3, side, side)),
+            Node("b", "relu", ("a",), (3, side, side)),
+        )
+        model = Model("net", Graph("net", nodes, "b"), (0.0,) * 3, (1.0,) * 3)
+        sizes[side] = _batch_size(model)
+    assert sizes == {2: 32, 64: 32, 512: 28}
 
 
 def test_rankings_are_saved_in_order(ranking, tmp_path):
@@ -118,6 +145,14 @@ def cases(draw):
     tiles = {i: rng.integers(0, 3, s) for i, s in enumerate(shapes)}
     share = draw(st.floats(0, 1))
     return network_of(shapes), Ranking("net", scores, 1), tiles, share
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.data())
+def test_the_top_is_that_of_a_stable_sort(values, data):
+    scores = np.array(values, np.float64)
+    wanted = data.draw(st.integers(0, len(scores)))
+    sort = np.argsort(-scores, kind="stable")[:wanted]
+    assert np.flatnonzero(_top(scores, wanted)).tolist() == sorted(sort)
 
 
 def flat(values):
