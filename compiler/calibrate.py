@@ -6,7 +6,7 @@ positions, so rows of a convolution, of its residual and of its output belong to
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,8 @@ class Positions:
         part = nhwc[
             image[:, None, None], iy.clip(0, h - 1)[:, :, None], ix.clip(0, w - 1)[:, None, :]
         ]
-        part = np.where(inside[..., None], part, 0).astype(np.float32)
+        part[~inside] = 0
+        part = part.astype(np.float32)
         grouped = part.reshape(len(image), taps, layer.groups, c // layer.groups)
         return torch.from_numpy(
             np.ascontiguousarray(grouped.transpose(2, 0, 1, 3)).reshape(
@@ -90,29 +91,28 @@ class Positions:
 
 def measure(
     graph: Graph,
-    x: NDArray[np.float32],
+    batches: Iterable[NDArray[np.float32]],
     shapes: Mapping[str, tuple[int, int, int]],
     wanted: Collection[str],
     positions: Positions,
-    batch: int = 16,
 ) -> dict[str, Stats]:
-    """Statistics of the named nodes over float32 images `x` (n, c, h, w).
+    """Statistics of the named nodes over all float32 images (n, c, h, w) of these batches.
 
     shapes : (h, w, c) that each value has as a map (a vector may be a flattened map).
+    positions : of the first images; there may be more, whose numbers count for the range only.
     """
-    stats: dict[str, Stats] = {}
+    first, ranges = 0, dict[str, tuple[float, float]]()
     parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
     with torch.no_grad():
-        for first in range(0, len(x), batch):
-            for node, value in steps(graph, torch.from_numpy(x[first : first + batch])):
+        for x in batches:
+            for node, value in steps(graph, torch.from_numpy(x)):
                 if node.name not in parts:
                     continue
                 h, w, c = shapes[node.name]
                 value = value.reshape(-1, c, h, w)
                 lo, hi = float(value.min()), float(value.max())
                 parts[node.name].append(positions.rows(value, first))
-                old = stats.setdefault(node.name, Stats(value, lo, hi))
-                old.lo, old.hi = min(old.lo, lo), max(old.hi, hi)
-    for name, rows in parts.items():
-        stats[name].rows = torch.cat(rows)
-    return stats
+                old = ranges.get(node.name, (lo, hi))
+                ranges[node.name] = min(old[0], lo), max(old[1], hi)
+            first += len(x)
+    return {name: Stats(torch.cat(parts.pop(name)), *ranges[name]) for name in list(parts)}

@@ -5,6 +5,7 @@ Plain differentiable torch calls, so that importance analysis can take gradients
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .graph import Graph, Node
+
+_NUMBERS = 1 << 25  # in the maps that one node reads and writes, over a batch
 
 
 def _pads(node: Node) -> list[int]:
@@ -92,6 +95,13 @@ def steps(graph: Graph, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
         for source in {*node.inputs, node.name}:
             if last.get(source, node.name) == node.name:
                 values.pop(source, None)
+
+
+def batch_size(graph: Graph, most: int = 100) -> int:
+    """Images to run at once: `most`, or as few as keep large maps to some hundred megabytes."""
+    size = {node.name: math.prod(node.shape) for node in graph.nodes}
+    widest = max(size[n.name] + sum(size[s] for s in n.inputs) for n in graph.nodes)
+    return max(1, min(most, _NUMBERS // widest))
 
 
 def run(graph: Graph, x: Tensor, capture: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:

@@ -122,7 +122,7 @@ def _add_gradients(
     x = torch.from_numpy(normalise(filled, model.mean, model.std)).requires_grad_()
     for node, value in steps(model.graph, x):
         if node.name in totals:
-            value.register_hook(adder(totals[node.name]))
+            value.register_hook(adder(totals[node.name]))  # type: ignore[no-untyped-call]
         if node.name == model.graph.output:
             logits = value[: len(data)]
     if data.labels is None:

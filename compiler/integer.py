@@ -51,22 +51,24 @@ def _window_input(x: Tensor, layer: Layer, out: tuple[int, int], value: float) -
 def accumulate(x: Tensor, layer: Layer, out: tuple[int, int], weight: Tensor) -> Tensor:
     """Sums of products, not wrapped, without bias: int32 (n, out_c, out_h, out_w).
 
-    x : float32 (n, c, h, w) holding int8 values; weight : float32 (out_c, in_c / groups, kh, kw).
+    x : float32 (n, c, h, w) holding int8 values; weight : (out_c, in_c / groups, kh, kw), any type
+    and layout: only the part in work is made float32.
     """
     x = _window_input(x, layer, out, 0.0)
     stride, dilation = (layer.stride_h, layer.stride_w), (layer.dilation_h, layer.dilation_w)
     per_group, taps = weight.shape[1], weight.shape[2] * weight.shape[3]
     step = max(1, _EXACT_PRODUCTS // taps)
     if taps > _EXACT_PRODUCTS:
-        x, weight, step = x.double(), weight.double(), per_group
+        x, step = x.double(), per_group
     if per_group <= step:
+        weight = weight.to(x.dtype, memory_format=torch.contiguous_format)
         return F.conv2d(x, weight, None, stride, 0, dilation, layer.groups).to(torch.int32)
     n, _, h, w = x.shape
     grouped = x.view(n, layer.groups, per_group, h, w)
     total = torch.zeros((), dtype=torch.int32)
     for first in range(0, per_group, step):
         part = grouped[:, :, first : first + step].reshape(n, -1, h, w)
-        cut = weight[:, first : first + step]
+        cut = weight[:, first : first + step].to(x.dtype, memory_format=torch.contiguous_format)
         total = total + F.conv2d(part, cut, None, stride, 0, dilation, layer.groups).to(torch.int32)
     return total
 
@@ -107,8 +109,8 @@ def _residual_add(value: Tensor, other: Tensor, layer: Layer, a: Arithmetic) -> 
 
 
 def weights_nchw(weight: Int8) -> Tensor:
-    """int8 (out_c, kh, kw, in_c) -> float32 (out_c, in_c, kh, kw)."""
-    return torch.from_numpy(np.ascontiguousarray(weight.transpose(0, 3, 1, 2))).float()
+    """int8 (out_c, kh, kw, in_c) -> a view, int8 (out_c, in_c, kh, kw)."""
+    return torch.from_numpy(weight).permute(0, 3, 1, 2)
 
 
 def run_layer(

@@ -26,7 +26,8 @@ class Step:
 
     `own` is the value before the add (CONV with a residual), `output` the value after everything.
     layer : geometry; tensor ids, shifts and clamp are filled in later.
-    weight : float32 (out_c, kh, kw, in_c / groups); lo, hi : clamp in real units.
+    weight : float32 (out_c, kh, kw, in_c / groups), a view of the graph's; lo, hi : clamp in real
+    units.
     """
 
     name: str
@@ -226,7 +227,7 @@ class _Lowering:
             geometry,
             residual=residual,
             own=node.name,
-            weight=np.ascontiguousarray(weight.transpose(0, 2, 3, 1)),
+            weight=weight.transpose(0, 2, 3, 1),
             bias=node.params["bias"],
         )
         self._emit(last, step)

@@ -7,6 +7,7 @@ and partly repaired, later.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..isa.layers import Tensor as TensorRow
 from . import integer, scales
 from .calibrate import Positions, Stats, measure
 from .data import Dataset, Images, input_scale, normalise, quantise_input
+from .execute import batch_size
 from .lower import Lowered, Step, lower
 from .model import Model
 from .search import Choice, ConvSearch, Goal, best_alignment, best_shift, clamp_steps
@@ -28,6 +30,10 @@ from .search import Choice, ConvSearch, Goal, best_alignment, best_shift, clamp_
 _POSITIONS = 4096  # sampled positions of a map
 _MOST_NUMBERS = 1 << 25  # numbers in the sampled inputs of a layer
 _CHANNELS = 512  # output channels that a search looks at
+_BLOCK = 128  # output channels that are rounded at once
+_BATCH = 16  # images, if their maps are small
+_MAPS = 1 << 24  # numbers in the maps that a layer reads and writes, over a batch
+_VALUES = 1 << 28  # bytes of integer values of the calibration images
 _RETRIES = 12
 #: Room above the calibration range under `slice`: an overflow on a new image is fatal.
 MARGIN = 1 / 4
@@ -61,7 +67,9 @@ def quantise(
 ) -> Network:
     """The integer network of `model`, calibrated on `images`.
 
-    images : u8 (n, h, w, c), real ones; a hundred are plenty, the order does not matter.
+    images : u8 (n, h, w, c), real ones; a hundred are plenty, the order does not matter.  Where the
+    maps of all images would fill the memory, only ranges are taken from all; the rest is fitted to
+    some, evenly spread, and the network's notes say to how many.
     q_scale : smallest legal requantisation shift of a CONV (`AVGPOOL` shifts are not bound by it:
     the PEs do not see them).
     Raises QuantisationError, naming the layer, when no choice avoids fault-free overflow.
@@ -75,16 +83,26 @@ class _Quantiser:
     """State of one run: integer values of the calibration images, scales, rows of the table."""
 
     def __init__(self, model: Model, images: Images, a: Arithmetic, q_scale: int) -> None:
-        self.model, self.images, self.a, self.q_scale = model, images, a, q_scale
+        self.model, self.a, self.q_scale = model, a, q_scale
         self.lowered: Lowered = lower(model.graph)
-        self.positions = Positions(len(images), _POSITIONS)
+        self.count = len(images)
+        kept = min(self.count, max(1, _VALUES // _most_alive(self.lowered)))
+        chosen = np.arange(kept) * self.count // kept
+        if kept < self.count:
+            images = images[np.r_[chosen, np.setdiff1d(np.arange(self.count), chosen)]]
+        self.kept = kept
+        self.positions = Positions(kept, _POSITIONS)
         names = {self.lowered.input} | {s.output for s in self.lowered.steps}
         names |= {s.own for s in self.lowered.steps if s.own}
         shapes = dict(self.lowered.shapes)
         shapes |= {s.own: s.shape for s in self.lowered.steps if s.own}
         names &= {node.name for node in model.graph.nodes}
-        x = normalise(images, model.mean, model.std)
-        self.stats: dict[str, Stats] = measure(model.graph, x, shapes, names, self.positions)
+        size = batch_size(model.graph, _BATCH)
+        batches = (
+            normalise(images[i : i + size], model.mean, model.std)
+            for i in range(0, len(images), size)
+        )
+        self.stats: dict[str, Stats] = measure(model.graph, batches, shapes, names, self.positions)
         self._parts_of_concat()
         self.groups = scales.tie_steps(self.lowered.steps)
         least = self._least()
@@ -92,7 +110,7 @@ class _Quantiser:
         phase = self.phase_of(self.lowered.input)
         first = least[self.lowered.input]
         self.scale = {self.lowered.input: first if phase is None else scales.on_phase(first, phase)}
-        quantised = quantise_input(images, model, self.scale[self.lowered.input], a.act_bits)
+        quantised = quantise_input(images[:kept], model, self.scale[self.lowered.input], a.act_bits)
         self.values = {self.lowered.input: torch.from_numpy(quantised.transpose(0, 3, 1, 2))}
 
     def _parts_of_concat(self) -> None:
@@ -149,10 +167,14 @@ class _Quantiser:
             for value in (step.source, step.residual):
                 if value is not None and last[value] == i:
                     self.values.pop(value, None)
+            for value in (step.own, step.output):
+                self.stats.pop(value, None)
         tensors = tuple(
             TensorRow(value, *self.lowered.shapes[value], scale=self.scale[value]) for value in ids
         )
-        note = f"calibrated on {len(self.images)} images, q_scale {self.q_scale}"
+        note = f"calibrated on {self.count} images, q_scale {self.q_scale}"
+        if self.kept < self.count:
+            note += f"; all but the ranges on {self.kept} of them"
         return Network(
             name,
             tensors,
@@ -218,21 +240,20 @@ class _Quantiser:
         row = TensorRow(step.output, *step.shape, scale=1.0)
         x = self.values[step.source]
         other = None if step.residual is None else self.values[step.residual]
-        return torch.cat(
-            [
-                integer.run_layer(
-                    layer,
-                    row,
-                    self.a,
-                    x[i : i + 16],
-                    None if other is None else other[i : i + 16],
-                    weight,
-                    bias,
-                    losses,
-                )
-                for i in range(0, len(x), 16)
-            ]
-        )
+        h, w, c = step.shape
+        value = torch.empty(len(x), c, h, w, dtype=torch.int8)
+        for part in self._batches(step):
+            residual = None if other is None else other[part]
+            value[part] = integer.run_layer(
+                layer, row, self.a, x[part], residual, weight, bias, losses
+            )
+        return value
+
+    def _batches(self, step: Step) -> list[slice]:
+        """Slices of the images that are executed at once."""
+        numbers = math.prod(step.shape) + math.prod(self.lowered.shapes[step.source])
+        size = max(1, min(_BATCH, _MAPS // numbers))
+        return [slice(i, i + size) for i in range(0, self.kept, size)]
 
     def _goal(self, step: Step, target: Tensor, residual: Tensor | None) -> Goal:
         own = self.stats[step.own or step.output]
@@ -253,20 +274,19 @@ class _Quantiser:
         inputs = self.positions.windows(x, step.layer, size, _MOST_NUMBERS)
         taps = step.layer.kernel_h * step.layer.kernel_w
         thin = self.positions.thin(size, taps * x.shape[1], _MOST_NUMBERS)
-        channels = step.shape[2]
-        weight = torch.from_numpy(step.weight).reshape(groups, channels // groups, -1)
-        weight = weight.transpose(1, 2).contiguous()
         sums = self.stats[step.own].rows[::thin]
         target = self.stats[step.output].rows[::thin]
         residual = None
         if step.residual is not None:
             residual = self.positions.rows(self.values[step.residual])[::thin].float()
+        channels = step.shape[2]
         some = slice(None, None, -(-channels // _CHANNELS) if groups == 1 else 1)
         goal = self._goal(step, target[:, some], None if residual is None else residual[:, some])
         grouped = sums.reshape(len(sums), groups, -1).permute(1, 0, 2)
         search = ConvSearch(
             inputs,
-            weight[:, :, some],
+            inputs.mean(1, keepdim=True, dtype=torch.float64),
+            _matrices(step, some),
             grouped[:, :, some],
             self.scale[step.source],
             goal,
@@ -281,23 +301,32 @@ class _Quantiser:
                 f"{self.a.acc_bits - self.a.act_bits} keeps {self.a.acc_bits}-bit accumulators "
                 "from overflowing on the calibration images; use more acc_bits"
             )
-        whole = replace(search, weight=weight, sums=grouped)
-        quantised = whole.weights(choice.step)
-        bias = whole.bias(quantised, choice.unit)
-        ohwi = quantised.transpose(1, 2).reshape(step.weight.shape)
-        return (
-            choice,
-            ohwi.numpy().astype(np.int8),
-            bias.reshape(-1).numpy().astype(np.int64).astype(np.int32),
-        )
+        weight = np.empty(step.weight.shape, np.int8)
+        bias = np.empty(channels, np.int32)
+        block = _BLOCK if groups == 1 else channels
+        for part in (slice(i, i + block) for i in range(0, channels, block)):
+            sums = grouped[:, :, part] if groups == 1 else grouped
+            own = replace(search, weight=_matrices(step, part), sums=sums)
+            quantised = own.weights(choice.step)
+            units = own.bias(quantised, choice.unit)
+            weight[part] = quantised.transpose(1, 2).reshape(weight[part].shape).numpy()
+            bias[part] = units.reshape(-1).numpy().astype(np.int64)
+        return choice, weight, bias
 
     def _average(self, step: Step) -> Choice:
         wide = replace(step.layer, groups=step.shape[2])
+        x = self.values[step.source]
         ones = torch.ones(step.shape[2], 1, step.layer.kernel_h, step.layer.kernel_w)
-        sums = integer.accumulate(self.values[step.source].float(), wide, step.shape[:2], ones)
+        rows = torch.cat(
+            [
+                self.positions.rows(
+                    integer.accumulate(x[part].float(), wide, step.shape[:2], ones), part.start
+                )
+                for part in self._batches(step)
+            ]
+        ).float()
         goal = self._goal(step, self.stats[step.output].rows, None)
         unit = self.scale[step.source] / step.divisor
-        rows = self.positions.rows(sums).float()
         choice = best_shift(goal, rows, unit, self.a, 0, MARGIN)
         if choice is None:
             raise QuantisationError(
@@ -317,6 +346,27 @@ class _Quantiser:
                 f"{self.scale[step.residual]:.3g} are too far apart to be added"
             )
         return choice
+
+
+def _matrices(step: Step, channels: slice) -> Tensor:
+    """Weights of some output channels, float32 (groups, k, channels); all of them if grouped."""
+    assert step.weight is not None
+    weight = torch.from_numpy(step.weight[channels])
+    grouped = weight.reshape(step.layer.groups, len(weight) // step.layer.groups, -1)
+    return grouped.transpose(1, 2).contiguous()
+
+
+def _most_alive(lowered: Lowered) -> int:
+    """Numbers of one image in the values that are needed at once, where they are most."""
+    size = {value: math.prod(shape) for value, shape in lowered.shapes.items()}
+    last = {v: i for i, s in enumerate(lowered.steps) for v in (s.source, s.residual)}
+    alive = {lowered.input}
+    most = 0
+    for i, step in enumerate(lowered.steps):
+        alive.add(step.output)
+        most = max(most, sum(size[value] for value in alive))
+        alive -= {v for v in (step.source, step.residual) if v is not None and last[v] == i}
+    return most
 
 
 def accuracy(network: Network, model: Model, data: Dataset) -> float:

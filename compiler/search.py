@@ -161,11 +161,13 @@ def _result_range(goal: Goal, low: float, high: float, unit: float) -> tuple[flo
 class ConvSearch:
     """One CONV: sampled inputs, float weights, and what its sums should be.
 
-    inputs : float32 (groups, positions, k) integers; weight : float32 (groups, k, channels);
+    inputs : float32 (groups, positions, k) integers; mean : float64 (groups, 1, k), theirs;
+    weight : float32 (groups, k, channels);
     sums : float32 (groups, positions, channels), the float network's before the add and clamp.
     """
 
     inputs: Tensor
+    mean: Tensor
     weight: Tensor
     sums: Tensor
     input_scale: float
@@ -176,17 +178,15 @@ class ConvSearch:
 
     def weights(self, step: float) -> Tensor:
         """Weights in steps of `step`, clipped."""
-        return (self.weight / step).round().clamp(*limits(self.arithmetic.weight_bits))
+        return (self.weight / step).round_().clamp_(*limits(self.arithmetic.weight_bits))
 
     def bias(self, quantised: Tensor, unit: float) -> Tensor:
         """Bias, float64 (groups, 1, channels) of accumulator units, that gives the float mean.
 
         The float bias is in it, and so is the mean error of rounded inputs and weights.
         """
-        sums, inputs = (
-            v.mean(1, keepdim=True, dtype=torch.float64) for v in (self.sums, self.inputs)
-        )
-        bias = sums / unit - inputs @ quantised.double()
+        sums = self.sums.mean(1, keepdim=True, dtype=torch.float64)
+        bias = sums / unit - self.mean @ quantised.double()
         return bias.round().clamp(*limits(self.arithmetic.acc_bits))
 
     def gain(self, products: Tensor) -> float:

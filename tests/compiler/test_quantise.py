@@ -13,6 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler import integer
+from flexhyca.compiler import quantise as module
 from flexhyca.compiler.data import digits_dataset, load_dataset, normalise, quantise_input
 from flexhyca.compiler.execute import logits
 from flexhyca.compiler.model import from_module, load_model
@@ -160,11 +161,42 @@ def test_a_large_q_scale_costs_accuracy_only_when_it_must():
 
 def test_the_same_call_gives_the_same_network():
     a = [quantise(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=7) for _ in range(2)]
-    assert a[0].layers == a[1].layers
-    assert a[0].tensors == a[1].tensors
-    assert all(np.array_equal(a[0].weights[i], a[1].weights[i]) for i in a[0].weights)
-    assert all(np.array_equal(a[0].biases[i], a[1].biases[i]) for i in a[0].biases)
+    same(*a)
     assert a[0].notes == ("calibrated on 128 images, q_scale 7",)
+
+
+def same(a, b):
+    assert a.layers == b.layers
+    assert a.tensors == b.tensors
+    assert all(np.array_equal(a.weights[i], b.weights[i]) for i in a.weights)
+    assert all(np.array_equal(a.biases[i], b.biases[i]) for i in a.biases)
+
+
+@pytest.mark.parametrize("name", ["digits", *ZOO])
+def test_blocks_and_batches_change_nothing(name, monkeypatch):
+    model, images = (MODEL, IMAGES[:40]) if name == "digits" else (zoo_model(name), noise(name, 40))
+    whole = quantise(model, images, arithmetic=Arithmetic(), q_scale=0)
+    monkeypatch.setattr(module, "_BLOCK", 3)
+    monkeypatch.setattr(module, "_MAPS", 1)
+    same(quantise(model, images, arithmetic=Arithmetic(), q_scale=0), whole)
+
+
+def test_where_maps_are_large_some_images_are_fitted_and_all_are_ranged(monkeypatch):
+    """An image of digits has at most (16 + 32) * 8 * 8 numbers at once: conv2 reads and writes."""
+    monkeypatch.setattr(module, "_VALUES", 20 * (16 + 32) * 8 * 8)
+    network = quantise(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0)
+    note = "calibrated on 128 images, q_scale 0; all but the ranges on 20 of them"
+    assert network.notes == (note,)
+    check_rules(network, 0)
+    assert fault_free_losses(network, MODEL, IMAGES) == 0
+    assert accuracy(network, MODEL, digits_dataset("test")) >= 0.99
+    chosen = np.arange(20) * 128 // 20
+    few = quantise(MODEL, IMAGES[chosen], arithmetic=Arithmetic(), q_scale=0)
+    assert few.notes == ("calibrated on 20 images, q_scale 0",)
+    repeated = IMAGES[chosen[np.arange(128) * 20 // 128]]
+    repeated[chosen] = IMAGES[chosen]  # the others tell nothing new
+    same(quantise(MODEL, repeated, arithmetic=Arithmetic(), q_scale=0), few)
+    assert [t.scale for t in few.tensors] != [t.scale for t in network.tensors]
 
 
 def test_layers_carry_their_own_words():
