@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -275,9 +275,12 @@ def build(
     seed: int = 0,
     placement: Placement | None = None,
     timing_only: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> Build:
-    """Everything from a model's name, or a topology file (.csv), to its program.
+    """Everything from a model's name, an ONNX or a topology file (.csv), to its program.
 
+    mean, std : of pixels / 255, one number a channel; default the model's own (see `load_model`).
     placement : where important neurons are; default by `gradient`, for a topology `clustered`.
     timing_only : leave all weights zero. Cycles and traffic are the same, and calibration, which
     takes most of the time, is left out.
@@ -287,11 +290,11 @@ def build(
     warnings: list[str] = []
     model, dataset, times = None, None, [time.perf_counter()]
     if is_topology(name):
-        if weights is not None or data is not None:
-            raise ModelError(f"topology {name}: shapes only; leave out weights and data")
+        if not all(v is None for v in (weights, data, mean, std)):
+            raise ModelError(f"topology {name}: shapes only; leave out weights, data, mean and std")
         network = _load_topology(name, config)
     else:
-        model = load_model(name, weights, seed=seed)
+        model = load_model(name, weights, seed=seed, mean=mean, std=std)
         warnings += model.warnings
         if data is not None or has_images(name):
             dataset = load_data(model, data)

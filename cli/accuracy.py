@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import output
-from .options import ConfigName, Data, Images, Json, Model, Seed, Set, Weights
+from .options import ConfigName, Data, Images, Json, Mean, Model, Seed, Set, Std, Weights
 
 if TYPE_CHECKING:
     from ..api import Dataset
@@ -33,6 +33,8 @@ def command(
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,
+    mean: Mean = None,
+    std: Std = None,
     images: Images = None,
     q_scale: Annotated[
         str, typer.Option(metavar="LIST", help="Values to try: 0..16, or 0,4,8, or 7.")
@@ -67,7 +69,7 @@ def command(
         for r in rules
         for q in steps
     ]
-    network = api.load_model(model, weights, seed=seed)
+    network = api.load_model(model, weights, seed=seed, mean=mean, std=std)
     output.warn(network.warnings)
     dataset = api.load_data(network, data)[:images]
     points = []

@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from . import output
-from .options import Batch, ConfigName, Data, Json, ModelOrTopology, Placement, Seed, Set, Weights
+from .options import (
+    Batch,
+    ConfigName,
+    Data,
+    Json,
+    Mean,
+    ModelOrTopology,
+    Placement,
+    Seed,
+    Set,
+    Std,
+    Weights,
+)
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -22,6 +34,8 @@ def command(
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,
+    mean: Mean = None,
+    std: Std = None,
     batch: Batch = 1,
     placement: Placement = None,
     json: Json = None,
@@ -43,6 +57,8 @@ def command(
         settings,
         weights=weights,
         data=data,
+        mean=mean,
+        std=std,
         batch=batch,
         seed=seed,
         placement=placement,

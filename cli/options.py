@@ -5,12 +5,18 @@ from typing import Annotated, Literal
 
 import typer
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model; see `flexhyca models`.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A model (see `flexhyca models`) or an ONNX file (.onnx)."
+    ),
+]
 ModelOrTopology = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A model (see `flexhyca models`) or a SCALE-Sim topology file (.csv).",
+        help="A model (see `flexhyca models`), an ONNX file (.onnx) or a SCALE-Sim topology file "
+        "(.csv).",
     ),
 ]
 Placement = Annotated[
@@ -50,6 +56,37 @@ Data = Annotated[
     typer.Option(
         metavar="FILE",
         help="An npz with `images` (u8, NHWC or NHW) and `labels`; the model's own otherwise.",
+    ),
+]
+
+
+class Channels(tuple[float, ...]):
+    """One number for each channel of the input."""
+
+
+def _channels(text: str) -> Channels:
+    try:
+        return Channels(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of numbers, such as 0.5,0.5,0.5") from None
+
+
+Mean = Annotated[
+    Channels | None,
+    typer.Option(
+        parser=_channels,
+        metavar="LIST",
+        help="What is subtracted from pixels / 255, a number for each channel: 0.485,0.456,0.406. "
+        "Default: the model's own; 0 for an ONNX file, which has none.",
+    ),
+]
+Std = Annotated[
+    Channels | None,
+    typer.Option(
+        parser=_channels,
+        metavar="LIST",
+        help="What pixels / 255 - mean is divided by, a number for each channel. Default: the "
+        "model's own; 1 for an ONNX file.",
     ),
 ]
 Images = Annotated[

@@ -13,10 +13,24 @@ import typer
 
 from ..errors import ConfigError, FlexhycaError
 from . import output
-from .options import Batch, ConfigName, Data, Json, ModelOrTopology, Placement, Seed, Set, Weights
+from .options import (
+    Batch,
+    Channels,
+    ConfigName,
+    Data,
+    Json,
+    Mean,
+    ModelOrTopology,
+    Placement,
+    Seed,
+    Set,
+    Std,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from ..compiler.importance import Ranking
+    from ..compiler.model import Model
     from ..dse.grid import Grid, Point
     from ..dse.sweep import Subject, Sweep
 
@@ -49,6 +63,8 @@ def command(
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,
+    mean: Mean = None,
+    std: Std = None,
     batch: Batch = 1,
     placement: Placement = None,
     workers: Annotated[
@@ -93,7 +109,8 @@ def command(
     grid = expand(config, set_ or (), axes, default)
     _report_invalid(grid, skip_invalid)
     _check_plot(plot, grid.points)
-    result = _sweep(_Source(model, weights, data, batch, seed), grid, study, workers, skip_invalid)
+    source = _Source(model, weights, data, (mean, std), batch, seed)
+    result = _sweep(source, grid, study, workers, skip_invalid)
     output.write_text(csv, _csv(result["points"]))
     if plot is not None:
         output.write_file(plot, lambda path: _draw(path, result))
@@ -106,9 +123,16 @@ class _Source:
     """MODEL with its weights and data: its shapes, its identity in a study, its rankings."""
 
     def __init__(
-        self, name: str, weights: Path | None, data: Path | None, batch: int, seed: int
+        self,
+        name: str,
+        weights: Path | None,
+        data: Path | None,
+        norm: tuple[Channels | None, Channels | None],
+        batch: int,
+        seed: int,
     ) -> None:
         from .. import api
+        from ..compiler.model import is_onnx
         from ..compiler.networks import NETWORKS
         from ..compiler.shapes import shapes_of
         from ..compiler.topology import is_topology, network_of, read_topology
@@ -120,17 +144,24 @@ class _Source:
         self.batch, self.seed = batch, seed
         self.model = self.data = None
         if is_topology(name):
-            if weights is not None or data is not None:
-                raise ModelError(f"topology {name}: shapes only; leave out weights and data")
+            if not all(v is None for v in (weights, data, *norm)):
+                raise ModelError(
+                    f"topology {name}: shapes only; leave out weights, data, mean and std"
+                )
             self.network = network_of(read_topology(name), Path(name).stem, Arithmetic())
             origin = "none"
         else:
-            self.model = api.load_model(name, weights, seed=seed)
+            self.model = api.load_model(name, weights, seed=seed, mean=norm[0], std=norm[1])
             if data is not None or api.has_images(name):
                 self.data = api.load_data(self.model, data)
             self.network = shapes_of(self.model, Arithmetic())
-            path = weights or NETWORKS[name].weights_path
-            origin = "random" if path is None else _digest(path.read_bytes())
+            if is_onnx(name):
+                origin = _weights_digest(self.model)
+            else:
+                path = weights or NETWORKS[name].weights_path
+                origin = "random" if path is None else _digest(path.read_bytes())
+            if norm != (None, None):
+                origin += f" mean {self.model.mean} std {self.model.std}"
         self.subject: Subject = Subject.of(self.network, batch)
         #: What all runs of a study have in common.
         self.identity = {
@@ -168,6 +199,15 @@ class _Source:
                 ]
             )
         return api.rank_neurons(self.model, self.data, seed=self.seed)
+
+
+def _weights_digest(model: Model) -> str:
+    """Of all numbers in the model's layers: an ONNX file may keep them in other files."""
+    digest = hashlib.sha256()
+    for node in model.graph.nodes:
+        for title, array in sorted(node.params.items()):
+            digest.update(f"{node.name} {title} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _digest(content: bytes) -> str:

@@ -126,7 +126,7 @@ class Builder:
         """
         shape = self.map_shape(source)
         spread = ceil_pads(shape, kernel, stride, pads, (1, 1), ceil_mode)
-        fields = {"kernel": kernel, "stride": stride, "padding": spread}
+        fields: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": spread}
         if whole and spread == pads:
             return self.emit("avg_pool", [source], divisor=prod(kernel), **fields)
         node = Node("", "avg_pool", (source,), (), **fields)
@@ -142,8 +142,8 @@ class Builder:
     def global_pool(self, source: str, op: str = "avg_pool", *, vector: bool = False) -> str:
         """The average (or maximum) of whole channels; with `vector` without the axes h and w."""
         _, h, w = self.map_shape(source)
-        divisor = {"divisor": h * w} if op == "avg_pool" else {}
-        name = self.emit(op, [source], kernel=(h, w), stride=(h, w), **divisor)
+        divisor = h * w if op == "avg_pool" else 1
+        name = self.emit(op, [source], kernel=(h, w), stride=(h, w), divisor=divisor)
         return self.emit("flatten", [name]) if vector else name
 
     def mean(self, source: str, axes: Iterable[int], keep: bool) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from ..errors import ModelError
 from .graph import Graph
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Model:
                 raise ModelError(
                     f"model {self.name}: {title} has {len(values)} values for {c} input channel(s)"
                 )
-        if min(self.std) <= 0:
+        if not all(map(math.isfinite, self.mean)):
+            raise ModelError(f"model {self.name}: mean {self.mean} must be finite")
+        if not all(0 < value < math.inf for value in self.std):
             raise ModelError(f"model {self.name}: std {self.std} must be positive")
 
     @property
@@ -67,12 +71,120 @@ def from_module(
     return Model(name, graph, mean, std, warnings)
 
 
-def load_model(name: str, weights: str | Path | None = None, *, seed: int = 0) -> Model:
-    """The shipped network `name`; ModelError lists the known names.
+def is_onnx(name: str | Path) -> bool:
+    """Whether a model's name is the path of an ONNX file."""
+    return str(name).lower().endswith(".onnx")
 
-    weights : a checkpoint (safetensors, npz or torch); default the shipped ones, else random ones
-    drawn from `seed`, with a warning in `Model.warnings`.
+
+@overload
+def load_model(
+    source: str | Path,
+    weights: str | Path | None = None,
+    *,
+    seed: int = 0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Model: ...
+
+
+@overload
+def load_model(
+    source: nn.Module,
+    weights: Tensor,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    name: str | None = None,
+) -> Model: ...
+
+
+def load_model(
+    source: str | Path | nn.Module,
+    weights: str | Path | Tensor | None = None,
+    *,
+    seed: int = 0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    name: str | None = None,
+) -> Model:
+    """A network as a `Model`: a shipped one by name, an ONNX file, or a torch module.
+
+        load_model("resnet20", "weights.npz")
+        load_model("net.onnx", mean=(0.5,), std=(0.25,))
+        load_model(module.eval(), torch.zeros(1, 3, 32, 32))
+
+    weights : of a shipped network a checkpoint (safetensors, npz or torch); default the shipped
+    ones, else random ones drawn from `seed`, with a warning in `Model.warnings`.  Of a module an
+    example input, float32 (n, c, h, w), that fixes the input's size.
+    mean, std : of pixels / 255, one number a channel; default those of the shipped network, else
+    0 and 1.  name : of a module, default its class.
+    Raises ModelError that lists the known names, or everything that is not supported.
     """
+    if not isinstance(source, str | Path):
+        return _from_example(source, weights, mean, std, name)
+    if name is not None or not isinstance(weights, str | Path | None):
+        raise ModelError(f"{source}: a name and an example belong to a torch module, not to a path")
+    if is_onnx(source):
+        if weights is not None:
+            raise ModelError(f"{source}: an ONNX file holds its weights; leave out {weights}")
+        from .frontend_onnx import from_onnx
+        from .passes import simplify
+
+        title = Path(source).name
+        return _model(title, simplify(from_onnx(source, title)), mean, std)
+    return _shipped(str(source), weights, seed, mean, std)
+
+
+def _model(
+    name: str, graph: Graph, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Model:
+    """`graph` as a Model; without mean and std its input is pixels / 255."""
+    channels = graph.input.shape[0]
+    return Model(
+        name,
+        graph,
+        tuple((0.0,) * channels if mean is None else mean),
+        tuple((1.0,) * channels if std is None else std),
+    )
+
+
+def _from_example(
+    module: nn.Module,
+    example: object,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    name: str | None,
+) -> Model:
+    import torch
+    from torch import nn
+
+    from .frontend_torch import from_torch
+    from .passes import simplify
+
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"a {type(module).__name__} is no model; give a name, a path or a torch module"
+        )
+    title = name or type(module).__name__
+    if not isinstance(example, torch.Tensor):
+        raise ModelError(
+            f"{title}: give an example input, such as torch.zeros(1, 3, 32, 32), as second argument"
+        )
+    if example.ndim != 4 or example.dtype != torch.float32 or not example.numel():
+        raise ModelError(
+            f"{title}: the example is {example.dtype} of shape {tuple(example.shape)}, wanted "
+            "torch.float32 (n, c, h, w)"
+        )
+    return _model(title, simplify(from_torch(module, example, title)), mean, std)
+
+
+def _shipped(
+    name: str,
+    weights: str | Path | None,
+    seed: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Model:
     import torch
 
     from .networks import network
@@ -96,8 +208,8 @@ def load_model(name: str, weights: str | Path | None = None, *, seed: int = 0) -
         module.eval(),
         entry.input_shape,
         name=entry.name,
-        mean=entry.mean,
-        std=entry.std,
+        mean=tuple(entry.mean if mean is None else mean),
+        std=tuple(entry.std if std is None else std),
         warnings=warnings,
         share=True,  # vgg16 has half a gigabyte
     )

@@ -14,12 +14,18 @@ from .graph import Graph, Node, rebuild
 
 
 def drop_identities(graph: Graph) -> Graph:
-    """Remove identities (dropout in evaluation, contiguous) and pads and slices that do nothing."""
+    """Remove identities (dropout in evaluation, contiguous) and what changes nothing.
+
+    A pad, slice or concat that keeps the shape does nothing, and so does a pool of single elements.
+    """
     shapes = {node.name: node.shape for node in graph.nodes}
     renamed: dict[str, str] = {}
     for node in graph.nodes:
         same = bool(node.inputs) and shapes[node.inputs[0]] == node.shape
-        if node.op == "identity" or (same and node.op in ("pad", "slice", "flatten", "concat")):
+        single = node.op in ("max_pool", "avg_pool") and not any(node.padding)
+        single = single and (node.kernel, node.divisor) == ((1, 1), 1)
+        rearranges = node.op in ("pad", "slice", "flatten", "concat")
+        if node.op == "identity" or (same and (single or rearranges)):
             renamed[node.name] = node.inputs[0]
     return rebuild(graph, (n for n in graph.nodes if n.name not in renamed), renamed)
 

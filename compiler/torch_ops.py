@@ -136,8 +136,6 @@ def _adaptive_avg_pool(b: TorchBuilder, fx: FxNode, x: Any, size: Any) -> str:
     if h % oh or w % ow:
         raise UnsupportedError(f"from {h}x{w} to {oh}x{ow}, windows of unequal size")
     k = (h // oh, w // ow)
-    if k == (1, 1):
-        return b.emit("identity", [source])
     return b.emit("avg_pool", [source], kernel=k, stride=k, divisor=k[0] * k[1])
 
 

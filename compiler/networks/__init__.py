@@ -90,5 +90,7 @@ def network(name: str) -> Entry:
             f"{name} is a topology, layer shapes without weights; only simulate and compile take it"
         )
     if name not in NETWORKS:
-        raise ModelError(f"unknown network {name!r}; known are {', '.join(NETWORKS)}")
+        raise ModelError(
+            f"unknown network {name!r}; known are {', '.join(NETWORKS)}, and .onnx files"
+        )
     return NETWORKS[name]

@@ -136,7 +136,7 @@ def test_a_model_without_weights_or_data_says_so(flexhyca: Command, in_tmp: Path
     [
         (
             ("simulate", "digit"),
-            f"unknown network 'digit'; known are {', '.join(NETWORKS)}",
+            f"unknown network 'digit'; known are {', '.join(NETWORKS)}, and .onnx files",
         ),
         (
             ("simulate", "digits", "--data", "none.npz"),

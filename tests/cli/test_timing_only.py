@@ -89,7 +89,7 @@ def test_networks_without_images_are_only_timed(flexhyca: Command, topology: str
     [
         (
             ("simulate", "net.csv", "--weights", "w.npz"),
-            "topology net.csv: shapes only; leave out weights and data",
+            "topology net.csv: shapes only; leave out weights, data, mean and std",
         ),
         (
             ("simulate", "net.csv", "--placement", "gradient"),

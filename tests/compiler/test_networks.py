@@ -61,7 +61,9 @@ def test_random_weights_are_seeded_and_said():
 def test_unknown_names_list_the_known():
     with pytest.raises(ModelError) as caught:
         network("resnet21")
-    assert str(caught.value) == (f"unknown network 'resnet21'; known are {', '.join(NETWORKS)}")
+    assert str(caught.value) == (
+        f"unknown network 'resnet21'; known are {', '.join(NETWORKS)}, and .onnx files"
+    )
 
 
 def test_weights_of_another_network_are_refused():
