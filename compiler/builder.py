@@ -48,10 +48,11 @@ class Call:
     read: Callable[[], None] | None
 
 
-def read_calls(model: str, calls: Iterable[Call]) -> None:
+def read_calls(model: str, calls: Iterable[Call], supported: Iterable[str]) -> None:
     """Read all calls; ModelError names all of unknown operators and of unsupported use.
 
-    A use is not judged behind another problem, where shapes are not known.
+    A use is not judged behind another problem, where shapes are not known.  supported : the
+    operators that the message offers.
     """
     problems: list[tuple[str, str]] = []
     lost: set[str] = set()
@@ -67,7 +68,7 @@ def read_calls(model: str, calls: Iterable[Call]) -> None:
             problems.append((f"{call.label} {problem}", call.name))
             lost.update(call.results)
     if problems:
-        raise unsupported(model, problems)
+        raise unsupported(model, problems, supported)
 
 
 class Builder:

@@ -54,7 +54,7 @@ def _read(file: OnnxFile, name: str) -> Graph:
         if tensor.name in builder.constants:
             raise ModelError(f"{file.path}: weight {tensor.name} is defined twice")
         builder.constants[tensor.name] = tensor
-    read_calls(name, _calls(file, builder))
+    read_calls(name, _calls(file, builder), HANDLERS)
     if file.output not in builder.env:
         raise ModelError(f"{file.path}: output {file.output} is not computed from the input")
     _compare_shapes(file, builder)

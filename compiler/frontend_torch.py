@@ -97,6 +97,7 @@ def from_torch(module: nn.Module, example: Tensor, name: str, *, share: bool = F
             )
             for fx in functions
         ),
+        HANDLERS,
     )
     graph = builder.graph(name, builder.env[output.name])
     _compare(graph, module, example)

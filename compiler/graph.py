@@ -230,8 +230,13 @@ def rebuild(graph: Graph, nodes: Iterable[Node], renamed: Mapping[str, str]) -> 
     return verify(replace(graph, nodes=kept, output=output))
 
 
-def unsupported(model: str, problems: Iterable[tuple[str, str]]) -> ModelError:
-    """One error for all (operation, node name) pairs that no pass can handle, with counts."""
+def unsupported(
+    model: str, problems: Iterable[tuple[str, str]], supported: Iterable[str] = OPS
+) -> ModelError:
+    """One error for all (operation, node name) pairs that nothing can handle, with counts.
+
+    supported : the operations that the message offers instead.
+    """
     pairs = list(problems)
     parts = []
     for operation, count in Counter(op for op, _ in pairs).most_common():
@@ -240,5 +245,5 @@ def unsupported(model: str, problems: Iterable[tuple[str, str]]) -> ModelError:
         parts.append(f"{operation} x{count} ({shown})")
     return ModelError(
         f"{model}: {len(pairs)} unsupported operation(s): {'; '.join(parts)}; "
-        f"supported are {', '.join(op for op in OPS if op != 'input')}"
+        f"supported are {', '.join(op for op in supported if op != 'input')}"
     )
