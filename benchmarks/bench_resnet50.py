@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import simpy
 
 import flexhyca as fh
 from flexhyca import api
@@ -64,6 +65,10 @@ def main() -> None:
     timing, timing_ratio = ratio(lambda: fh.simulate(program, values="none"), forward)
     tiles = int(fh.simulate(program, values="none").layers["tiles"].sum())
     print(f"timing only / float forward, batch 1:  {timing_ratio:5.2f}  ({timing:.2f} s; limit 6)")
+    reference, reference_ratio = ratio(
+        lambda: fh.simulate(program, values="none", cycle_model="simpy"), forward
+    )
+    print(f"the same under SimPy (reference):      {reference_ratio:5.2f}  ({reference:.2f} s)")
     print(f"compilation / float forward:           {compile_ratio:5.2f}  ({compiling:.2f} s)")
 
     network = fh.quantize(model, config)
@@ -79,14 +84,14 @@ def main() -> None:
 
     events = 0
     cycle_model = CycleModel(program)
-    schedule = cycle_model.clock.env.schedule
+    wake = cycle_model.clock.wake
 
-    def counted(*args: object) -> None:
+    def counted(rank: int, event: simpy.Event, cycles: int = 0) -> None:
         nonlocal events
         events += 1
-        schedule(*args)  # type: ignore[arg-type]
+        wake(rank, event, cycles)
 
-    cycle_model.clock.env.schedule = counted  # type: ignore[method-assign,assignment]
+    cycle_model.clock.wake = counted  # type: ignore[method-assign]
     cycle_model.run()
     print(f"SimPy events a tile: {events / tiles:.1f} ({events} events, {tiles} tiles)")
     for batch in (1, 2, 4):

@@ -6,17 +6,10 @@ from collections.abc import Callable
 
 import simpy
 
-from ..isa.instructions import (
-    BY_NAME,
-    INSTRUCTION_BYTES,
-    LAYER_DESCRIPTOR_BYTES,
-    WINDOW_DESCRIPTOR_BYTES,
-    Table,
-)
+from ..isa.instructions import INSTRUCTION_BYTES
 from ..isa.program import Program
 from .events import FETCH_RANK, Clock, Process
-
-_DESCRIPTOR_BYTES = {Table.LAYER: LAYER_DESCRIPTOR_BYTES, Table.WINDOW: WINDOW_DESCRIPTOR_BYTES}
+from .work import Work
 
 
 class InstructionFetch:
@@ -27,27 +20,16 @@ class InstructionFetch:
     """
 
     def __init__(
-        self,
-        clock: Clock,
-        program: Program,
-        readers: list[int],
-        request: Callable[[int, int, int], int],
+        self, clock: Clock, program: Program, work: Work, request: Callable[[int, int, int], int]
     ) -> None:
-        """readers : queues that take each instruction. request : (address, bytes, pc) -> end."""
+        """request : (address, bytes, pc) -> end."""
         self.clock, self.request = clock, request
-        config, columns = program.config, program.columns
-        self.grant, self.latency = config.dram.grant_bytes, config.dram.latency_cycles
-        size = min(self.grant, config.buffers.instruction_bytes // 2)
-        self.chunk = max(1, size // INSTRUCTION_BYTES)
-        held = config.buffers.instruction_bytes // (self.chunk * INSTRUCTION_BYTES)
-        self.held = max(2, held)
+        self.grant = program.config.dram.grant_bytes
+        self.latency = program.config.dram.latency_cycles
         self.base = program.memory_map["text"][0]
-        self.nbytes = [
-            INSTRUCTION_BYTES + (_DESCRIPTOR_BYTES[Table(table)] if op == _SETCFG else 0)
-            for op, table in zip(columns["op"].tolist(), columns["table"].tolist(), strict=True)
-        ]
-        starts = range(0, len(readers), self.chunk)
-        self.left = [sum(readers[i : i + self.chunk]) for i in starts]
+        self.chunk, self.held = work.chunk, work.held
+        self.nbytes = work.fetch_bytes.tolist()
+        self.left = work.chunk_readers.tolist()
         self.fetched = [False] * len(self.left)
         self.arrival: list[simpy.Event | None] = [None] * len(self.left)
         self.drained = 0  # chunks that have left the buffer, in order
@@ -91,6 +73,3 @@ class InstructionFetch:
             self.drained += 1
             if self.full is not None and not self.full.triggered:
                 self.clock.wake(FETCH_RANK, self.full)
-
-
-_SETCFG = BY_NAME["SETCFG"].opcode

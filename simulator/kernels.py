@@ -291,25 +291,26 @@ def dot(act: I8, wgt: I8, start: I32, acc_bits: int) -> I32:
 
 
 @njit(cache=True, nogil=True)
-def excess_reads(
+def _tile_reads(
     positions: I64,
     tile: I64,
     geometry: I64,
     reduction: I64,
-    base: int,
-    channels: int,
+    source: I64,
     first_weight: int,
     k: int,
 ) -> I64:
     """DRAM reads of the distinct rows and columns of a tile's neurons: (reads, 4).
 
     A read is (address, bytes of a row, rows, stride). tile : m0, m, n. geometry : as for `gather`.
-    reduction : ky0, nky, kc0, kcc. base, channels : of the input tensor. first_weight : address of
-    the weights of the tile's first channel; those of the next one lie k bytes on.
+    reduction : ky0, nky, kc0, kcc. source : channels and address of the input tensor.
+    first_weight : address of the weights of the tile's first channel; those of the next one lie k
+    bytes on.
     """
     m0, m, n = tile
     in_h, in_w, out_h, out_w, kw, sh, sw, pt, pl, dh, dw = geometry
     ky0, nky, kc0, kcc = reduction
+    channels, base = source
     rows, cols = np.zeros(m, np.bool_), np.zeros(n, np.bool_)
     for i in range(len(positions)):
         r, c = positions[i]
@@ -345,3 +346,39 @@ def excess_reads(
             out[count] = (first_weight + c * k, k, 1, 0)
             count += 1
     return out[:count]
+
+
+@njit(cache=True, nogil=True)
+def excess_reads(
+    tables: NDArray[np.uint8],
+    starts: I64,
+    tiles: I64,
+    column_bits: int,
+    bits: int,
+    geometry: I64,
+    reduction: I64,
+    source: I64,
+    weights: I64,
+    k: I64,
+) -> tuple[I64, I64]:
+    """`_tile_reads` of many position tables: (reads, 4), and where those of each table begin.
+
+    Table i is tables[starts[i] : starts[i + 1]]; the other arrays have a row for each.
+    tiles : format, count, m0, m, n.
+    """
+    out = np.empty((64, 4), np.int64)
+    begins = np.zeros(len(tiles) + 1, np.int64)
+    for i in range(len(tiles)):
+        table = tables[starts[i] : starts[i + 1]]
+        positions = decode_positions(
+            table, tiles[i, 0], tiles[i, 1], tiles[i, 4], column_bits, bits
+        )
+        reads = _tile_reads(
+            positions, tiles[i, 2:], geometry[i], reduction[i], source[i], weights[i], k[i]
+        )
+        begin, end = begins[i], begins[i] + len(reads)
+        while end > len(out):
+            out = np.concatenate((out, np.empty_like(out)))
+        out[begin:end] = reads
+        begins[i + 1] = end
+    return out[: begins[-1]], begins

@@ -17,15 +17,17 @@ from ..isa.instructions import BY_NAME, Engine, Kind, Source
 from ..isa.layers import LayerOp
 from ..isa.program import Program
 from . import scalesim
+from .compiled import CompiledModel
 from .engines import CycleModel, layer_cycles
 from .functional import Functional
 from .memory import Memory
-from .stalls import STALLS
+from .stalls import BUSY, STALLS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Values = Literal["fast", "machine", "registers", "none"]
+CycleModels = Literal["compiled", "simpy"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def simulate(
     inputs: NDArray[np.int8] | None = None,
     *,
     values: Values = "fast",
-    start_order: tuple[Engine, ...] = tuple(Engine),
+    cycle_model: CycleModels = "compiled",
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Run `program` once for its cycles, and compute `inputs` (int8 (images, h, w, c)) if given.
@@ -86,8 +88,12 @@ def simulate(
         memory = None
         if bytewise and inputs is not None:
             memory = Memory(program, inputs, registers_true=values == "registers")
+        model: CycleModel | CompiledModel
+        if memory is None and cycle_model == "compiled":
+            model = CompiledModel(program)
+        else:
+            model = CycleModel(program, memory, progress=progress)
         with _no_garbage_collection():
-            model = CycleModel(program, memory, start_order, progress)
             model.run()
         _check(model)
         result = _result(program, model)
@@ -157,29 +163,29 @@ def _published(program: Program) -> Result:
     )
 
 
-def _check(model: CycleModel) -> None:
+def _check(model: CycleModel | CompiledModel) -> None:
     """The accounting identities; a violation is our bug."""
     for e in Engine:
-        spent = sum(model.busy[e]) + sum(sum(s.values()) for s in model.stalls[e])
+        spent = sum(sum(layer.values()) for layer in model.spent[e])
         if spent != model.cycles:
             raise InternalError(f"{e.name}: busy and stalls are {spent} of {model.cycles} cycles")
-    if [sum(kind) for kind in zip(*model.nbytes, strict=True)] != model.dram.nbytes:
+    if [sum(kind) for kind in zip(*model.nbytes, strict=True)] != model.kind_bytes:
         raise InternalError("DRAM bytes by layer and by kind differ")
-    if model.tokens != model.program.credits.tolist():
+    if model.left != model.program.credits.tolist():
         raise FlexhycaError(
             f"{model.program.name}: semaphores do not return to their initial credits "
-            f"({model.tokens}, not {model.program.credits.tolist()}); "
+            f"({model.left}, not {model.program.credits.tolist()}); "
             "a post without a wait, or the other way round"
         )
 
 
-def _result(program: Program, model: CycleModel) -> Result:
+def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
     import pandas as pd
 
     c = program.columns
     pes = program.config.array.rows * program.config.array.cols
     count = len(program.layers)
-    k = np.array(model.k, np.int64)
+    k = model.work.k
     work = c["m"] * c["n"] * k
     gemm = c["op"] == BY_NAME["GEMM"].opcode
     dppu = c["op"] == BY_NAME["DPPU"].opcode
@@ -199,9 +205,11 @@ def _result(program: Program, model: CycleModel) -> Result:
             "tiles": int(tiles[i]),
             "macs": int(macs[i]),
             "utilization": float(macs[i]) / (pes * spans[i]) if spans[i] else 0.0,
-            "array_busy": model.busy[Engine.ARRAY][i],
-            "dppu_busy": model.busy[Engine.DPPU][i],
-            "stalls": {e.name.lower(): model.stalls[e][i] for e in Engine},
+            "array_busy": model.spent[Engine.ARRAY][i][BUSY],
+            "dppu_busy": model.spent[Engine.DPPU][i][BUSY],
+            "stalls": {
+                e.name.lower(): {r: model.spent[e][i][r] for r in STALLS[e]} for e in Engine
+            },
             "dram_bytes": dict(zip(kinds, model.nbytes[i], strict=True)),
         }
         rows.append(row)
@@ -214,12 +222,12 @@ def _result(program: Program, model: CycleModel) -> Result:
         program=program,
         cycles=model.cycles,
         layers=pd.DataFrame(rows),
-        dram=dict(zip(kinds, model.dram.nbytes, strict=True)),
+        dram=dict(zip(kinds, model.kind_bytes, strict=True)),
         stalls={
-            e.name.lower(): {r: sum(s[r] for s in model.stalls[e]) for r in STALLS[e]}
+            e.name.lower(): {r: sum(s[r] for s in model.spent[e]) for r in STALLS[e]}
             for e in Engine
         },
-        busy={e.name.lower(): sum(model.busy[e]) for e in Engine},
+        busy={e.name.lower(): sum(s[BUSY] for s in model.spent[e]) for e in Engine},
         macs=total,
         macs_by_unit={"array": total, **recomputed},
         dppu_port_bytes=model.port_bytes,

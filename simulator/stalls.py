@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ..isa.instructions import Engine
 
+#: What an engine does when it does not stand still.
+BUSY = "busy"
+
 #: Why an engine stands still. Keys of the stall table, engine by engine.
 STALLS: dict[Engine, dict[str, str]] = {
     Engine.LOAD: {

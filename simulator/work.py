@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
-from ..isa.layers import LAYER_COLUMNS
+from ..isa.instructions import (
+    BY_NAME,
+    INSTRUCTION_BYTES,
+    LAYER_DESCRIPTOR_BYTES,
+    WINDOW_DESCRIPTOR_BYTES,
+    WINDOW_FIELDS,
+    Buffer,
+    Engine,
+    Kind,
+    Source,
+    Table,
+)
+from ..isa.layers import LAYER_COLUMNS, LayerOp
 from ..isa.program import Program
 from ..isa.validate import configured
-from .kernels import decode_positions, excess_reads
+from .kernels import excess_reads
+from .timing import is_fold_cycles, os_tile_cycles, ws_fold_cycles
 
+#: Cycles of the vector unit's pipeline, from the first word in to the first word out.
+VEC_LATENCY = 4
+
+_DESCRIPTOR_BYTES = {Table.LAYER: LAYER_DESCRIPTOR_BYTES, Table.WINDOW: WINDOW_DESCRIPTOR_BYTES}
 #: Layer fields of a gather's geometry, after the maps' sizes.
 _GATHERED = (
     "kernel_w",
@@ -28,7 +44,7 @@ _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
 _REDUCTION = [_WINDOW[f] for f in ("ky0", "nky", "kc0", "kcc")]
 
 
-def reductions(program: Program) -> list[int]:
+def reductions(program: Program) -> NDArray[np.int64]:
     """Operands K that each GEMM and DPPU instruction runs over, by pc (0 elsewhere)."""
     c = program.columns
     out = np.zeros(len(c["op"]), np.int64)
@@ -39,55 +55,110 @@ def reductions(program: Program) -> list[int]:
         tables = configured(program, engine)
         whole = kernel_w[tables[Table.LAYER][pcs]] * lengths[tables[Table.WINDOW][pcs]]
         out[pcs] = np.where(c["k"][pcs] > 0, c["k"][pcs], whole) if name == "GEMM" else whole
-    return [int(x) for x in out]
+    return out
+
+
+def queues(program: Program) -> NDArray[np.bool_]:
+    """Which engine takes which instruction: (engines, instructions)."""
+    c = program.columns
+    everyone = (1 << len(Engine)) - 1
+    taken = np.full(len(c["op"]), everyone)
+    for instruction in BY_NAME.values():
+        if instruction.engine is not None:
+            taken[c["op"] == instruction.opcode] = 1 << instruction.engine
+    taken = np.where(c["op"] == BY_NAME["SETCFG"].opcode, 1 << c["engine"], taken)
+    taken = np.where(c["op"] == BY_NAME["SYNC"].opcode, c["engines"], taken)
+    return np.array([taken >> e & 1 for e in Engine], np.bool_)
+
+
+def fixed_cycles(program: Program) -> NDArray[np.int64]:
+    """Cycles of the instructions that always take the same, VEC and SETCFG; else 0. By pc."""
+    c = program.columns
+    window = np.where(
+        program.column("op") == LayerOp.CONV,
+        1,
+        program.column("kernel_h") * program.column("kernel_w"),
+    )
+    elements = c["m"].astype(np.int64) * c["n"] * window[program.debug_layer]
+    vec = -(-elements // program.config.vec.lanes) + VEC_LATENCY
+    out = np.where(c["op"] == BY_NAME["VEC"].opcode, vec, 0)
+    return np.where(c["op"] == BY_NAME["SETCFG"].opcode, 1, out)
+
+
+def gemm_cycles(program: Program, k: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cycles of a GEMM from its first operand to its last sum, without stalls. By pc."""
+    c, array = program.columns, program.config.array
+    if array.dataflow == "os":
+        part, whole = (os_tile_cycles(0, array.rows, array.cols, last) for last in (False, True))
+        return k + np.where(c["last"] != 0, whole, part)
+    if array.dataflow == "ws":
+        return c["m"].astype(np.int64) + ws_fold_cycles(0, array.rows, array.cols)
+    return c["n"].astype(np.int64) + is_fold_cycles(0, array.rows, array.cols)
 
 
 Strided = Sequence[int]  #: (address, bytes of a row, rows, bytes from row to row)
 
 
+def transfers(program: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Kind, and (address, row bytes, rows, stride), of each LOAD and STORE; nonsense elsewhere."""
+    c = program.columns
+    store = c["op"] == BY_NAME["STORE"].opcode
+    outputs = program.tensors[program.column("output")].astype(np.int64)
+    channels, base = outputs[program.debug_layer, 2], outputs[program.debug_layer, 3]
+    tile = base + c["m0"].astype(np.int64) * channels + c["n0"]
+    columns = (
+        np.where(store, tile, c["dram_addr"]),
+        np.where(store, c["n"], c["row_bytes"]),
+        np.where(store, c["m"], c["count"]),
+        np.where(store, channels, c["stride"]),
+    )
+    kinds = np.where(store, int(Kind.OFMAP), c["kind"]).astype(np.int64)
+    return kinds, np.stack(columns, 1).astype(np.int64)
+
+
 class Excess(NamedTuple):
-    """Operands of a DPPU instruction that does not take them from the taps.
+    """Operands of the DPPU instructions that do not take them from the taps.
 
     Every distinct row (the part of its patch inside the map) and every distinct column of a tile's
     neurons is read once.
     """
 
-    nbytes: int
-    cycles: int  #: of one neuron in one group
-    reads: list[Strided]  #: in DRAM
+    pcs: NDArray[np.int64]
+    nbytes: NDArray[np.int64]
+    reads: NDArray[np.int64]  #: `Strided`, in DRAM
+    begins: NDArray[np.int64]  #: where those of each pc begin; one more at the end
 
 
-def excess_work(program: Program, k: list[int]) -> dict[int, Excess]:
-    """What each DPPU instruction from DRAM or buffers reads, by pc."""
+def excess_work(program: Program, k: NDArray[np.int64]) -> Excess:
+    """What each DPPU instruction from DRAM or buffers reads."""
     c, config = program.columns, program.config
     pcs = np.flatnonzero((c["op"] == BY_NAME["DPPU"].opcode) & (c["source"] != Source.ARRAY))
-    if not pcs.size:
-        return {}
-    tables = configured(program, Engine.DPPU)
-    held = _position_contents(program)
-    layers = tables[Table.LAYER][pcs].tolist()
-    named = {i: dict(zip(LAYER_COLUMNS, program.layers[i].tolist(), strict=True)) for i in layers}
-    geometry = {i: gather_geometry(program, row) for i, row in named.items()}
-    inputs = {i: program.tensors[row["input"]].tolist() for i, row in named.items()}
-    c = {f: c[f].tolist() for f in ("m0", "m", "n0", "n", "count", "format")}
-    column_bits, bits = config.position_column_bits, config.position_bits
-    out = {}
-    for pc, i in zip(pcs.tolist(), layers, strict=True):
-        fmt, count, n = c["format"][pc], c["count"][pc], c["n"][pc]
-        window = program.windows[tables[Table.WINDOW][pc]]
-        reads = excess_reads(
-            decode_positions(held[pc], fmt, count, n, column_bits, bits),
-            np.array((c["m0"][pc], c["m"][pc], n), np.int64),
-            geometry[i],
-            window[_REDUCTION].astype(np.int64),
-            inputs[i][3],
-            inputs[i][2],
-            weight_address(program, named[i], window, c["n0"][pc]),
-            k[pc],
-        ).tolist()
-        nbytes = sum(row * rows for _, row, rows, _ in reads)
-        out[pc] = Excess(nbytes, -(-k[pc] // config.dppu.width), reads)
-    return out
+    configured_by = configured(program, Engine.DPPU)
+    layers, windows = (configured_by[table][pcs] for table in (Table.LAYER, Table.WINDOW))
+    held, first = _position_contents(program, pcs)
+    geometry = np.zeros((len(pcs), 4 + len(_GATHERED)), np.int64)
+    weights = np.zeros(len(pcs), np.int64)
+    for i in np.unique(layers).tolist():
+        named = dict(zip(LAYER_COLUMNS, program.layers[i].tolist(), strict=True))
+        own = layers == i
+        geometry[own] = gather_geometry(program, named)
+        window = program.windows[windows[own]].astype(np.int64)
+        weights[own] = weight_address(program, named, window, c["n0"][pcs[own]])
+    inputs = program.tensors[program.column("input")[layers]].astype(np.int64)
+    reads, begins = excess_reads(
+        held,
+        first,
+        np.stack([c[f][pcs] for f in ("format", "count", "m0", "m", "n")], 1).astype(np.int64),
+        config.position_column_bits,
+        config.position_bits,
+        geometry,
+        program.windows[windows][:, _REDUCTION].astype(np.int64),
+        inputs[:, 2:4],
+        weights,
+        k[pcs],
+    )
+    before = np.concatenate([[0], np.cumsum(reads[:, 1] * reads[:, 2])])
+    return Excess(pcs, np.diff(before[begins]), reads, begins)
 
 
 def gather_geometry(program: Program, layer: Mapping[str, int]) -> NDArray[np.int64]:
@@ -99,36 +170,73 @@ def gather_geometry(program: Program, layer: Mapping[str, int]) -> NDArray[np.in
 
 
 def weight_address(
-    program: Program, layer: Mapping[str, int], window: NDArray[np.int32], channel: int
-) -> int:
-    """DRAM address of a channel's weights over the window's part of the reduction."""
+    program: Program, layer: Mapping[str, int], window: NDArray[np.int64], channel: Any
+) -> Any:
+    """DRAM address of a channel's weights over the window's part of the reduction.
+
+    window : (..., fields) and channel : (...), integers; so is the result.
+    """
     cin, cout = (int(program.tensors[layer[t], 2]) for t in ("input", "output"))
     width, per_group = cout // layer["groups"], cin // layer["groups"]
     group, within = divmod(channel, width)
     depth = layer["kernel_h"] * layer["kernel_w"] * per_group
-    ky0, nky, kc0, kcc = (int(window[_WINDOW[f]]) for f in ("ky0", "nky", "kc0", "kcc"))
+    ky0, nky, kc0, kcc = (window[..., i] for i in _REDUCTION)
     before = (ky0 * per_group + nky * (kc0 - group * per_group)) * layer["kernel_w"]
     length = nky * layer["kernel_w"] * kcc
     return layer["weight_addr"] + (group * depth + before) * width + within * length
 
 
-def _position_contents(program: Program) -> dict[int, np.ndarray]:
-    """The tables that DPPU instructions from DRAM or buffers find, by following the LOADs."""
+def _position_contents(
+    program: Program, pcs: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Tables that the DPPU instructions `pcs` find, by following the LOADs: bytes, and starts."""
     c, base = program.columns, program.memory_map["positions"][0]
     buffer = np.zeros(program.config.buffers.position_bytes, np.uint8)
-    load, dppu = BY_NAME["LOAD"].opcode, BY_NAME["DPPU"].opcode
-    wanted = (c["op"] == dppu) & (c["source"] != Source.ARRAY)
-    wanted |= (c["op"] == load) & (c["buffer"] == Buffer.POSITION)
+    load = c["op"] == BY_NAME["LOAD"].opcode
+    wanted = load & (c["buffer"] == Buffer.POSITION)
+    wanted[pcs] = True
     bits = program.config.position_bits
-    out = {}
-    for pc in np.flatnonzero(wanted).tolist():
-        if c["op"][pc] == load:
-            at, size = int(c["buf_addr"][pc]), int(c["row_bytes"][pc] * c["count"][pc])
-            first = int(c["dram_addr"][pc]) - base
-            buffer[at : at + size] = program.positions[first : first + size]
-            continue
-        at = int(c["pos_addr"][pc])
-        tile = int(c["m"][pc] * c["n"][pc])
-        size = (tile + 7) // 8 if c["format"][pc] else (int(c["count"][pc]) * bits + 7) // 8
-        out[pc] = buffer[at : at + size].copy()
-    return out
+    sizes = np.where(c["format"] == 0, c["count"] * bits, c["m"].astype(np.int64) * c["n"])
+    sizes = np.where(load, c["row_bytes"] * c["count"], (sizes + 7) // 8)
+    found = []
+    walk = np.flatnonzero(wanted)
+    columns = (load, c["buf_addr"], c["pos_addr"], c["dram_addr"], sizes)
+    for is_load, to, at, source, size in zip(*(x[walk].tolist() for x in columns), strict=True):
+        if is_load:
+            buffer[to : to + size] = program.positions[source - base : source - base + size]
+        else:
+            found.append(buffer[at : at + size].copy())
+    return np.concatenate([buffer[:0], *found]), np.cumsum([0, *map(len, found)])
+
+
+class Work:
+    """A program as both cycle models take it: by pc, what its instructions need and how long."""
+
+    def __init__(self, program: Program) -> None:
+        c, config = program.columns, program.config
+        #: The DPPU takes the array's token itself, before it writes its sums.
+        itself = np.where(c["op"] == BY_NAME["DPPU"].opcode, 1 << Engine.ARRAY, 0)
+        self.array_token = c["wait"] & itself
+        self.waits, self.posts = c["wait"] & ~itself, c["post"]  # masks of engines
+        self.queued = queues(program)
+        self.k = reductions(program)
+        self.fixed = fixed_cycles(program)
+        self.gemm_cycles = gemm_cycles(program, self.k)
+        self.kinds, self.reads = transfers(program)
+        self.excess = excess_work(program, self.k)
+        #: Cycles of one neuron in one group of the DPPU.
+        self.neuron_cycles = -(-self.k // config.dppu.width)
+        #: Bytes of the instruction and of the descriptor that it names.
+        descriptors = np.array([_DESCRIPTOR_BYTES[table] for table in Table], np.int64)
+        setcfg = c["op"] == BY_NAME["SETCFG"].opcode
+        self.fetch_bytes = INSTRUCTION_BYTES + np.where(
+            setcfg, descriptors[np.where(setcfg, c["table"], 0)], 0
+        )
+        buffer = config.buffers.instruction_bytes
+        #: Instructions that are fetched together, and how many such chunks the buffer holds.
+        self.chunk = max(1, min(config.dram.grant_bytes, buffer // 2) // INSTRUCTION_BYTES)
+        self.held = max(2, buffer // (self.chunk * INSTRUCTION_BYTES))
+        self.readers = self.queued.sum(0)
+        starts = np.arange(0, len(self.readers), self.chunk)
+        #: Times that an instruction of each chunk is taken.
+        self.chunk_readers = np.add.reduceat(self.readers, starts)

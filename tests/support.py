@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from flexhyca.compiler.emit import compile_network
 from flexhyca.config import Config, load_config
 from flexhyca.errors import CompileError
+from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
 from flexhyca.isa.program import Program
 
@@ -185,6 +186,18 @@ def random_masks(network: Network, share: float, seed: int) -> dict[int, np.ndar
     rng = np.random.default_rng(seed)
     shapes = {i: network.tensors[network.layers[i].output] for i in network.weights}
     return {i: rng.random((t.h, t.w, t.c)) < share for i, t in shapes.items()}
+
+
+def fenced(program: Program) -> Program:
+    """`program` with a barrier of all engines before its end."""
+    text = disassemble(program).replace("\nHALT", "\nSYNC engines=LOAD|ARRAY|DPPU|STORE\nHALT")
+    for region, more in (("text", 16), ("descriptors", 0)):  # the last one makes room
+        base, size = program.memory_map[region]
+        moved = base if more else base + 64
+        text = text.replace(
+            f'"{region}": [{base}, {size}]', f'"{region}": [{moved}, {size + more}]'
+        )
+    return assemble(text)
 
 
 def one_conv(h=8, c=16, n=8, kernel=3, batch=1):

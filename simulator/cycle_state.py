@@ -1,0 +1,94 @@
+"""Program and state of the compiled cycle model, as records that numba can read and write."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .stalls import BUSY, STALLS
+
+#: Everything an engine can spend time on; the columns of `State.spent`.
+REASONS = (BUSY, *dict.fromkeys(reason for stalls in STALLS.values() for reason in stalls))
+
+
+class Machine(NamedTuple):
+    """Numbers of the configuration."""
+
+    grant: int
+    latency: int
+    bytes_per_cycle: int
+    row_bytes: int  #: 0: `fixed`
+    miss_cycles: int
+    window: int
+    groups: int
+    width: int
+    port_bytes: int  #: a cycle through the DPPU's own port
+    rows: int
+    double_buffered: bool
+    chunk: int  #: instructions fetched together
+    held: int  #: chunks that the instruction buffer holds
+    text_base: int
+
+
+def _record(*names: str) -> np.dtype[np.void]:
+    return np.dtype([(name, np.int64) for name in names])
+
+
+#: An instruction. waits, posts : masks; reads begin and end at first_read, last_read.
+INSTRUCTION = _record(
+    "op", "layer", "waits", "array_token", "posts", "k", "fixed", "gemm_cycles", "taps", "count",
+    "kind", "first_read", "last_read", "source", "excess_bytes", "neuron_cycles", "fetch_bytes",
+)  # fmt: skip
+#: A row of `work.Strided`.
+READ = _record("address", "row", "rows", "stride")
+#: An engine. at : when its event comes. cursor, queue_end : places in `Text.queue`. left :
+#: producers whose token is still to be taken, a mask. asleep : the producer that wakes it, or -1.
+#: since : when it began to wait (GEMM: cycles of the drain); operands, behind_dppu : at that time,
+#: operand cycles of the channel, and whether STORE waited for the DPPU. read, first, offset : place
+#: in a transfer.
+ENGINE = _record(
+    "at", "phase", "cursor", "queue_end", "left", "asleep", "since", "operands", "behind_dppu",
+    "read", "first", "offset", "ended",
+)  # fmt: skip
+#: Where the tokens of a pair of engines begin and end in `State.tokens`.
+PAIR = _record("head", "tail")
+#: Channel and fetch unit; tap_done and the other : when the DPPU leaves its register files.
+SHARED = _record(
+    "channel_free", "hits", "misses", "port_bytes", "tap_done", "tap_done_before", "bus_free",
+    "booked", "booked_end", "tapped", "tapped_end",
+    "chunk", "offset", "step", "drained", "full",
+)  # fmt: skip
+BANK = _record("open", "ready")
+#: A chunk of instructions: times they are still to be taken, and the engines that wait, a mask.
+CHUNK = _record("left", "fetched", "awaited")
+#: An interval of `SlackLedger`; and what was tapped of a tile and not yet collected.
+BOOKED = _record("begin", "end", "used")
+TAPPED = _record("done", "work")
+KIND = _record("busy", "nbytes")
+
+
+class Text(NamedTuple):
+    """The program. queue : pcs of all engines, one engine after the other."""
+
+    code: Any
+    queue: Any
+    reads: Any
+
+
+class State(NamedTuple):
+    """What changes during a run."""
+
+    engine: Any  #: the engines, and last the fetch unit
+    shared: Any  #: (1,)
+    pair: Any  #: (engines, engines) producer, consumer
+    tokens: Any  #: cycles from which a token can be taken
+    spent: Any  #: (engines, layers, reasons)
+    nbytes: Any  #: (layers, kinds)
+    layer_end: Any
+    channel: Any  #: by kind
+    bank: Any
+    booked: Any
+    tapped: Any
+    missing: Any  #: engines that have not come to a SYNC yet, by pc
+    chunk: Any
