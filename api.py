@@ -26,7 +26,7 @@ from .isa.program import Program
 
 if TYPE_CHECKING:
     from .compiler.importance import Ranking
-    from .simulator.run import Result
+    from .simulator.run import CycleModels, Result
 
 __all__ = [
     "Build",
@@ -175,17 +175,21 @@ def compile(
 
 
 def simulate(
-    program: Program, images: NDArray[np.int8] | None = None, *, values: Values = "fast"
+    program: Program,
+    images: NDArray[np.int8] | None = None,
+    *,
+    values: Values = "fast",
+    cycle_model: CycleModels = "compiled",
 ) -> Result:
     """Run `program` on the cycle model; on int8 NHWC images (`quantize_images`) also its values.
 
     Cycles do not depend on `values`: "fast" computes whole layers, "machine" moves every byte
     through the modelled buffers, "registers" steps every register of the array besides, "none"
-    computes nothing.
+    computes nothing. `cycle_model`: "compiled", or its SimPy reference, equal in every number.
     """
     from .simulator.run import simulate as run
 
-    return run(program, images, values=values)
+    return run(program, images, values=values, cycle_model=cycle_model)
 
 
 def run_images(
