@@ -187,7 +187,7 @@ class Builder:
             [source],
             shape=tuple(len(r) for r in ranges),
             start=tuple(r.start for r in ranges),
-            step=tuple(r.step for r in ranges),
+            step=tuple(r.step if len(r) > 1 else 1 for r in ranges),
         )
 
 

@@ -38,13 +38,7 @@ def from_onnx(path: str | Path, name: str) -> Graph:
     Raises ModelError when the file cannot be believed (see `onnx_file`), an operator or a use of
     one has no counterpart (all of them in one message), or ONNX infers another shape.
     """
-    try:
-        return _read(read_file(path), name)
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: damaged: a name in it is not UTF-8") from error
-
-
-def _read(file: OnnxFile, name: str) -> Graph:
+    file = read_file(path)
     builder = OnnxBuilder(file.path.parent, file.batch)
     try:
         builder.env[file.input] = builder.emit("input", [], shape=file.input_shape)
@@ -148,7 +142,11 @@ def _attributes(node: Any, opset: int) -> dict[str, Any]:
         if defined is None or defined.type.value != attribute.type:
             raise UnsupportedError(f"with an attribute {attribute.name} that it does not have")
         value = onnx.helper.get_attribute_value(attribute)
-        attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+            if not value.isprintable():
+                raise UnsupportedError(f"with {attribute.name} {value!r}")
+        attributes[attribute.name] = value
     for title, defined in schema.attributes.items():
         if defined.required and title not in attributes:
             raise UnsupportedError(f"without its attribute {title}")

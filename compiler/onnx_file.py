@@ -6,6 +6,7 @@ before anything is allocated, and data beside it is read from its own folder onl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -97,6 +98,10 @@ def read_file(path: str | Path) -> OnnxFile:
             "export it with opset_version=20"
         )
     graph = model.graph
+    for text in _texts(model):
+        # protobuf gives bytes where a text is not UTF-8
+        if not isinstance(text, str) or not text.isprintable():
+            raise ModelError(f"{path}: damaged: {text!r} is no name")
     if graph.sparse_initializer:
         raise ModelError(f"{path}: sparse weights are not supported; store them densely")
     operators = sorted({n.op_type for n in graph.node if n.op_type.startswith(_QUANTISED)})
@@ -121,6 +126,19 @@ def read_file(path: str | Path) -> OnnxFile:
     return OnnxFile(
         path, model, versions[0], inputs[0].name, tuple(shape), first, graph.output[0].name
     )
+
+
+def _texts(model: Any) -> Iterator[object]:
+    """Every text of the file that is looked up or shown."""
+    graph = model.graph
+    yield from (o.domain for o in model.opset_import)
+    yield from (tensor.name for tensor in graph.initializer)
+    for value in (*graph.input, *graph.output):
+        yield value.name
+        yield from (d.dim_param for d in value.type.tensor_type.shape.dim)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _dimensions(path: Path, value: Any) -> list[int | str]:
@@ -150,7 +168,7 @@ def array_of(tensor: Any, folder: Path) -> Array:
         raise UnsupportedError(f"with {type_name(tensor.data_type)} values; only float32 is read")
     dtype, field = _TYPES[tensor.data_type]
     dims = tuple(tensor.dims)
-    where = f"{folder}: tensor {tensor.name or '(unnamed)'} of shape {dims}"
+    where = f"{folder}: tensor {tensor.name!r} of shape {dims}"
     if any(d < 0 for d in dims) or tensor.HasField("segment"):
         raise ModelError(f"{where}: its size is negative or it is stored in segments")
     count = prod(dims)
@@ -171,7 +189,7 @@ def array_of(tensor: Any, folder: Path) -> Array:
 
 
 def _external(where: str, tensor: Any, folder: Path, dtype: np.dtype[Any], count: int) -> Array:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
     try:
         offset = int(entries.get("offset", 0))
@@ -184,11 +202,11 @@ def _external(where: str, tensor: Any, folder: Path, dtype: np.dtype[Any], count
     if not inside:
         raise ModelError(f"{where}: its data {location!r} lies outside the file's folder")
     if not found:
-        raise ModelError(f"{where}: its data file {location} is missing; keep it beside the file")
+        raise ModelError(f"{where}: its data file {location!r} is missing; keep it beside the file")
     size = file.stat().st_size
     if nbytes != count * dtype.itemsize or offset < 0 or offset + nbytes > size:
         raise ModelError(
             f"{where}: needs {count * dtype.itemsize} bytes, has {nbytes} at {offset} of the "
-            f"{size} in {location}"
+            f"{size} in {location!r}"
         )
     return np.fromfile(file, dtype, count, offset=offset)
