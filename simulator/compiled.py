@@ -120,6 +120,7 @@ def _text(program: Program, work: Work) -> Text:
         source=c["source"],
         excess_bytes=excess_bytes,
         neuron_cycles=work.neuron_cycles,
+        last_window_cycles=work.last_window_cycles,
         fetch_bytes=work.fetch_bytes,
     )
     reads = np.concatenate([work.reads, excess.reads])

@@ -162,8 +162,9 @@ def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None
     if not full:
         s.engine[engine].phase = _MOVED
     spent = s.spent[engine, t.code[pc].layer]
-    spent[_DRAM] += end - now - busy
-    spent[_DRAM if engine == _DPPU else _BUSY] += busy
+    if engine != _DPPU:
+        spent[_DRAM] += end - now - busy
+        spent[_BUSY] += busy
     s.engine[engine].at = end
 
 
@@ -236,12 +237,12 @@ def _begin(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> boo
     elif op == _OP_DPPU and t.code[pc].source != _FROM_DRAM:
         cycles = -(-t.code[pc].excess_bytes // m.port_bytes)
         s.shared[0].port_bytes += t.code[pc].excess_bytes
-        spent[_PORT] += cycles
         s.engine[engine].at = now + cycles
         s.engine[engine].phase = _EXCESS
-        s.engine[engine].since = -1
+        own.since, own.arrived = now, -1
     elif op in (_OP_LOAD, _OP_STORE, _OP_DPPU):
-        own.read, own.first, own.offset, own.since = code.first_read, 0, 0, -1
+        own.read, own.first, own.offset = code.first_read, 0, 0
+        own.since, own.arrived = now, -1
         _move(m, t, s, engine, pc, now)
     elif op == _OP_SYNC:
         s.missing[pc] -= 1
@@ -262,7 +263,6 @@ def _begin(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> boo
 def _moved(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None:
     """The last byte of a transfer is through the channel."""
     if engine == _DPPU:
-        s.spent[_DPPU, t.code[pc].layer, _DRAM] += m.latency
         s.engine[_DPPU].at = now + m.latency
         s.engine[_DPPU].phase = _EXCESS
         return
@@ -274,19 +274,22 @@ def _moved(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> Non
 @njit(cache=True, nogil=True)
 def _compute(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
     """`CycleModel._compute_excess` once the operands are there."""
-    if s.engine[_DPPU].since < 0:
-        s.engine[_DPPU].since = now
-    start, least = s.engine[_DPPU].since, t.code[pc].neuron_cycles
-    target = _slack(m, s, start, least * t.code[pc].count, least)
+    code, own = t.code[pc], s.engine[_DPPU]
+    if own.arrived < 0:
+        own.arrived = now
+    done = _slack(m, s, own.since, code.neuron_cycles * code.count, code.neuron_cycles)
+    target = max(done, own.arrived + code.last_window_cycles)
     if target > now:
-        s.engine[_DPPU].at = target
+        own.at = target
         return
-    s.spent[_DPPU, t.code[pc].layer, _BUSY] += now - start
-    if not t.code[pc].array_token or _has_token(s, _DPPU, _ARRAY, now):
+    spent = s.spent[_DPPU, code.layer]
+    spent[_DRAM if code.source == _FROM_DRAM else _PORT] += now - done
+    spent[_BUSY] += done - own.since
+    if not code.array_token or _has_token(s, _DPPU, _ARRAY, now):
         _end(t, s, _DPPU, pc, now)
     else:
-        s.engine[_DPPU].since = now
-        s.engine[_DPPU].phase = _COMPUTED
+        own.since = now
+        own.phase = _COMPUTED
 
 
 @njit(cache=True, nogil=True)

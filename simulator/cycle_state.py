@@ -38,7 +38,8 @@ def _record(*names: str) -> np.dtype[np.void]:
 #: An instruction. waits, posts : masks; reads begin and end at first_read, last_read.
 INSTRUCTION = _record(
     "op", "layer", "waits", "array_token", "posts", "k", "fixed", "gemm_cycles", "taps", "count",
-    "kind", "first_read", "last_read", "source", "excess_bytes", "neuron_cycles", "fetch_bytes",
+    "kind", "first_read", "last_read", "source", "excess_bytes", "neuron_cycles",
+    "last_window_cycles", "fetch_bytes",
 )  # fmt: skip
 #: A row of `work.Strided`.
 READ = _record("address", "row", "rows", "stride")
@@ -46,10 +47,10 @@ READ = _record("address", "row", "rows", "stride")
 #: producers whose token is still to be taken, a mask. asleep : the producer that wakes it, or -1.
 #: since : when it began to wait (GEMM: cycles of the drain); operands, behind_dppu : at that time,
 #: operand cycles of the channel, and whether STORE waited for the DPPU. read, first, offset : place
-#: in a transfer.
+#: in a transfer. arrived : when the last of the DPPU's operands came, or -1.
 ENGINE = _record(
     "at", "phase", "cursor", "queue_end", "left", "asleep", "since", "operands", "behind_dppu",
-    "read", "first", "offset", "ended",
+    "read", "first", "offset", "arrived", "ended",
 )  # fmt: skip
 #: Where the tokens of a pair of engines begin and end in `State.tokens`.
 PAIR = _record("head", "tail")

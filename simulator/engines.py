@@ -97,6 +97,7 @@ class CycleModel:
         self.fixed, self.gemm_cycles = work.fixed.tolist(), work.gemm_cycles.tolist()
         self.kinds, self.reads = work.kinds.tolist(), work.reads.tolist()
         self.neuron_cycles = work.neuron_cycles.tolist()
+        self.last_window_cycles = work.last_window_cycles.tolist()
         self.excess_at = {pc: i for i, pc in enumerate(work.excess.pcs.tolist())}
         self.sources = c["source"].tolist()
         self.fetch = InstructionFetch(self.clock, p, work, self._fetch_request)
@@ -190,13 +191,11 @@ class CycleModel:
         self.nbytes[self.layer_of[pc]][Kind.INSTRUCTION] += nbytes
         return self.dram.request(self.clock.now, address, nbytes, Kind.INSTRUCTION)[1]
 
-    def _transfer(
-        self, engine: Engine, pc: int, kind: int, reads: Sequence[Strided], moving: str = BUSY
-    ) -> Process:
+    def _transfer(self, engine: Engine, pc: int, kind: int, reads: Sequence[Strided]) -> Process:
         """Move (address, row bytes, rows, stride) each through the channel, grant by grant.
 
-        One event serves up to a grant of bytes. Waits for the channel are `dram` stalls, transfers
-        are charged as `moving`.
+        One event serves up to a grant of bytes. LOAD and STORE are busy while bytes move, and
+        stalled by `dram` while the channel serves others; the DPPU accounts for its time itself.
         """
         nbytes, grant, request = self.nbytes[self.layer_of[pc]], self.grant, self.dram.request
         now = end = self.clock.now
@@ -208,19 +207,20 @@ class CycleModel:
                 for offset in range(0, row, grant):
                     part = min(grant, row - offset)
                     if moved and moved + part * count > grant:
-                        yield self._moved(engine, pc, moving, end - now - busy, busy)
+                        yield self._moved(engine, pc, end - now - busy, busy)
                         now, busy, moved = self.clock.now, 0, 0
                     at = address + first * stride + offset
                     start, end = request(now, at, part, kind, count, stride)
                     busy += end - start
                     moved += part * count
                     nbytes[kind] += part * count
-        yield self._moved(engine, pc, moving, end - now - busy, busy)
+        yield self._moved(engine, pc, end - now - busy, busy)
 
-    def _moved(self, engine: int, pc: int, moving: str, wait: int, busy: int) -> simpy.Event:
+    def _moved(self, engine: int, pc: int, wait: int, busy: int) -> simpy.Event:
         """Account for what the channel was asked for; the event of its end."""
-        self._spend(engine, pc, "dram", wait)
-        self._spend(engine, pc, moving, busy)
+        if engine != Engine.DPPU:
+            self._spend(engine, pc, "dram", wait)
+            self._spend(engine, pc, BUSY, busy)
         return self.clock.sleep(engine, wait + busy)
 
     def _load(self, pc: int) -> Process:
@@ -296,29 +296,25 @@ class CycleModel:
             yield self.clock.sleep(Engine.DPPU, rest)
 
     def _compute_excess(self, pc: int) -> Process:
-        """Fetch operands, compute in the group-cycles that the taps leave, then overwrite."""
-        excess, i = self.work.excess, self.excess_at[pc]
+        """Operands come window by window and are worked on as they come, in what the taps leave."""
+        excess, i, start = self.work.excess, self.excess_at[pc], self.clock.now
         if self.sources[pc] == Source.DRAM:
-            # To the DPPU its own transfer is a wait: it computes nothing meanwhile.
-            latency = self.config.dram.latency_cycles
-            reads = excess.reads[excess.begins[i] : excess.begins[i + 1]].tolist()
-            yield from self._transfer(Engine.DPPU, pc, Kind.DPPU_OPERAND, reads, "dram")
-            self._spend(Engine.DPPU, pc, "dram", latency)
-            yield self.clock.sleep(Engine.DPPU, latency)
+            reason, reads = "dram", excess.reads[excess.begins[i] : excess.begins[i + 1]].tolist()
+            yield from self._transfer(Engine.DPPU, pc, Kind.DPPU_OPERAND, reads)
+            yield self.clock.sleep(Engine.DPPU, self.config.dram.latency_cycles)
         else:
-            nbytes = int(excess.nbytes[i])
-            cycles = -(-nbytes // self.config.dppu.sram_bytes_per_cycle)
+            reason, nbytes = "buffer_port", int(excess.nbytes[i])
             self.port_bytes += nbytes
-            self._spend(Engine.DPPU, pc, "buffer_port", cycles)
-            yield self.clock.sleep(Engine.DPPU, cycles)
-        start = now = self.clock.now
-        least = self.neuron_cycles[pc]
+            yield self.clock.sleep(Engine.DPPU, -(-nbytes // self.config.dppu.sram_bytes_per_cycle))
+        now = self.clock.now
+        least, last = self.neuron_cycles[pc], now + self.last_window_cycles[pc]
         work = least * self.counts[pc]
-        target = self.ledger.finish(start, work, least)
-        while target > now:  # tiles that start meanwhile take slack away
-            yield self.clock.sleep(Engine.DPPU, target - now)
-            now, target = target, self.ledger.finish(start, work, least)
-        self._spend(Engine.DPPU, pc, BUSY, now - start)
+        done = self.ledger.finish(start, work, least)
+        while max(done, last) > now:  # tiles that start meanwhile take slack away
+            yield self.clock.sleep(Engine.DPPU, max(done, last) - now)
+            now, done = self.clock.now, self.ledger.finish(start, work, least)
+        self._spend(Engine.DPPU, pc, reason, now - done)
+        self._spend(Engine.DPPU, pc, BUSY, done - start)
         if self.array_token[pc]:
             waited = yield from self._until_token(Engine.DPPU, Engine.ARRAY, pc)
             self._spend(Engine.DPPU, pc, "array", waited)

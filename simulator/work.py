@@ -226,6 +226,10 @@ class Work:
         self.excess = excess_work(program, self.k)
         #: Cycles of one neuron in one group of the DPPU.
         self.neuron_cycles = -(-self.k // config.dppu.width)
+        #: Cycles of a DPPU instruction from its last operands to its sums.
+        last = (self.k - 1) % config.dppu.window + 1
+        rounds = -(-c["count"] // max(1, config.dppu.size // config.dppu.width))
+        self.last_window_cycles = rounds * -(-last // config.dppu.width)
         #: Bytes of the instruction and of the descriptor that it names.
         descriptors = np.array([_DESCRIPTOR_BYTES[table] for table in Table], np.int64)
         setcfg = c["op"] == BY_NAME["SETCFG"].opcode
