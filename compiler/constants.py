@@ -31,20 +31,21 @@ class Constants(NamedTuple):
 
 def place_constants(network: Network, plans: Sequence[Plan]) -> Constants:
     """Lay out the constants in the order in which the plans read them."""
-    weights = [np.zeros(0, np.int8)]
+    weights = np.zeros(sum(weight.size for weight in network.weights.values()), np.int8)
     biases = [np.zeros(0, np.int32)]
     weight_at, bias_at = {}, {}
     at = bias_bytes = 0
     for i, weight in network.weights.items():
         layer, plan = network.layers[i], plans[i]
         weight_at[i], bias_at[i] = at, bias_bytes
+        biases.append(np.asarray(network.biases[i], np.int32))
+        bias_bytes += biases[-1].nbytes
         width = weight.shape[0] // layer.groups
         pieces = chunks(layer.kernel_h, weight.shape[3], plan.chunk_ky, plan.chunk_c)
         for n in range(0, weight.shape[0], width):
             for ky, nky, c, cc in pieces:
                 part = weight[n : n + width, ky : ky + nky, :, c : c + cc]
-                weights.append(np.ascontiguousarray(part).reshape(-1))
-        biases.append(np.asarray(network.biases[i], np.int32))
-        at += weight.size
-        bias_bytes += biases[-1].nbytes
-    return Constants(np.concatenate(weights), np.concatenate(biases), weight_at, bias_at)
+                if part.any():  # zeros that nobody writes take no memory
+                    weights[at : at + part.size].reshape(part.shape)[:] = part
+                at += part.size
+    return Constants(weights, np.concatenate(biases), weight_at, bias_at)

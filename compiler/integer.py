@@ -109,8 +109,9 @@ def _residual_add(value: Tensor, other: Tensor, layer: Layer, a: Arithmetic) -> 
 
 
 def weights_nchw(weight: Int8) -> Tensor:
-    """int8 (out_c, kh, kw, in_c) -> a view, int8 (out_c, in_c, kh, kw)."""
-    return torch.from_numpy(weight).permute(0, 3, 1, 2)
+    """int8 (out_c, kh, kw, in_c) -> int8 (out_c, in_c, kh, kw), strided."""
+    writable = np.require(weight, requirements="W")  # torch warns of others
+    return torch.from_numpy(writable).permute(0, 3, 1, 2)
 
 
 def run_layer(

@@ -32,7 +32,7 @@ def _numbers(items: Mapping[str, object]) -> Arrays:
         if isinstance(value, torch.Tensor):
             value = value.detach().to("cpu", torch.float32).numpy()
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            arrays[name] = value.astype(np.float32)
+            arrays[name] = value.astype(np.float32, copy=False)
     return arrays
 
 

@@ -9,6 +9,7 @@ Tensors are NHWC int8; the batch is a property of the program, so shapes here ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
@@ -115,8 +116,8 @@ class Network:
     name: str
     tensors: tuple[Tensor, ...]
     layers: tuple[Layer, ...]
-    weights: dict[int, NDArray[np.int8]]
-    biases: dict[int, NDArray[np.int32]]
+    weights: Mapping[int, NDArray[np.int8]]
+    biases: Mapping[int, NDArray[np.int32]]
     arithmetic: Arithmetic
     input: int  #: tensor id of the network's input
     output: int  #: tensor id of the logits
@@ -124,11 +125,11 @@ class Network:
 
     def macs(self, index: int) -> int:
         """Multiply-accumulates of layer `index` for one image (0 for layers without weights)."""
-        weight = self.weights.get(index)
-        if weight is None:
+        if index not in self.weights:
             return 0
-        out = self.tensors[self.layers[index].output]
-        return out.h * out.w * int(weight.size)
+        layer = self.layers[index]
+        window = layer.kernel_h * layer.kernel_w * self.tensors[layer.input].c // layer.groups
+        return self.tensors[layer.output].elements * window
 
     def neurons(self, index: int) -> int:
         """Neurons (output elements of a conv/linear layer) of layer `index` for one image."""

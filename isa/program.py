@@ -10,9 +10,10 @@ Every size and offset is validated on load, before anything is executed.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,8 +98,13 @@ class Program:
             layer = Layer(name=name, **own)
             layers.append(layer)
             if layer.op == LayerOp.CONV:
-                c_in, c_out = tensors[layer.input].c, tensors[layer.output].c
-                weights[i] = self._weights(layer, values, c_in, c_out)
+                c_in, c_out = tensors[layer.input].c // layer.groups, tensors[layer.output].c
+                weights[i] = (
+                    values["weight_addr"] - self.memory_map["weights"][0],
+                    (c_out, layer.kernel_h, layer.kernel_w, c_in),
+                    layer.groups,
+                    chunks(layer.kernel_h, c_in, values["chunk_ky"], values["chunk_c"]),
+                )
                 first = (values["bias_addr"] - self.memory_map["bias"][0]) // 4
                 biases[i] = self.bias[first : first + c_out]
         arithmetic = Arithmetic(**self.config.arithmetic.model_dump())
@@ -106,28 +112,45 @@ class Program:
             self.name,
             tensors,
             tuple(layers),
-            weights,
+            _Weights(self.weights, weights),
             biases,
             arithmetic,
             self.input,
             self.output,
         )
 
-    def _weights(
-        self, layer: Layer, values: Mapping[str, int], c_in: int, c_out: int
-    ) -> NDArray[np.int8]:
-        per_group, channels = c_in // layer.groups, c_out // layer.groups
-        at = values["weight_addr"] - self.memory_map["weights"][0]
-        out = np.empty((c_out, layer.kernel_h, layer.kernel_w, per_group), np.int8)
-        for n in range(0, c_out, channels):
-            for ky, nky, c, cc in chunks(
-                layer.kernel_h, per_group, values["chunk_ky"], values["chunk_c"]
-            ):
-                shape = (channels, nky, layer.kernel_w, cc)
-                size = int(np.prod(shape))
-                part = self.weights[at : at + size].reshape(shape)
-                out[n : n + channels, ky : ky + nky, :, c : c + cc] = part
-                at += size
+
+@dataclass(frozen=True)
+class _Weights(Mapping[int, NDArray[np.int8]]):
+    """Weights by layer, put in order when they are read, so that no network is held twice.
+
+    constants : all weights, as in DRAM; at : layer -> where its weights begin, their shape (out_c,
+    kernel_h, kernel_w, in_c / groups), the number of groups, and the chunks of each.
+    """
+
+    constants: NDArray[np.int8]
+    at: Mapping[int, tuple[int, tuple[int, int, int, int], int, list[tuple[int, int, int, int]]]]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.at)
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __contains__(self, index: object) -> bool:
+        return index in self.at
+
+    def __getitem__(self, index: int) -> NDArray[np.int8]:
+        first, shape, groups, pieces = self.at[index]
+        if len(pieces) == 1:  # the order is the same
+            return self.constants[first : first + math.prod(shape)].reshape(shape)
+        out = np.empty(shape, np.int8)
+        channels = shape[0] // groups
+        for n in range(0, shape[0], channels):
+            for ky, nky, c, cc in pieces:
+                part = out[n : n + channels, ky : ky + nky, :, c : c + cc]
+                part[:] = self.constants[first : first + part.size].reshape(part.shape)
+                first += part.size
         return out
 
 

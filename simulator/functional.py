@@ -1,15 +1,19 @@
 """Whole layers at once, bit-exact: the fast path for values.
 
-Integer products run as floating-point convolutions that are exact: in float32 where the largest
-possible sum of magnitudes of any output stays below 2**24, else in float64 (below 2**53).  Sums of
-products are wrapped once; wrapping is associative, so the order of summation does not matter.
+Integer products run as floating-point convolutions that are exact: in float32 as long as the
+largest possible sum of magnitudes of any output stays below 2**24.  A longer reduction is cut into
+ranges of input channels, whose sums are added as integers (where that is impossible it is done in
+float64, below 2**53).  Sums are wrapped once; wrapping is associative, so their order does not
+matter.
 Tests hold this equal to `isa.reference` and to `memory`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
     import torch
 
 _EXACT_FLOAT32 = 1 << 24
+_KEPT = 1 << 25  # weights of a network that are kept in floating point; of larger ones none is
+_BLOCK = 1 << 22  # weights that are made floating-point at once
+_BATCH = 64  # images, if their maps are small
+_MAPS = 1 << 24  # numbers in the maps that a layer reads and writes, over a batch
 
 
 @dataclass
@@ -33,10 +41,15 @@ class Overflows:
 
 @dataclass
 class _Prepared:
-    """A CONV layer's constants in the dtype that is exact for it."""
+    """A CONV layer's constants, and the ranges of input channels whose sums `dtype` can hold.
 
-    weight: torch.Tensor
+    weights : floating point, one tensor a range, if they are kept.
+    """
+
+    dtype: torch.dtype
+    ranges: list[slice]
     bias: torch.Tensor
+    weights: list[torch.Tensor] | None = None
 
 
 @dataclass
@@ -51,12 +64,20 @@ class Functional:
     _prepared: dict[int, _Prepared] = field(default_factory=dict)
 
     def run(
-        self, inputs: NDArray[np.int8], batch: int = 64, overflows: list[Overflows] | None = None
+        self,
+        inputs: NDArray[np.int8],
+        batch: int | None = None,
+        overflows: list[Overflows] | None = None,
     ) -> NDArray[np.int8]:
         """Output tensor (images, h, w, c) of int8 `inputs` (images, h, w, c).
 
+        batch : images at once; default 64, or as few as keep large maps to some hundred megabytes.
         overflows : one entry a layer, incremented where a fault-free value does not fit.
         """
+        if batch is None:
+            size = [t.h * t.w * t.c for t in self.network.tensors]
+            widest = max(size[la.input] + size[la.output] for la in self.network.layers)
+            batch = max(1, min(_BATCH, _MAPS // widest))
         parts = [
             self.tensors(inputs[i : i + batch], overflows)[self.network.output]
             for i in range(0, len(inputs), batch)
@@ -73,13 +94,13 @@ class Functional:
     def layers(
         self, inputs: NDArray[np.int8], overflows: list[Overflows] | None = None
     ) -> Iterator[tuple[int, NDArray[np.int8]]]:
-        """Yield (tensor id, int8 (images, h, w, c)) after each layer, in order."""
+        """Yield (tensor id, int8 (images, h, w, c), only to be read) after each layer, in order."""
         import torch
 
         network = self.network
         last_use = {t: i for i, la in enumerate(network.layers) for t in (la.input, la.residual)}
         start = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
-        values = {network.input: start.permute(0, 3, 1, 2).to(torch.int32)}
+        values = {network.input: start.permute(0, 3, 1, 2)}
         with torch.inference_mode():
             for i, layer in enumerate(network.layers):
                 out = self._layer(i, layer, values, overflows[i] if overflows else None)
@@ -87,9 +108,9 @@ class Functional:
                 for t in (layer.input, layer.residual):
                     if last_use.get(t) == i and t != network.output:
                         values.pop(t, None)
-                yield layer.output, out.permute(0, 2, 3, 1).to(torch.int8).cpu().numpy()
+                yield layer.output, out.permute(0, 2, 3, 1).cpu().numpy()
 
-    # ---- one layer, NCHW int32 ----------------------------------------------------------------
+    # ---- one layer, NCHW int8 -----------------------------------------------------------------
 
     def _layer(
         self, i: int, layer: Layer, values: dict[int, torch.Tensor], lost: Overflows | None
@@ -105,9 +126,10 @@ class Functional:
             acc = wrap(acc, arithmetic.acc_bits)
             y = requantise(acc, layer.shift, arithmetic, lost)
             if layer.residual >= 0:
-                y = add(y, values[layer.residual], layer, arithmetic)
+                y = add(y, values[layer.residual].to(torch.int32), layer, arithmetic)
         elif layer.op == LayerOp.ADD:
-            y = add(x, values[layer.residual], layer, arithmetic)
+            other = values[layer.residual].to(torch.int32)
+            y = add(x.to(torch.int32), other, layer, arithmetic)
         elif layer.op == LayerOp.COPY:
             y = _copy(layer, x, out.h, out.w, out.c)
         else:
@@ -117,7 +139,6 @@ class Functional:
             if layer.op == LayerOp.MAXPOOL:
                 padded = _window_input(layer, x, out.h, out.w, -(2.0**15))
                 y = torch.nn.functional.max_pool2d(padded, kernel, stride, 0, dilation)
-                y = y.to(torch.int32)
             else:
                 padded = _window_input(layer, x, out.h, out.w, 0.0)
                 ones = torch.ones((out.c, 1, *kernel), device=x.device)
@@ -125,7 +146,7 @@ class Functional:
                     padded, ones, None, stride, 0, dilation, groups=out.c
                 )
                 y = requantise(total.to(torch.int32), layer.shift, arithmetic, lost)
-        return y.clamp(layer.act_lo, layer.act_hi)
+        return y.clamp_(layer.act_lo, layer.act_hi).to(torch.int8)
 
     def _conv(self, i: int, layer: Layer, x: torch.Tensor, h: int, w: int) -> torch.Tensor:
         """Exact sums (images, channels, h, w), not wrapped: int32 where they fit, else int64."""
@@ -134,31 +155,81 @@ class Functional:
         p = self._prepared.get(i)
         if p is None:
             p = self._prepared[i] = self._prepare(i)
-        padded = _window_input(layer, x, h, w, 0.0).to(p.weight.dtype)
-        y = torch.nn.functional.conv2d(
-            padded,
-            p.weight,
-            None,
-            (layer.stride_h, layer.stride_w),
-            0,
-            (layer.dilation_h, layer.dilation_w),
-            layer.groups,
-        )
-        return y.to(p.bias.dtype) + p.bias
+        padded = _window_input(layer, x, h, w, 0.0).to(p.dtype)
+        stride, dilation = (layer.stride_h, layer.stride_w), (layer.dilation_h, layer.dilation_w)
+        whole = self._weight(i) if p.weights is None else None
+        acc = None
+        for number, channels in enumerate(p.ranges):
+            part = padded if layer.groups > 1 else padded[:, channels]
+            blocks: Sequence[torch.Tensor]
+            if whole is None:
+                assert p.weights is not None
+                blocks = [p.weights[number]]
+            else:
+                size = _BLOCK * len(whole) // whole.numel() if layer.groups == 1 else len(whole)
+                blocks = torch.split(whole[:, channels], max(1, size))
+            sums = [
+                torch.nn.functional.conv2d(
+                    part, self._float(block, p), None, stride, 0, dilation, layer.groups
+                ).to(p.bias.dtype)
+                for block in blocks
+            ]
+            total = torch.cat(sums, 1) if len(sums) > 1 else sums[0]
+            acc = total.add_(p.bias if acc is None else acc)
+        assert acc is not None
+        return acc
+
+    def _weight(self, i: int) -> torch.Tensor:
+        """int8 (channels, in_c / groups, kernel_h, kernel_w), strided."""
+        import torch
+
+        weight = np.require(self.network.weights[i], requirements="W")  # torch warns of others
+        return torch.from_numpy(weight).permute(0, 3, 1, 2)
+
+    @cached_property
+    def _keep(self) -> bool:
+        return sum(weight.size for weight in self.network.weights.values()) <= _KEPT
 
     def _prepare(self, i: int) -> _Prepared:
         import torch
 
         weight, bias = self.network.weights[i], self.network.biases[i]
-        largest = int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1).max()) * 128
-        dtype = torch.float32 if largest < _EXACT_FLOAT32 else torch.float64
-        total = largest + int(np.abs(bias.astype(np.int64)).max())
-        return _Prepared(
-            torch.from_numpy(weight).permute(0, 3, 1, 2).to(self.device, dtype).contiguous(),
+        magnitudes = np.stack([np.abs(w, dtype=np.int16).sum((0, 1), np.int64) for w in weight])
+        ranges = _ranges(magnitudes, _EXACT_FLOAT32 // 128)
+        dtype = torch.float32
+        if not ranges or (len(ranges) > 1 and self.network.layers[i].groups > 1):
+            ranges, dtype = [slice(None)], torch.float64
+        total = int(magnitudes.sum(1).max()) * 128 + int(np.abs(bias.astype(np.int64)).max())
+        prepared = _Prepared(
+            dtype,
+            ranges,
             torch.from_numpy(np.array(bias))
             .view(1, -1, 1, 1)
             .to(self.device, torch.int32 if total < 2**31 else torch.int64),
         )
+        if self._keep:
+            own = self._weight(i)
+            prepared.weights = [self._float(own[:, channels], prepared) for channels in ranges]
+        return prepared
+
+    def _float(self, weight: torch.Tensor, p: _Prepared) -> torch.Tensor:
+        return weight.to(self.device, p.dtype)  # strides stay: channels last is what runs fastest
+
+
+def _ranges(magnitudes: NDArray[np.int64], limit: int) -> list[slice]:
+    """Cut (outputs, inputs) into ranges of inputs that sum to less than `limit` for every output.
+
+    Empty where one input alone is too large.
+    """
+    if magnitudes.max() >= limit:
+        return []
+    cuts, held = [0], np.zeros(len(magnitudes), np.int64)
+    for channel, column in enumerate(magnitudes.T):
+        held = held + column
+        if held.max() >= limit:
+            cuts.append(channel)
+            held = column
+    return [slice(first, last) for first, last in pairwise([*cuts, magnitudes.shape[1]])]
 
 
 def _window_input(layer: Layer, x: torch.Tensor, h: int, w: int, fill: float) -> torch.Tensor:

@@ -1,0 +1,90 @@
+"""The functional engine where layers are long or large: exact, whatever is cut or kept."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from flexhyca.isa import reference
+from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
+from flexhyca.simulator import functional
+from flexhyca.simulator.functional import Functional
+from flexhyca.tests.support import networks, random_inputs
+
+
+@settings(max_examples=60)
+@given(
+    networks(Arithmetic(overflow="saturate")),
+    st.sampled_from([1, 1 << 15, 1 << 16, 1 << 17, 1 << 24]),
+    st.sampled_from([1, 40, 1 << 22]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_cutting_changes_nothing(network, exact, block, keep, seed):
+    x = random_inputs(network, 3, seed)
+    wanted = reference.run(network, x)
+    with (
+        patch.object(functional, "_EXACT_FLOAT32", exact),
+        patch.object(functional, "_BLOCK", block),
+        patch.object(functional, "_KEPT", 1 << 25 if keep else 0),
+    ):
+        engine = Functional(network)
+        for tensor, value in engine.layers(x):
+            np.testing.assert_array_equal(value, wanted[tensor], err_msg=str(tensor))
+        for prepared in engine._prepared.values():
+            assert (prepared.weights is not None) == keep
+            event(f"{prepared.dtype}, {min(len(prepared.ranges), 3)} ranges")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "channels", "groups", "dtype", "ranges"),
+    [
+        (3, 300, 1, "float32", 3),
+        (1, 4096, 1, "float32", 4),
+        (40, 2, 1, "float64", 1),
+        (3, 512, 2, "float64", 1),
+    ],
+)
+def test_long_full_scale_reductions_are_exact(kernel, channels, groups, dtype, ranges):
+    """Sums beyond 2**24 lose bits in a single float32 reduction."""
+    rng = np.random.default_rng(0)
+    tensors = (Tensor("x", kernel, kernel, channels, 1.0), Tensor("y", 1, 1, 4, 1.0))
+    layer = Layer(
+        "long", LayerOp.CONV, 0, 1, kernel_h=kernel, kernel_w=kernel, groups=groups, shift=0
+    )
+    weight = rng.integers(-128, -120, (4, kernel, kernel, channels // groups)).astype(np.int8)
+    bias = rng.integers(-99, 99, 4).astype(np.int32)
+    x = rng.integers(-128, -120, (2, kernel, kernel, channels)).astype(np.int8)
+    sums = reference.accumulate(x, layer, tensors[1], weight, bias)
+    assert np.abs(sums).max() > 2**24
+    a = Arithmetic(acc_bits=32, overflow="slice")  # the low 8 bits: an error of one is seen
+    network = Network("long", tensors, (layer,), {0: weight}, {0: bias}, a, 0, 1)
+    engine = Functional(network)
+    np.testing.assert_array_equal(engine.run(x), reference.run(network, x)[1])
+    assert str(engine._prepared[0].dtype) == f"torch.{dtype}"
+    assert len(engine._prepared[0].ranges) == ranges
+
+
+def test_batches_follow_the_size_of_the_maps():
+    """Every image still gets its own result, and none is lost at the end."""
+    layer = Layer("copy", LayerOp.COPY, 0, 1)
+    tensors = (Tensor("x", 2, 2, 3, 1.0), Tensor("y", 2, 2, 3, 1.0))
+    network = Network("net", tensors, (layer,), {}, {}, Arithmetic(), 0, 1)
+    x = np.arange(60, dtype=np.int8).reshape(5, 2, 2, 3)
+    sizes = []
+    tensors_of = Functional.tensors
+
+    def spy(self, part, overflows=None):
+        sizes.append(len(part))
+        return tensors_of(self, part, overflows)
+
+    with patch.object(Functional, "tensors", spy):
+        for numbers, wanted in ((1 << 24, [5]), (48, [2, 2, 1]), (1, [1] * 5)):
+            sizes.clear()
+            with patch.object(functional, "_MAPS", numbers):
+                np.testing.assert_array_equal(Functional(network).run(x), x)
+            assert sizes == wanted
