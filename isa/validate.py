@@ -1,29 +1,29 @@
-"""Checks of a loaded program: every index, size and offset, before anything is executed."""
+"""Checks of a loaded program: every index, size and offset, before anything is executed.
+
+The tables are checked here, the instructions in `validate_text`.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..config import Config
 from ..errors import ProgramError
-from .instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Table
+from .instructions import WINDOW_FIELDS, Engine
 from .layers import LAYER_COLUMNS, LayerOp
+from .validate_text import validate_text
 
 if TYPE_CHECKING:
     from .program import Program
 
 #: Regions of the DRAM memory map in address order.
 REGIONS = ("weights", "bias", "positions", "activations", "text", "descriptors")
-
-
-_TILE_ENGINES = {
-    Engine.ARRAY: ("GEMM",),
-    Engine.DPPU: ("DPPU",),
-    Engine.STORE: ("VEC", "STORE"),
-}
+#: Elements that padding may add to a small map (to a large one it may add sixteen times its size).
+_MOST_PADDING = 1 << 22
+#: Tokens a semaphore can begin with; a compiled program needs one a buffer half or output slot.
+MOST_CREDITS = 65535
 
 
 def validate(program: Program, where: str) -> None:
@@ -36,15 +36,22 @@ def validate(program: Program, where: str) -> None:
         if not ok:
             raise ProgramError(f"{where}: {what}; recompile the program")
 
-    cfg, p = program.config, program
+    p = program
     check(1 <= p.batch <= 65535, f"batch {p.batch} is not in 1..65535")
     check(p.credits.shape[0] == len(Engine), "tensor 'credits' must be 4 x 4")
-    check((p.credits >= 0).all() and (p.credits < 2**31).all(), "a semaphore credit is negative")
+    check(
+        (p.credits >= 0).all() and (p.credits <= MOST_CREDITS).all(),
+        f"a semaphore credit is not in 0..{MOST_CREDITS}",
+    )
     check(len(p.layer_names) == len(p.layers) > 0, "layer names and layer table differ in length")
     check(
         len(p.tensor_names) == len(p.scales) == len(p.tensors) > 0,
         "tensor names, scales and tensor table differ in length",
     )
+    for name in (p.name, *p.layer_names, *p.tensor_names):
+        check(name.isprintable(), f"name {name!r} cannot be printed")
+    for name, scale in zip(p.tensor_names, p.scales, strict=True):
+        check(0 < scale < math.inf, f"tensor {name}: scale {scale} is not a positive number")
     _validate_memory_map(p, check)
     base, size = p.memory_map["activations"]
     check((p.tensors[:, :3] > 0).all() and (p.tensors[:, :3] < 2**24).all(), "a tensor is empty")
@@ -57,6 +64,7 @@ def validate(program: Program, where: str) -> None:
     for name, value in (("input", p.input), ("output", p.output)):
         check(0 <= value < len(p.tensors), f"{name} tensor {value} does not exist")
     _validate_layers(p, check)
+    _validate_order(p, check)
     check(
         p.positions_indptr.size > 0
         and p.positions_indptr[0] == 0
@@ -70,19 +78,7 @@ def validate(program: Program, where: str) -> None:
         "'debug.layer' names a layer that does not exist",
     )
     _validate_windows(p, check)
-    _validate_text(p, cfg, where)
-
-
-def configured(program: Program, engine: Engine) -> dict[Table, NDArray[np.int64]]:
-    """Descriptor that each instruction finds configured in `engine`, by pc; -1 before the first."""
-    c = program.columns
-    mine = (c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == engine)
-    out = {}
-    for table in Table:
-        pcs = np.flatnonzero(mine & (c["table"] == table))
-        values = np.concatenate([[-1], c["index"][pcs]])
-        out[table] = values[np.searchsorted(pcs, np.arange(len(c["op"])), side="right")]
-    return out
+    validate_text(p, where)
 
 
 def _validate_memory_map(p: Program, check: Any) -> None:
@@ -130,6 +126,7 @@ def _validate_layers(p: Program, check: Any) -> None:
         check(0 <= v["shift"] <= spare, f"{where}: shift={v['shift']} is not in 0..{spare}")
         check(-128 <= v["act_lo"] <= v["act_hi"] <= 127, f"{where}: clamp limits are wrong")
         (_, _, cin, _), (oh, ow, cout, _) = p.tensors[v["input"]], p.tensors[v["output"]]
+        _validate_reach(p, v, where, check)
         if v["residual"] >= 0:
             check(
                 tuple(p.tensors[v["residual"]][:3]) == (oh, ow, cout),
@@ -160,6 +157,52 @@ def _validate_layers(p: Program, check: Any) -> None:
         check(at >= 0 and at % 4 == 0 and at + 4 * int(cout) <= bsize, f"{where}: bias address")
 
 
+def _validate_reach(p: Program, v: dict[str, int], where: str, check: Any) -> None:
+    """What lies under the windows is of the size of the maps; steps that are not taken are 1."""
+    copies = v["op"] in (LayerOp.ADD, LayerOp.COPY)
+    one = ["kernel_h", "kernel_w"] if copies else []
+    one += ["stride_h", "stride_w"] if v["op"] == LayerOp.ADD else []
+    zero = ["pad_top", "pad_left"] if v["op"] == LayerOp.ADD else []
+    zero += ["c_offset"] if v["op"] != LayerOp.COPY else []
+    for keys, value in ((one, 1), (zero, 0)):
+        for key in keys:
+            check(v[key] == value, f"{where}: {key}={v[key]} must be {value} in {_name(v)}")
+    if v["op"] == LayerOp.COPY:
+        return
+    (ih, iw, ic, _), (oh, ow, oc, _) = (
+        [int(x) for x in p.tensors[v[t]]] for t in ("input", "output")
+    )
+    covered = (
+        ((oh - 1) * v["stride_h"] + (v["kernel_h"] - 1) * v["dilation_h"] + 1)
+        * ((ow - 1) * v["stride_w"] + (v["kernel_w"] - 1) * v["dilation_w"] + 1)
+        * ic
+    )
+    limit = _MOST_PADDING + 16 * (ih * iw * ic + oh * ow * oc)
+    check(covered <= limit, f"{where}: its windows cover {covered} elements, at most {limit}")
+
+
+def _name(v: dict[str, int]) -> str:
+    return LayerOp(v["op"]).name
+
+
+def _validate_order(p: Program, check: Any) -> None:
+    """Layers stand in order of execution: each reads what an earlier one or nobody writes."""
+    written = {int(t): i for i, t in reversed(list(enumerate(p.column("output"))))}
+    for i, name in enumerate(p.layer_names):
+        source, output, residual = (int(p.column(f)[i]) for f in ("input", "output", "residual"))
+        for t in (source, residual):
+            check(
+                t == -1 or written.get(t, -1) < i,
+                f"layer {name} reads tensor {p.tensor_names[t]} before it is written",
+            )
+        check(
+            written[output] == i and output != p.input,
+            f"layer {name} writes tensor {p.tensor_names[output]}, which has its values already",
+        )
+    last = int(p.column("output")[-1])
+    check(last == p.output, f"the last layer writes tensor {last}, the output is {p.output}")
+
+
 def _validate_windows(p: Program, check: Any) -> None:
     """Windows lie in their buffers and reduce over something."""
     if not len(p.windows):
@@ -167,82 +210,13 @@ def _validate_windows(p: Program, check: Any) -> None:
     names = [name for name, _ in WINDOW_FIELDS]
     w = {name: p.windows[:, i].astype(np.int64) for i, name in enumerate(names)}
     check((p.windows >= 0).all(), "a window has a negative field")
-    check(all((w[f] < 2**24).all() for f in ("rows", "cols", "cc", "kcc")), "a window is too large")
-    held = w["rows"] * w["cols"] * w["cc"]
     ifmap = p.config.buffers.ifmap_bytes
+    # Each factor first: their product could pass 2**64 and look small.
+    fits = all((w[f] <= ifmap).all() for f in ("rows", "cols", "cc"))
+    held = w["rows"] * w["cols"]
+    check(fits and (held <= ifmap).all(), "a window ends outside the ifmap buffer")
+    held = held * w["cc"]
     check((w["a_base"] + held <= ifmap).all(), "a window ends outside the ifmap buffer")
     check(((w["nky"] > 0) & (w["kcc"] > 0)).all(), "a window reduces over nothing")
-    check((w["nky"] <= 4096).all(), "a window has more kernel rows than a kernel")
     largest = max(ifmap, p.config.buffers.weight_bytes)
     check(((w["b_base"] < largest) & (w["bias_base"] < largest)).all(), "a window's base is wrong")
-
-
-def _validate_text(p: Program, cfg: Config, where: str) -> None:
-    try:
-        c = p.columns
-    except ProgramError as error:
-        raise ProgramError(f"{where}: {error}") from None
-
-    def check(bad: NDArray[np.bool_], what: str) -> None:
-        at = np.flatnonzero(bad)
-        if at.size:
-            raise ProgramError(f"{where}: instruction {at[0]}: {what}; recompile the program")
-
-    op = c["op"]
-    dram_end = sum(p.memory_map["activations"])
-    sizes = np.zeros(len(Buffer), np.int64)
-    sizes[Buffer.IFMAP] = cfg.buffers.ifmap_bytes
-    sizes[Buffer.WEIGHT] = cfg.buffers.weight_bytes
-    sizes[Buffer.POSITION] = cfg.buffers.position_bytes
-    sizes[Buffer.OUTPUT] = cfg.residual_slots_bytes
-    load = op == BY_NAME["LOAD"].opcode
-    check(
-        load & (c["buf_addr"] + c["row_bytes"] * c["count"] > sizes[c["buffer"]]),
-        "LOAD ends outside its buffer",
-    )
-    last = c["dram_addr"] + c["stride"] * np.maximum(c["count"] - 1, 0) + c["row_bytes"]
-    check(load & (last > dram_end), "LOAD reads outside the program's memory")
-    check(load & ((c["count"] == 0) | (c["row_bytes"] == 0)), "LOAD of no bytes")
-    tile = np.isin(op, [BY_NAME[n].opcode for n in ("GEMM", "DPPU", "VEC", "STORE")])
-    check(tile & ((c["m"] == 0) | (c["n"] == 0)), "empty tile")
-    check(
-        tile & (c["m"] * c["n"] > cfg.tile_words),
-        "the tile has more words than a slot",
-    )
-    check(tile & (c["slot"] >= cfg.output_slots), f"slot does not exist ({cfg.output_slots} slots)")
-    gemm = op == BY_NAME["GEMM"].opcode
-    check(
-        gemm & ((c["m"] > cfg.tile_rows) | (c["n"] > cfg.tile_cols)), "the tile exceeds the array"
-    )
-    folded = cfg.array.dataflow != "os"
-    check(
-        gemm & ((c["k"] > cfg.array.rows) | ((c["k"] > 0) != folded)),
-        f"a GEMM of {c['k'][gemm].max(initial=0)} operands a fold does not suit dataflow "
-        f"{cfg.array.dataflow} with {cfg.array.rows} rows",
-    )
-    check(
-        (op == BY_NAME["VEC"].opcode) & (c["res_slot"] >= cfg.output_slots),
-        "residual slot does not exist",
-    )
-    dppu = op == BY_NAME["DPPU"].opcode
-    check(dppu & (c["count"] > c["m"] * c["n"]), "position table is larger than its tile")
-    nbytes = np.where(
-        c["format"] == 1,
-        (c["m"] * c["n"] + 7) // 8,
-        (c["count"] * cfg.position_bits + 7) // 8,
-    )
-    check(dppu & (c["pos_addr"] + nbytes > sizes[Buffer.POSITION]), "table ends outside its buffer")
-    setcfg = op == BY_NAME["SETCFG"].opcode
-    rows = np.where(c["table"] == 0, len(p.layers), len(p.windows))
-    check(setcfg & (c["index"] >= rows), "SETCFG of a descriptor that does not exist")
-    layer = p.debug_layer
-    vector = p.column("op")[layer] != LayerOp.CONV
-    for engine, names in _TILE_ENGINES.items():
-        mine = np.isin(op, [BY_NAME[n].opcode for n in names])
-        tables = configured(p, engine)
-        check(mine & (tables[Table.LAYER] != layer), "the configured layer is not the tile's")
-        needs_window = mine & ((engine != Engine.STORE) | vector)
-        check(needs_window & (tables[Table.WINDOW] < 0), "no window is configured")
-    out = p.tensors[p.column("output")[layer]]
-    check(tile & (c["m0"] + c["m"] > p.batch * out[:, 0] * out[:, 1]), "tile beyond the last pixel")
-    check(tile & (c["n0"] + c["n"] > out[:, 2]), "tile beyond the last channel")

@@ -22,7 +22,7 @@ from ..isa.instructions import (
 )
 from ..isa.layers import LAYER_COLUMNS, LayerOp
 from ..isa.program import Program
-from ..isa.validate import configured
+from ..isa.validate_text import configured
 from .kernels import excess_reads
 from .timing import is_fold_cycles, os_tile_cycles, ws_fold_cycles
 
@@ -49,7 +49,8 @@ def reductions(program: Program) -> NDArray[np.int64]:
     c = program.columns
     out = np.zeros(len(c["op"]), np.int64)
     kernel_w = program.column("kernel_w")
-    lengths = program.windows[:, _WINDOW["nky"]] * program.windows[:, _WINDOW["kcc"]]
+    windows = program.windows.astype(np.int64)
+    lengths = windows[:, _WINDOW["nky"]] * windows[:, _WINDOW["kcc"]]
     for name, engine in (("GEMM", Engine.ARRAY), ("DPPU", Engine.DPPU)):
         pcs = np.flatnonzero(c["op"] == BY_NAME[name].opcode)
         tables = configured(program, engine)

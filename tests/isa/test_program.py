@@ -101,6 +101,7 @@ def _pc(program, name, nth=0):
         ("VEC", "res_slot", 255, "residual slot does not exist"),
         ("DPPU", "count", 2**17 - 1, "position table is larger than its tile"),
         ("DPPU", "pos_addr", 2**16 - 1, "table ends outside its buffer"),
+        ("GEMM", "tap", 17, "more taps than the tile has neurons"),
         ("SETCFG", "index", 2**24 - 1, "SETCFG of a descriptor that does not exist"),
         ("GEMM", "m0", 2**28 - 1, "tile beyond the last pixel"),
         ("GEMM", "n0", 2**16 - 1, "tile beyond the last channel"),
@@ -118,7 +119,7 @@ def test_wild_fields_are_refused_on_load(program, instruction, field, value, tex
     [
         (lambda p: {"batch": 0}, "batch 0 is not in 1..65535"),
         (lambda p: {"output": 9}, "output tensor 9 does not exist"),
-        (lambda p: {"credits": p.credits - 5}, "a semaphore credit is negative"),
+        (lambda p: {"credits": p.credits - 5}, "a semaphore credit is not in 0..65535"),
         (lambda p: {"debug_tile": p.debug_tile[1:]}, "debug tensors differ in length"),
         (
             lambda p: {"positions": p.positions[1:]},

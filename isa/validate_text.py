@@ -1,0 +1,233 @@
+"""Checks of a loaded program's instructions: addresses, tiles, and what they find configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ProgramError
+from .instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
+from .layers import LayerOp
+
+if TYPE_CHECKING:
+    from .program import Program
+
+Columns = dict[str, NDArray[np.int64]]
+Check = Callable[
+    [NDArray[np.bool_], str], None
+]  #: (what is wrong, by pc; what to say of the first)
+
+_TILE_ENGINES = {
+    Engine.ARRAY: ("GEMM",),
+    Engine.DPPU: ("DPPU",),
+    Engine.STORE: ("VEC", "STORE"),
+}
+#: Pieces that all DPPU instructions read in DRAM; they are listed before a run, 32 bytes each.
+_MOST_READS = 1 << 26
+#: Cycles of a DPPU group's work on one tile: the compiled cycle model multiplies two of them.
+_MOST_WORK = 1 << 31
+
+
+def configured(program: Program, engine: Engine) -> dict[Table, NDArray[np.int64]]:
+    """Descriptor that each instruction finds configured in `engine`, by pc; -1 before the first."""
+    c = program.columns
+    mine = (c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == engine)
+    out = {}
+    for table in Table:
+        pcs = np.flatnonzero(mine & (c["table"] == table))
+        values = np.concatenate([[-1], c["index"][pcs]])
+        out[table] = values[np.searchsorted(pcs, np.arange(len(c["op"])), side="right")]
+    return out
+
+
+def validate_text(p: Program, where: str) -> None:
+    """Check every instruction of a program whose tables are right (raises ProgramError)."""
+    try:
+        c = p.columns
+    except ProgramError as error:
+        raise ProgramError(f"{where}: {error}") from None
+
+    def check(bad: NDArray[np.bool_], what: str) -> None:
+        at = np.flatnonzero(bad)
+        if at.size:
+            raise ProgramError(f"{where}: instruction {at[0]}: {what}; recompile the program")
+
+    if not len(p.text):
+        raise ProgramError(f"{where}: no instructions; recompile the program")
+    last = np.arange(len(p.text)) == len(p.text) - 1
+    check(_is(c, "HALT") != last, "HALT must be the last instruction, and no other one")
+    check(_is(c, "SYNC") & (c["engines"] == 0), "SYNC of no engine")
+    _loads(p, c, check)
+    _tiles(p, c, check)
+    setcfg = _is(c, "SETCFG")
+    rows = np.where(c["table"] == 0, len(p.layers), len(p.windows))
+    check(setcfg & (c["index"] >= rows), "SETCFG of a descriptor that does not exist")
+    layer = p.debug_layer
+    out = p.tensors[p.column("output")[layer]]
+    tile = _is(c, "GEMM", "DPPU", "VEC", "STORE")
+    check(tile & (c["m0"] + c["m"] > p.batch * out[:, 0] * out[:, 1]), "tile beyond the last pixel")
+    check(tile & (c["n0"] + c["n"] > out[:, 2]), "tile beyond the last channel")
+    vector = p.column("op")[layer] != LayerOp.CONV
+    for engine, names in _TILE_ENGINES.items():
+        mine = _is(c, *names)
+        tables = configured(p, engine)
+        check(mine & (tables[Table.LAYER] != layer), "the configured layer is not the tile's")
+        needs_window = mine & ((engine != Engine.STORE) | vector)
+        check(needs_window & (tables[Table.WINDOW] < 0), "no window is configured")
+        if engine == Engine.STORE:
+            _vector_windows(p, mine & vector, tables[Table.WINDOW], check)
+        else:
+            check(mine & vector, "a product for a layer that has no weights")
+            _products(p, c, mine, tables[Table.WINDOW], check)
+    _taps(p, c, check)
+    stored = np.zeros(len(p.layers), np.int64)
+    np.add.at(stored, layer, np.where(_is(c, "STORE"), c["m"] * c["n"], 0))
+    for name, done, row in zip(p.layer_names, stored, p.tensors[p.column("output")], strict=True):
+        wanted = p.batch * int(row[:3].prod())
+        if done != wanted:
+            raise ProgramError(
+                f"{where}: layer {name}: {done} of {wanted} outputs are stored; "
+                "recompile the program"
+            )
+
+
+def _is(c: Columns, *names: str) -> NDArray[np.bool_]:
+    return np.isin(c["op"], [BY_NAME[name].opcode for name in names])
+
+
+def _loads(p: Program, c: Columns, check: Check) -> None:
+    buffers = p.config.buffers
+    sizes = np.zeros(len(Buffer), np.int64)
+    sizes[Buffer.IFMAP] = buffers.ifmap_bytes
+    sizes[Buffer.WEIGHT] = buffers.weight_bytes
+    sizes[Buffer.POSITION] = buffers.position_bytes
+    sizes[Buffer.OUTPUT] = p.config.residual_slots_bytes
+    load = _is(c, "LOAD")
+    check(
+        load & (c["buf_addr"] + c["row_bytes"] * c["count"] > sizes[c["buffer"]]),
+        "LOAD ends outside its buffer",
+    )
+    last = c["dram_addr"] + c["stride"] * np.maximum(c["count"] - 1, 0) + c["row_bytes"]
+    check(
+        load & (last > sum(p.memory_map["activations"])), "LOAD reads outside the program's memory"
+    )
+    check(load & ((c["count"] == 0) | (c["row_bytes"] == 0)), "LOAD of no bytes")
+    base, size = p.memory_map["positions"]
+    inside = (c["count"] == 1) & (c["dram_addr"] >= base) & (last <= base + size)
+    check(
+        load & (c["buffer"] == Buffer.POSITION) & ~inside,
+        "LOAD of positions that are not one row of the position tables",
+    )
+
+
+def _tiles(p: Program, c: Columns, check: Check) -> None:
+    cfg = p.config
+    tile = _is(c, "GEMM", "DPPU", "VEC", "STORE")
+    check(tile & ((c["m"] == 0) | (c["n"] == 0)), "empty tile")
+    check(tile & (c["m"] * c["n"] > cfg.tile_words), "the tile has more words than a slot")
+    check(tile & (c["slot"] >= cfg.output_slots), f"slot does not exist ({cfg.output_slots} slots)")
+    gemm = _is(c, "GEMM")
+    check(
+        gemm & ((c["m"] > cfg.tile_rows) | (c["n"] > cfg.tile_cols)), "the tile exceeds the array"
+    )
+    folded = cfg.array.dataflow != "os"
+    check(
+        gemm & ((c["k"] > cfg.array.rows) | ((c["k"] > 0) != folded)),
+        f"a GEMM of {c['k'][gemm].max(initial=0)} operands a fold does not suit dataflow "
+        f"{cfg.array.dataflow} with {cfg.array.rows} rows",
+    )
+    check(_is(c, "VEC") & (c["res_slot"] >= cfg.output_slots), "residual slot does not exist")
+    dppu = _is(c, "DPPU")
+    check(dppu & (c["count"] > c["m"] * c["n"]), "position table is larger than its tile")
+    nbytes = np.where(
+        c["format"] == 1,
+        (c["m"] * c["n"] + 7) // 8,
+        (c["count"] * cfg.position_bits + 7) // 8,
+    )
+    check(
+        dppu & (c["pos_addr"] + nbytes > cfg.buffers.position_bytes),
+        "table ends outside its buffer",
+    )
+    check(gemm & (c["tap"] > c["m"] * c["n"]), "more taps than the tile has neurons")
+    if not cfg.dppu.size:
+        check(dppu | (c["tap"] > 0), "work for the DPPU, and dppu.size is 0")
+
+
+def _products(
+    p: Program, c: Columns, mine: NDArray[np.bool_], windows: NDArray[np.int64], check: Check
+) -> None:
+    """The window's part of the reduction exists in the layer; taps and sums stay countable."""
+    w = _windows(p, mine, windows, "ky0", "nky", "kc0", "kcc")
+    own = {f: p.column(f)[p.debug_layer] for f in ("kernel_h", "kernel_w", "groups", "dilation_w")}
+    cin, cout = (p.tensors[p.column(t), 2][p.debug_layer] for t in ("input", "output"))
+    groups = np.where(mine, own["groups"], 1)
+    depth, width = cin // groups, cout // groups
+    group = c["n0"] // width
+    check(
+        mine & ((c["n0"] + c["n"] - 1) // width != group), "the tile's channels are in two groups"
+    )
+    check(
+        mine & (w["ky0"] + w["nky"] > own["kernel_h"]), "the window has more rows than the kernel"
+    )
+    check(
+        mine & ((w["kc0"] < group * depth) | (w["kc0"] + w["kcc"] > (group + 1) * depth)),
+        "the window has channels that the layer's weights have not",
+    )
+    k = w["nky"] * w["kcc"] * own["kernel_w"]
+    check(mine & (c["k0"] + c["k"] > k), "a fold of operands that the window has not")
+    d = p.config.dppu
+    if d.size:
+        neurons = np.maximum(c["tap"], c["count"])
+        cycles = -(-neurons // (d.size // d.width)) * (-(-k // d.width) + -(-k // d.window))
+        check(
+            mine & (neurons > 0) & ((cycles + k) * (d.size // d.width) > _MOST_WORK),
+            f"the DPPU works on this tile for more than {_MOST_WORK} cycles of its groups",
+        )
+    excess = mine & _is(c, "DPPU") & (c["source"] != Source.ARRAY)
+    whole = (w["kcc"] == cin) & (own["dilation_w"] == 1)
+    reads = np.where(excess, np.minimum(c["m"], c["count"]) * np.where(whole, 1, w["nky"]), 0)
+    check(
+        excess & (np.cumsum(reads + c["n"] * excess) > _MOST_READS),
+        f"all DPPU instructions together read more than {_MOST_READS} pieces",
+    )
+
+
+def _windows(
+    p: Program, mine: NDArray[np.bool_], windows: NDArray[np.int64], *names: str
+) -> Columns:
+    """Fields of the windows of `mine`, by pc; 0 elsewhere."""
+    fields = [name for name, _ in WINDOW_FIELDS]
+    out = {name: np.zeros(len(mine), np.int64) for name in names}
+    for name in names:
+        out[name][mine] = p.windows[windows[mine], fields.index(name)]
+    return out
+
+
+def _vector_windows(
+    p: Program, mine: NDArray[np.bool_], windows: NDArray[np.int64], check: Check
+) -> None:
+    """The second operand of an ADD lies in the ifmap buffer."""
+    w = _windows(p, mine, windows, "rows", "cols", "cc", "b_base")
+    add = mine & (p.column("op")[p.debug_layer] == LayerOp.ADD)
+    check(
+        add & (w["b_base"] + w["rows"] * w["cols"] * w["cc"] > p.config.buffers.ifmap_bytes),
+        "the second operand ends outside the ifmap buffer",
+    )
+
+
+def _taps(p: Program, c: Columns, check: Check) -> None:
+    """Each DPPU instruction from the taps collects the tile of its GEMM, one after the other."""
+    given = np.flatnonzero(_is(c, "GEMM") & (c["tap"] > 0))
+    taken = np.flatnonzero(_is(c, "DPPU") & (c["source"] == Source.ARRAY))
+    both = min(len(given), len(taken))
+    own = np.stack([p.debug_layer, *(c[f] for f in ("m0", "m", "n0", "n"))])
+    wrong = np.zeros(len(p.text), np.bool_)
+    pairs = given[:both], taken[:both]
+    wrong[pairs[1]] = (own[:, pairs[0]] != own[:, pairs[1]]).any(0) | (pairs[0] > pairs[1])
+    wrong[taken[both:]] = True
+    check(wrong, "DPPU collects from the taps what no GEMM has left there")
+    wrong[given[both:]] = True
+    check(wrong, "the taps of this GEMM are not collected")
