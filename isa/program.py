@@ -264,9 +264,12 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
             file.write(data)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+    except OSError as error:
+        raise ProgramError(
+            f"{path}: cannot be written ({error.strerror}); choose another"
+        ) from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
 
 
 def _sort_header(data: bytes) -> bytes:

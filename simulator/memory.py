@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InternalError, ProgramError
+from ..errors import FlexhycaError, InternalError, ProgramError
 from ..isa import fixedpoint
 from ..isa.instructions import BY_OPCODE, WINDOW_FIELDS, Buffer, Engine, Source, Table
 from ..isa.layers import LAYER_COLUMNS, LayerOp
@@ -42,7 +42,13 @@ class Memory:
         self.program, self.config = program, program.config
         self.arithmetic = program.network.arithmetic
         base, size = program.memory_map["activations"]
-        self.dram = np.zeros(base + size, np.int8)
+        try:
+            self.dram = np.zeros(base + size, np.int8)
+        except MemoryError:
+            raise FlexhycaError(
+                f"{program.name}: {base + size} bytes of DRAM do not fit this computer's memory; "
+                "use values 'fast' or 'none'"
+            ) from None
         for region, data in (
             ("weights", program.weights),
             ("bias", program.bias.view(np.int8)),
@@ -98,7 +104,11 @@ class Memory:
     def end(self, pc: int) -> None:
         """Instruction `pc` ends: its effect happens."""
         i = self._instruction(pc)
-        self._execute[BY_OPCODE[i["op"]].name](i)
+        name = BY_OPCODE[i["op"]].name
+        try:
+            self._execute[name](i)
+        except ProgramError as error:
+            raise ProgramError(f"{self.program.name}: {name} at pc {pc}: {error}") from None
 
     def run(self) -> NDArray[np.int8]:
         """Execute the whole program in text order; returns the output tensor (batch, h, w, c)."""
@@ -264,12 +274,12 @@ class Memory:
         positions = positions[inside]
         if not len(positions):
             if source == Source.ARRAY:
-                self.tapped.popleft()
+                self._collect_tap(i)
             return
         rows, row = np.unique(positions[:, 0], return_inverse=True)
         columns, col = np.unique(positions[:, 1], return_inverse=True)
         if source == Source.ARRAY:
-            act, wgt, bias = self.tapped.popleft()
+            act, wgt, bias = self._collect_tap(i)
             act, wgt, bias = act[rows], wgt[columns], bias[columns]
         else:
             channels = i["n0"] + columns
@@ -278,11 +288,27 @@ class Memory:
             bias = self._bias(Engine.DPPU, channels, source)
         for (r, c), ri, ci in zip(positions.tolist(), row.tolist(), col.tolist(), strict=True):
             word = r * i["n"] + c
+            if not i["first"] and (source, word) not in self.partial_sums:
+                raise ProgramError(
+                    f"the DPPU goes on with neuron ({r}, {c}) of slot {i['slot']}, which it has "
+                    "not begun; check its position tables"
+                )
             start = int(bias[ci]) if i["first"] else self.partial_sums[source, word]
             total = start + int(act[ri].astype(np.int64) @ wgt[ci].astype(np.int64))
             self.partial_sums[source, word] = int(fixedpoint.wrap(total, self.arithmetic.acc_bits))
             if i["last"]:
                 self.slots[i["slot"], word] = self.partial_sums[source, word]
+
+    def _collect_tap(
+        self, i: dict[str, int]
+    ) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]:
+        """What the operand taps caught of the tile of `i`."""
+        if not self.tapped:
+            raise ProgramError(
+                f"the DPPU collects the taps of slot {i['slot']} before their GEMM has ended; "
+                "check the wait and post fields"
+            )
+        return self.tapped.popleft()
 
     def _vec(self, i: dict[str, int]) -> None:
         layer, a = self._layer(Engine.STORE), self.arithmetic
@@ -331,17 +357,21 @@ class Memory:
         for row, pixel in enumerate(range(i["m0"], i["m0"] + i["m"])):
             image, rest = divmod(pixel, oh * ow)
             oy, ox = divmod(rest, ow)
-            elements = [
-                held[image * ih + iy - w["row0"], ix - w["col0"], at]
-                for ky in range(layer["kernel_h"])
-                for kx in range(kw)
-                if 0 <= (iy := oy * sh + ky * dh - pt) < ih
-                and 0 <= (ix := ox * sw + kx * dw - pl) < iw
-            ]
-            if not elements:
+            ys = _inside(oy * sh - pt, dh, layer["kernel_h"], ih)
+            xs = _inside(ox * sw - pl, dw, kw, iw)
+            if not ys or not xs:
                 continue
-            stack = np.array(elements)
-            out[row, exists] = stack.max(0) if op == LayerOp.MAXPOOL else stack.sum(0)
+            top, left = image * ih - w["row0"], -w["col0"]
+            if (
+                min(ys[0] + top, xs[0] + left) < 0
+                or ys[-1] + top >= w["rows"]
+                or xs[-1] + left >= w["cols"]
+            ):
+                raise ProgramError(f"pixel {pixel} needs operands that its window does not hold")
+            part = held[ys[0] + top : ys[-1] + top + 1 : dh, xs[0] + left : xs[-1] + left + 1 : dw][
+                ..., at
+            ]
+            out[row, exists] = part.max((0, 1)) if op == LayerOp.MAXPOOL else part.sum((0, 1))
         if op == LayerOp.AVGPOOL:
             a = self.arithmetic
             return fixedpoint.requantise(out, layer["shift"], a.act_bits, a.rounding, a.overflow)
@@ -349,9 +379,18 @@ class Memory:
             start = w["b_base"]
             other = buffer[start : start + size].reshape(-1, w["cc"])
             first = i["m0"] - w["row0"] * ow
+            if first < 0 or first + i["m"] > len(other):
+                raise ProgramError(f"pixel {i['m0']} needs operands that its window does not hold")
             return self._add(layer, out, other[first : first + i["m"], at])
         return out
 
     def _store(self, i: dict[str, int]) -> None:
         m, n = i["m"], i["n"]
         self._output_rows(i)[:] = self.results[i["slot"], : m * n].reshape(m, n)
+
+
+def _inside(first: int, step: int, count: int, size: int) -> range:
+    """Of `count` places from `first` on, `step` apart, those in 0..size-1."""
+    begin = max(0, -(first // step))
+    end = min(count, (size - 1 - first) // step + 1)
+    return range(first + begin * step, first + end * step, step) if begin < end else range(0)

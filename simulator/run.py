@@ -20,6 +20,7 @@ from . import scalesim
 from .compiled import CompiledModel
 from .engines import CycleModel, layer_cycles
 from .functional import Functional
+from .inputs import check_inputs
 from .memory import Memory
 from .stalls import BUSY, STALLS
 
@@ -71,6 +72,8 @@ def simulate(
     `machine` with every register of the array stepped; `none` only times. Cycles are the same for
     all of them. Raises DeadlockError if the program cannot finish.
     """
+    if inputs is not None:
+        check_inputs(program, inputs)
     bytewise = values in ("machine", "registers")
     if bytewise and inputs is not None and len(inputs) != program.batch:
         raise FlexhycaError(
