@@ -27,6 +27,7 @@ from .isa.program import Program
 if TYPE_CHECKING:
     from .compiler.importance import Ranking
     from .simulator.run import CycleModels, Result
+    from .simulator.trace import Recorder
 
 __all__ = [
     "Build",
@@ -180,16 +181,27 @@ def simulate(
     *,
     values: Values = "fast",
     cycle_model: CycleModels = "compiled",
+    progress: Callable[[int, int], object] | None = None,
+    recorder: Recorder | None = None,
 ) -> Result:
     """Run `program` on the cycle model; on int8 NHWC images (`quantize_images`) also its values.
 
     Cycles do not depend on `values`: "fast" computes whole layers, "machine" moves every byte
     through the modelled buffers, "registers" steps every register of the array besides, "none"
-    computes nothing. `cycle_model`: "compiled", or its SimPy reference, equal in every number.
+    computes nothing. `cycle_model`: "compiled", or its SimPy reference, equal in every number; a
+    `recorder` (`simulator.trace`) takes the reference, which tells `progress` the cycle and the
+    layer's index with each tile that is stored.
     """
     from .simulator.run import simulate as run
 
-    return run(program, images, values=values, cycle_model=cycle_model)
+    return run(
+        program,
+        images,
+        values=values,
+        cycle_model=cycle_model,
+        progress=progress,
+        recorder=recorder,
+    )
 
 
 def run_images(
@@ -198,11 +210,12 @@ def run_images(
     *,
     values: Values = "fast",
     step: Callable[[int], object] = lambda count: None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> NDArray[np.int8]:
     """Logits of any number of int8 NHWC images; `step` is told how many have been done.
 
     "fast" computes whole layers; "machine" and "registers" run one inference of `program.batch`
-    images after the other, the last one filled up with zeros.
+    images after the other, the last one filled up with zeros, and tell `progress` of each tile.
     """
     from .simulator.functional import Functional
 
@@ -216,7 +229,7 @@ def run_images(
         else:
             full = np.zeros((size, *part.shape[1:]), np.int8)
             full[: len(part)] = part
-            outputs = simulate(program, full, values=values).outputs
+            outputs = simulate(program, full, values=values, progress=progress).outputs
             assert outputs is not None
             logits.append(outputs[: len(part)])
         step(len(part))

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import csv as csv_format
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import output
-from .options import ConfigName, Data, Images, Json, Mean, Model, Seed, Set, Std, Weights
+from .options import (
+    PLOT_SUFFIXES,
+    ConfigName,
+    Data,
+    Images,
+    Json,
+    Mean,
+    Model,
+    Seed,
+    Set,
+    Std,
+    Weights,
+    check_suffix,
+)
 
 if TYPE_CHECKING:
     from ..api import Dataset
@@ -62,7 +73,7 @@ def command(
     rules = _rules(overflow)
     steps = _steps(q_scale)
     output.check_target(json, plot, csv)
-    _check_plot(plot)
+    check_suffix("--plot", plot, *PLOT_SUFFIXES)
     base = load_config(config, set_ or ())
     configs = [
         load_config(config, [*(set_ or ()), f"arithmetic.overflow={r}", f"protection.q_scale={q}"])
@@ -87,7 +98,7 @@ def command(
         "points": points,
     }
     if csv is not None:
-        output.write_text(csv, _csv(points))
+        output.write_text(csv, output.csv_text(COLUMNS, points))
     if plot is not None:
         output.write_file(plot, lambda path: _draw(path, result))
     output.write_json(json, result)
@@ -144,19 +155,6 @@ def _rules(text: str) -> list[str]:
                 param_hint="--overflow",
             )
     return rules
-
-
-def _check_plot(path: Path | None) -> None:
-    if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"{path} must end in .png, .svg or .pdf", param_hint="--plot")
-
-
-def _csv(points: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv_format.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(points)
-    return text.getvalue()
 
 
 def _draw(path: Path, result: dict[str, Any]) -> None:

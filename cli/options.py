@@ -5,6 +5,18 @@ from typing import Annotated, Literal
 
 import typer
 
+#: Formats that a plot can have.
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def check_suffix(option: str, path: Path | None, *suffixes: str) -> None:
+    """Refuse a file whose name does not say which of these formats it has."""
+    if path is not None and not path.name.lstrip(".").endswith(suffixes):
+        *most, last = suffixes
+        known = f"{', '.join(most)} or {last}" if most else last
+        raise typer.BadParameter(f"{path} must end in {known}", param_hint=option)
+
+
 Model = Annotated[
     str,
     typer.Argument(

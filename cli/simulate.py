@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from . import output
 from .options import (
+    PLOT_SUFFIXES,
     Batch,
     ConfigName,
     Data,
@@ -20,11 +22,13 @@ from .options import (
     Set,
     Std,
     Weights,
+    check_suffix,
 )
 
 if TYPE_CHECKING:
     from ..api import Build
     from ..config import Config
+    from ..isa.program import Program
     from ..simulator.run import Result
 
 EXAMPLES = (
@@ -33,6 +37,8 @@ EXAMPLES = (
     "  flexhyca simulate resnet20 --no-values --config hyca-32x32\n"
     "  flexhyca simulate resnet20 --weights w.npz --data images.npz --set dppu.size=64 --json -\n"
     "  flexhyca simulate vgg16 --placement clustered --set dppu.data_reuse=array\n"
+    "  flexhyca simulate resnet50 --placement clustered --plot layers.png --layers layers.csv\n"
+    "  flexhyca simulate resnet50 --trace out.json.gz --trace-layers 'conv1,layer1.*'\n"
     "  flexhyca simulate topology.csv --timing scalesim --dataflow ws\n"
 )
 
@@ -64,6 +70,38 @@ def command(
     no_values: Annotated[
         bool, typer.Option("--no-values", help="Cycles and traffic only; they are the same.")
     ] = False,
+    layers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Write one row a layer: cycles, what bounds it, every engine's busy cycles and "
+            "stalls, DRAM bytes by kind.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw, layer by layer, where the array's time goes and what DRAM carries "
+            "(.png, .svg or .pdf).",
+        ),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write what every engine did when, for ui.perfetto.dev (.json, or .json.gz for a "
+            "tenth of the size). 1 us of the trace is 1 cycle.",
+        ),
+    ] = None,
+    trace_layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Trace the tiles of these layers, such as conv1,layer1.*; the others get one "
+            "slice for each engine and state. Default: all layers, or none if that is too much.",
+        ),
+    ] = None,
     json: Json = None,
     seed: Seed = 0,
 ) -> None:
@@ -72,14 +110,30 @@ def command(
     Cycles, stalls and DRAM traffic are those of one inference (--batch images). On labelled images
     the integers are computed too and the accuracy is compared with the float network's. Without
     images, and for a SCALE-Sim topology file, only cycles and traffic are computed.
+
+    The column `bound` of the table names what takes most of the array's time for a layer: compute
+    (its products), dram (operands are late), dppu (windows or results of the DPPU are late), vector
+    (the vector unit is behind) or control (instructions are late); `share` is its part of the time.
     """
     from .. import api
     from ..config import load_config
+    from ..report.layers import flat
+    from ..report.plots import draw_layers
+    from ..simulator.trace import check_traceable
 
-    output.check_target(json)
+    output.check_target(json, layers, plot, trace)
+    check_suffix("--layers", layers, ".csv")
+    check_suffix("--plot", plot, *PLOT_SUFFIXES)
+    check_suffix("--trace", trace, ".json", ".json.gz")
+    if trace_layers is not None and trace is None:
+        raise typer.BadParameter(
+            "says what --trace FILE draws: give both", param_hint="--trace-layers"
+        )
     short = {"array.dataflow": dataflow, "timing": timing}
     changes = [*(set_ or ()), *(f"{key}={value}" for key, value in short.items() if value)]
     settings = load_config(config, changes)
+    if trace is not None:
+        check_traceable(settings)
     no_values = no_values or (data is None and not api.has_images(model))
     built = api.build(
         model,
@@ -95,12 +149,59 @@ def command(
     )
     output.warn(built.warnings)
 
-    report = describe(built, settings, api.simulate(built.program, values="none"))
+    if trace is None:
+        result = api.simulate(built.program, values="none")
+    else:
+        result = run_traced(built.program, trace, trace_layers)
+    report = describe(built, settings, result)
+    if layers is not None:
+        rows = flat(report["layers"])
+        output.write_text(layers, output.csv_text(list(rows[0]), rows))
+    if plot is not None:
+        title = f"{report['model']} on {report['config']}: {report['total_cycles']:,} cycles"
+        output.write_file(plot, lambda path: draw_layers(path, title, report["layers"]))
     if not no_values:
         report |= run_values(built, images, values)
     output.write_json(json, report)
     if json != output.STDOUT:
         show(report)
+
+
+def run_traced(program: Program, path: Path, patterns: str | None) -> Result:
+    """Run the cycle model with a recorder, and write the trace."""
+    from .. import api
+    from ..report import trace
+    from ..simulator.trace import Recorder
+
+    count = len(program.layer_names)
+    detail = None
+    if patterns is not None:
+        detail = trace.match_layers(patterns.split(","), program.layer_names)
+    recorder = Recorder()
+    with output.progress("tiles", tiles(program)) as step:
+        result = api.simulate(
+            program, values="none", recorder=recorder, progress=lambda cycle, layer: step(1)
+        )
+    if detail is None:
+        detail = trace.default_detail(recorder, count)
+        if not detail:
+            output.note(
+                f"{path}: one slice for each engine, layer and state, because its "
+                f"{trace.slice_count(recorder):,} slices are more than {trace.MOST_SLICES:,}; see "
+                "the tiles of some layers with --trace-layers LIST"
+            )
+    compress = path.suffix == ".gz"
+    output.write_file(
+        path, lambda file: trace.write_trace(file, result, recorder, detail, compress)
+    )
+    return result
+
+
+def tiles(program: Program) -> int:
+    """Tiles that the program stores."""
+    from ..isa.instructions import BY_NAME
+
+    return int((program.columns["op"] == BY_NAME["STORE"].opcode).sum())
 
 
 def describe(built: Build, config: Config, result: Result) -> dict[str, Any]:
@@ -134,9 +235,16 @@ def run_values(
     assert built.model is not None
     assert built.data is not None
     data = built.data[:images]
-    with output.progress("images", len(data)) as step:
-        inputs = api.quantize_images(built.model, built.network, data.images)
-        logits = api.run_images(built.program, inputs, values=values, step=step)
+    inputs = api.quantize_images(built.model, built.network, data.images)
+    if values == "fast":
+        with output.progress("images", len(data)) as step:
+            logits = api.run_images(built.program, inputs, step=step)
+    else:
+        runs = -(-len(data) // built.program.batch)
+        with output.progress("tiles", runs * tiles(built.program)) as step:
+            logits = api.run_images(
+                built.program, inputs, values=values, progress=lambda cycle, layer: step(1)
+            )
     if data.labels is None:
         return {}
     return {
@@ -150,6 +258,8 @@ def run_values(
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for people."""
+    from ..report.layers import shorten
+
     traffic = sum(report["dram_bytes"].values())
     measured = report["placement"] in (None, "gradient")
     place = "" if measured else f" ({report['placement']})"
@@ -171,11 +281,17 @@ def show(report: dict[str, Any]) -> None:
         f"compiled in {report['compile_seconds']:.2f} s, "
         f"simulated in {report['simulate_seconds']:.2f} s\n"
     )
-    columns = ("name", "op", "tiles", "cycles", "macs", "utilization")
     output.table(
-        (*columns, "DRAM bytes"),
+        ("name", "op", "tiles", "cycles", "macs", "util.", "DRAM bytes", "bound", "share"),
         (
-            (*(layer[column] for column in columns), sum(layer["dram_bytes"].values()))
+            (
+                shorten(layer["name"], 36),
+                *(layer[column] for column in ("op", "tiles", "cycles", "macs")),
+                f"{layer['utilization']:.1%}",
+                sum(layer["dram_bytes"].values()),
+                layer["bound"],
+                f"{layer['bound_share']:.0%}",
+            )
             for layer in report["layers"]
         ),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv as csv_format
 import hashlib
-import io
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -14,6 +12,7 @@ import typer
 from ..errors import ConfigError, FlexhycaError
 from . import output
 from .options import (
+    PLOT_SUFFIXES,
     Batch,
     Channels,
     ConfigName,
@@ -26,6 +25,7 @@ from .options import (
     Set,
     Std,
     Weights,
+    check_suffix,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def command(
     _check_plot(plot, grid.points)
     source = _Source(model, weights, data, (mean, std), batch, seed)
     result = _sweep(source, grid, study, workers, skip_invalid)
-    output.write_text(csv, _csv(result["points"]))
+    rows = [{key: _plain(value) for key, value in row.items()} for row in result["points"]]
+    output.write_text(csv, output.csv_text(list(rows[0]), rows))
     if plot is not None:
         output.write_file(plot, lambda path: _draw(path, result))
     output.write_json(json, result)
@@ -308,8 +309,7 @@ def _note_left_out(points: list[tuple[str, str]]) -> None:
 def _check_plot(path: Path | None, points: list[Point]) -> None:
     if path is None:
         return
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"{path} must end in .png, .svg or .pdf", param_hint="--plot")
+    check_suffix("--plot", path, *PLOT_SUFFIXES)
     if _axis([point.varied for point in points]) is None:
         raise ConfigError("--plot needs a number to draw against; no --vary has one")
 
@@ -322,14 +322,6 @@ def _axis(points: list[dict[str, Any]]) -> str | None:
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     return max(values, key=lambda key: len(values[key]), default=None)
-
-
-def _csv(points: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv_format.DictWriter(text, points[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _plain(value) for key, value in row.items()} for row in points)
-    return text.getvalue()
 
 
 def _plain(value: object) -> object:

@@ -28,6 +28,7 @@ from .kernels import tap_windows
 from .memory import Memory
 from .slack import SlackLedger
 from .stalls import BUSY, STALLS, WAITING
+from .trace import Recorder
 from .work import Strided, Work
 
 #: The engines that a mask of `wait` or `post` names.
@@ -47,14 +48,15 @@ class CycleModel:
         program: Program,
         memory: Memory | None = None,
         start_order: Sequence[Engine] = tuple(Engine),
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """memory : executes values beside the timing. start_order : must not matter (tests).
 
-        progress : called with (cycle, layer index) when a tile is stored.
+        progress : called with (cycle, layer index) when a tile is stored. recorder : keeps a trace.
         """
         self.program, self.config, self.memory = program, program.config, memory
-        self.start_order, self.progress = start_order, progress
+        self.start_order, self.progress, self.recorder = start_order, progress, recorder
         self.clock = Clock()
         self.dram = make_dram(self.config.dram)
         self.grant = self.config.dram.grant_bytes
@@ -107,6 +109,8 @@ class CycleModel:
     def _spend(self, engine: int, pc: int, what: str, cycles: int) -> None:
         """Charge the next `cycles` of the engine's time; calls of an engine come in time order."""
         self.spent[engine][self.layer_of[pc]][what] += cycles
+        if self.recorder is not None:
+            self.recorder.spend(engine, pc, what, cycles)
 
     def _post(self, engine: int, pc: int, delay: int = 0) -> None:
         """Give the tokens of an instruction; they can be taken in `delay` cycles."""
@@ -189,7 +193,10 @@ class CycleModel:
 
     def _fetch_request(self, address: int, nbytes: int, pc: int) -> int:
         self.nbytes[self.layer_of[pc]][Kind.INSTRUCTION] += nbytes
-        return self.dram.request(self.clock.now, address, nbytes, Kind.INSTRUCTION)[1]
+        start, end = self.dram.request(self.clock.now, address, nbytes, Kind.INSTRUCTION)
+        if self.recorder is not None:
+            self.recorder.transfer(pc, Kind.INSTRUCTION, start, end, nbytes)
+        return end
 
     def _transfer(self, engine: Engine, pc: int, kind: int, reads: Sequence[Strided]) -> Process:
         """Move (address, row bytes, rows, stride) each through the channel, grant by grant.
@@ -214,6 +221,8 @@ class CycleModel:
                     busy += end - start
                     moved += part * count
                     nbytes[kind] += part * count
+                    if self.recorder is not None:
+                        self.recorder.transfer(pc, kind, start, end, part * count)
         yield self._moved(engine, pc, end - now - busy, busy)
 
     def _moved(self, engine: int, pc: int, wait: int, busy: int) -> simpy.Event:

@@ -22,7 +22,8 @@ from .engines import CycleModel, layer_cycles
 from .functional import Functional
 from .inputs import check_inputs
 from .memory import Memory
-from .stalls import BUSY, STALLS
+from .stalls import BUSY, STALLS, bound
+from .trace import Recorder, check_traceable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,8 @@ CycleModels = Literal["compiled", "simpy"]
 class Result:
     """What one run of a program costs and, where values ran, what it computes.
 
-    cycles : of one run (the program's batch). layers : one row a layer. dram : bytes by kind.
+    cycles : of one run (the program's batch). layers : one row a layer, with what bounds it (see
+    `stalls.bound`). dram : bytes by kind.
     stalls : engine -> reason -> cycles; with `busy` they add up to `cycles` for every engine.
     macs_by_unit : products formed by the array, and again by the DPPU from taps, buffers and DRAM.
     dppu_port_bytes : bytes that the DPPU read through its own buffer port (hybrid_sram).
@@ -63,14 +65,17 @@ def simulate(
     *,
     values: Values = "fast",
     cycle_model: CycleModels = "compiled",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    recorder: Recorder | None = None,
 ) -> Result:
     """Run `program` once for its cycles, and compute `inputs` (int8 (images, h, w, c)) if given.
 
     values : `fast` computes whole layers (any number of images); `machine` executes every
     instruction on real buffers at its simulated time (exactly the program's batch); `registers` is
     `machine` with every register of the array stepped; `none` only times. Cycles are the same for
-    all of them. Raises DeadlockError if the program cannot finish.
+    all of them. progress : called with (cycle, layer index) when a tile is stored, by the SimPy
+    model. recorder : keeps a trace, which takes the SimPy model. Raises DeadlockError if the
+    program cannot finish.
     """
     if inputs is not None:
         check_inputs(program, inputs)
@@ -80,6 +85,8 @@ def simulate(
             f"values {values!r} runs exactly the program's batch of {program.batch} images, "
             f"{len(inputs)} given; compile with that batch or use values 'fast'"
         )
+    if recorder is not None:
+        check_traceable(program.config)
     started = time.perf_counter()
     if program.config.timing == "scalesim":
         if bytewise:
@@ -92,10 +99,10 @@ def simulate(
         if bytewise and inputs is not None:
             memory = Memory(program, inputs, registers_true=values == "registers")
         model: CycleModel | CompiledModel
-        if memory is None and cycle_model == "compiled":
+        if memory is None and recorder is None and cycle_model == "compiled":
             model = CompiledModel(program)
         else:
-            model = CycleModel(program, memory, progress=progress)
+            model = CycleModel(program, memory, progress=progress, recorder=recorder)
         with _no_garbage_collection():
             model.run()
         _check(model)
@@ -130,6 +137,7 @@ def _published(program: Program) -> Result:
     network, array = program.network, program.config.array
     no_bytes = {kind.name.lower(): 0 for kind in Kind}
     no_stalls = {e.name.lower(): dict.fromkeys(STALLS[e], 0) for e in Engine}
+    idle = {e.name.lower(): 0 for e in Engine}
     rows = []
     for row in network.layers:
         count = None
@@ -143,8 +151,9 @@ def _published(program: Program) -> Result:
                 "tiles": count.folds if count else 0,
                 "macs": count.macs if count else 0,
                 "utilization": count.utilization / 100 if count else 0.0,
-                "array_busy": count.cycles if count else 0,
-                "dppu_busy": 0,
+                "bound": "compute" if count else "none",
+                "bound_share": 1.0 if count else 0.0,
+                "busy": {**idle, "array": count.cycles if count else 0},
                 "stalls": no_stalls,
                 "dram_bytes": no_bytes,
             }
@@ -157,7 +166,7 @@ def _published(program: Program) -> Result:
         layers=layers,
         dram=no_bytes,
         stalls=no_stalls,
-        busy={e.name.lower(): cycles if e == Engine.ARRAY else 0 for e in Engine},
+        busy={**idle, "array": cycles},
         macs=macs,
         macs_by_unit={"array": macs},
         dppu_port_bytes=0,
@@ -201,15 +210,19 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
     kinds = [kind.name.lower() for kind in Kind]
     rows = []
     for i, name in enumerate(program.layer_names):
+        op = LayerOp(int(program.column("op")[i]))
+        pace = Engine.ARRAY if op == LayerOp.CONV else Engine.STORE
+        resource, share = bound(pace, model.spent[pace][i])
         row = {
             "name": name,
-            "op": LayerOp(int(program.column("op")[i])).name.lower(),
+            "op": op.name.lower(),
             "cycles": spans[i],
             "tiles": int(tiles[i]),
             "macs": int(macs[i]),
             "utilization": float(macs[i]) / (pes * spans[i]) if spans[i] else 0.0,
-            "array_busy": model.spent[Engine.ARRAY][i][BUSY],
-            "dppu_busy": model.spent[Engine.DPPU][i][BUSY],
+            "bound": resource,
+            "bound_share": share,
+            "busy": {e.name.lower(): model.spent[e][i][BUSY] for e in Engine},
             "stalls": {
                 e.name.lower(): {r: model.spent[e][i][r] for r in STALLS[e]} for e in Engine
             },

@@ -1,6 +1,8 @@
-"""Why an engine stands still: the one table of stalls."""
+"""Why an engine stands still, and what that says about a layer: the one table of each."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from ..isa.instructions import Engine
 
@@ -60,3 +62,47 @@ WAITING: dict[Engine, dict[Engine, str]] = {
     Engine.DPPU: {Engine.LOAD: "tables", Engine.ARRAY: "array", Engine.STORE: "producer"},
     Engine.STORE: {Engine.LOAD: "residual", Engine.ARRAY: "array", Engine.DPPU: "dppu"},
 }
+
+#: What can set the pace of a layer.
+RESOURCES: dict[str, str] = {
+    "compute": "the 2-D array itself: its products and its column buses",
+    "dram": "operands from DRAM: bandwidth, latency, or the layer before is not stored yet",
+    "dppu": "the DPPU: the array's windows or results wait for it",
+    "vector": "the vector unit and STORE behind it",
+    "control": "instructions are not fetched yet",
+}
+#: What each state of the engine that stands for a layer says about it: the array, and for layers
+#: without GEMM the engine that runs the vector unit. `finished` says nothing.
+BOUND: dict[Engine, dict[str, str]] = {
+    Engine.ARRAY: {
+        BUSY: "compute",
+        "operands": "dram",
+        "dram_contention": "dram",
+        "output_full": "vector",
+        "dppu_outbuf_full": "dppu",
+        "dppu_window": "dppu",
+        "drain": "compute",
+        "instruction": "control",
+    },
+    Engine.STORE: {
+        BUSY: "vector",
+        "array": "compute",
+        "dppu": "dppu",
+        "residual": "dram",
+        "dram": "dram",
+        "instruction": "control",
+    },
+}
+
+
+def bound(engine: Engine, spent: Mapping[str, int]) -> tuple[str, float]:
+    """What bounds a layer: the resource with most of the engine's time for it, and its share.
+
+    spent : state -> cycles. Of equal resources the first of `RESOURCES` counts; ("none", 0.0) where
+    the engine had no time for the layer.
+    """
+    cycles = dict.fromkeys(RESOURCES, 0)
+    for state, resource in BOUND[engine].items():
+        cycles[resource] += spent[state]
+    total, most = sum(cycles.values()), max(cycles, key=lambda resource: cycles[resource])
+    return (most, cycles[most] / total) if total else ("none", 0.0)

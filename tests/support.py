@@ -235,3 +235,13 @@ def crowded(count):
             for i in range(count):
                 mask[m0 + i // 4, n0 + i % 4] = True
     return {0: mask.reshape(8, 8, 8)}
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """Random networks on random machines, in every mode, with and without a barrier."""
+    config = draw(machines())
+    network = draw(networks(arithmetic_of(config)))
+    share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])) if config.dppu.size else 0.0
+    program = compiled(network, config, random_masks(network, share, 1), draw(st.integers(1, 3)))
+    return fenced(program) if draw(st.booleans()) else program

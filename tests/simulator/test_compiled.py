@@ -2,7 +2,6 @@
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flexhyca import api
 from flexhyca.compiler.model import load_model
@@ -11,7 +10,7 @@ from flexhyca.config import load_config
 from flexhyca.simulator.compiled import CompiledModel
 from flexhyca.simulator.engines import CycleModel
 from flexhyca.simulator.run import simulate
-from flexhyca.tests.support import arithmetic_of, compiled, fenced, machines, networks, random_masks
+from flexhyca.tests.support import programs
 
 NUMBERS = ("cycles", "spent", "nbytes", "kind_bytes", "port_bytes", "layer_end", "left")
 
@@ -21,15 +20,6 @@ def assert_equal(program):
     assert fast.run() == reference.run()
     for name in NUMBERS:
         assert getattr(fast, name) == getattr(reference, name), name
-
-
-@st.composite
-def programs(draw):
-    config = draw(machines())
-    network = draw(networks(arithmetic_of(config)))
-    share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])) if config.dppu.size else 0.0
-    program = compiled(network, config, random_masks(network, share, 1), draw(st.integers(1, 3)))
-    return fenced(program) if draw(st.booleans()) else program
 
 
 @settings(max_examples=150, deadline=None)

@@ -43,7 +43,7 @@ def test_accounting_identities(data):
         assert all(v >= 0 for v in stalls.values())
         assert result.busy[engine] + sum(stalls.values()) == result.cycles
     assert result.layers["cycles"].sum() == result.cycles
-    assert result.layers["array_busy"].sum() == result.busy["array"]
+    assert sum(row["array"] for row in result.layers["busy"]) == result.busy["array"]
     for kind in Kind:
         name = kind.name.lower()
         assert sum(row[name] for row in result.layers["dram_bytes"]) == result.dram[name]
