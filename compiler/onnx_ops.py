@@ -94,9 +94,11 @@ def _pair(values: Sequence[int] | None, title: str) -> tuple[int, int]:
 
 def _pads(
     shape: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
-    auto_pad: str, pads: Sequence[int] | None,
+    auto_pad: str, pads: Sequence[int] | None, ceil_mode: int = 0,
 ) -> Pads:  # fmt: skip
     """(top, left, bottom, right) of `pads` or of the rule `auto_pad`."""
+    if auto_pad != "NOTSET" and ceil_mode:
+        raise UnsupportedError("with both auto_pad and ceil_mode, which ONNX leaves open")
     if auto_pad == "NOTSET":
         pads = [0, 0, 0, 0] if pads is None else pads
         if len(pads) != 4:
@@ -108,7 +110,12 @@ def _pads(
         raise UnsupportedError(f"with auto_pad {auto_pad}")
     less, more = [], []
     for size, k, s, d in zip(shape[1:], kernel, stride, dilation, strict=True):
-        total = max(0, (-(-size // max(s, 1)) - 1) * s + d * (k - 1) + 1 - size)
+        total = (-(-size // max(s, 1)) - 1) * s + d * (k - 1) + 1 - size
+        if total < -1 or d != 1:
+            raise UnsupportedError(
+                f"with {auto_pad}, stride {s} and dilation {d}, where implementations differ"
+            )
+        total = max(0, total)  # at -1 the last element is left out, all implementations agree
         less.append(total // 2)
         more.append(total - total // 2)
     before, after = (less, more) if auto_pad == "SAME_UPPER" else (more, less)
@@ -185,7 +192,9 @@ def _batch_norm(
     c = b.shape(source)[0]
     if any(p.shape != (c,) for p in params.values()) or not (params["var"] + epsilon > 0).all():
         raise UnsupportedError(f"whose parameters do not fit {c} channels")
-    return b.emit("batch_norm", [source], b.name_of(mean), eps=float(epsilon), params=params)
+    # ONNX stores a float32; the shortest number that rounds to it is what was written, 1e-5
+    eps = float(str(np.float32(epsilon)))
+    return b.emit("batch_norm", [source], b.name_of(mean), eps=eps, params=params)
 
 
 def _relu(b: OnnxBuilder, x: Any) -> str:
@@ -211,7 +220,7 @@ def _max_pool(
     source = b.source(x)
     shape, kernel = b.map_shape(source), _pair(kernel_shape, "kernel sizes")
     stride, dilation = _pair(strides, "strides"), _pair(dilations, "dilations")
-    spread = _pads(shape, kernel, stride, dilation, auto_pad, pads)
+    spread = _pads(shape, kernel, stride, dilation, auto_pad, pads, ceil_mode)
     spread = ceil_pads(shape, kernel, stride, spread, dilation, bool(ceil_mode))
     return b.emit(
         "max_pool", [source], kernel=kernel, stride=stride, dilation=dilation, padding=spread
@@ -226,7 +235,7 @@ def _avg_pool(
     kernel, stride = _pair(kernel_shape, "kernel sizes"), _pair(strides, "strides")
     if _pair(dilations, "dilations") != (1, 1):
         raise UnsupportedError(f"with dilations {dilations}")
-    spread = _pads(b.map_shape(source), kernel, stride, (1, 1), auto_pad, pads)
+    spread = _pads(b.map_shape(source), kernel, stride, (1, 1), auto_pad, pads, ceil_mode)
     return b.avg_pool(
         source, kernel, stride, spread, ceil_mode=bool(ceil_mode), whole=bool(count_include_pad)
     )
@@ -366,7 +375,7 @@ def _reshape(
     for size in have:
         total *= size
     if wanted.count(-1) > 1 or min(wanted, default=0) < -1 or rest == 0 or total % rest:
-        raise UnsupportedError(f"from {have} to {wanted}")
+        raise UnsupportedError(f"from {_shown(have)} to {_shown(wanted)} (only flattening is)")
     filled = [total // rest if size == -1 else size for size in wanted]
     if filled[:1] != [b.batch] or not all(size <= MOST_AXIS**2 for size in filled[1:]):
         raise UnsupportedError(f"from {_shown(have)} to {_shown(filled)} (only flattening is)")
