@@ -96,7 +96,10 @@ def _find(name: str | Path, base: Path | None, asker: str | None) -> tuple[str, 
     shipped = list_configs()
     if isinstance(name, str) and name in shipped:
         return (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), name, None
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:  # ~nobody
+        path = Path(name)
     if base is not None:
         path = base / path
     prefix = f"{asker}: extends: " if asker else ""
@@ -133,9 +136,11 @@ def _apply(override: str, values: dict[str, Any], origin: Origin) -> None:
     """Lay one "key.path=value" over `values`."""
     key, equals, text = override.partition("=")
     keys = key.strip().split(".")
-    source = f"override {override!r}"
+    source = f"override {_show(override)}"
     if not equals or not all(keys):
         raise ConfigError(f"{source}: write KEY=VALUE, for example dppu.size=64")
+    if len(keys) > 2:
+        raise ConfigError(f"{source}: unknown key {_path(key)}; fields are named as in dppu.size")
     value = parse(text, source)
     if keys == ["extends"]:
         raise ConfigError(
@@ -158,7 +163,7 @@ def _explain(error: ErrorDetails, values: dict[str, Any], origin: Origin, source
     path = ".".join(str(part) for part in error["loc"])
     where = origin.get(path, source)
     if error["type"] in ("extra_forbidden", "invalid_key"):
-        return [f"{where}: unknown key {path}{_key_suggestion(path)}"]
+        return [f"{where}: unknown key {_path(path)}{_key_suggestion(path)}"]
     if error["type"] == "model_type":
         return [
             f"{where}: {path} is {_kind(error['input'])}; it is a section with the keys "
@@ -185,6 +190,7 @@ def _limit(path: str, error: ErrorDetails) -> str:
     return {
         "string_type": "must be text; put it in quotes",
         "string_too_short": "must not be empty",
+        "string_pattern_mismatch": "must be printable text",
         "string_too_long": f"must have at most {context.get('max_length')} characters",
     }.get(kind, error["msg"])
 
@@ -259,7 +265,18 @@ def _value(values: dict[str, Any], path: str) -> str:
 def _show(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "empty", True: "true", False: "false"}[value]
-    text = " ".join(repr(value).split())
+    try:
+        return _short(" ".join(repr(value).split()))
+    except ValueError:  # Python shows no number of more than 4300 digits
+        return "a number of thousands of digits"
+
+
+def _path(path: str) -> str:
+    """A key for a message: as it stands, if it can be printed."""
+    return _short(path if path.isprintable() else repr(path))
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

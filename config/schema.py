@@ -17,6 +17,9 @@ MAX_SLOTS = 255
 #: Pixels or channels of a tile that an instruction can name (fields `m` and `n`).
 MAX_STREAM = 511
 
+#: No control characters, line ends or code points that mean nothing.
+_PRINTABLE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
+
 Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -155,8 +158,8 @@ class Vec(Section):
 class Config(Section):
     """One accelerator; every field has a default, and all together are ``flexhyca-32x32``."""
 
-    name: Annotated[str, Field(strict=True, min_length=1, max_length=64)] = Field(
-        default="flexhyca-32x32", description="name in reports; not part of the hash"
+    name: Annotated[str, Field(strict=True, min_length=1, max_length=64, pattern=_PRINTABLE)] = (
+        Field(default="flexhyca-32x32", description="name in reports; not part of the hash")
     )
     array: Array = Array()
     arithmetic: Arithmetic = Arithmetic()

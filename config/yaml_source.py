@@ -12,7 +12,7 @@ from ..errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses duplicate keys and aliases, and reads 1e-4 as number."""
+    """The safe loader, which also refuses duplicate keys, aliases and tags; 1e-4 is a number."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         # Aliases can make a small file endless; two levels of settings do not need them.
@@ -21,6 +21,13 @@ class _Loader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(
                 problem=f"alias *{event.anchor} is not supported; write the value out",
                 problem_mark=event.start_mark,  # type: ignore[arg-type]  # stubs know C marks apart
+            )
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        tag = getattr(event, "tag", None)
+        if tag is not None:  # PyYAML's own constructors crash on some values
+            raise yaml.composer.ComposerError(
+                problem=f"tag {tag} is not supported; write the plain value",
+                problem_mark=event.start_mark,
             )
         return super().compose_node(parent, index)
 
@@ -57,7 +64,7 @@ def parse(text: str, source: str) -> object:
         raise ConfigError(_one_line(error, text, source)) from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply; a configuration has two levels") from None
-    except ValueError as error:  # e.g. the date 2026-99-99
+    except (ValueError, OverflowError) as error:  # e.g. the date 2026-99-99
         raise ConfigError(f"{source}: {error}") from None
 
 
