@@ -1,0 +1,42 @@
+"""Plots of runs: files of the right kind, the same bytes twice, any number of layers."""
+
+from pathlib import Path
+
+import pytest
+
+from flexhyca.compiler.emit import compile_network
+from flexhyca.report.plots import _states, draw_layers
+from flexhyca.simulator.run import simulate
+from flexhyca.simulator.stalls import BOUND, BUSY, RESOURCES, STALLS
+from flexhyca.tests.support import one_conv, small_config
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]
+)
+def test_every_format(suffix: str, start: bytes, tmp_path: Path) -> None:
+    result = simulate(compile_network(one_conv(), small_config()), values="none")
+    layers = result.layers.to_dict("records")
+    draw_layers(tmp_path / f"a{suffix}", "one", layers)
+    assert (tmp_path / f"a{suffix}").read_bytes().startswith(start)
+
+
+def test_many_layers_make_a_higher_picture(tmp_path: Path) -> None:
+    result = simulate(compile_network(one_conv(), small_config()), values="none")
+    row = result.layers.to_dict("records")[0]
+    heights = []
+    for count in (5, 5, 110):
+        path = tmp_path / f"{len(heights)}.png"
+        draw_layers(path, "many", [{**row, "name": f"layer{i}"} for i in range(count)])
+        heights.append(int.from_bytes(path.read_bytes()[20:24]))
+    assert heights[0] == heights[1] < 500
+    assert 110 * 12 < heights[2] < 110 * 20
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+
+
+def test_every_state_has_a_colour_of_its_resource() -> None:
+    for engine in BOUND:
+        found = list(_states(engine))
+        assert {state for state, _, _ in found} == {BUSY, *STALLS[engine]}
+        assert len({colour for _, _, colour in found}) == len(found)
+        assert {resource for _, resource, _ in found} <= {*RESOURCES, ""}
