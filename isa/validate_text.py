@@ -60,6 +60,7 @@ def validate_text(p: Program, where: str) -> None:
     last = np.arange(len(p.text)) == len(p.text) - 1
     check(_is(c, "HALT") != last, "HALT must be the last instruction, and no other one")
     check(_is(c, "SYNC") & (c["engines"] == 0), "SYNC of no engine")
+    check((c["wait"] & takers(c)) != 0, "an engine waits for its own token")
     _loads(p, c, check)
     _tiles(p, c, check)
     setcfg = _is(c, "SETCFG")
@@ -92,6 +93,16 @@ def validate_text(p: Program, where: str) -> None:
                 f"{where}: layer {name}: {done} of {wanted} outputs are stored; "
                 "recompile the program"
             )
+
+
+def takers(c: Columns) -> NDArray[np.int64]:
+    """The engines that take each instruction, as a mask, from the decoded text."""
+    taken = np.full(len(c["op"]), (1 << len(Engine)) - 1)
+    for instruction in BY_NAME.values():
+        if instruction.engine is not None:
+            taken[c["op"] == instruction.opcode] = 1 << instruction.engine
+    taken = np.where(_is(c, "SETCFG"), 1 << c["engine"], taken)
+    return np.where(_is(c, "SYNC"), c["engines"], taken)
 
 
 def _is(c: Columns, *names: str) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ from ..isa.instructions import (
 )
 from ..isa.layers import LAYER_COLUMNS, LayerOp
 from ..isa.program import Program
-from ..isa.validate_text import configured
+from ..isa.validate_text import configured, takers
 from .kernels import excess_reads
 from .timing import is_fold_cycles, os_tile_cycles, ws_fold_cycles
 
@@ -61,14 +61,7 @@ def reductions(program: Program) -> NDArray[np.int64]:
 
 def queues(program: Program) -> NDArray[np.bool_]:
     """Which engine takes which instruction: (engines, instructions)."""
-    c = program.columns
-    everyone = (1 << len(Engine)) - 1
-    taken = np.full(len(c["op"]), everyone)
-    for instruction in BY_NAME.values():
-        if instruction.engine is not None:
-            taken[c["op"] == instruction.opcode] = 1 << instruction.engine
-    taken = np.where(c["op"] == BY_NAME["SETCFG"].opcode, 1 << c["engine"], taken)
-    taken = np.where(c["op"] == BY_NAME["SYNC"].opcode, c["engines"], taken)
+    taken = takers(program.columns)
     return np.array([taken >> e & 1 for e in Engine], np.bool_)
 
 
