@@ -35,3 +35,9 @@ class DeadlockError(FlexhycaError):
 
 class InternalError(Exception):
     """An invariant of flexhyca itself does not hold; please report it."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, as it can stand in one of ours."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if line.isprintable() else repr(line)

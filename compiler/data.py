@@ -5,7 +5,6 @@ Images are u8 NHWC everywhere; only `normalise` and `quantise_input` leave that 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 from ..isa.fixedpoint import limits
 from .model import Model
+from .npz import read_npz
 
 Images = NDArray[np.uint8]
 
@@ -81,17 +81,8 @@ def load_dataset(path: str | Path) -> Dataset:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"data {path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if "images" not in archive.files:
-                raise ModelError(
-                    f"data {path}: no array 'images'; it holds "
-                    f"{', '.join(archive.files) or 'nothing'}"
-                )
-            images = archive["images"]
-            labels = archive["labels"] if "labels" in archive.files else None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"data {path}: not a plain npz file: {error}") from error
+    arrays = read_npz(path, "data", ("images", "labels"), required="images")
+    images, labels = arrays["images"], arrays.get("labels")
     if images.ndim == 3:
         images = images[..., None]
     if labels is not None:

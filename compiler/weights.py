@@ -6,17 +6,17 @@ everything else that is missing, unexpected or of another shape is reported in o
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.torch import load_file  # NumPy has no bfloat16
 from torch import nn
 
-from ..errors import ModelError
+from ..errors import ModelError, first_line
+from .npz import read_npz
 
 PREFIXES = ("module.", "model.", "_orig_mod.", "state_dict.", "net.", "backbone.")
 _OPTIONAL = "num_batches_tracked"
@@ -25,18 +25,18 @@ _SHOWN = 4
 Arrays = dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
 
 
-def _numbers(items: Mapping[str, object]) -> Arrays:
+def _numbers(items: Mapping[Any, object]) -> Arrays:
     """The floating-point arrays and tensors among `items`, as float32; others are dropped."""
     arrays: Arrays = {}
     for name, value in items.items():
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
             value = value.detach().to("cpu", torch.float32).numpy()
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        if isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind == "f":
             arrays[name] = value.astype(np.float32, copy=False)
     return arrays
 
 
-def _read_torch(path: Path) -> Mapping[str, object]:
+def _read_torch(path: Path) -> Mapping[Any, object]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -51,26 +51,22 @@ def read_weights(path: str | Path) -> Arrays:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"weights {path}: no such file")
+    if path.suffix == ".npz":
+        return _numbers(read_npz(path, "weights"))
     try:
         if path.suffix == ".safetensors":
             return _numbers(load_file(path))
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return _numbers({name: archive[name] for name in archive.files})
         return _numbers(_read_torch(path))
-    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
-        raise ModelError(f"weights {path}: cannot be read: {_first_line(error)}") from error
-    except Exception as error:
-        if isinstance(error, ModelError):
-            raise
+    except ModelError:
+        raise
+    except OSError as error:
+        raise ModelError(f"weights {path}: cannot be read: {first_line(error)}") from error
+    except Exception as error:  # both libraries raise a dozen unrelated types
+        kind = "safetensors file" if path.suffix == ".safetensors" else "torch state_dict"
         raise ModelError(
-            f"weights {path}: not a plain torch state_dict ({_first_line(error)}); "
+            f"weights {path}: not a plain {kind} ({first_line(error)}); "
             "save it with torch.save(model.state_dict(), file) or as safetensors"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _strip(arrays: Arrays, wanted: set[str]) -> Arrays:
@@ -87,7 +83,8 @@ def _strip(arrays: Arrays, wanted: set[str]) -> Arrays:
 
 def _list(title: str, names: list[str]) -> str:
     more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return f"{title}: {', '.join(names[:_SHOWN])}{more}"
+    shown = (name if name.isprintable() else repr(name) for name in names[:_SHOWN])
+    return f"{title}: {', '.join(shown)}{more}"
 
 
 def load_weights(module: nn.Module, arrays: Arrays, source: str) -> None:

@@ -11,20 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import FlexhycaError
+from ..errors import FlexhycaError, first_line
 
 _APPLICATION = 0x66787377  # "fxsw", in the file's header
 _TABLES = """
 CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
     placement TEXT NOT NULL, seed INTEGER NOT NULL, config_hash TEXT NOT NULL,
-    cost TEXT NOT NULL, PRIMARY KEY (placement, seed, config_hash)
+    cost TEXT NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (placement, seed, config_hash)
 ) WITHOUT ROWID;
-CREATE TABLE rankings (name TEXT PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE rankings (name TEXT PRIMARY KEY, content BLOB NOT NULL, crc INTEGER NOT NULL);
 """
 #: Packages whose sources decide what a run costs.
 _CODE = ("compiler", "config", "dse", "isa", "simulator")
@@ -48,6 +49,10 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+def _crc(content: str | bytes) -> int:
+    return zlib.crc32(content.encode() if isinstance(content, str) else content)
+
+
 class Study:
     """The runs of a study; close it, or use it in `with`."""
 
@@ -58,11 +63,15 @@ class Study:
         """
         self.name = str(path or "memory")
         try:
-            self._db = sqlite3.connect(path or ":memory:", timeout=30, isolation_level=None)
+            self._db = sqlite3.connect(path or ":memory:", timeout=5, isolation_level=None)
             self._open(identity)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:  # ValueError: text that is none
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise FlexhycaError(
+                    f"{self.name}: another process is writing it; wait until that has ended"
+                ) from None
             raise FlexhycaError(
-                f"{self.name}: is not a study of `flexhyca sweep` ({error}); "
+                f"{self.name}: is not a study of `flexhyca sweep` ({first_line(error)}); "
                 "delete it, or give another --study"
             ) from None
 
@@ -93,30 +102,49 @@ class Study:
 
     def find(self, key: Key) -> dict[str, Any] | None:
         """What is kept of a run, None if it has not been done."""
-        found = self._db.execute(
-            "SELECT cost FROM runs WHERE placement = ? AND seed = ? AND config_hash = ?", key
-        ).fetchone()
-        return None if found is None else json.loads(found[0])
+        text = self._find(
+            "SELECT cost, crc FROM runs WHERE placement = ? AND seed = ? AND config_hash = ?", key
+        )
+        return None if text is None else json.loads(text)
 
     def add(self, key: Key, cost: Mapping[str, Any]) -> None:
         """Keep a run; it is on the disk when this returns."""
         text = json.dumps(cost, allow_nan=False)
-        self._insert("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?)", (*key, text))
+        self._insert("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", (*key, text, _crc(text)))
 
     def ranking(self, name: str) -> bytes | None:
         """A ranking that was kept."""
-        found = self._db.execute("SELECT content FROM rankings WHERE name = ?", (name,)).fetchone()
-        return None if found is None else bytes(found[0])
+        content = self._find("SELECT content, crc FROM rankings WHERE name = ?", (name,))
+        return None if content is None else bytes(content)
 
     def add_ranking(self, name: str, content: bytes) -> None:
         """Keep a ranking."""
-        self._insert("INSERT OR IGNORE INTO rankings VALUES (?, ?)", (name, content))
+        self._insert(
+            "INSERT OR IGNORE INTO rankings VALUES (?, ?, ?)", (name, content, _crc(content))
+        )
+
+    def _find(self, statement: str, values: tuple[object, ...]) -> Any:
+        """The first column of what is found, None if nothing is; the second is its checksum."""
+        try:
+            found = self._db.execute(statement, values).fetchone()
+        except (sqlite3.Error, ValueError) as error:
+            raise self._damaged(first_line(error)) from None
+        if found is not None and (
+            not isinstance(found[0], str | bytes) or _crc(found[0]) != found[1]
+        ):
+            raise self._damaged("a wrong checksum")
+        return None if found is None else found[0]
+
+    def _damaged(self, why: str) -> FlexhycaError:
+        return FlexhycaError(
+            f"{self.name}: is damaged ({why}); delete it, or give another --csv or --study"
+        )
 
     def _insert(self, statement: str, values: tuple[object, ...]) -> None:
         try:
             self._db.execute(statement, values)
         except sqlite3.Error as error:
-            raise FlexhycaError(f"{self.name}: cannot be written: {error}") from None
+            raise FlexhycaError(f"{self.name}: cannot be written: {first_line(error)}") from None
 
     def close(self) -> None:
         """Let go of the file."""

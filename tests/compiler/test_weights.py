@@ -77,7 +77,7 @@ def test_pickles_of_code_are_refused(tmp_path, capsys):
     with pytest.raises(ModelError, match=r"not a plain torch state_dict .*; save it with"):
         read_weights(path)
     np.savez(tmp_path / "w.npz", a=np.array([Evil()], dtype=object))
-    with pytest.raises(ModelError, match=r"w\.npz: cannot be read: "):
+    with pytest.raises(ModelError, match=r"w\.npz: not a plain npz file: "):
         read_weights(tmp_path / "w.npz")
     assert "code ran" not in capsys.readouterr().out
 
