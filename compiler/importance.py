@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from torch.nn import functional as F
 
 from ..config import Config
-from ..errors import ModelError
+from ..errors import ModelError, first_line
 from ..isa.layers import Network
 from .data import Dataset, Images, normalise
 from .execute import steps
@@ -66,9 +66,14 @@ class Ranking:
                     raise ModelError(f"ranking {path}: format is not {_FORMAT}; rank it again")
                 keys = sorted(file.keys())
                 scores = {key.partition(" ")[2]: file.get_tensor(key) for key in keys}
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"ranking {path}: cannot be read: {error}") from error
-        return Ranking(notes["model"], scores, int(notes["inputs"]))
+                inputs = int(notes["inputs"])
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"ranking {path}: cannot be read: {first_line(error)}; rank it again"
+            ) from error
+        if any(s.dtype != np.float64 or s.ndim != 3 for s in scores.values()):
+            raise ModelError(f"ranking {path}: scores are not float64 (h, w, c); rank it again")
+        return Ranking(notes.get("model", "?"), scores, inputs)
 
 
 def rank(model: Model, images: Images, labels: NDArray[np.int64] | None = None) -> Ranking:
