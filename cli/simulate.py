@@ -90,8 +90,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write what every engine did when, for ui.perfetto.dev (.json, or .json.gz for a "
-            "tenth of the size). 1 us of the trace is 1 cycle.",
+            help="Write what every engine did when, for ui.perfetto.dev (.json, or .json.gz, less "
+            "than a tenth of the size). 1 us of the trace is 1 cycle.",
         ),
     ] = None,
     trace_layers: Annotated[

@@ -17,21 +17,23 @@ from flexhyca.tests.support import one_conv, small_config
 def test_every_format(suffix: str, start: bytes, tmp_path: Path) -> None:
     result = simulate(compile_network(one_conv(), small_config()), values="none")
     layers = result.layers.to_dict("records")
-    draw_layers(tmp_path / f"a{suffix}", "one", layers)
-    assert (tmp_path / f"a{suffix}").read_bytes().startswith(start)
+    paths = [tmp_path / f"{name}{suffix}" for name in "ab"]
+    for path in paths:
+        draw_layers(path, "one", layers)
+    assert paths[0].read_bytes().startswith(start)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_many_layers_make_a_higher_picture(tmp_path: Path) -> None:
     result = simulate(compile_network(one_conv(), small_config()), values="none")
     row = result.layers.to_dict("records")[0]
     heights = []
-    for count in (5, 5, 110):
+    for count in (5, 110):
         path = tmp_path / f"{len(heights)}.png"
         draw_layers(path, "many", [{**row, "name": f"layer{i}"} for i in range(count)])
         heights.append(int.from_bytes(path.read_bytes()[20:24]))
-    assert heights[0] == heights[1] < 500
-    assert 110 * 12 < heights[2] < 110 * 20
-    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+    assert heights[0] < 500
+    assert 110 * 12 < heights[1] < 110 * 20
 
 
 def test_every_state_has_a_colour_of_its_resource() -> None:

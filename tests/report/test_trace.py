@@ -121,6 +121,8 @@ def test_a_trace_is_valid_and_adds_up(program, data):
     check_numbers(events, result)
     check_counters(events, result)
     drawn = [e for e in events if e["ph"] == "X" and e["tid"] > 1]
+    channel = max(e["ts"] + e["dur"] for e in drawn if e["tid"] == len(trace.TRACKS))
+    assert channel == recorder.channel.end  # rolled up or not: gaps keep their place
     for event in drawn:
         rolled_up = "pc" not in event["args"]
         assert rolled_up == (program.layer_names.index(event["args"]["layer"]) not in detail)
