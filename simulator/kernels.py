@@ -19,7 +19,7 @@ PRELOAD, HELD, STREAMED, PSUM = 0, 1, 2, 3  # array_ws, array_is
 
 
 @njit(cache=True)
-def _flip_signed(value: int, bit: int, bits: int) -> int:
+def flip_signed(value: int, bit: int, bits: int) -> int:
     """Flip a bit of a two's-complement number of `bits` bits."""
     sign = 1 << (bits - 1)
     return (((value ^ (1 << bit)) + sign) & ((1 << bits) - 1)) - sign
@@ -61,11 +61,11 @@ def step_os_tile(
         while flip < len(flips) and flips[flip, 0] == t:
             _, register, r, c, bit = flips[flip]
             if register == ACT:
-                act[r, c] = _flip_signed(act[r, c], bit, act_bits)
+                act[r, c] = flip_signed(act[r, c], bit, act_bits)
             elif register == WGT:
-                wgt[r, c] = _flip_signed(wgt[r, c], bit, weight_bits)
+                wgt[r, c] = flip_signed(wgt[r, c], bit, weight_bits)
             elif register == PROD:
-                prod[r, c] = _flip_signed(prod[r, c], bit, act_bits + weight_bits)
+                prod[r, c] = flip_signed(prod[r, c], bit, act_bits + weight_bits)
             else:
                 acc[r, c] ^= np.int32(1) << np.int32(bit + up)
             flip += 1
@@ -130,11 +130,11 @@ def step_stationary(
         while flip < len(flips) and flips[flip, 0] == t:
             _, register, r, c, bit = flips[flip]
             if register == PRELOAD:
-                preload[r, c] = _flip_signed(preload[r, c], bit, held_bits)
+                preload[r, c] = flip_signed(preload[r, c], bit, held_bits)
             elif register == HELD:
-                held[r, c] = _flip_signed(held[r, c], bit, held_bits)
+                held[r, c] = flip_signed(held[r, c], bit, held_bits)
             elif register == STREAMED:
-                streamed[r, c] = _flip_signed(streamed[r, c], bit, streamed_bits)
+                streamed[r, c] = flip_signed(streamed[r, c], bit, streamed_bits)
             else:
                 psum[r, c] ^= np.int32(1) << (np.int32(bit) + up)
             flip += 1

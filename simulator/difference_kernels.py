@@ -1,0 +1,277 @@
+"""Numba kernels of `difference`: what a change of some elements changes in the layers after it.
+
+Elements are numbered flat within their tensor, (h, w, c).  `values` and `accs` hold the fault-free
+run, `faulty` the other one; `where[base : base + count]` lists the elements that differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ..isa.layers import LAYER_FIELDS, LayerOp
+
+_OP, _INPUT, _OUTPUT, _RESIDUAL, _KH, _KW, _SH, _SW, _PT, _PL, _DH, _DW = (
+    LAYER_FIELDS.index(name)
+    for name in (
+        "op", "input", "output", "residual", "kernel_h", "kernel_w", "stride_h", "stride_w",
+        "pad_top", "pad_left", "dilation_h", "dilation_w",
+    )
+)  # fmt: skip
+_GROUPS, _C_OFFSET, _SHIFT, _LEFT_A, _LEFT_B, _ADD_SHIFT, _LO, _HI = (
+    LAYER_FIELDS.index(name)
+    for name in (
+        "groups", "c_offset", "shift", "lshift_a", "lshift_b", "add_shift", "act_lo", "act_hi",
+    )
+)  # fmt: skip
+_CONV, _MAXPOOL, _AVGPOOL, _ADD, _COPY = (int(op) for op in LayerOp)
+
+
+class Tables(NamedTuple):
+    """A network as the kernels read it."""
+
+    layers: Any  #: int64 (layers, LAYER_FIELDS)
+    tensors: Any  #: int64 (tensors, 4): h, w, c, first element in `values`
+    acc_base: Any  #: int64 (layers,): first accumulator of a CONV in `accs`
+    weight_base: Any  #: int64 (layers,)
+    weights: Any  #: int8, a layer as (kernel_h, kernel_w, in_c, out_c / groups)
+    act_bits: int
+    acc_bits: int
+    half_up: bool
+    saturate: bool
+
+
+class Run(NamedTuple):
+    """Two runs of one image, fault-free and faulty, and scratch memory."""
+
+    values: Any  #: int8, all tensors
+    accs: Any  #: int32, accumulators of all CONV layers, wrapped
+    faulty: Any  #: int8, as `values`
+    where: Any  #: int32, as `values`: elements that differ, in any order
+    count: Any  #: int64 (tensors,): how many
+    delta: Any  #: int32, zero between layers: change of the accumulators of a layer
+    mark: Any  #: uint8, zero between layers: output elements (CONV: pixels) to be computed again
+    marked: Any  #: int32: a list of them
+
+
+@njit(cache=True)
+def _requantise(acc: int, shift: int, t: Tables) -> int:
+    """Twin of isa.fixedpoint.requantise."""
+    half = 1 << (t.act_bits - 1)
+    up = (acc >> (shift - 1)) & 1 if shift and t.half_up else 0
+    kept = acc >> shift
+    if not t.saturate:
+        kept = ((kept + half) & (2 * half - 1)) - half
+    return max(-half, min(half - 1, kept + up))
+
+
+@njit(cache=True)
+def _add(a: int, b: int, layer: NDArray[np.int64], t: Tables) -> int:
+    """Twin of isa.fixedpoint.add."""
+    total = (a << layer[_LEFT_A]) + (b << layer[_LEFT_B])
+    if layer[_ADD_SHIFT] and t.half_up:
+        total += 1 << (layer[_ADD_SHIFT] - 1)
+    half = 1 << (t.act_bits - 1)
+    return max(-half, min(half - 1, total >> layer[_ADD_SHIFT]))
+
+
+@njit(cache=True)
+def _mark(r: Run, at: int, count: int) -> int:
+    """Remember that `at` is to be computed again; returns the new number of these."""
+    if r.mark[at]:
+        return count
+    r.mark[at] = 1
+    r.marked[count] = at
+    return count + 1
+
+
+@njit(cache=True)
+def _settle(r: Run, tensor: int, base: int, at: int, value: int) -> None:
+    """Element `at` of the output is `value` in the faulty run."""
+    if r.faulty[base + at] != value:
+        r.faulty[base + at] = value
+        r.where[base + r.count[tensor]] = at
+        r.count[tensor] += 1
+
+
+@njit(cache=True, nogil=True)
+def _conv(
+    index: int, t: Tables, r: Run, fault_at: NDArray[np.int64], fault_by: NDArray[np.int64]
+) -> None:
+    """A CONV layer: spread changed inputs over the accumulators, then compute their pixels."""
+    layer = t.layers[index]
+    _, in_w, in_c, in_base = t.tensors[layer[_INPUT]]
+    out_h, out_w, out_c, out_base = t.tensors[layer[_OUTPUT]]
+    width, per_in = out_c // layer[_GROUPS], in_c // layer[_GROUPS]
+    kernel_h, kernel_w, height, across = layer[_KH], layer[_KW], layer[_DH], layer[_DW]
+    down, right, weight_base = layer[_SH], layer[_SW], t.weight_base[index]
+    # Names of their own: members of the tuples would be counted as references in every loop.
+    values, faulty, where, delta, weights = r.values, r.faulty, r.where, r.delta, t.weights
+    mark, marked = r.mark, r.marked
+    count = 0
+    for i in range(r.count[layer[_INPUT]]):
+        at = where[in_base + i]
+        change = np.int32(faulty[in_base + at]) - np.int32(values[in_base + at])
+        pixel, c = at // in_c, at % in_c
+        y, x = pixel // in_w + layer[_PT], pixel % in_w + layer[_PL]
+        group = c // per_in * width
+        for ky in range(kernel_h):
+            top = y - ky * height
+            oy = top // down
+            if top < 0 or top % down or oy >= out_h:
+                continue
+            for kx in range(kernel_w):
+                left = x - kx * across
+                ox = left // right
+                if left < 0 or left % right or ox >= out_w:
+                    continue
+                out = oy * out_w + ox
+                if not mark[out]:
+                    mark[out] = 1
+                    marked[count] = out
+                    count += 1
+                first = out * out_c + group
+                row = weight_base + ((ky * kernel_w + kx) * in_c + c) * width
+                into, by = delta[first : first + width], weights[row : row + width]
+                for j in range(width):
+                    into[j] += np.int32(change * np.int32(by[j]))
+    for i in range(len(fault_at)):
+        delta[fault_at[i]] += np.int32(fault_by[i])
+        count = _mark(r, fault_at[i] // out_c, count)
+    residual = layer[_RESIDUAL]
+    res_base = t.tensors[residual, 3] if residual >= 0 else 0
+    if residual >= 0:
+        for i in range(r.count[residual]):
+            count = _mark(r, where[res_base + i] // out_c, count)
+    half = 1 << (t.acc_bits - 1)
+    for i in range(count):
+        pixel = r.marked[i]
+        r.mark[pixel] = 0
+        for at in range(pixel * out_c, (pixel + 1) * out_c):
+            change = delta[at]
+            delta[at] = 0
+            if change == 0 and (residual < 0 or faulty[res_base + at] == values[res_base + at]):
+                continue
+            acc = np.int64(r.accs[t.acc_base[index] + at]) + change
+            acc = ((acc + half) & (2 * half - 1)) - half
+            value = _requantise(acc, layer[_SHIFT], t)
+            if residual >= 0:
+                value = _add(value, np.int64(faulty[res_base + at]), layer, t)
+            value = max(layer[_LO], min(layer[_HI], value))
+            _settle(r, layer[_OUTPUT], out_base, at, value)
+
+
+@njit(cache=True, nogil=True)
+def _pool(index: int, t: Tables, r: Run) -> None:
+    """A MAXPOOL or AVGPOOL layer: compute every window again that holds a changed element."""
+    layer = t.layers[index]
+    in_h, in_w, c, in_base = t.tensors[layer[_INPUT]]
+    out_h, out_w, _, out_base = t.tensors[layer[_OUTPUT]]
+    count = 0
+    for i in range(r.count[layer[_INPUT]]):
+        at = r.where[in_base + i]
+        y, x = at // c // in_w + layer[_PT], at // c % in_w + layer[_PL]
+        for ky in range(layer[_KH]):
+            top = y - ky * layer[_DH]
+            oy = top // layer[_SH]
+            if top < 0 or top % layer[_SH] or oy >= out_h:
+                continue
+            for kx in range(layer[_KW]):
+                left = x - kx * layer[_DW]
+                ox = left // layer[_SW]
+                if left >= 0 and left % layer[_SW] == 0 and ox < out_w:
+                    count = _mark(r, (oy * out_w + ox) * c + at % c, count)
+    for i in range(count):
+        at = r.marked[i]
+        r.mark[at] = 0
+        oy, ox = at // c // out_w, at // c % out_w
+        most, total = np.int64(-(1 << (t.act_bits - 1))), np.int64(0)
+        for ky in range(layer[_KH]):
+            y = oy * layer[_SH] + ky * layer[_DH] - layer[_PT]
+            if y < 0 or y >= in_h:
+                continue
+            for kx in range(layer[_KW]):
+                x = ox * layer[_SW] + kx * layer[_DW] - layer[_PL]
+                if 0 <= x < in_w:
+                    value = np.int64(r.faulty[in_base + (y * in_w + x) * c + at % c])
+                    most = max(most, value)
+                    total += value
+        if layer[_OP] == _AVGPOOL:
+            half = 1 << (t.acc_bits - 1)
+            total = ((total + half) & (2 * half - 1)) - half
+            most = _requantise(total, layer[_SHIFT], t)
+        _settle(r, layer[_OUTPUT], out_base, at, max(layer[_LO], min(layer[_HI], most)))
+
+
+@njit(cache=True, nogil=True)
+def _elementwise(index: int, t: Tables, r: Run) -> None:
+    """An ADD or COPY layer."""
+    layer = t.layers[index]
+    _, in_w, in_c, in_base = t.tensors[layer[_INPUT]]
+    out_h, out_w, out_c, out_base = t.tensors[layer[_OUTPUT]]
+    if layer[_OP] == _COPY:
+        for i in range(r.count[layer[_INPUT]]):
+            at = r.where[in_base + i]
+            y, x = at // in_c // in_w + layer[_PT], at // in_c % in_w + layer[_PL]
+            c, oy, ox = at % in_c + layer[_C_OFFSET], y // layer[_SH], x // layer[_SW]
+            if y < 0 or x < 0 or y % layer[_SH] or x % layer[_SW]:
+                continue
+            if oy < out_h and ox < out_w and 0 <= c < out_c:
+                value = max(layer[_LO], min(layer[_HI], np.int64(r.faulty[in_base + at])))
+                _settle(r, layer[_OUTPUT], out_base, (oy * out_w + ox) * out_c + c, value)
+        return
+    count = 0
+    other = t.tensors[layer[_RESIDUAL], 3]
+    for i in range(r.count[layer[_INPUT]]):
+        count = _mark(r, r.where[in_base + i], count)
+    for i in range(r.count[layer[_RESIDUAL]]):
+        count = _mark(r, r.where[other + i], count)
+    for i in range(count):
+        at = r.marked[i]
+        r.mark[at] = 0
+        value = _add(np.int64(r.faulty[in_base + at]), np.int64(r.faulty[other + at]), layer, t)
+        _settle(r, layer[_OUTPUT], out_base, at, max(layer[_LO], min(layer[_HI], value)))
+
+
+@njit(cache=True, nogil=True)
+def propagate(
+    first: int,
+    last: int,
+    t: Tables,
+    r: Run,
+    fault_at: NDArray[np.int64],
+    fault_by: NDArray[np.int64],
+) -> None:
+    """Carry what differs through layers first..last-1.
+
+    fault_at, fault_by : accumulators of layer `first` (a CONV) that are wrong, each once, and by
+    how much, against what they would be on the faulty run's operands.
+    """
+    for index in range(first, last):
+        layer = t.layers[index]
+        faults = index == first and len(fault_at) > 0
+        same = r.count[layer[_INPUT]] == 0
+        if same and layer[_RESIDUAL] >= 0:
+            same = r.count[layer[_RESIDUAL]] == 0
+        if same and not faults:
+            continue
+        if layer[_OP] == _CONV:
+            _conv(index, t, r, fault_at if faults else fault_at[:0], fault_by)
+        elif layer[_OP] in (_MAXPOOL, _AVGPOOL):
+            _pool(index, t, r)
+        else:
+            _elementwise(index, t, r)
+
+
+@njit(cache=True, nogil=True)
+def reset(t: Tables, r: Run) -> None:
+    """Make the faulty run the fault-free one again."""
+    for tensor in range(len(r.count)):
+        base = t.tensors[tensor, 3]
+        for i in range(r.count[tensor]):
+            at = base + r.where[base + i]
+            r.faulty[at] = r.values[at]
+        r.count[tensor] = 0
