@@ -18,8 +18,9 @@ import onnx
 from ..errors import ModelError
 from .builder import Call, UnsupportedError, read_calls
 from .graph import Graph
+from .onnx_builder import OnnxBuilder
 from .onnx_file import DOMAINS, Array, OnnxFile, read_file
-from .onnx_ops import HANDLERS, OnnxBuilder
+from .onnx_ops import HANDLERS
 
 #: Computed where all inputs are constant: first those that only rearrange, at any size.
 _REARRANGE = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")

@@ -28,7 +28,7 @@ DOMAINS = ("", "ai.onnx")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Element types that are read: float32 weights, and the integers that describe shapes.
-_TYPES = {
+_TYPES: dict[int, tuple[np.dtype[Any], str]] = {
     TensorProto.FLOAT: (np.dtype("<f4"), "float_data"),
     TensorProto.INT64: (np.dtype("<i8"), "int64_data"),
     TensorProto.INT32: (np.dtype("<i4"), "int32_data"),
@@ -111,13 +111,16 @@ def read_file(path: str | Path) -> OnnxFile:
         )
     weights = {t.name for t in graph.initializer}
     inputs = [i for i in graph.input if i.name not in weights]
-    for kind, found in (("input", inputs), ("output", graph.output)):
-        if len(found) != 1:
-            names = ", ".join(v.name for v in found[:5]) or "none"
-            raise ModelError(f"{path}: {len(found)} {kind}s ({names}), wanted 1")
-    batch, *shape = _dimensions(path, inputs[0])
-    for i, size in enumerate(shape, 1):
-        if not isinstance(size, int):
+    for kind, ends in (("input", inputs), ("output", graph.output)):
+        if len(ends) != 1:
+            names = ", ".join(v.name for v in ends[:5]) or "none"
+            raise ModelError(f"{path}: {len(ends)} {kind}s ({names}), wanted 1")
+    batch, *sizes = _dimensions(path, inputs[0])
+    shape: list[int] = []
+    for i, size in enumerate(sizes, 1):
+        if isinstance(size, int):
+            shape.append(size)
+        else:
             raise ModelError(
                 f"{path}: dimension {i} of input {inputs[0].name} is dynamic ({size}); export it "
                 "with a fixed size (only the batch, dimension 0, may vary)"
