@@ -4,6 +4,7 @@ Results go to standard output, everything else (progress, warnings, errors) to s
 Exit codes: 0 done, 1 a bug of ours, 2 something the user can mend (one line, nothing half-written).
 """
 
+import errno
 import os
 import sys
 
@@ -50,7 +51,16 @@ def _root(
 def main() -> None:
     """Run the command line; errors that the user can mend become one line each and exit code 2."""
     try:
-        app(prog_name="flexhyca")
+        try:
+            app(prog_name="flexhyca")
+        finally:
+            sys.stdout.flush()
+    except SystemExit as ended:
+        # typer makes Exit(130) of Ctrl-C; a command that caught it has said its own line.
+        cause = ended.__context__ and ended.__context__.__cause__
+        if isinstance(cause, KeyboardInterrupt):
+            print("interrupted; no result was written", file=sys.stderr)
+        raise
     except FlexhycaError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
@@ -58,7 +68,23 @@ def main() -> None:
     except InternalError as error:
         print(f"internal error (please report it): {error}", file=sys.stderr)
         sys.exit(1)
+    except MemoryError:
+        print(
+            "error: memory ran out; use a smaller network, batch or number of images",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except BrokenPipeError:
-        # The reader (head, less) is gone; keep Python from complaining while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader (head, less) is gone
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        print("error: standard output: no space left on the device", file=sys.stderr)
+        sys.exit(2)
+
+
+def _drop_output() -> None:
+    """Keep Python from complaining about standard output while it shuts down."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -42,6 +42,9 @@ from .units import Unit, Work, units_of_layer
 #: Pieces that a round of loads has at most: tables, weights, operands.
 _MOST_LOADS = 1 + 2 * PIECES
 
+#: Tiles of a program: about four instructions and two kilobytes of memory each.
+_MOST_TILES = 1 << 22
+
 Masks = Mapping[int, NDArray[np.bool_]]  #: layer index -> (h, w, c), True where important
 
 
@@ -53,7 +56,25 @@ def compile_network(
     important : neurons that the DPPU recomputes; None or a missing layer means none. The network's
     arithmetic must be that of `config`. Raises CompileError with layer, value and limit.
     """
+    _check_tiles(network, config, batch)
     return _Emitter(network, config, important or {}, batch).program()
+
+
+def _check_tiles(network: Network, config: Config, batch: int) -> None:
+    """Refuse what would take hours and all memory, before it does."""
+    count = 0
+    for layer in network.layers:
+        out = network.tensors[layer.output]
+        pixels = batch * out.h * out.w
+        if layer.op == LayerOp.CONV:
+            count += -(-pixels // config.tile_rows) * -(-out.c // config.tile_cols)
+        else:
+            count += -(-pixels * out.c // config.tile_words)
+        if count > _MOST_TILES:
+            raise CompileError(
+                f"layer {layer.name}: {network.name} has {count} tiles up to here, at most "
+                f"{_MOST_TILES} are compiled; use a smaller batch or a larger array"
+            )
 
 
 class _Operands(NamedTuple):

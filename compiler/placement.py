@@ -53,11 +53,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ModelError
 from ..isa.layers import Network, Tensor
 from .importance import Ranking
 
 CHANNEL, MAP, OWN, NOISE = 0.46, 0.36, 0.09, 0.09  # shares of a layer's variance
 LAYER = 0.7  # standard deviation between layers, that within a layer being 1
+#: Neurons that are ranked at once, 8 bytes each and a few copies; vgg16 has a tenth of them.
+MOST_NEURONS = 1 << 27
+_MOST_SIDE = 4096  # of a map whose covariance is taken apart: time grows with the third power
 LENGTH = 0.8  # of the smooth effects, in sizes of the map
 
 Scores = NDArray[np.float64]
@@ -77,8 +81,21 @@ def clustered_ranking(network: Network, seed: int = 0) -> Ranking:
 def _rank(network: Network, seed: int, kind: str, draw: _Draw) -> Ranking:
     """A layer's scores depend on the seed, its index and its shape only."""
     scores = {}
+    neurons = 0
     for index in sorted(network.weights):
         layer = network.layers[index]
+        out = network.tensors[layer.output]
+        neurons += out.elements
+        if neurons > MOST_NEURONS:
+            raise ModelError(
+                f"layer {layer.name}: {network.name} has {neurons} neurons up to here, at most "
+                f"{MOST_NEURONS} are ranked; set protection.s_th to 0"
+            )
+        if kind == "clustered" and max(out.h, out.w) > _MOST_SIDE:
+            raise ModelError(
+                f"layer {layer.name}: a map of {out.h}x{out.w} is too large for placement "
+                f"clustered, at most {_MOST_SIDE} a side; use placement random"
+            )
         rng = np.random.default_rng([seed, index])
         scores[layer.name] = draw(network.tensors[layer.output], rng)
     return Ranking(f"{network.name} ({kind}, seed {seed})", scores, 0)

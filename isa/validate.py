@@ -169,15 +169,17 @@ def _validate_reach(p: Program, v: dict[str, int], where: str, check: Any) -> No
             check(v[key] == value, f"{where}: {key}={v[key]} must be {value} in {_name(v)}")
     if v["op"] == LayerOp.COPY:
         return
-    (ih, iw, ic, _), (oh, ow, oc, _) = (
-        [int(x) for x in p.tensors[v[t]]] for t in ("input", "output")
-    )
-    covered = (
-        ((oh - 1) * v["stride_h"] + (v["kernel_h"] - 1) * v["dilation_h"] + 1)
-        * ((ow - 1) * v["stride_w"] + (v["kernel_w"] - 1) * v["dilation_w"] + 1)
-        * ic
-    )
-    limit = _MOST_PADDING + 16 * (ih * iw * ic + oh * ow * oc)
+    source, out = ([int(x) for x in p.tensors[v[t]][:3]] for t in ("input", "output"))
+    covered = source[2]
+    for axis, have, count, pad in (
+        ("h", source[0], out[0], v["pad_top"]),
+        ("w", source[1], out[1], v["pad_left"]),
+    ):
+        reach = (count - 1) * v[f"stride_{axis}"] + 1
+        reach += (v[f"kernel_{axis}"] - 1) * v[f"dilation_{axis}"]
+        check(-have < pad < reach, f"{where}: a padding of {pad} moves its windows off the map")
+        covered *= reach
+    limit = _MOST_PADDING + 16 * (math.prod(source) + math.prod(out))
     check(covered <= limit, f"{where}: its windows cover {covered} elements, at most {limit}")
 
 
