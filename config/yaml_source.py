@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
         if tag is not None:  # PyYAML's own constructors crash on some values
             raise yaml.composer.ComposerError(
                 problem=f"tag {tag} is not supported; write the plain value",
-                problem_mark=event.start_mark,
+                problem_mark=event.start_mark,  # type: ignore[arg-type]  # as above
             )
         return super().compose_node(parent, index)
 

@@ -41,7 +41,8 @@ _GATHERED = (
     "dilation_w",
 )
 _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
-_REDUCTION = [_WINDOW[f] for f in ("ky0", "nky", "kc0", "kcc")]
+#: Window columns of a part of the reduction: ky0, nky, kc0, kcc.
+REDUCTION = [_WINDOW[f] for f in ("ky0", "nky", "kc0", "kcc")]
 
 
 def reductions(program: Program) -> NDArray[np.int64]:
@@ -129,7 +130,7 @@ def excess_work(program: Program, k: NDArray[np.int64]) -> Excess:
     pcs = np.flatnonzero((c["op"] == BY_NAME["DPPU"].opcode) & (c["source"] != Source.ARRAY))
     configured_by = configured(program, Engine.DPPU)
     layers, windows = (configured_by[table][pcs] for table in (Table.LAYER, Table.WINDOW))
-    held, first = _position_contents(program, pcs)
+    held, first = position_contents(program, pcs)
     geometry = np.zeros((len(pcs), 4 + len(_GATHERED)), np.int64)
     weights = np.zeros(len(pcs), np.int64)
     for i in np.unique(layers).tolist():
@@ -146,7 +147,7 @@ def excess_work(program: Program, k: NDArray[np.int64]) -> Excess:
         config.position_column_bits,
         config.position_bits,
         geometry,
-        program.windows[windows][:, _REDUCTION].astype(np.int64),
+        program.windows[windows][:, REDUCTION].astype(np.int64),
         inputs[:, 2:4],
         weights,
         k[pcs],
@@ -174,13 +175,13 @@ def weight_address(
     width, per_group = cout // layer["groups"], cin // layer["groups"]
     group, within = divmod(channel, width)
     depth = layer["kernel_h"] * layer["kernel_w"] * per_group
-    ky0, nky, kc0, kcc = (window[..., i] for i in _REDUCTION)
+    ky0, nky, kc0, kcc = (window[..., i] for i in REDUCTION)
     before = (ky0 * per_group + nky * (kc0 - group * per_group)) * layer["kernel_w"]
     length = nky * layer["kernel_w"] * kcc
     return layer["weight_addr"] + (group * depth + before) * width + within * length
 
 
-def _position_contents(
+def position_contents(
     program: Program, pcs: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Tables that the DPPU instructions `pcs` find, by following the LOADs: bytes, and starts."""
