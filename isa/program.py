@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config, config_from_json
-from ..errors import ProgramError
+from ..errors import ProgramError, first_line
 from .encoding import Text, decode_text
 from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
 from .layers import LAYER_COLUMNS, LAYER_FIELDS, Arithmetic, Layer, LayerOp, Network, Tensor
@@ -294,9 +294,11 @@ def load(path: str | os.PathLike[str]) -> Program:
             names = set(file.keys()) & set(_TENSORS)
             tensors = {name: file.get_tensor(name) for name in sorted(names)}
     except OSError as error:
-        raise ProgramError(f"{path}: cannot be read ({error}); check the path") from None
+        raise ProgramError(
+            f"{path}: cannot be read ({first_line(error)}); check the path"
+        ) from None
     except (SafetensorError, TypeError, ValueError, KeyError) as error:
         raise ProgramError(
-            f"{path}: not a program file ({error}); make one with `flexhyca compile`"
+            f"{path}: not a program file ({first_line(error)}); make one with `flexhyca compile`"
         ) from None
     return from_parts(tensors, meta, str(path))

@@ -45,16 +45,6 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
     return content
 
 
-class Content:
-    """Bytes that a failing test shall not print."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    def __repr__(self) -> str:
-        return f"<{len(self.content)} bytes>"
-
-
 def one_line(error: BaseException) -> None:
     """The message of an error is a line that a terminal can show."""
     message = str(error)

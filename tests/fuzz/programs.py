@@ -24,7 +24,7 @@ from flexhyca.isa.instructions import BY_NAME
 from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
 from flexhyca.isa.program import Program
 from flexhyca.simulator.run import simulate
-from flexhyca.tests.fuzz.damage import VALUES, WILD, Content, damaged, one_line
+from flexhyca.tests.fuzz.damage import VALUES, WILD, damaged, one_line
 from flexhyca.tests.support import random_masks, small_config
 
 _TABLES = ("layers", "windows", "tensors", "credits", "positions_indptr", "debug.layer")
@@ -264,9 +264,8 @@ def attack(path: Path, examples: int) -> dict[str, int]:
     kinds = st.one_of(wild_files(), wild_files(), wild_files(), wild_headers(), broken_files())
 
     @settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
-    @given(kinds.map(Content))
-    def run(data: Content) -> None:
-        path.write_bytes(data.content)
+    @given(kinds.map(path.write_bytes))
+    def run(size: int) -> None:
         with limited(_LONGEST):
             try:
                 program = files.load(path)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from flexhyca.cli import main
 from flexhyca.tests.fuzz import test_files, test_texts
-from flexhyca.tests.fuzz.damage import Content
 from flexhyca.tests.fuzz.programs import broken_files, wild_files, wild_headers
 
 
@@ -54,9 +53,8 @@ def attack(folder: Path, examples: int) -> None:
     bad = folder / "bad"
 
     @common
-    @given(st.one_of(wild_files(), wild_headers(), broken_files()).map(Content))
-    def disasm(content):
-        bad.write_bytes(content.content)
+    @given(st.one_of(wild_files(), wild_headers(), broken_files()).map(bad.write_bytes))
+    def disasm(size):
         check(folder, "disasm", bad, "-o", out / "x.fhs", most=9)
 
     @common
@@ -73,9 +71,8 @@ def attack(folder: Path, examples: int) -> None:
         check(folder, "config", "show", f"--set={override}", "--json", out / "x.json", most=9)
 
     @common
-    @given((test_files.images() | st.binary(max_size=40)).map(Content))
-    def data(content):
-        (folder / "d.npz").write_bytes(content.content)
+    @given((test_files.images() | st.binary(max_size=40)).map((folder / "d.npz").write_bytes))
+    def data(size):
         check(folder, "simulate", "digits", "--data", folder / "d.npz", "--json", out / "x.json",
               "--set", "protection.s_th=0")  # fmt: skip
 

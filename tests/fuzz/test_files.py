@@ -20,7 +20,7 @@ from flexhyca.compiler.importance import Ranking
 from flexhyca.compiler.weights import load_weights, read_weights
 from flexhyca.dse.store import Key, Study
 from flexhyca.errors import FlexhycaError, ModelError
-from flexhyca.tests.fuzz.damage import VALUES, Content, damaged, one_line
+from flexhyca.tests.fuzz.damage import VALUES, damaged, one_line
 
 DTYPES = ("u1", "i8", "u8", "f2", "f4", "f8", "?", "c8", "U3", "S3", "M8[s]", "O", "V4", ">i4")
 LABELS = (np.array([-1, 0, 1, 2]), np.array([2**63] * 4, np.uint64), np.array([0, 1, 2, 10]))
@@ -108,6 +108,12 @@ def rankings(draw: st.DrawFn, good: bytes) -> bytes:
     return safetensors.numpy.save({name: scores}, metadata=notes)
 
 
+def written(path: Path, content: bytes) -> Path:
+    """Files are written while they are drawn, so that a failing test does not print them."""
+    path.write_bytes(content)
+    return path
+
+
 def attempt(run) -> None:
     try:
         run()
@@ -123,30 +129,25 @@ def attack(folder: Path, examples: int) -> None:
     good_ranking, good_study = (folder / "ranking").read_bytes(), study(folder / "good.db")
 
     @common
-    @given((images() | st.binary(max_size=40)).map(Content))
-    def data(content):
-        (folder / "d.npz").write_bytes(content.content)
+    @given((images() | st.binary(max_size=40)).map((folder / "d.npz").write_bytes))
+    def data(size):
         attempt(lambda: api.load_data(digits, folder / "d.npz"))
 
     @common
-    @given(checkpoints(named).map(lambda drawn: (drawn[0], Content(drawn[1]))))
-    def weights(drawn):
-        path = folder / f"w{drawn[0]}"
-        path.write_bytes(drawn[1].content)
+    @given(checkpoints(named).map(lambda drawn: written(folder / f"w{drawn[0]}", drawn[1])))
+    def weights(path):
         attempt(lambda: load_weights(copy.deepcopy(net), read_weights(path), path.name))
 
     @common
-    @given(rankings(good_ranking).map(Content))
-    def ranking(content):
-        (folder / "r").write_bytes(content.content)
+    @given(rankings(good_ranking).map((folder / "r").write_bytes))
+    def ranking(size):
         attempt(lambda: Ranking.load(folder / "r"))
 
     @common
-    @given(damaged(good_study).map(Content))
-    def studies(content):
-        for old in folder.glob("s.db*"):
+    @given(damaged(good_study).map((folder / "s.db").write_bytes))
+    def studies(size):
+        for old in folder.glob("s.db-*"):
             old.unlink()
-        (folder / "s.db").write_bytes(content.content)
         attempt(lambda: study(folder / "s.db"))
 
     for run in (data, weights, ranking, studies):
