@@ -137,7 +137,8 @@ class _Source:
         from ..compiler.networks import NETWORKS
         from ..compiler.shapes import shapes_of
         from ..compiler.topology import is_topology, network_of, read_topology
-        from ..dse.store import code_digest
+        from ..database import code_digest
+        from ..dse.store import CODE
         from ..dse.sweep import Subject
         from ..errors import ModelError
         from ..isa.layers import Arithmetic
@@ -170,7 +171,7 @@ class _Source:
             "layers": self.subject.digest[:12],
             "weights": origin,
             "batch": str(batch),
-            "version of flexhyca": code_digest()[:12],
+            "version of flexhyca": code_digest(*CODE)[:12],
         }
 
     def names(self, grid: Grid) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from safetensors.numpy import load, save
 
+from .. import pool
 from ..compiler.emit import compile_network
 from ..compiler.importance import Ranking, important_neurons
 from ..compiler.zeros import empty_bias, empty_weight
@@ -22,7 +23,6 @@ from ..config import Config
 from ..errors import CompileError
 from ..isa.layers import Arithmetic, LayerOp, Network
 from ..simulator.run import simulate
-from . import pool
 from .costs import Cost, base_of, cost_of, row
 from .grid import Point
 from .store import Key, Study
@@ -172,7 +172,7 @@ class Sweep:
         wanted = dict.fromkeys(job.placement for job in missing.values() if job.placement)
         context = _Context(self.subject, {name: self._ranking(name) for name in wanted})
         keys, jobs = list(missing), list(missing.values())
-        with closing(pool.run(measure, context, jobs, workers)) as answers:
+        with closing(pool.run(measure, context, jobs, min(workers, len(jobs)))) as answers:
             for index, cost in answers:
                 self.study.add(keys[index], cost)
                 self.costs[keys[index]] = cost

@@ -51,6 +51,6 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             Study(path, IDENTITY)
         assert str(caught.value) == (
             f"{path}: is not a study of `flexhyca sweep` ({why}); delete it, or give another "
-            "--study"
+            "--csv or --study"
         )
         assert path.read_bytes() == before

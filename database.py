@@ -1,0 +1,151 @@
+"""What every SQLite file of ours has in common: opened or refused in one line, never half-read.
+
+A study (dse) and a campaign (faults) are such files. They are append-only and keep SQLite's
+rollback journal, not a write-ahead log: at rest a file is one file that can be copied, it works on
+network drives, and after `kill -9` the next one who opens it rolls the unfinished transaction
+back. The price, that a reader keeps the writer waiting, is small: writers commit about once a
+second, and readers read in slices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import zlib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .errors import FlexhycaError, first_line
+
+_UNWRITABLE = (
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_FULL,
+)
+
+
+@cache
+def code_digest(*packages: str) -> str:
+    """A hash of the sources of `packages`: another version may give other results."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def checksum(content: str | bytes) -> int:
+    """CRC-32, kept beside what it is of."""
+    return zlib.crc32(content.encode() if isinstance(content, str) else content)
+
+
+class Database:
+    """An SQLite file with a mark of its own.
+
+    path : None for a file in memory. mark : SQLite's application_id. tables : the statements that
+    make an empty file one of ours; None where the file has to be there. initial : (statement,
+    rows) that a new file begins with. what, advice : for messages ("a study of `flexhyca sweep`",
+    "delete it, or give another --study"). patience_s : how long to wait for other processes.
+    Raises FlexhycaError where the file is something else, or cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        mark: int,
+        tables: str | None,
+        what: str,
+        advice: str,
+        initial: Sequence[tuple[str, Sequence[Sequence[object]]]] = (),
+        patience_s: float = 5,
+    ) -> None:
+        self.name = str(path or "memory")
+        self.advice = advice
+        if tables is None and path is not None and not path.is_file():
+            raise FlexhycaError(f"{path}: there is no such file")
+        try:
+            self._db = sqlite3.connect(path or ":memory:", timeout=patience_s, isolation_level=None)
+            self._open(mark, tables, initial)
+        except (sqlite3.Error, ValueError) as error:  # ValueError: text that is none
+            if _code(error) == sqlite3.SQLITE_BUSY:
+                raise FlexhycaError(
+                    f"{self.name}: another process is writing it; wait until that has ended"
+                ) from None
+            if _code(error) in _UNWRITABLE:
+                raise self._unwritable(error) from None
+            raise FlexhycaError(
+                f"{self.name}: is not {what} ({first_line(error)}); {advice}"
+            ) from None
+
+    def _open(
+        self,
+        mark: int,
+        tables: str | None,
+        initial: Sequence[tuple[str, Sequence[Sequence[object]]]],
+    ) -> None:
+        self._db.execute("BEGIN IMMEDIATE" if tables else "BEGIN")
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        (present,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables and not present:
+            self._db.execute(f"PRAGMA application_id = {mark}")
+            for statement in filter(str.strip, tables.split(";")):
+                self._db.execute(statement)
+            for statement, rows in initial:
+                self._db.executemany(statement, rows)
+        elif application != mark:
+            raise sqlite3.DatabaseError("a database of another program" if present else "empty")
+        self._db.execute("COMMIT")
+
+    def read(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
+        """All rows of a query."""
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except (sqlite3.Error, ValueError) as error:
+            if _code(error) == sqlite3.SQLITE_BUSY:
+                raise FlexhycaError(
+                    f"{self.name}: another process is writing it; try again"
+                ) from None
+            raise self.damaged(first_line(error)) from None
+
+    def write(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Do `statement` for all rows or for none; they are on the disk when this returns."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(statement, rows)
+                self._db.execute("COMMIT")
+            except BaseException:  # Ctrl-C, too
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._unwritable(error) from None
+
+    def damaged(self, why: str) -> FlexhycaError:
+        """The error for content that cannot be what was written."""
+        return FlexhycaError(f"{self.name}: is damaged ({why}); {self.advice}")
+
+    def checked(self, content: Any, crc: int, of: str = "") -> Any:
+        """`content` if it has the checksum that was kept with it; `of` says which it is."""
+        if not isinstance(content, str | bytes) or (
+            checksum(of + content if isinstance(content, str) else content) != crc
+        ):
+            raise self.damaged("a wrong checksum")
+        return content
+
+    def _unwritable(self, error: BaseException) -> FlexhycaError:
+        return FlexhycaError(f"{self.name}: cannot be written: {first_line(error)}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+
+def _code(error: BaseException) -> int | None:
+    """SQLite's primary code of an error."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

@@ -1,0 +1,184 @@
+"""The same function on many jobs, in this process or in several.
+
+Written on pipes because a worker must end by itself when the parent is killed, and must not see
+Ctrl-C: then a study or a campaign is left as it is, and nothing keeps running.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple, TypeVar, cast
+
+from .errors import FlexhycaError, InternalError
+
+Context = TypeVar("Context")
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+#: Read by BLAS, OpenMP (torch) and numba when they are loaded: workers share the cores as they are.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class WorkerError(FlexhycaError):
+    """A worker was killed while it did `job`, as often as was allowed; `signal` says by what."""
+
+    def __init__(self, job: object, number: int) -> None:
+        super().__init__(
+            f"a worker was killed by signal {number}, perhaps because memory ran out; "
+            "run again with fewer --workers"
+        )
+        self.job, self.signal = job, number
+
+
+class _Task(NamedTuple):
+    """A job, its place in the order of jobs, and how many workers have died on it."""
+
+    number: int
+    job: Any
+    deaths: int = 0
+
+
+def run(
+    work: Callable[[Context, Job], Answer],
+    context: Context,
+    jobs: Iterable[Job],
+    workers: int,
+    attempts: int = 1,
+) -> Generator[tuple[int, Answer], None, None]:
+    """(index of a job, `work(context, job)`), in the order in which they are done.
+
+    `work` is a function of a module; `context` is sent to each worker once. `jobs` are taken one
+    by one as workers become free, so they may depend on answers. The job of a worker that is
+    killed goes to a new one; after `attempts` workers WorkerError is raised. An error that `work`
+    raises ends the run; close the iterator (`contextlib.closing`) to end it early.
+    """
+    if workers <= 1:
+        for index, job in enumerate(jobs):
+            yield index, work(context, job)
+        return
+    processes: dict[Connection, BaseProcess] = {}
+    running: dict[Connection, _Task] = {}
+    again: deque[_Task] = deque()
+    fresh = (_Task(number, job) for number, job in enumerate(jobs))
+    idle: list[Connection] = []
+
+    def feed() -> None:
+        """Give idle workers, and new ones up to `workers`, what is to be done."""
+        while idle or len(processes) < workers:
+            task = again.popleft() if again else next(fresh, None)
+            if task is None:
+                return
+            if not idle:
+                pipe, processes[pipe] = _start(work, context)
+                idle.append(pipe)
+            pipe = idle.pop()
+            running[pipe] = task
+            # A worker that has just died is noticed when its answer is awaited.
+            with suppress(ConnectionError):
+                pipe.send(task.job)
+
+    try:
+        feed()
+        while running:
+            for pipe in cast("list[Connection]", wait(list(running))):
+                task = running.pop(pipe)
+                try:
+                    answer = _receive(pipe, processes[pipe])
+                except _KilledError as death:
+                    del processes[pipe]
+                    pipe.close()
+                    if task.deaths + 1 >= attempts:
+                        raise WorkerError(task.job, death.signal) from None
+                    again.append(task._replace(deaths=task.deaths + 1))
+                    feed()
+                    continue
+                idle.append(pipe)
+                feed()
+                yield task.number, answer
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.join()
+
+
+def _start(
+    work: Callable[[Context, Job], Answer], context: Context
+) -> tuple[Connection, BaseProcess]:
+    spawn = multiprocessing.get_context("spawn")
+    # Started first, because its start would lift the mask below.
+    resource_tracker.ensure_running()
+    here, there = spawn.Pipe()
+    # A blocked signal stays blocked in the child, from its first instruction on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    inherited = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        process = spawn.Process(target=_serve, args=(there, work, context), daemon=True)
+        process.start()
+    finally:
+        for name, value in inherited.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    there.close()  # so that its end is seen here
+    return here, process
+
+
+def _serve(pipe: Connection, work: Callable[[Context, Job], Answer], context: Context) -> None:
+    """A worker's life: until the other end of the pipe is closed, by whatever happened to it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, ConnectionError):
+            return
+        answer: object
+        try:
+            answer = work(context, job)
+        except (FlexhycaError, InternalError) as error:
+            answer = error
+        try:
+            pipe.send(answer)
+        except ConnectionError:
+            return
+
+
+def _end_with_parent() -> None:
+    """End in the middle of a job when the parent is gone: nobody waits for the answer."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+class _KilledError(Exception):
+    """A worker ended by a signal."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = number
+
+
+def _receive(pipe: Connection, process: BaseProcess) -> Any:
+    """A worker's answer; its error is raised here."""
+    try:
+        answer = pipe.recv()
+    except (EOFError, ConnectionError):
+        process.join()
+        code = process.exitcode or 0
+        if code < 0:
+            raise _KilledError(-code) from None
+        raise InternalError(f"a worker ended with code {code}; its error stands above") from None
+    if isinstance(answer, FlexhycaError | InternalError):
+        raise answer
+    return answer
