@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..isa.fixedpoint import limits
-from ..isa.layers import Arithmetic, Layer, LayerOp, Network
+from ..isa.layers import Arithmetic, Layer, LayerOp, Network, window_stride
 from ..isa.layers import Tensor as TensorRow
 
 Int8 = NDArray[np.int8]
@@ -55,7 +55,7 @@ def accumulate(x: Tensor, layer: Layer, out: tuple[int, int], weight: Tensor) ->
     and layout: only the part in work is made float32.
     """
     x = _window_input(x, layer, out, 0.0)
-    stride, dilation = (layer.stride_h, layer.stride_w), (layer.dilation_h, layer.dilation_w)
+    stride, dilation = window_stride(layer, *out), (layer.dilation_h, layer.dilation_w)
     per_group, taps = weight.shape[1], weight.shape[2] * weight.shape[3]
     step = max(1, _EXACT_PRODUCTS // taps)
     if taps > _EXACT_PRODUCTS:
@@ -65,29 +65,30 @@ def accumulate(x: Tensor, layer: Layer, out: tuple[int, int], weight: Tensor) ->
         return F.conv2d(x, weight, None, stride, 0, dilation, layer.groups).to(torch.int32)
     n, _, h, w = x.shape
     grouped = x.view(n, layer.groups, per_group, h, w)
-    total = torch.zeros((), dtype=torch.int32)
+    total = None
     for first in range(0, per_group, step):
         part = grouped[:, :, first : first + step].reshape(n, -1, h, w)
         cut = weight[:, first : first + step].to(x.dtype, memory_format=torch.contiguous_format)
-        total = total + F.conv2d(part, cut, None, stride, 0, dilation, layer.groups).to(torch.int32)
+        sums = F.conv2d(part, cut, None, stride, 0, dilation, layer.groups).to(torch.int32)
+        total = sums if total is None else total.add_(sums)
+    assert total is not None
     return total
 
 
 def wrap(acc: Tensor, bits: int) -> Tensor:
     """Low `bits` bits of int32 accumulators as two's complement."""
-    return (acc << (32 - bits)) >> (32 - bits) if bits < 32 else acc
+    return (acc << (32 - bits)).bitwise_right_shift_(32 - bits) if bits < 32 else acc
 
 
 def requantise(acc: Tensor, shift: int, a: Arithmetic) -> Tensor:
     """int32 accumulators -> int32 activations, as `isa.fixedpoint.requantise`."""
     lo, hi = limits(a.act_bits)
     kept = acc >> shift
-    carry = (acc >> (shift - 1)) & 1 if shift and a.rounding == "half_up" else None
     if a.overflow == "slice":
         kept = wrap(kept, a.act_bits)
-    if carry is not None:
-        kept = kept + carry
-    return kept.clamp(max=hi) if a.overflow == "slice" else kept.clamp(lo, hi)
+    if shift and a.rounding == "half_up":
+        kept += (acc >> (shift - 1)).bitwise_and_(1)
+    return kept.clamp_(lo, hi)
 
 
 def count_losses(acc: Tensor, shift: int, a: Arithmetic) -> Losses:
@@ -130,7 +131,7 @@ def run_layer(
     if layer.op in (LayerOp.CONV, LayerOp.AVGPOOL):
         if weight is not None and bias is not None:
             acc = accumulate(x.float(), layer, size, weights_nchw(weight))
-            acc = acc + torch.from_numpy(np.asarray(bias)).view(1, -1, 1, 1)
+            acc += torch.from_numpy(np.asarray(bias)).view(1, -1, 1, 1)
         else:
             ones = torch.ones(out.c, 1, *kernel)
             acc = accumulate(x.float(), replace(layer, groups=out.c), size, ones)

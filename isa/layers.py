@@ -85,6 +85,15 @@ class Layer:
     act_hi: int = 127
 
 
+def window_stride(layer: Layer, out_h: int, out_w: int) -> tuple[int, int]:
+    """(vertical, horizontal) step between the windows of an output; 1 where there is only one.
+
+    The convolutions of torch 2.13 on CPUs (oneDNN, float32) are wrong for one input channel, three
+    images or more, an output of width 1 and a larger stride, which means nothing there.
+    """
+    return layer.stride_h if out_h > 1 else 1, layer.stride_w if out_w > 1 else 1
+
+
 #: The integer fields of a layer, in table order (all but the name).
 LAYER_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Layer) if f.name != "name")
 

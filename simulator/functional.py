@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.layers import Arithmetic, Layer, LayerOp, Network
+from ..isa.layers import Arithmetic, Layer, LayerOp, Network, window_stride
 
 if TYPE_CHECKING:
     import torch
@@ -88,8 +88,9 @@ class Functional:
         self, inputs: NDArray[np.int8], overflows: list[Overflows] | None = None
     ) -> dict[int, NDArray[np.int8]]:
         """The network's output and nothing else is kept: {output tensor id: (images, h, w, c)}."""
-        *_, last = self.layers(inputs, overflows)
-        return {self.network.output: last[1]}
+        for _, value in self.layers(inputs, overflows):  # one at a time: a list would keep all
+            last = value
+        return {self.network.output: last}
 
     def layers(
         self, inputs: NDArray[np.int8], overflows: list[Overflows] | None = None
@@ -134,7 +135,7 @@ class Functional:
             y = _copy(layer, x, out.h, out.w, out.c)
         else:
             kernel = (layer.kernel_h, layer.kernel_w)
-            stride = (layer.stride_h, layer.stride_w)
+            stride = window_stride(layer, out.h, out.w)
             dilation = (layer.dilation_h, layer.dilation_w)
             if layer.op == LayerOp.MAXPOOL:
                 padded = _window_input(layer, x, out.h, out.w, -(2.0**15))
@@ -156,7 +157,7 @@ class Functional:
         if p is None:
             p = self._prepared[i] = self._prepare(i)
         padded = _window_input(layer, x, h, w, 0.0).to(p.dtype)
-        stride, dilation = (layer.stride_h, layer.stride_w), (layer.dilation_h, layer.dilation_w)
+        stride, dilation = window_stride(layer, h, w), (layer.dilation_h, layer.dilation_w)
         whole = self._weight(i) if p.weights is None else None
         acc = None
         for number, channels in enumerate(p.ranges):
@@ -194,12 +195,13 @@ class Functional:
         import torch
 
         weight, bias = self.network.weights[i], self.network.biases[i]
-        magnitudes = np.stack([np.abs(w, dtype=np.int16).sum((0, 1), np.int64) for w in weight])
+        magnitudes = np.stack([np.abs(w, dtype=np.int16).sum((0, 1), np.int32) for w in weight])
         ranges = _ranges(magnitudes, _EXACT_FLOAT32 // 128)
         dtype = torch.float32
         if not ranges or (len(ranges) > 1 and self.network.layers[i].groups > 1):
             ranges, dtype = [slice(None)], torch.float64
-        total = int(magnitudes.sum(1).max()) * 128 + int(np.abs(bias.astype(np.int64)).max())
+        total = int(magnitudes.sum(1, np.int64).max()) * 128
+        total += int(np.abs(bias.astype(np.int64)).max())
         prepared = _Prepared(
             dtype,
             ranges,
@@ -216,14 +218,14 @@ class Functional:
         return weight.to(self.device, p.dtype)  # strides stay: channels last is what runs fastest
 
 
-def _ranges(magnitudes: NDArray[np.int64], limit: int) -> list[slice]:
+def _ranges(magnitudes: NDArray[np.int32], limit: int) -> list[slice]:
     """Cut (outputs, inputs) into ranges of inputs that sum to less than `limit` for every output.
 
     Empty where one input alone is too large.
     """
     if magnitudes.max() >= limit:
         return []
-    cuts, held = [0], np.zeros(len(magnitudes), np.int64)
+    cuts, held = [0], np.zeros(len(magnitudes), np.int32)
     for channel, column in enumerate(magnitudes.T):
         held = held + column
         if held.max() >= limit:
@@ -273,8 +275,8 @@ def wrap(acc: torch.Tensor, bits: int) -> torch.Tensor:
     import torch
 
     if acc.dtype == torch.int64:
-        return ((acc << (64 - bits)) >> (64 - bits)).to(torch.int32)
-    return (acc << (32 - bits)) >> (32 - bits)
+        return (acc << (64 - bits)).bitwise_right_shift_(64 - bits).to(torch.int32)
+    return (acc << (32 - bits)).bitwise_right_shift_(32 - bits)
 
 
 def requantise(
@@ -288,8 +290,8 @@ def requantise(
         lost.slices += int(((floor < lo) | (floor > hi)).sum())
     kept = floor if arithmetic.overflow == "saturate" else wrap(floor, bits)
     if shift and arithmetic.rounding == "half_up":
-        kept = kept + ((acc >> (shift - 1)) & 1)
-    return kept.clamp(lo, hi)
+        kept += (acc >> (shift - 1)).bitwise_and_(1)
+    return kept.clamp_(lo, hi)
 
 
 def add(a: torch.Tensor, b: torch.Tensor, layer: Layer, arithmetic: Arithmetic) -> torch.Tensor:

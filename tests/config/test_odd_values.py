@@ -46,5 +46,5 @@ def test_long_values_are_cut() -> None:
 def test_extends_of_nobodys_home(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("extends: ~nobody-of-that-name/x.yaml\n")
-    with pytest.raises(ConfigError, match="no configuration '~nobody-of-that-name/x.yaml'"):
+    with pytest.raises(ConfigError, match=r"no configuration '~nobody-of-that-name/x\.yaml'"):
         load_config(path)
