@@ -41,8 +41,10 @@ __all__ = [
     "float_accuracy",
     "has_images",
     "int8_accuracy",
+    "is_program",
     "load_data",
     "load_model",
+    "open_program",
     "place_neurons",
     "quantize",
     "quantize_images",
@@ -294,13 +296,14 @@ def build(
     timing_only: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    say: Callable[[str], object] = lambda what: None,
 ) -> Build:
     """Everything from a model's name, an ONNX or a topology file (.csv), to its program.
 
     mean, std : of pixels / 255, one number a channel; default the model's own (see `load_model`).
     placement : where important neurons are; default by `gradient`, for a topology `clustered`.
     timing_only : leave all weights zero. Cycles and traffic are the same, and calibration, which
-    takes most of the time, is left out.
+    takes most of the time, is left out.  say : told what begins now.
     """
     from .compiler.topology import is_topology
 
@@ -321,6 +324,7 @@ def build(
                 "important neurons and values mean nothing; give --data FILE"
             )
         times = [time.perf_counter()]
+        say("quantising")
         network = (
             _shapes(model, config) if timing_only else quantize(model, config, dataset, seed=seed)
         )
@@ -329,6 +333,7 @@ def build(
     if config.protection.s_th > 0 and config.timing == "native":  # SCALE-Sim knows no DPPU
         if placement is None:
             placement = "gradient" if model else "clustered"
+        say("ranking neurons")
         if model is not None and placement == "gradient":
             ranking = rank_neurons(model, dataset, seed=seed)
             if dataset is None and timing_only:
@@ -340,12 +345,29 @@ def build(
             ranking = place_neurons(network, placement, seed=seed)
         important = select_important(ranking, network, config)
     times.append(time.perf_counter())
+    say("compiling")
     program = compile(network, config, important, batch)
     times.append(time.perf_counter())
     steps = ("quantize", "importance", "compile")
     seconds = {step: b - a for step, a, b in zip(steps, times, times[1:], strict=False)}
     used = placement if important else None
     return Build(model, dataset, network, important, used, program, seconds, tuple(warnings))
+
+
+def open_program(path: str | Path) -> Build:
+    """A program file as a `Build` without float model and images: for cycles and traffic.
+
+    Raises ProgramError where the file is damaged or something else.
+    """
+    from .isa.program import load
+
+    program = load(path)
+    return Build(None, None, program.network, {}, None, program, {}, ())
+
+
+def is_program(name: str) -> bool:
+    """Whether a model's name is the path of a program file."""
+    return name.lower().endswith(".fhx")
 
 
 def _shapes(model: Model, config: Config) -> Network:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import output
+from .busy import busy
 from .options import (
     Batch,
     ConfigName,
@@ -52,17 +53,19 @@ def command(
 
     output.check_target(out, json)
     settings = load_config(config, set_ or ())
-    built = api.build(
-        model,
-        settings,
-        weights=weights,
-        data=data,
-        mean=mean,
-        std=std,
-        batch=batch,
-        seed=seed,
-        placement=placement,
-    )
+    with busy() as say:
+        built = api.build(
+            model,
+            settings,
+            weights=weights,
+            data=data,
+            mean=mean,
+            std=std,
+            batch=batch,
+            seed=seed,
+            placement=placement,
+            say=say,
+        )
     output.warn(built.warnings)
     program = built.program
     save(program, out)
