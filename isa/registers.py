@@ -59,3 +59,6 @@ REGISTERS: tuple[Register, ...] = (
 BY_UNIT: dict[str, dict[str, Register]] = {}
 for _register in REGISTERS:
     BY_UNIT.setdefault(_register.unit, {})[_register.name] = _register
+
+#: The unit that the 2-D array is with each `array.dataflow`.
+UNIT_OF_DATAFLOW = {"os": "array", "ws": "array_ws", "is": "array_is"}

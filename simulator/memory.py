@@ -10,7 +10,8 @@ execution in which a token is missing gives wrong values instead of lucky ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from ..isa.instructions import BY_OPCODE, WINDOW_FIELDS, Buffer, Engine, Source,
 from ..isa.layers import LAYER_COLUMNS, LayerOp
 from ..isa.program import Program
 from . import kernels
-from .stepper import os_tile
+from .stepper import Flip, os_tile
 from .stepper_stationary import is_fold, ws_fold
 from .work import gather_geometry, weight_address
 
@@ -32,13 +33,22 @@ class Memory:
     """All stored bytes of the machine and the meaning of each instruction on them."""
 
     def __init__(
-        self, program: Program, inputs: NDArray[np.int8], registers_true: bool = False
+        self,
+        program: Program,
+        inputs: NDArray[np.int8],
+        registers_true: bool = False,
+        flips: Mapping[int, Sequence[Flip]] = MappingProxyType({}),
     ) -> None:
         """inputs : int8 (batch, h, w, c) of the program's batch.
 
         registers_true : compute every tile by stepping the registers of the array.
+        flips : in the registers of the array, by the pc of a tile's last GEMM (or fold); steps
+        count from the start of the tile. They need registers_true.
         """
-        self.registers_true = registers_true
+        if flips and not registers_true:
+            raise InternalError("flips of registers, and no registers are stepped")
+        self.registers_true, self.flips = registers_true, flips
+        self.streamed: list[tuple[NDArray[np.int8], NDArray[np.int8]]] = []  # parts of a tile
         self.program, self.config = program, program.config
         self.arithmetic = program.network.arithmetic
         base, size = program.memory_map["activations"]
@@ -126,20 +136,28 @@ class Memory:
         return self._tensor(index).copy()
 
     def _product(
-        self, act: NDArray[np.int8], wgt: NDArray[np.int8], start: NDArray[np.int32]
+        self, act: NDArray[np.int8], wgt: NDArray[np.int8], start: NDArray[np.int32], pc: int
     ) -> NDArray[np.int32]:
         """start (m, n) + act (m, k) . wgt (n, k), wrapped."""
         if not self.registers_true:
             return kernels.dot(act, wgt, start, self.arithmetic.acc_bits)
         array = self.config.array
         step = {"os": os_tile, "ws": ws_fold, "is": is_fold}[array.dataflow]
-        out, _ = step(act, wgt, start, rows=array.rows, cols=array.cols, arithmetic=self.arithmetic)
+        out, _ = step(
+            act,
+            wgt,
+            start,
+            rows=array.rows,
+            cols=array.cols,
+            arithmetic=self.arithmetic,
+            flips=self.flips.get(pc, ()),
+        )
         return out
 
     # ---- helpers ------------------------------------------------------------------------------
 
     def _instruction(self, pc: int) -> dict[str, int]:
-        return {name: int(column[pc]) for name, column in self.program.columns.items()}
+        return {"pc": pc} | {name: int(c[pc]) for name, c in self.program.columns.items()}
 
     def _tensor(self, index: int) -> NDArray[np.int8]:
         h, w, c, at = (int(x) for x in self.program.tensors[index])
@@ -252,7 +270,15 @@ class Memory:
             start = np.tile(bias, (m, 1))
         if i["tap"]:
             self.tapped.append((act, wgt, bias))
-        self.accumulators[: m * n] = self._product(act, wgt, start).reshape(-1)
+        if self.registers_true and self.config.array.dataflow == "os":
+            # The parts of a reduction follow each other without a gap: one stream of operands.
+            self.streamed.append((act, wgt))
+            if not i["last"]:
+                self.accumulators[: m * n] = start.reshape(-1)
+                return
+            act, wgt = (np.concatenate(parts, 1) for parts in zip(*self.streamed, strict=True))
+            self.streamed.clear()
+        self.accumulators[: m * n] = self._product(act, wgt, start, i["pc"]).reshape(-1)
         if i["last"]:
             self.slots[i["slot"], : m * n] = self.accumulators[: m * n]
 

@@ -63,6 +63,11 @@ class Tiles:
             number = len(self.of[layer])
             self.of[layer].append(Tile(layer, number, m0, m, n0, n, tuple(taken), tuple(pcs)))
 
+    def depth(self, tile: Tile) -> int:
+        """Operands k of each sum of a tile."""
+        kernel_w = self.network.layers[tile.layer].kernel_w
+        return sum(nky * kernel_w * kcc for _, nky, _, kcc in tile.windows)
+
     def operands(self, tile: Tile, x: NDArray[np.int8]) -> NDArray[np.int8]:
         """Activations that stream into the rows: (m, k). x : the layer's input (batch, h, w, c)."""
         _, _, width, channels = x.shape

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from flexhyca.isa import fixedpoint as fx
 from flexhyca.isa import reference
 from flexhyca.simulator.tiles import Tiles
-from flexhyca.tests.support import compiled, random_masks
 from flexhyca.tests.simulator.test_values import cases
+from flexhyca.tests.support import compiled, random_masks
 
 
 @settings(max_examples=80, deadline=None)
