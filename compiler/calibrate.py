@@ -6,6 +6,7 @@ positions, so rows of a convolution, of its residual and of its output belong to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -55,8 +56,12 @@ class Positions:
         """Rows of `value` (n, c, h, w), which holds the images first .. first + n - 1."""
         n, _, h, w = value.shape
         image, y, x = self.at(h, w)
-        mine = slice(*np.searchsorted(image, [first, first + n]))
+        mine = self.of(h, w, first, n)
         return value[image[mine] - first, :, y[mine], x[mine]]
+
+    def of(self, h: int, w: int, first: int, n: int) -> slice:
+        """Which of the positions are in the images first .. first + n - 1."""
+        return slice(*np.searchsorted(self.at(h, w)[0], [first, first + n]))
 
     def windows(self, value: Tensor, layer: Layer, out: tuple[int, int], most: int) -> Tensor:
         """What the sampled outputs read: float32 (groups, positions, kh*kw*in_c/groups).
@@ -101,18 +106,20 @@ def measure(
     shapes : (h, w, c) that each value has as a map (a vector may be a flattened map).
     positions : of the first images; there may be more, whose numbers count for the range only.
     """
-    first, ranges = 0, dict[str, tuple[float, float]]()
-    parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
+    stats: dict[str, Stats] = {}
+    for name in wanted:  # all at once: small blocks among those of the maps would pin their memory
+        h, w, c = shapes[name]
+        stats[name] = Stats(torch.empty(len(positions.at(h, w)[0]), c), math.inf, -math.inf)
+    first = 0
     with torch.no_grad():
         for x in batches:
             for node, value in steps(graph, torch.from_numpy(x)):
-                if node.name not in parts:
+                own = stats.get(node.name)
+                if own is None:
                     continue
                 h, w, c = shapes[node.name]
                 value = value.reshape(-1, c, h, w)
-                lo, hi = float(value.min()), float(value.max())
-                parts[node.name].append(positions.rows(value, first))
-                old = ranges.get(node.name, (lo, hi))
-                ranges[node.name] = min(old[0], lo), max(old[1], hi)
+                own.rows[positions.of(h, w, first, len(x))] = positions.rows(value, first)
+                own.lo, own.hi = min(own.lo, float(value.min())), max(own.hi, float(value.max()))
             first += len(x)
-    return {name: Stats(torch.cat(parts.pop(name)), *ranges[name]) for name in list(parts)}
+    return stats

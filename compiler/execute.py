@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .graph import Graph, Node
 
-_NUMBERS = 1 << 25  # in the maps that one node reads and writes, over a batch
+_NUMBERS = 1 << 24  # in the maps that one node reads and writes, over a batch
 
 
 def _pads(node: Node) -> list[int]:

@@ -24,15 +24,14 @@ from ..errors import ModelError, first_line
 from ..isa.layers import Network
 from .data import Dataset, Images, normalise
 from .execute import steps
+from .heap import trim
 from .model import Model
 from .plan import tile_ids
 
 POLICIES = ("global", "uniform", "tile")
 _FORMAT = "flexhyca-ranking-1"
 _BATCH = 32
-_NUMBERS = (
-    1 << 26
-)  # values of all nodes, over a batch; about two thirds of them live until backward
+_NUMBERS = 1 << 25  # of all nodes, over a batch; two thirds live until the backward pass
 
 Mask = NDArray[np.bool_]
 
@@ -95,6 +94,7 @@ def rank(model: Model, images: Images, labels: NDArray[np.int64] | None = None) 
     batch = _batch_size(model)
     for first in range(0, len(data), batch):
         _add_gradients(model, data[first : first + batch], batch, totals)
+    trim()
     scores = {
         n: np.ascontiguousarray(t.reshape(t.shape[0], *(t.shape[1:] or (1, 1))).permute(1, 2, 0))
         for n, t in totals.items()

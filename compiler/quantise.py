@@ -23,6 +23,7 @@ from . import integer, scales
 from .calibrate import Positions, Stats, measure
 from .data import Dataset, Images, input_scale, normalise, quantise_input
 from .execute import batch_size
+from .heap import trim
 from .lower import Lowered, Step, lower
 from .model import Model
 from .search import Choice, ConvSearch, Goal, best_alignment, best_shift, clamp_steps
@@ -32,8 +33,9 @@ _MOST_NUMBERS = 1 << 25  # numbers in the sampled inputs of a layer
 _CHANNELS = 512  # output channels that a search looks at
 _BLOCK = 128  # output channels that are rounded at once
 _BATCH = 16  # images, if their maps are small
-_MAPS = 1 << 24  # numbers in the maps that a layer reads and writes, over a batch
+_MAPS = 1 << 23  # numbers in the maps that a layer reads and writes, over a batch
 _VALUES = 1 << 28  # bytes of integer values of the calibration images
+_ROWS = 256  # sampled positions that are summed at once
 _RETRIES = 12
 #: Room above the calibration range under `slice`: an overflow on a new image is fatal.
 MARGIN = 1 / 4
@@ -76,7 +78,9 @@ def quantise(
     """
     check_arithmetic(arithmetic, q_scale)
     Dataset("calibration", images, None).check(model)
-    return _Quantiser(model, images, arithmetic, q_scale).run(name or model.name)
+    network = _Quantiser(model, images, arithmetic, q_scale).run(name or model.name)
+    trim()
+    return network
 
 
 class _Quantiser:
@@ -285,7 +289,7 @@ class _Quantiser:
         grouped = sums.reshape(len(sums), groups, -1).permute(1, 0, 2)
         search = ConvSearch(
             inputs,
-            inputs.mean(1, keepdim=True, dtype=torch.float64),
+            _mean(inputs),
             _matrices(step, some),
             grouped[:, :, some],
             self.scale[step.source],
@@ -354,6 +358,12 @@ def _matrices(step: Step, channels: slice) -> Tensor:
     weight = torch.from_numpy(step.weight[channels])
     grouped = weight.reshape(step.layer.groups, len(weight) // step.layer.groups, -1)
     return grouped.transpose(1, 2).contiguous()
+
+
+def _mean(inputs: Tensor) -> Tensor:
+    """Mean over dimension 1, float64, without a float64 copy of everything."""
+    sums = [part.sum(1, keepdim=True, dtype=torch.float64) for part in torch.split(inputs, _ROWS, 1)]
+    return torch.stack(sums).sum(0) / inputs.shape[1]
 
 
 def _most_alive(lowered: Lowered) -> int:

@@ -112,7 +112,7 @@ def test_batches_follow_the_size_of_the_maps():
         )
         model = Model("net", Graph("net", nodes, "b"), (0.0,) * 3, (1.0,) * 3)
         sizes[side] = _batch_size(model)
-    assert sizes == {2: 32, 64: 32, 512: 28}
+    assert sizes == {2: 32, 64: 32, 512: 14}
 
 
 def test_rankings_are_saved_in_order(ranking, tmp_path):
