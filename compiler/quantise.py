@@ -362,7 +362,8 @@ def _matrices(step: Step, channels: slice) -> Tensor:
 
 def _mean(inputs: Tensor) -> Tensor:
     """Mean over dimension 1, float64, without a float64 copy of everything."""
-    sums = [part.sum(1, keepdim=True, dtype=torch.float64) for part in torch.split(inputs, _ROWS, 1)]
+    parts = torch.split(inputs, _ROWS, 1)
+    sums = [part.sum(1, keepdim=True, dtype=torch.float64) for part in parts]
     return torch.stack(sums).sum(0) / inputs.shape[1]
 
 
