@@ -19,7 +19,7 @@ from ..isa.program import Program
 from .array_faults import os_tile_faults
 from .difference import Difference
 from .memory import Memory
-from .sites import Site, resolve
+from .sites import Site, voted
 from .stepper import Flip
 from .tiles import Tile, Tiles
 
@@ -30,8 +30,9 @@ def run_reference(
     """Output of the program with the faults, int8 (h, w, c); slow. image : int8 (h, w, c)."""
     tiles = Tiles(program)
     flips: dict[int, list[Flip]] = {}
-    for tile, flip in (resolve(site, tiles) for site in sites):
-        flips.setdefault(tile.pcs[-1], []).append(flip)
+    for tile, flip in voted(sites, tiles):
+        if flip is not None:
+            flips.setdefault(tile.pcs[-1], []).append(flip)
     outputs = Memory(program, image[None], registers_true=True, flips=flips).run()
     output: NDArray[np.int8] = outputs[0]
     return output
@@ -91,9 +92,10 @@ class FaultRun:
     def run(self, sites: Sequence[Site]) -> Outcome:
         """The inference with all of `sites`; FlexhycaError for one that does not exist."""
         plan: dict[int, dict[int, tuple[Tile, list[Flip]]]] = {}
-        for tile, flip in (resolve(site, self.tiles) for site in sites):
+        for tile, flip in voted(sites, self.tiles):
             own = plan.setdefault(tile.layer, {}).setdefault(tile.number, (tile, []))
-            own[1].append(flip)
+            if flip is not None:
+                own[1].append(flip)
         hits: list[Hit] = []
         difference = self.difference
         try:
@@ -115,7 +117,9 @@ class FaultRun:
                     changed[self.network.tensors[layer_row.output].name] = count
         finally:
             difference.reset()
-        return Outcome(output, tuple(hits), changed, self._masked(hits, changed, output))
+        outvoted = all(not flips for own in plan.values() for _, flips in own.values())
+        masked = self._masked(hits, changed, output, outvoted and bool(sites))
+        return Outcome(output, tuple(hits), changed, masked)
 
     def _changed(self, tensor: int) -> int:
         at = self.difference.changed(tensor)
@@ -144,13 +148,19 @@ class FaultRun:
         return Hit(tile, self.tiles.elements(tile, r, c), before, after, important[r, c], *stored)
 
     def _masked(
-        self, hits: Sequence[Hit], changed: dict[str, int], output: NDArray[np.int8]
+        self,
+        hits: Sequence[Hit],
+        changed: dict[str, int],
+        output: NDArray[np.int8],
+        outvoted: bool,
     ) -> str | None:
         """The stage that stopped the last difference."""
         if (output != self.golden).any():
             return None
         if changed:
             return "downstream"
+        if outvoted:
+            return "tmr"
         wrong = [(h.before != h.after) for h in hits]
         if not any(w.any() for w in wrong):
             return "idle"

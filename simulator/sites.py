@@ -7,9 +7,11 @@ cycle t acts on the stored value before it is read in step t), `row` and `col` n
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ..errors import FlexhycaError
+from ..isa.protection import copies
 from ..isa.registers import BY_UNIT, UNIT_OF_DATAFLOW
 from .stepper import Flip
 from .tiles import Tile, Tiles
@@ -90,7 +92,30 @@ def resolve(site: Site, tiles: Tiles) -> tuple[Tile, Flip]:
     _check(site, "row", site.row, config.array.rows)
     _check(site, "col", site.col, config.array.cols)
     _check(site, "bit", site.bit, registers[site.register].bits(network.arithmetic))
+    shift = network.layers[tile.layer].shift
+    _check(site, "copy", site.copy, copies(config, shift, site.register, site.bit))
     return tile, Flip(site.cycle, site.register, site.row, site.col, site.bit)
+
+
+def voted(sites: Sequence[Site], tiles: Tiles) -> list[tuple[Tile, Flip | None]]:
+    """The flips that `sites` amount to once the voters have spoken; None where one is outvoted.
+
+    A copy that is hit twice in a cycle is right again.  Of a protected bit two of three copies must
+    be wrong in the same cycle, and that is one flip.  One entry a site, the flip at the first of
+    those that make it.
+    """
+    wrong: dict[tuple[int, int, Flip], dict[int, int]] = {}
+    named = [resolve(site, tiles) for site in sites]
+    for site, (tile, flip) in zip(sites, named, strict=True):
+        own = wrong.setdefault((tile.layer, tile.number, flip), {})
+        own[site.copy] = own.get(site.copy, 0) ^ 1
+    result: list[tuple[Tile, Flip | None]] = []
+    for tile, flip in named:
+        own = wrong.pop((tile.layer, tile.number, flip), {})  # the others of its kind find nothing
+        shift = tiles.network.layers[tile.layer].shift
+        needed = copies(tiles.program.config, shift, flip.register, flip.bit) // 2 + 1
+        result.append((tile, flip if sum(own.values()) >= needed else None))
+    return result
 
 
 def _check(site: Site, name: str, value: int, limit: int) -> None:

@@ -1,11 +1,14 @@
 """Faults in the array: exact corrections equal the machine that steps every register."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.errors import FlexhycaError
+from flexhyca.isa.protection import copies
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.fault_run import FaultRun, run_reference
 from flexhyca.simulator.sites import Site, parse_site
@@ -15,8 +18,10 @@ from flexhyca.tests.support import (
     compiled,
     machines,
     networks,
+    one_conv,
     random_inputs,
     random_masks,
+    small_config,
 )
 
 STAGES: dict = {}
@@ -46,7 +51,9 @@ def random_site(run, rng):
         cycle = min(cycles - 1, row + col + 1 + int(rng.integers(run.tiles.depth(tile) + 2)))
     bit = int(rng.integers(BY_UNIT["array"][register].bits(run.network.arithmetic)))
     name = run.network.layers[layer].name
-    return Site(name, tile.number, cycle, row, col, register, bit)
+    shift = run.network.layers[layer].shift
+    copy = int(rng.integers(copies(run.program.config, shift, register, bit)))
+    return Site(name, tile.number, cycle, row, col, register, bit, copy)
 
 
 def check(case, faults):
@@ -78,7 +85,7 @@ def test_corrections_equal_the_stepped_machine_often():
 
     often()
     print("outcomes by stage:", STAGES)
-    assert set(STAGES) == {None, "idle", "dppu", "truncation", "activation", "downstream"}
+    assert set(STAGES) == {None, "tmr", "idle", "dppu", "truncation", "activation", "downstream"}
 
 
 @pytest.mark.parametrize(
@@ -97,3 +104,33 @@ def test_a_text_that_is_no_site(text, message):
     with pytest.raises(FlexhycaError) as error:
         parse_site(text)
     assert str(error.value) == message
+
+
+def protected_site(run):
+    """A site in a bit with copies."""
+    for layer in run.tiles.of:
+        shift = run.network.layers[layer].shift
+        for bit in range(run.network.arithmetic.acc_bits):
+            if copies(run.program.config, shift, "acc", bit) == 3:
+                name = run.network.layers[layer].name
+                last = run.tiles.depth(run.tiles.of[layer][0])
+                return Site(name, 0, last, 0, 0, "acc", bit)
+    raise AssertionError("no bit is protected")
+
+
+def test_one_copy_is_outvoted_and_two_are_not():
+    config = small_config("protection.nb_th=2", "protection.s_th=0")
+    program = compiled(one_conv(h=2, n=4), config, None)
+    run = FaultRun(program, random_inputs(program.network, 1, 0)[0])
+    site = protected_site(run)
+    first, second = (dataclasses.replace(site, copy=copy) for copy in (1, 2))
+    assert run.run([first]).masked == "tmr"
+    assert run.run([first, first]).masked == "tmr"
+    both = run.run([first, second])
+    assert len(both.hits[0].elements) == 1
+    change = int(both.hits[0].after[0] - both.hits[0].before[0])
+    assert abs(change) in (1 << site.bit, (1 << 24) - (1 << site.bit))
+    later = dataclasses.replace(second, cycle=second.cycle + 1)
+    assert run.run([first, later]).masked == "tmr"  # the first one has healed
+    with pytest.raises(FlexhycaError, match=r"copy=1 is outside 0\.\.0"):
+        run.run([dataclasses.replace(site, register="act", bit=0, copy=1)])
