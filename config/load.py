@@ -178,7 +178,7 @@ def _limit(path: str, error: ErrorDetails) -> str:
     context = error.get("ctx", {})
     if kind == "literal_error":
         return f"must be {context['expected'].replace(chr(39), '')}" + _suggestion(
-            str(error["input"]),
+            _show(error["input"]).strip("'"),
             context["expected"].replace(" or ", ", ").replace("'", "").split(", "),
         )
     limits = numeric_limits(path)

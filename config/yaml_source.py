@@ -44,6 +44,7 @@ class _Loader(yaml.SafeLoader):
                     problem_mark=key_node.start_mark,
                 )
             seen[key] = line
+            key_node.tag = "tag:yaml.org,2002:str"  # a key is the text that is written there
         return super().construct_mapping(node, deep)
 
 

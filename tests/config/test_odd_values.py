@@ -38,6 +38,10 @@ def test_long_values_are_cut() -> None:
         "override 'dppu.size=0xffffffffffffffffffffffffffffffffffffffffffff...: dppu.size = "
         "a number of thousands of digits: must be a whole number from 0 to 4096"
     )
+    for place in ("dppu.data_reuse=0x{}", "array={{0x{}: 1}}"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(overrides=[place.format(digits)])
+        assert len(str(caught.value)) < 250
     with pytest.raises(ConfigError) as caught:
         load_config(overrides=[".".join("a" * 3000) + "=1"])
     assert len(str(caught.value)) < 250
