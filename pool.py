@@ -28,11 +28,12 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA
 
 
 class WorkerError(FlexhycaError):
-    """A worker was killed while it did `job`, as often as was allowed; `signal` says by what."""
+    """As many workers as were allowed were killed by `job`; `signal` says how, if known."""
 
-    def __init__(self, job: object, number: int) -> None:
+    def __init__(self, job: object, number: int | None) -> None:
+        how = "" if number is None else f" by signal {number}"
         super().__init__(
-            f"a worker was killed by signal {number}, perhaps because memory ran out; "
+            f"a worker was killed{how}, perhaps because memory ran out; "
             "run again with fewer --workers"
         )
         self.job, self.signal = job, number

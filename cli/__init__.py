@@ -11,7 +11,19 @@ import sys
 import typer
 
 from ..errors import FlexhycaError, InternalError
-from . import accuracy, asm, compile, config, disasm, models, simulate, sweep
+from . import (
+    accuracy,
+    asm,
+    campaign,
+    compile,
+    config,
+    disasm,
+    inject,
+    models,
+    simulate,
+    sites,
+    sweep,
+)
 
 app = typer.Typer(
     name="flexhyca",
@@ -26,8 +38,9 @@ app = typer.Typer(
     "  flexhyca config show flexhyca-32x32 --explain\n",
 )
 
-for module in (simulate, sweep, compile, disasm, asm, accuracy, models):
+for module in (simulate, sweep, inject, sites, compile, disasm, asm, accuracy, models):
     app.command(module.__name__.rpartition(".")[2], epilog=module.EXAMPLES)(module.command)
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(config.app, name="config")
 
 

@@ -1,0 +1,153 @@
+"""``flexhyca campaign``: what is in a campaign's file, and its rows as a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import output
+from .options import Json, check_suffix
+
+if TYPE_CHECKING:
+    from ..faults.campaign import Finished, Progress
+    from ..faults.estimates import Estimate
+    from ..faults.experiment import Experiment
+
+app = typer.Typer(no_args_is_help=True, help="Show and export campaigns of faults.")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A campaign's file.")]
+
+
+@app.command("show", epilog="\b\nExample:\n  flexhyca campaign show faults.db\n")
+def show_command(file: File, json: Json = None) -> None:
+    """Print what was asked for, how much of it is done, and every rate with its interval."""
+    from ..faults.experiment import flat
+    from ..faults.store import Campaign
+
+    output.check_target(json)
+    with Campaign(file) as campaign:
+        done, goal = campaign.count(), campaign.goal
+        tally = campaign.tally()
+        estimates = tally.estimates()
+        missing = sum(stop - start for start, stop in campaign.missing(goal.end))
+        described = campaign.described
+    output.write_json(
+        json,
+        {
+            **described,
+            "trials": {"wanted": goal.end, "missing": missing, "counted": tally.trials},
+            "margin": goal.margin,
+            "stopped": goal.stop is not None,
+            "estimates": [
+                {
+                    "name": e.name,
+                    "group": e.group,
+                    **e.interval.to_dict(),
+                    "text": str(e.interval),
+                }
+                for e in estimates
+            ],
+        },
+    )
+    if json == output.STDOUT:
+        return
+    print(f"{file}: {described['kind']}, version of flexhyca {described['code']}")
+    for name, value in flat(described["spec"]):
+        print(f"  {name}: {value}")
+    stopped = f" (stopped at margin {goal.margin:g})" if goal.stop is not None else ""
+    print(f"{goal.end:,} trials wanted{stopped}, {missing:,} missing, {done:,} in the file")
+    if missing:
+        print(f"rates over the {tally.trials:,} trials before the first missing one:")
+    _print(estimates)
+
+
+def _print(estimates: list[Estimate]) -> None:
+    width = max((len(e.label) for e in estimates), default=0)
+    for e in estimates:
+        print(f"  {e.label.ljust(width)}  {e.interval}")
+
+
+@app.command(
+    "export",
+    epilog="\b\nExamples:\n"
+    "  flexhyca campaign export faults.db faults.csv\n"
+    "  flexhyca campaign export faults.db faults.parquet\n",
+)
+def export_command(
+    file: File,
+    target: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet file.")],
+) -> None:
+    """Write one row a trial, sorted by index: the same bytes however the campaign was run."""
+    from ..faults.export import WRITERS
+    from ..faults.store import Campaign
+
+    check_suffix("TABLE", target, *WRITERS)
+    output.check_target(target)
+    with Campaign(file) as campaign:
+        counts: list[int] = []
+        write = WRITERS[target.suffix]
+        output.write_file(target, lambda path: counts.append(write(campaign, path)))
+        wanted = campaign.goal.end
+    if counts[0] < wanted:
+        output.warn(
+            [
+                f"{file}: the campaign is not finished; the table has the {counts[0]:,} of "
+                f"{wanted:,} trials before the first missing one"
+            ]
+        )
+    print(f"{target}: {counts[0]:,} trials")
+
+
+def drive(
+    experiment: Experiment,
+    path: Path,
+    trials: int,
+    workers: int = 1,
+    dask: str | None = None,
+    margin: float | None = None,
+) -> Finished:
+    """Run a campaign for a command: progress on a terminal, one line in the end, Ctrl-C is 130."""
+    from ..faults.campaign import Interrupted, run
+
+    try:
+        with _progress(trials) as show:
+            finished = run(experiment, path, trials, workers, dask, margin, show)
+    except Interrupted as interrupted:
+        output.note(str(interrupted))
+        raise typer.Exit(130) from None
+    stopped = " (stopped at the margin)" if finished.stopped else ""
+    output.note(f"{path}: {finished.trials:,} trials{stopped}, {finished.computed:,} in this run")
+    return finished
+
+
+@contextmanager
+def _progress(trials: int) -> Iterator[Callable[[Progress], object]]:
+    """A bar with rate, time left and the first leading interval; on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=trials)
+        yield lambda progress: bar.update(
+            task, completed=progress.done, description=progress_text(progress)
+        )
+
+
+def progress_text(progress: Progress) -> str:
+    """Rate, time left, and the first leading interval."""
+    minutes, seconds = divmod(round(min(progress.seconds_left, 359_999)), 60)
+    parts = [f"{progress.rate:,.3g}/s", f"{minutes}:{seconds:02d} left"]
+    leading = next((e for e in progress.estimates if e.leading), None)
+    if leading is not None:
+        parts.append(f"{leading.label} {leading.interval}")
+    return ", ".join(parts)
