@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import FlexhycaError
 from . import output
-from .options import Json, check_suffix
+from .options import Json
 
 if TYPE_CHECKING:
     from ..faults.campaign import Finished, Progress
@@ -75,22 +76,27 @@ def _print(estimates: list[Estimate]) -> None:
 @app.command(
     "export",
     epilog="\b\nExamples:\n"
-    "  flexhyca campaign export faults.db faults.csv\n"
-    "  flexhyca campaign export faults.db faults.parquet\n",
+    "  flexhyca campaign export faults.db --csv faults.csv\n"
+    "  flexhyca campaign export faults.db --parquet faults.parquet\n",
 )
 def export_command(
     file: File,
-    target: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet file.")],
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV file.")] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a Parquet file.")
+    ] = None,
 ) -> None:
     """Write one row a trial, sorted by index: the same bytes however the campaign was run."""
-    from ..faults.export import WRITERS
+    from ..faults.export import write_csv, write_parquet
     from ..faults.store import Campaign
 
-    check_suffix("TABLE", target, *WRITERS)
+    if (csv is None) == (parquet is None):
+        raise FlexhycaError("campaign export: give either --csv or --parquet")
+    target, write = (csv, write_csv) if csv is not None else (parquet, write_parquet)
+    assert target is not None
     output.check_target(target)
     with Campaign(file) as campaign:
         counts: list[int] = []
-        write = WRITERS[target.suffix]
         output.write_file(target, lambda path: counts.append(write(campaign, path)))
         wanted = campaign.goal.end
     if counts[0] < wanted:

@@ -1,0 +1,65 @@
+"""`flexhyca inject` and `sites`, end to end."""
+
+import csv
+import json
+
+import pytest
+
+SITE = "layer=conv1,tile=0,cycle=9,row=3,col=4,reg=act,bit=6"
+
+
+def test_sites_lists_every_register_of_every_layer(flexhyca):
+    run = flexhyca("sites", "digits", "--json", "-")
+    rows = json.loads(run.out)["rows"]
+    assert {row["register"] for row in rows} == {"act", "wgt", "prod", "acc"}
+    assert len(rows) == 4 * 5
+    assert all(0 < row["live"] <= 1 for row in rows)
+    assert flexhyca("sites", "digits").out.startswith("layer")
+
+
+def test_the_story_of_one_flip(flexhyca):
+    run = flexhyca("inject", "digits", "--site", SITE, "--explain")
+    lines = run.out.splitlines()
+    assert run.code == 0
+    assert lines[0] == SITE + ",copy=0,unit=array"
+    assert lines[1] == "tile 0 of conv1: pixels 0..31, channels 0..15, 9 operands a sum"
+    assert lines[2].startswith("12 sum(s) differ; stored are bits")  # row 3, columns 4..15
+    trial = json.loads(flexhyca("inject", "digits", "--site", SITE, "--json", "-").out)["trials"]
+    assert trial[0]["site"] == lines[0]
+    assert trial[0]["outcome"] == lines[-1].partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "inject: give either --site or --faults"),
+        (("--faults", "register"), "inject: --faults needs --out FILE.db"),
+        (("--site", "layer=conv9,tile=0,cycle=0,row=0,col=0,reg=act,bit=0"), "did you mean conv"),
+        (("--site", SITE.replace("row=3", "row=32")), "row=32 is outside 0..31"),
+        (("--site", SITE, "--image", "360"), "image 360 is outside 0..359"),
+    ],
+)
+def test_what_cannot_be_injected(flexhyca, options, message):
+    run = flexhyca("inject", "digits", *options)
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith("error: ")
+    assert message in run.err
+    assert run.err.count("\n") == 1
+
+
+def test_a_campaign_is_kept_and_extended(flexhyca, tmp_path):
+    study = tmp_path / "study.db"
+    common = ("inject", "digits", "--faults", "register", "--images", 8, "--out", study)
+    first = flexhyca(*common, "--trials", 40)
+    assert first.code == 0
+    assert "40 trials, 40 in this run" in first.err
+    more = flexhyca(*common, "--trials", 60, "--json", tmp_path / "r.json")
+    assert "60 trials, 20 in this run" in more.err
+    results = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert all({"estimate", "low", "high", "trials", "seed"} <= row.keys() for row in results)
+    assert flexhyca("campaign", "export", study, "--csv", tmp_path / "t.csv").code == 0
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [int(row["index"]) for row in rows] == list(range(60))
+    other = flexhyca(*common, "--trials", 60, "--seed", 1)
+    assert other.code == 2
+    assert "seed" in other.err
