@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import FlexhycaError
@@ -48,10 +48,3 @@ def write_parquet(campaign: Campaign, path: Path) -> int:
 def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
     while group := list(itertools.islice(rows, _GROUP)):
         yield group
-
-
-#: Suffix of a file -> what writes it.
-WRITERS: dict[str, Callable[[Campaign, Path], int]] = {
-    ".csv": write_csv,
-    ".parquet": write_parquet,
-}
