@@ -122,11 +122,11 @@ def run(
 
 def _deadly(error: pool.WorkerError, campaign: Campaign) -> str:
     start, stop = cast("Chunk", error.job)
+    which = f"trial {start}" if stop == start + 1 else f"trials {start} to {stop - 1}"
     how = "" if error.signal is None else f" (signal {error.signal})"
     return (
-        f"{campaign.path}: trials {start} to {stop - 1} killed {_ATTEMPTS} workers{how}, perhaps "
-        f"because memory ran out; {campaign.count():,} trials are kept; run again with fewer "
-        "--workers"
+        f"{campaign.path}: {which} killed every worker that tried{how}, perhaps because memory "
+        f"ran out; {campaign.count():,} trials are kept; run again with fewer --workers"
     )
 
 

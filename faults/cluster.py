@@ -50,7 +50,7 @@ def run(
             ) from None
         waiting = enumerate(jobs)
         running: dict[Any, tuple[int, Job]] = {}
-        done = dask.as_completed()
+        done = dask.as_completed(loop=client.loop)
 
         def submit() -> None:
             for _ in range(2 * max(1, len(client.nthreads())) - len(running)):
