@@ -69,7 +69,11 @@ class Database:
             raise FlexhycaError(f"{path}: there is no such file")
         try:
             self._db = sqlite3.connect(path or ":memory:", timeout=patience_s, isolation_level=None)
-            self._open(mark, tables, initial)
+            try:
+                self._open(mark, tables, initial)
+            except BaseException:  # the transaction would keep the file locked
+                self._db.close()
+                raise
         except (sqlite3.Error, ValueError) as error:  # ValueError: text that is none
             if _code(error) == sqlite3.SQLITE_BUSY:
                 raise FlexhycaError(

@@ -53,7 +53,11 @@ class Study:
             "delete it, or give another --csv or --study",
             [("INSERT INTO identity VALUES (?, ?)", list(identity.items()))],
         )
-        own = dict(self._file.read("SELECT name, value FROM identity"))
+        try:
+            own = dict(self._file.read("SELECT name, value FROM identity"))
+        except FlexhycaError:
+            self.close()
+            raise
         differing = [
             f"{name}: {own.get(name, 'nothing')} there, {identity.get(name, 'nothing')} here"
             for name in dict.fromkeys([*identity, *own])

@@ -220,3 +220,14 @@ def test_a_damaged_run_is_not_believed(tmp_path):
     assert str(caught.value) == (
         f"{path}: is damaged (a wrong checksum); delete it, or give another --csv or --study"
     )
+
+
+def test_a_refused_study_is_not_kept_locked(tmp_path):
+    path = tmp_path / "s.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE foreign_to_us (x)")
+    with pytest.raises(FlexhycaError) as refused:  # the error holds on to its frames
+        Study(path, {"model": "a"})
+    with sqlite3.connect(path, timeout=0) as other:
+        other.execute("INSERT INTO foreign_to_us VALUES (1)")
+    assert "a database of another program" in str(refused.value)
