@@ -120,6 +120,13 @@ def run(graph: Graph, x: Tensor, capture: Collection[str] = ()) -> tuple[Tensor,
 
 
 def logits(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Tensor:
-    """Logits (n, classes) of all images of these float32 NCHW batches, without gradients."""
+    """Logits (n, classes) of all images of these float32 NCHW batches, without gradients.
+
+    Batches are cut where their maps are too large (`batch_size`).
+    """
+    results = []
     with torch.no_grad():
-        return torch.cat([run(graph, torch.from_numpy(batch))[0] for batch in batches])
+        for batch in batches:
+            size = batch_size(graph, len(batch))
+            results += [run(graph, x)[0] for x in torch.split(torch.from_numpy(batch), size)]
+    return torch.cat(results)
