@@ -151,8 +151,9 @@ def _progress(trials: int) -> Iterator[Callable[[Progress], object]]:
 
 def progress_text(progress: Progress) -> str:
     """Rate, time left, and the first leading interval."""
+    rate = progress.rate
     minutes, seconds = divmod(round(min(progress.seconds_left, 359_999)), 60)
-    parts = [f"{progress.rate:,.3g}/s", f"{minutes}:{seconds:02d} left"]
+    parts = [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s", f"{minutes}:{seconds:02d} left"]
     leading = next((e for e in progress.estimates if e.leading), None)
     if leading is not None:
         parts.append(f"{leading.label} {leading.interval}")

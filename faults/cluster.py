@@ -6,7 +6,9 @@ Dask gives the job of a worker that dies to another, as often as its setting
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -41,7 +43,7 @@ def run(
             f"--dask {address}: no scheduler answers ({first_line(error)}); start one with "
             "`dask scheduler`, or use --workers"
         ) from None
-    with client:
+    with _quiet(), client:
         try:
             client.wait_for_workers(1, timeout=_WORKERS_S)
         except OSError:
@@ -53,7 +55,11 @@ def run(
         done = dask.as_completed(loop=client.loop)
 
         def submit() -> None:
-            for _ in range(2 * max(1, len(client.nthreads())) - len(running)):
+            try:
+                workers = len(client.nthreads())
+            except OSError:
+                raise _lost(address, "no answer") from None
+            for _ in range(2 * max(1, workers) - len(running)):
                 following = next(waiting, None)
                 if following is None:
                     return
@@ -69,18 +75,36 @@ def run(
             yield index, answer
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No tracebacks of a lost scheduler on the terminal; the error says the same in one line."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _receive(future: Any, job: object, address: str) -> Any:
     """A job's answer; its error is raised here."""
     if future.status == "finished":
         return future.result()
     if future.status != "error":
-        raise FlexhycaError(
-            f"--dask {address}: the scheduler is gone ({future.status}); what is done is kept, "
-            "run the same command again to go on"
-        )
+        raise _lost(address, future.status)
     error = future.exception()
     if type(error).__name__ == "KilledWorker":
         raise WorkerError(job, None)
     if isinstance(error, FlexhycaError | InternalError):
         raise error
     raise InternalError(f"{type(error).__name__} in a worker: {first_line(error)}")
+
+
+def _lost(address: str, how: str) -> FlexhycaError:
+    return FlexhycaError(
+        f"--dask {address}: the scheduler is gone ({how}); what is done is kept, "
+        "run the same command again to go on"
+    )

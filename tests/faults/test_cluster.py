@@ -1,9 +1,13 @@
 """The engine on a Dask cluster of real processes: the same table, also when a worker is killed."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +90,48 @@ def test_a_chunk_that_kills_every_worker_is_named(cluster: Any, tmp_path: Path) 
     with pytest.raises(FlexhycaError, match="trial 0 killed every worker that tried, perhaps"):
         run(experiment, tmp_path / "a.db", 1, dask=cluster.scheduler_address)
     assert len(list((tmp_path / "deaths").iterdir())) == 4
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A scheduler and a worker of their own: address, the scheduler's process."""
+    told = tmp_path / "scheduler.json"
+    common = ("--scheduler-file", str(told), "--no-dashboard")
+    kinds = {"scheduler": ("--port", "0"), "worker": ("--nthreads", "1")}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{kind}", *common, *more],
+            stderr=subprocess.DEVNULL,
+            cwd=tmp_path,
+        )
+        for kind, more in kinds.items()
+    ]
+    while not told.exists() or not told.read_text().endswith("}"):
+        time.sleep(0.05)
+    yield json.loads(told.read_text())["address"], started[0]
+    for process in reversed(started):
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_a_scheduler_is_killed(processes: Any, tmp_path: Path) -> None:
+    address, scheduler = processes
+
+    def kill(progress: Any) -> None:
+        if progress.done > 100:
+            scheduler.kill()
+
+    with pytest.raises(FlexhycaError) as caught:
+        run(Drawn(sleep_s=0.002), tmp_path / "a.db", 3000, dask=address, progress=kill)
+    line = str(caught.value)
+    assert line.startswith(f"--dask {address}: the scheduler is gone (")
+    assert line.endswith("); what is done is kept, run the same command again to go on")
+    with Campaign(tmp_path / "a.db") as campaign:
+        assert 100 < campaign.count() < 3000
+    run(Drawn(sleep_s=0.002), tmp_path / "a.db", 3000)
+    run(Drawn(), tmp_path / "b.db", 3000)
+    assert table(tmp_path / "a.db") == table(tmp_path / "b.db")
 
 
 def test_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

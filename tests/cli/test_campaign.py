@@ -1,0 +1,119 @@
+"""``flexhyca campaign``: what is in a file, and its rows."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flexhyca.cli.campaign import drive, progress_text
+from flexhyca.faults.campaign import Progress, run
+from flexhyca.faults.estimates import Estimate
+from flexhyca.faults.experiment import checked_rows, description
+from flexhyca.faults.statistics import share
+from flexhyca.faults.store import Campaign, Goal
+from flexhyca.tests.faults.experiments import Drawn
+
+Command = Callable[..., Any]  # conftest: arguments -> code, out, err
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_show(flexhyca: Command, in_tmp: Path) -> None:
+    finished = run(Drawn(), Path("c.db"), 300)
+    shown = flexhyca("campaign", "show", "c.db")
+    assert (shown.code, shown.err) == (0, "")
+    lines = shown.out.splitlines()
+    assert lines[:7] == [
+        "c.db: Drawn, version of flexhyca e3b0c44298fc",
+        "  seed: 1",
+        "  model.rate: 0.2",
+        "  sleep_s: 0.0",
+        "  fatal: [-1, 0]",
+        "  folder: ",
+        "300 trials wanted, 0 missing, 300 in the file",
+    ]
+    assert [line.split("  ")[1] for line in lines[7:]] == [e.label for e in finished.estimates]
+    for line, estimate in zip(lines[7:], finished.estimates, strict=True):
+        assert line.endswith(f"  {estimate.interval}")
+        assert "300 trials" in line or "6,000 trials in 300 clusters" in line
+        assert ", seed 1)" in line
+    kept = json.loads(flexhyca("campaign", "show", "c.db", "--json", "-").out)
+    assert kept["spec"] == Drawn().spec()
+    assert kept["trials"] == {"wanted": 300, "missing": 0, "counted": 300}
+    assert [(e["estimate"], e["seed"]) for e in kept["estimates"]] == [
+        (e.interval.estimate, 1) for e in finished.estimates
+    ]
+
+
+def test_a_campaign_that_is_not_finished(flexhyca: Command, in_tmp: Path) -> None:
+    experiment, numbers = Drawn(), [0, 1, 2, 3, 4, 7, 9]
+    with Campaign(Path("c.db"), description(experiment)) as campaign:
+        campaign.set_goal(Goal(20))
+        campaign.add(checked_rows(experiment.columns, experiment.run(numbers), numbers, ""))
+    lines = flexhyca("campaign", "show", "c.db").out.splitlines()
+    assert lines[6:8] == [
+        "20 trials wanted, 13 missing, 7 in the file",
+        "rates over the 5 trials before the first missing one:",
+    ]
+    export = flexhyca("campaign", "export", "c.db", "--csv", "t.csv")
+    assert (export.code, export.out) == (0, "t.csv: 5 trials\n")
+    assert export.err == (
+        "warning: c.db: the campaign is not finished; the table has the 5 of 20 trials before the "
+        "first missing one\n"
+    )
+    assert len(Path("t.csv").read_text().splitlines()) == 6
+
+
+def test_exports_are_complete(flexhyca: Command, in_tmp: Path) -> None:
+    from pyarrow.parquet import read_table
+
+    drive(Drawn(), Path("c.db"), 5000, margin=0.05)
+    for kind, name in (("csv", "t.csv"), ("parquet", "t.parquet"), ("csv", "again.csv")):
+        export = flexhyca("campaign", "export", "c.db", f"--{kind}", name)
+        assert (export.code, export.err) == (0, "")
+    trials = int(export.out.split()[1])
+    assert trials % 100 == 0
+    assert trials < 5000
+    assert Path("t.csv").read_bytes() == Path("again.csv").read_bytes()
+    assert read_table("t.parquet").num_rows == trials
+    line = flexhyca("campaign", "show", "c.db").out.splitlines()[6]
+    assert line.startswith(f"{trials} trials wanted (stopped at margin 0.05), 0 missing, ")
+
+
+def test_errors(flexhyca: Command, in_tmp: Path) -> None:
+    Path("text").write_text("x" * 4096)
+    for arguments, error in (
+        (("show", "none.db"), "none.db: there is no such file"),
+        (
+            ("show", "text"),
+            "text: is not a campaign of flexhyca (file is not a database); "
+            "delete it, or give another file",
+        ),
+        (
+            ("export", "text", "--csv", "none/t.csv"),
+            f"none/t.csv: the folder {in_tmp}/none does not exist; create it first",
+        ),
+    ):
+        found = flexhyca("campaign", *arguments)
+        assert (found.code, found.out, found.err) == (2, "", f"error: {error}\n")
+    for targets in ((), ("--csv", "a.csv", "--parquet", "a.parquet")):
+        wrong = flexhyca("campaign", "export", "text", *targets)
+        assert wrong.code == 2
+        assert wrong.err == "error: campaign export: give either --csv or --parquet\n"
+
+
+def test_progress_line() -> None:
+    estimate = Estimate("outcome failure", {"scheme": "base"}, share(5, 500, 7), True)
+    assert progress_text(Progress(500, 9_000, 1234.5, [estimate])) == (
+        "1,234/s, 0:07 left, "
+        "outcome failure scheme=base 1.00 % [0.43, 2.32] (95 %, 500 trials, seed 7)"
+    )
+    assert Progress(0, 9, 0.0, []).seconds_left == math.inf
+    assert progress_text(Progress(3, 9_000, 0.5, [])) == "0.5/s, 299:54 left"
