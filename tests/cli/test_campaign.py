@@ -71,14 +71,22 @@ def test_a_campaign_that_is_not_finished(flexhyca: Command, in_tmp: Path) -> Non
     assert len(Path("t.csv").read_text().splitlines()) == 6
 
 
-def test_exports_are_complete(flexhyca: Command, in_tmp: Path) -> None:
+def test_exports_are_complete(
+    flexhyca: Command, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from pyarrow.parquet import read_table
 
-    drive(Drawn(), Path("c.db"), 5000, margin=0.05)
+    finished = drive(Drawn(), Path("c.db"), 5000, margin=0.05)
+    assert capsys.readouterr() == (
+        "",
+        f"c.db: {finished.trials} trials (stopped at the margin), "
+        f"{finished.computed} in this run\n",
+    )
     for kind, name in (("csv", "t.csv"), ("parquet", "t.parquet"), ("csv", "again.csv")):
         export = flexhyca("campaign", "export", "c.db", f"--{kind}", name)
         assert (export.code, export.err) == (0, "")
     trials = int(export.out.split()[1])
+    assert trials == finished.trials
     assert trials % 100 == 0
     assert trials < 5000
     assert Path("t.csv").read_bytes() == Path("again.csv").read_bytes()

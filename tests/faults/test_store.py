@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow.parquet import read_table
 
 from flexhyca.errors import FlexhycaError, InternalError
@@ -17,6 +19,7 @@ from flexhyca.faults.experiment import checked_rows, description
 from flexhyca.faults.export import write_csv, write_parquet
 from flexhyca.faults.store import Campaign, Goal, alone
 from flexhyca.tests.faults.experiments import Drawn, Wrong
+from flexhyca.tests.fuzz.damage import damaged, one_line
 
 EXPERIMENT = Drawn()
 
@@ -245,3 +248,31 @@ def test_rows_that_break_the_contract_are_bugs(tmp_path: Path) -> None:
     assert json.dumps(row) == "[0, [1.0]]"
     with pytest.raises(InternalError, match="Drawn: its spec has no seed"):
         description(Drawn(seed=-1))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "c.db"
+    filled(path, range(60), Goal(60))
+    return path.read_bytes()
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_whatever_happens_to_the_bytes(data: st.DataObject, whole: bytes) -> None:
+    """The rows that were written, fewer of them, or an error of one line."""
+    content = data.draw(damaged(whole))
+    rows = [str(row) for row in EXPERIMENT.run(range(60))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.db"
+        for described in (None, description(EXPERIMENT)):
+            path.write_bytes(content)
+            try:
+                with Campaign(path, described) as campaign:
+                    found = [str(row) for row in campaign.all_rows()]
+                    campaign.missing(60)
+                    campaign.tally()
+            except FlexhycaError as error:
+                one_line(error)
+            else:
+                assert set(found) <= set(rows)
