@@ -9,6 +9,7 @@ import typer
 
 from . import output
 from .options import (
+    DEFAULT_CONFIG,
     PLOT_SUFFIXES,
     ConfigName,
     Data,
@@ -40,7 +41,7 @@ COLUMNS = ("overflow", "q_scale", "accuracy", "correct", "images", "error")
 
 def command(
     model: Model,
-    config: ConfigName = "flexhyca-32x32",
+    config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,

@@ -8,6 +8,7 @@ import typer
 from . import output
 from .busy import busy
 from .options import (
+    DEFAULT_CONFIG,
     Batch,
     ConfigName,
     Data,
@@ -31,7 +32,7 @@ EXAMPLES = (
 def command(
     model: ModelOrTopology,
     out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Program file.")],
-    config: ConfigName = "flexhyca-32x32",
+    config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,

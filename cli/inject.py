@@ -12,7 +12,19 @@ from ..errors import FlexhycaError
 from . import output
 from .busy import busy
 from .campaign import drive
-from .options import ConfigName, Data, Images, Json, Mean, Model, Seed, Set, Std, Weights
+from .options import (
+    DEFAULT_CONFIG,
+    ConfigName,
+    Data,
+    Images,
+    Json,
+    Mean,
+    Model,
+    Seed,
+    Set,
+    Std,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from ..api import Build
@@ -64,7 +76,7 @@ def command(
             help="delta: exact corrections; reference: every register stepped (slow). They agree."
         ),
     ] = "delta",
-    config: ConfigName = "flexhyca-32x32",
+    config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,

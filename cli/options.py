@@ -31,6 +31,14 @@ ModelOrTopology = Annotated[
         "(.csv).",
     ),
 ]
+ModelOrFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model (see `flexhyca models`), an ONNX file (.onnx), a SCALE-Sim topology file "
+        "(.csv) or a compiled program (.fhx; cycles and traffic only).",
+    ),
+]
 Placement = Annotated[
     Literal["gradient", "random", "clustered"] | None,
     typer.Option(
@@ -38,6 +46,7 @@ Placement = Annotated[
         "default), random, or clustered like a measured ranking (default for a topology).",
     ),
 ]
+DEFAULT_CONFIG = "flexhyca-32x32"
 ConfigName = Annotated[
     str,
     typer.Option(

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..errors import FlexhycaError
 from . import output
+from .busy import busy
 from .options import (
+    DEFAULT_CONFIG,
     PLOT_SUFFIXES,
     Batch,
     ConfigName,
@@ -16,7 +19,7 @@ from .options import (
     Images,
     Json,
     Mean,
-    ModelOrTopology,
+    ModelOrFile,
     Placement,
     Seed,
     Set,
@@ -40,12 +43,13 @@ EXAMPLES = (
     "  flexhyca simulate resnet50 --placement clustered --plot layers.png --layers layers.csv\n"
     "  flexhyca simulate resnet50 --trace out.json.gz --trace-layers 'conv1,layer1.*'\n"
     "  flexhyca simulate topology.csv --timing scalesim --dataflow ws\n"
+    "  flexhyca simulate compiled.fhx --trace out.json.gz\n"
 )
 
 
 def command(
-    model: ModelOrTopology,
-    config: ConfigName = "flexhyca-32x32",
+    model: ModelOrFile,
+    config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,
@@ -109,7 +113,8 @@ def command(
 
     Cycles, stalls and DRAM traffic are those of one inference (--batch images). On labelled images
     the integers are computed too and the accuracy is compared with the float network's. Without
-    images, and for a SCALE-Sim topology file, only cycles and traffic are computed.
+    images, and for a SCALE-Sim topology or a compiled program, only cycles and traffic are
+    computed.
 
     The column `bound` of the table names what takes most of the array's time for a layer: compute
     (its products), dram (operands are late), dppu (windows or results of the DPPU are late), vector
@@ -131,22 +136,42 @@ def command(
         )
     short = {"array.dataflow": dataflow, "timing": timing}
     changes = [*(set_ or ()), *(f"{key}={value}" for key, value in short.items() if value)]
-    settings = load_config(config, changes)
-    if trace is not None:
-        check_traceable(settings)
-    no_values = no_values or (data is None and not api.has_images(model))
-    built = api.build(
-        model,
-        settings,
-        weights=weights,
-        data=data,
-        mean=mean,
-        std=std,
-        batch=batch,
-        seed=seed,
-        placement=placement,
-        timing_only=no_values,
-    )
+    if api.is_program(model):
+        used = {
+            "--weights": weights,
+            "--data": data,
+            "--mean": mean,
+            "--std": std,
+            "--placement": placement,
+            "--images": images,
+            "--config": config != DEFAULT_CONFIG,
+            "--set (or --dataflow, --timing)": changes,
+            "--batch": batch != 1,
+        }
+        refuse_options(model, used)
+        built, no_values = api.open_program(model), True
+        settings = built.program.config
+        if trace is not None:
+            check_traceable(settings)
+    else:
+        settings = load_config(config, changes)
+        if trace is not None:
+            check_traceable(settings)
+        no_values = no_values or (data is None and not api.has_images(model))
+        with busy() as say:
+            built = api.build(
+                model,
+                settings,
+                weights=weights,
+                data=data,
+                mean=mean,
+                std=std,
+                batch=batch,
+                seed=seed,
+                placement=placement,
+                timing_only=no_values,
+                say=say,
+            )
     output.warn(built.warnings)
 
     if trace is None:
@@ -165,6 +190,16 @@ def command(
     output.write_json(json, report)
     if json != output.STDOUT:
         show(report)
+
+
+def refuse_options(program: str, used: dict[str, Any]) -> None:
+    """A program file is compiled already: what was given for compiling cannot take effect."""
+    for options, value in used.items():
+        if value:
+            raise FlexhycaError(
+                f"{program}: {options} cannot change a compiled program; leave it out, or simulate "
+                "the model itself"
+            )
 
 
 def run_traced(program: Program, path: Path, patterns: str | None) -> Result:
@@ -275,12 +310,11 @@ def show(report: dict[str, Any]) -> None:
             f"  accuracy on {accuracy['images']} images: int8 {accuracy['int8']:.2%}, "
             f"float {accuracy['float']:.2%}"
         )
-    print(
-        f"  quantised in {report['quantize_seconds']:.2f} s, "
-        f"neurons ranked in {report['importance_seconds']:.2f} s, "
-        f"compiled in {report['compile_seconds']:.2f} s, "
-        f"simulated in {report['simulate_seconds']:.2f} s\n"
-    )
+    steps = {"quantize": "quantised", "importance": "neurons ranked", "compile": "compiled",
+             "simulate": "simulated"}  # fmt: skip
+    times = {done: report.get(f"{step}_seconds") for step, done in steps.items()}
+    taken = [f"{done} in {time:.2f} s" for done, time in times.items() if time is not None]
+    print(f"  {', '.join(taken)}\n")
     output.table(
         ("name", "op", "tiles", "cycles", "macs", "util.", "DRAM bytes", "bound", "share"),
         (

@@ -6,7 +6,7 @@ from typing import Any
 
 from . import output
 from .busy import busy
-from .options import ConfigName, Data, Json, Mean, Model, Seed, Set, Std, Weights
+from .options import DEFAULT_CONFIG, ConfigName, Data, Json, Mean, Model, Seed, Set, Std, Weights
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -17,7 +17,7 @@ EXAMPLES = (
 
 def command(
     model: Model,
-    config: ConfigName = "flexhyca-32x32",
+    config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,

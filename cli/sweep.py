@@ -12,6 +12,7 @@ import typer
 from ..errors import ConfigError, FlexhycaError
 from . import output
 from .options import (
+    DEFAULT_CONFIG,
     PLOT_SUFFIXES,
     Batch,
     Channels,
@@ -59,7 +60,7 @@ def command(
         ),
     ],
     csv: Annotated[Path, typer.Option(metavar="FILE", help="Write one row a point as CSV.")],
-    config: ConfigName = "flexhyca-32x32",
+    config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
     weights: Weights = None,
     data: Data = None,

@@ -146,3 +146,20 @@ def test_a_published_count_has_rows_and_a_plot(flexhyca: Command) -> None:
     assert [(row["bound"], row["array.busy"] == row["cycles"]) for row in rows] == [
         ("compute", True)
     ] * 2
+
+
+def test_a_compiled_program_costs_what_its_model_does(flexhyca: Command, in_tmp: Path) -> None:
+    assert flexhyca("compile", "digits", "-o", "d.fhx").code == 0
+    ours, theirs = (
+        json.loads(flexhyca("simulate", model, "--no-values", "--json", "-").out)
+        for model in ("d.fhx", "digits")
+    )
+    same = "model", "config_hash", "total_cycles", "dram_bytes", "busy", "stalls", "layers"
+    assert {key: ours[key] for key in same} == {key: theirs[key] for key in same}
+    run = flexhyca("simulate", "d.fhx", "--set", "dppu.size=4")
+    assert (run.code, run.out) == (2, "")
+    assert run.err == (
+        "error: d.fhx: --set (or --dataflow, --timing) cannot change a compiled program; leave it "
+        "out, or simulate the model itself\n"
+    )
+    assert flexhyca("simulate", "d.fhx").out.startswith("digits on flexhyca-32x32")
