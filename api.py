@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -344,9 +344,11 @@ def build(
         else:
             ranking = place_neurons(network, placement, seed=seed)
         important = select_important(ranking, network, config)
+        del ranking  # a number for each neuron
     times.append(time.perf_counter())
     say("compiling")
     program = compile(network, config, important, batch)
+    network = replace(network, weights=program.network.weights)  # those of large ones once
     times.append(time.perf_counter())
     steps = ("quantize", "importance", "compile")
     seconds = {step: b - a for step, a, b in zip(steps, times, times[1:], strict=False)}
