@@ -6,6 +6,8 @@ SHELL := bash
 
 VENV ?= .venv
 BIN := $(VENV)/bin
+# One file to one process, one thread each: threads that wait for each other on busy cores are slow.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 READY := $(VENV)/.flexhyca-installed
 # The first Python that is new enough; override with `make PYTHON=/path/to/python3 test`.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
@@ -28,10 +30,10 @@ demo: $(READY)  ## simulate real images on the shipped accelerator
 	$(BIN)/flexhyca simulate digits --images 360
 
 test: $(READY)  ## run the quick tests
-	$(BIN)/pytest -q
+	$(PYTEST) -q
 
 test-slow: $(READY)  ## run every test
-	$(BIN)/pytest -q -m 'slow or not slow'
+	$(PYTEST) -q -m 'slow or not slow'
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .
