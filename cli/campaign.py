@@ -132,10 +132,10 @@ def drive(
 
 
 @contextmanager
-def _progress(trials: int) -> Iterator[Callable[[Progress], object]]:
+def _progress(trials: int) -> Iterator[Callable[[Progress], object] | None]:
     """A bar with rate, time left and the first leading interval; on a terminal only."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn

@@ -82,13 +82,14 @@ def run(
     workers: int = 1,
     dask: str | None = None,
     margin: float | None = None,
-    progress: Callable[[Progress], object] = lambda _: None,
+    progress: Callable[[Progress], object] | None = None,
 ) -> Finished:
     """Do the trials 0 .. `trials` - 1 that are not in `path` yet, and keep each chunk at once.
 
     workers : processes; with 1 the trials run in this one. dask : address of a scheduler, used
     instead. margin : stop as soon as half of the width of every leading interval (Wilson or
-    bootstrap, 95 %) is at most this, 0..1. progress : called every half a second at most.
+    bootstrap, 95 %) is at most this, 0..1. progress : called every half a second at most, and in
+    the end.
     Raises FlexhycaError (another campaign in the file, a file that cannot be written, a chunk that
     kills its workers) and Interrupted; what is done is kept in any case.
     """
@@ -101,9 +102,9 @@ def run(
     described = description(experiment)
     with alone(path), Campaign(path, described, experiment.locations) as campaign:
         campaign.set_goal(Goal(trials, margin))
-        state = _Run(campaign, Goal(trials, margin), 16 if dask else workers)
         recipe = Recipe(type(experiment), json.dumps(experiment.spec()), described["code"])
         try:
+            state = _Run(campaign, Goal(trials, margin), 16 if dask else workers)
             if not state.finished:
                 with closing(_answers(experiment, recipe, state, workers, dask)) as answers:
                     state.take(answers, progress)
@@ -114,6 +115,8 @@ def run(
             ) from None
         except pool.WorkerError as error:
             raise FlexhycaError(_deadly(error, campaign)) from None
+        finally:
+            _built.clear()
         campaign.set_goal(Goal(trials, margin, state.stop))
         return Finished(
             campaign.goal.end, state.computed, state.stop is not None, state.tally.estimates()
@@ -185,10 +188,11 @@ class _Run:
     def take(
         self,
         answers: Iterator[tuple[int, Answer]],
-        progress: Callable[[Progress], object],
+        progress: Callable[[Progress], object] | None,
     ) -> None:
         """Keep and count answers until the campaign is finished."""
-        begin = shown = time.monotonic()
+        begin = time.monotonic()
+        due = begin + _PROGRESS_S
         names = list(self._campaign.columns)
         for _, (rows, seconds) in answers:
             self._campaign.add(rows)
@@ -198,10 +202,12 @@ class _Run:
             for number, values in rows:
                 self._count(number, {"index": number, **dict(zip(names, values, strict=True))})
             now = time.monotonic()
-            if now - shown >= _PROGRESS_S or self.finished:
-                shown = now
+            if progress is not None and (now >= due or self.finished):
                 rate = self.computed / max(now - begin, 1e-9)
                 progress(Progress(self._done, self._goal.trials, rate, self.tally.estimates()))
+                # Resampling for the interval so far shall not hold up the workers.
+                took = time.monotonic() - now
+                due = now + max(_PROGRESS_S, 20 * took)
             if self.finished:
                 return
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
+_DRAWN = 4_000_000  # counts that are drawn at once
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,12 @@ def _bootstrap(
     if len(set(kinds[0] / kinds[1])) == 1:
         return None
     rng = np.random.default_rng([seed, 0x626F6F74])  # "boot": apart from the trials' own streams
-    drawn = rng.multinomial(len(above), counts / len(above), size=resamples)
-    ratios = (drawn @ kinds[0]) / (drawn @ kinds[1])
+    ratios = np.empty(resamples)
+    step = max(1, _DRAWN // len(counts))  # bounds the memory; the stream is the same
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        drawn = rng.multinomial(len(above), counts / len(above), size=size)
+        ratios[start : start + size] = (drawn @ kinds[0]) / (drawn @ kinds[1])
     left_out = (above.sum() - kinds[0]) / (below.sum() - kinds[1])
     return _accelerated(ratios, estimate, left_out, counts, confidence)
 

@@ -95,6 +95,15 @@ def test_cluster_bootstrap_is_scipys() -> None:
     assert found.low != clustered(correct, images, 2, resamples=20_000).low
 
 
+def test_memory_does_not_change_the_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    images = rng.integers(10, 200, 80)
+    correct = rng.binomial(images, 0.9)
+    whole = clustered(correct, images, 1)
+    monkeypatch.setattr("flexhyca.faults.statistics._DRAWN", 999)
+    assert clustered(correct, images, 1) == whole
+
+
 def test_trials_without_an_answer_are_failures() -> None:
     lost = clustered([10, float("nan"), 10, float("inf")], [10, 10, 10, 10], 1)
     assert lost.estimate == 0.5
