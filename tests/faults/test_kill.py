@@ -90,12 +90,12 @@ def undisturbed(path: Path, trials: int) -> tuple[bytes, bytes]:
 def survive(folder: Path, workers: int, moments: int, seed: int) -> None:
     rng = random.Random(seed)
     path = folder / "killed.db"
-    trials = moments * 200 * workers
+    trials = moments * 250 * workers
     kept = [0]
     for moment in range(moments):
         process = start(path, workers, trials)
         if moment % 4 == 0:
-            time.sleep(rng.uniform(0, 0.8))  # wherever it is: importing, creating the file, ...
+            time.sleep(rng.uniform(0, 0.7))  # wherever it is: importing, creating the file, ...
         else:
             wait_for(path, kept[-1] + 1, process)
             time.sleep(rng.uniform(0, 0.3))
