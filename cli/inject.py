@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,6 +27,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..api import Build
 
 EXAMPLES = (
@@ -70,6 +73,10 @@ def command(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of --workers."),
+    ] = None,
     execution: Annotated[
         Literal["delta", "reference"],
         typer.Option(
@@ -116,12 +123,28 @@ def command(
         _one(built, inputs[image], site, explain, json)
         return
     assert out is not None
+    from ..faults.registers import RegisterFaults
+
     with tempfile.TemporaryDirectory() as folder:
-        _campaign(built, inputs, Path(folder), out, trials, flips, margin, workers, execution, seed,
-                  json)  # fmt: skip
+        files = _write_inputs(built, inputs, Path(folder))
+        experiment = RegisterFaults(*files, seed, flips, execution)
+        finished = drive(experiment, out, trials, workers, dask, margin)
+    intervals = [(estimate.label, estimate.interval) for estimate in finished.estimates]
+    output.write_json(
+        json,
+        {
+            "campaign": str(out),
+            "trials": finished.trials,
+            "results": [{"what": label, **interval.to_dict()} for label, interval in intervals],
+        },
+    )
+    if json != output.STDOUT:
+        output.table(("outcome", "share"), ((label, str(i)) for label, i in intervals))
 
 
-def _one(built: Build, image: Any, texts: list[str], explain: bool, json: str | None) -> None:
+def _one(
+    built: Build, image: NDArray[np.int8], texts: list[str], explain: bool, json: str | None
+) -> None:
     from ..faults.explain import explain as story
     from ..faults.outcomes import outcome, output_hash
     from ..simulator.fault_run import FaultRun
@@ -150,37 +173,13 @@ def _one(built: Build, image: Any, texts: list[str], explain: bool, json: str | 
         print(f"{name} (output {output_hash(result.output)})")
 
 
-def _campaign(
-    built: Build,
-    inputs: Any,
-    folder: Path,
-    out: Path,
-    trials: int,
-    flips: int,
-    margin: float | None,
-    workers: int,
-    execution: Literal["delta", "reference"],
-    seed: int,
-    json: str | None,
-) -> None:
+def _write_inputs(built: Build, inputs: NDArray[np.int8], folder: Path) -> tuple[Path, Path]:
+    """The program and the images as files, for the processes of a campaign."""
     import numpy as np
 
-    from ..faults.registers import RegisterFaults
     from ..isa.program import save
 
     program, images = folder / "program.fhx", folder / "images.npy"
     save(built.program, program)
     np.save(images, inputs, allow_pickle=False)
-    experiment = RegisterFaults(program, images, seed, flips, execution)
-    finished = drive(experiment, out, trials, workers, None, margin)
-    intervals = [(estimate.label, estimate.interval) for estimate in finished.estimates]
-    output.write_json(
-        json,
-        {
-            "campaign": str(out),
-            "trials": finished.trials,
-            "results": [{"what": label, **interval.to_dict()} for label, interval in intervals],
-        },
-    )
-    if json != output.STDOUT:
-        output.table(("outcome", "share"), ((label, str(i)) for label, i in intervals))
+    return program, images
