@@ -73,7 +73,9 @@ class Study:
     def find(self, key: Key) -> dict[str, Any] | None:
         """What is kept of a run, None if it has not been done."""
         text = self._find(
-            "SELECT cost, crc FROM runs WHERE placement = ? AND seed = ? AND config_hash = ?", key
+            "SELECT cost, crc FROM runs WHERE placement = ? AND seed = ? AND config_hash = ?",
+            key,
+            str(key),
         )
         return None if text is None else json.loads(text)
 
@@ -81,24 +83,29 @@ class Study:
         """Keep a run; it is on the disk when this returns."""
         text = json.dumps(cost, allow_nan=False)
         self._file.write(
-            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", [(*key, text, checksum(text))]
+            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)",
+            [(*key, text, checksum(text, str(key)))],
         )
 
     def ranking(self, name: str) -> bytes | None:
         """A ranking that was kept."""
-        content = self._find("SELECT content, crc FROM rankings WHERE name = ?", (name,))
+        content = self._find("SELECT content, crc FROM rankings WHERE name = ?", (name,), name)
         return None if content is None else bytes(content)
 
     def add_ranking(self, name: str, content: bytes) -> None:
         """Keep a ranking."""
         self._file.write(
-            "INSERT OR IGNORE INTO rankings VALUES (?, ?, ?)", [(name, content, checksum(content))]
+            "INSERT OR IGNORE INTO rankings VALUES (?, ?, ?)",
+            [(name, content, checksum(content, name))],
         )
 
-    def _find(self, statement: str, values: tuple[object, ...]) -> Any:
+    def _find(self, statement: str, values: tuple[object, ...], of: str) -> Any:
         """The first column of what is found, None if nothing is; the second is its checksum."""
         found = self._file.read(statement, values)
-        return self._file.checked(*found[0]) if found else None
+        if not found:
+            return None
+        content, crc = found[0]
+        return self._file.checked(content, crc, of)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -65,7 +65,7 @@ class Campaign:
         if described is not None:
             texts = {"format": json.dumps(_FORMAT), "campaign": json.dumps(described)}
             texts["goal"] = json.dumps(Goal(0))
-            facts = [(name, text, checksum(name + text)) for name, text in texts.items()]
+            facts = [(name, text, checksum(text, name)) for name, text in texts.items()]
             initial = [("INSERT INTO facts VALUES (?, ?, ?)", facts)]
         tables = None if described is None else _TABLES
         self._file = Database(path, _MARK, tables, _WHAT, _ADVICE, initial, _PATIENCE_S)
@@ -120,7 +120,7 @@ class Campaign:
         if goal != self.goal:
             text = json.dumps(goal)
             self._file.write(
-                "REPLACE INTO facts VALUES ('goal', ?, ?)", [(text, checksum("goal" + text))]
+                "REPLACE INTO facts VALUES ('goal', ?, ?)", [(text, checksum(text, "goal"))]
             )
             self.goal = goal
 
@@ -129,7 +129,7 @@ class Campaign:
         packed = []
         for number, values in rows:
             text = json.dumps(values, separators=(",", ":"))
-            packed.append((number, text, checksum(f"{number}:{text}")))
+            packed.append((number, text, checksum(text, f"{number}:")))
         self._file.write("INSERT OR IGNORE INTO trials VALUES (?, ?, ?)", packed)
 
     def count(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -245,3 +247,8 @@ def programs(draw: st.DrawFn) -> Program:
     share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])) if config.dppu.size else 0.0
     program = compiled(network, config, random_masks(network, share, 1), draw(st.integers(1, 3)))
     return fenced(program) if draw(st.booleans()) else program
+
+
+def heed_ctrl_c() -> None:
+    """In a new process: Ctrl-C works, although shells let jobs in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -17,6 +17,7 @@ import pytest
 from flexhyca.config import load_config
 from flexhyca.isa.instructions import Engine
 from flexhyca.simulator.stalls import STALLS
+from flexhyca.tests.support import heed_ctrl_c
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
 KINDS = ("ifmap", "weight", "bias", "ofmap", "position_table", "dppu_operand", "instruction")
@@ -207,6 +208,7 @@ def test_an_interrupted_sweep_goes_on(flexhyca: Command, in_tmp: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # a process group of its own, for Ctrl-C
+            preexec_fn=heed_ctrl_c,
         )
 
     running = {"a.csv": start("a.csv", 2), "b.csv": start("b.csv", 1)}

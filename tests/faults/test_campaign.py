@@ -90,7 +90,7 @@ def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[-1].done == seen[-1].total == 100
     assert seen[-1].seconds_left == 0
     assert all(p.rate > 0 and p.estimates[0].interval.trials == p.done for p in seen)
-    assert len(seen) > 5  # chunks grow step by step
+    assert len(seen) > 1
 
 
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from flexhyca.faults.campaign import run
 from flexhyca.faults.export import write_csv, write_parquet
 from flexhyca.faults.store import Campaign
 from flexhyca.tests.faults.experiments import Drawn
+from flexhyca.tests.support import heed_ctrl_c
 
 SLEEP_S = 0.002
 
@@ -33,7 +34,7 @@ def start(path: Path, workers: int, trials: int, **popen: Any) -> subprocess.Pop
         text=True,
         cwd=path.parent,
         start_new_session=True,  # a process group of its own, for Ctrl-C
-        **popen,
+        **{"preexec_fn": heed_ctrl_c, **popen},
     )
 
 
