@@ -101,8 +101,11 @@ def _reader(
         builder.node = node
         if op == "Constant":
             builder.constants[node.output[0]] = _constant(attributes)
-        elif op == "Shape" and node.input[0] in builder.env:
-            shape = (builder.batch, *builder.shape(builder.env[node.input[0]]))
+        elif op == "Shape" and (node.input[0] in builder.env or node.input[0] in builder.constants):
+            if node.input[0] in builder.env:
+                shape = (builder.batch, *builder.shape(builder.env[node.input[0]]))
+            else:  # in pads that an exporter has not folded
+                shape = np.asarray(builder.constant(node.input[0], "operand")).shape
             part = slice(attributes.get("start", 0), attributes.get("end"))
             builder.constants[node.output[0]] = np.array(shape[part], np.int64)
         elif folded:

@@ -34,6 +34,10 @@ SMALL = ("digits", "resnet20", "lenet5")
 WAYS = {
     "old": (False, {}, False),
     "old, unfolded": (False, {"training": torch.onnx.TrainingMode.PRESERVE}, True),
+    "old, constants unfolded": (
+        *(False, {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}),
+        True,
+    ),
     "old, dynamic batch": (False, {"dynamic_axes": {"x": {0: "n"}}, "input_names": ["x"]}, False),
     "new, weights inside": (True, {"external_data": False}, False),
     "new, weights beside": (True, {"external_data": True}, False),
