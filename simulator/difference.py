@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..isa.layers import LAYER_FIELDS, Network
 from .difference_kernels import Run, Tables, propagate, reset
-from .functional import Functional, wrap
+from .functional import Functional
 
 
 class Difference:
@@ -29,7 +29,7 @@ class Difference:
             values[tensor] = value
         for index, layer in enumerate(network.layers):
             if index in network.weights:
-                sums.append(_sums(engine, index, values[layer.input]))
+                sums.append(engine.accumulators(index, values[layer.input])[0].ravel())
         flat = np.concatenate([values[i].ravel() for i in range(len(network.tensors))])
         size = max(t.elements for t in network.tensors)
         self.run = Run(
@@ -137,13 +137,3 @@ def tables(network: Network) -> Tables:
         a.rounding == "half_up",
         a.overflow == "saturate",
     )
-
-
-def _sums(engine: Functional, index: int, x: NDArray[np.int8]) -> NDArray[np.int32]:
-    import torch
-
-    layer, network = engine.network.layers[index], engine.network
-    out = network.tensors[layer.output]
-    acc = engine._conv(index, layer, torch.from_numpy(x).permute(0, 3, 1, 2), out.h, out.w)
-    acc = wrap(acc, network.arithmetic.acc_bits)
-    return acc[0].permute(1, 2, 0).contiguous().numpy().ravel()

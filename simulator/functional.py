@@ -111,6 +111,18 @@ class Functional:
                         values.pop(t, None)
                 yield layer.output, out.permute(0, 2, 3, 1).cpu().numpy()
 
+    def accumulators(self, index: int, inputs: NDArray[np.int8]) -> NDArray[np.int32]:
+        """Wrapped sums of CONV layer `index` on its inputs, both (images, h, w, c)."""
+        import torch
+
+        layer = self.network.layers[index]
+        out = self.network.tensors[layer.output]
+        x = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            sums = wrap(self._conv(index, layer, x, out.h, out.w), self.network.arithmetic.acc_bits)
+        found: NDArray[np.int32] = sums.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return found
+
     # ---- one layer, NCHW int8 -----------------------------------------------------------------
 
     def _layer(
