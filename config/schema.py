@@ -120,6 +120,20 @@ class Protection(Section):
         description="how a PE protects nb_th bits (the paper's PE_policy): none, direct = every "
         "column a layer may select, configurable = nb_th columns routed by the layer's shift",
     )
+    voter: Literal["feedback", "output"] = Field(
+        default="feedback",
+        description="where the voter of a protected bit stands: feedback = behind the register, a "
+        "wrong copy heals at the next clock; output = behind the last sum, copies go on apart",
+    )
+    redundancy: Literal["none", "space", "time"] = Field(
+        default="none",
+        description="what redundant_layers get: space = the array as three parts of a third of its "
+        "columns, voted (the paper's TMR-ARCH); time = every tile three times, voted (TMR-ALG)",
+    )
+    redundant_layers: tuple[str, ...] = Field(
+        default=(),
+        description="names of the sensitive layers that redundancy protects; layer1.* is allowed",
+    )
 
 
 class Buffers(Section):

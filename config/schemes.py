@@ -1,0 +1,93 @@
+"""The table of protection schemes (docs/schemes.md): what each does to a machine.
+
+A scheme replaces a configuration's protection; the rest of the machine stays.  Flips, cycles,
+traffic and area are all derived from the configuration that comes out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ConfigError
+from .load import config_from_json
+from .schema import Config
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to protect a network. settings : fields of the configuration that it sets."""
+
+    name: str
+    paper: str  #: the paper's name
+    meaning: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+_PLAIN = {
+    "dppu.size": 0,
+    "protection.s_th": 0.0,
+    "protection.ib_th": 0,
+    "protection.nb_th": 0,
+    "protection.q_scale": 0,
+    "protection.pe_policy": "none",
+    "protection.redundancy": "none",
+}
+
+
+def _circuit(bits: int, constrained: bool) -> Scheme:
+    settings = {**_PLAIN, "protection.nb_th": bits, "protection.pe_policy": "direct"}
+    if constrained:
+        del settings["protection.q_scale"]
+    rule = "the configuration's q_scale" if constrained else "q_scale 0 (unconstrained)"
+    return Scheme(
+        f"tmr_crt{bits}{'_q' if constrained else ''}",
+        f"TMR-CRT{bits}" + (", quantisation constrained" if constrained else ""),
+        f"top {bits} bit(s) of every PE tripled, pe_policy direct, {rule}",
+        settings,
+    )
+
+
+#: name -> scheme, in the order of reports.
+SCHEMES: dict[str, Scheme] = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("base", "Base", "nothing is protected, no DPPU, q_scale 0", _PLAIN),
+        *(_circuit(bits, False) for bits in (1, 2, 3)),
+        *(_circuit(bits, True) for bits in (1, 2, 3)),
+        Scheme(
+            "tmr_arch",
+            "TMR-ARCH",
+            "redundant_layers on three thirds of the array, voted; q_scale 0",
+            {**_PLAIN, "protection.redundancy": "space"},
+        ),
+        Scheme(
+            "tmr_alg",
+            "TMR-ALG",
+            "redundant_layers run three times, voted; q_scale 0",
+            {**_PLAIN, "protection.redundancy": "time"},
+        ),
+        Scheme("tmr_cl", "TMR-CL", "the configuration's own protection (FlexHyCA)"),
+    )
+}
+
+
+def with_scheme(config: Config, name: str, layers: Sequence[str] = ()) -> Config:
+    """`config` under the scheme `name`; ConfigError for an unknown one.
+
+    layers : the sensitive layers; schemes without redundancy take no notice of them.
+    """
+    scheme = SCHEMES.get(name)
+    if scheme is None:
+        near = difflib.get_close_matches(name, SCHEMES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(SCHEMES)}"
+        raise ConfigError(f"scheme {name!r} does not exist; {hint}")
+    values = config.model_dump(mode="json")
+    for path, value in scheme.settings.items():
+        section, key = path.split(".")
+        values[section][key] = value
+    if layers and values["protection"]["redundancy"] != "none":
+        values["protection"]["redundant_layers"] = list(layers)
+    return config_from_json(values, f"scheme {name}")
