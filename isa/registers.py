@@ -1,7 +1,7 @@
 """The register table: the state that exists, and so what a bit flip can hit.
 
-One row a register: unit, name, width in bits as a function of the arithmetic, and what a wrong
-value reaches.  Fault sites, sampling weights, the stepper's hooks and the manual page
+One row a register: unit, name, width in bits as a function of the arithmetic, where it stands, and
+what a wrong value reaches.  Fault sites, sampling weights, the stepper's hooks and the manual page
 are derived from it.
 """
 
@@ -9,19 +9,54 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+from ..config import Config
+from .instructions import INSTRUCTION_BITS
 from .layers import Arithmetic
+
+#: The fault model that draws from a unit: flip-flops, words of buffers, or what controls the run.
+Model = Literal["register", "memory", "control"]
 
 
 @dataclass(frozen=True)
 class Register:
-    """A register of one processing element of a unit: the array of one dataflow."""
+    """A register: `rows` x `cols` places, each of `bits` bits.
+
+    row, col : what the two coordinates of a site count; "" where there is one place only.
+    exists : which places there are, where it is not all of them (the triangles of skew lines).
+    """
 
     unit: str
     name: str
     code: int  #: number that the numba kernels use, counted from 0 in each unit
     bits: Callable[[Arithmetic], int]
     reach: str
+    rows: Callable[[Config], int] = lambda c: c.array.rows
+    cols: Callable[[Config], int] = lambda c: c.array.cols
+    row: str = "row of the array"
+    col: str = "column of the array"
+    exists: Callable[[int, int], bool] = lambda row, col: True
+    model: Model = "register"
+
+
+def _word(
+    name: str,
+    code: int,
+    bits: Callable[[Arithmetic], int],
+    words: Callable[[Config], int],
+    row: str,
+    reach: str,
+    model: Model = "memory",
+) -> Register:
+    """A word of a buffer: one coordinate."""
+    return Register(
+        "buffer", name, code, bits, reach, words, lambda c: 1, row=row, col="", model=model
+    )
+
+
+def _byte(a: Arithmetic) -> int:
+    return 8
 
 
 REGISTERS: tuple[Register, ...] = (
@@ -53,6 +88,64 @@ REGISTERS: tuple[Register, ...] = (
         "array_is", "wgt", 2, lambda a: a.weight_bits, "one filter, columns >= c (it moves right)"
     ),
     Register("array_is", "psum", 3, lambda a: a.acc_bits, "one output of column c"),
+    _word(
+        "ifmap",
+        0,
+        _byte,
+        lambda c: c.buffers.ifmap_bytes,
+        "byte of the buffer",
+        "every operand read from it, by both units, until it is loaded again",
+    ),
+    _word(
+        "weight",
+        1,
+        _byte,
+        lambda c: c.buffers.weight_bytes,
+        "byte of the buffer",
+        "every weight or bias read from it, by both units, until it is loaded again",
+    ),
+    _word(
+        "residual",
+        2,
+        _byte,
+        lambda c: c.residual_slots_bytes,
+        "byte of the residual slots",
+        "one element of the residual operand",
+    ),
+    _word(
+        "output",
+        3,
+        lambda a: a.acc_bits,
+        lambda c: c.tile_words,
+        "word of the tile's slot",
+        "one sum, before requantisation",
+    ),
+    _word(
+        "result",
+        4,
+        lambda a: a.act_bits,
+        lambda c: c.tile_words,
+        "word of the tile's slot",
+        "one element that VEC has finished, before it is stored",
+    ),
+    _word(
+        "position",
+        5,
+        _byte,
+        lambda c: c.buffers.position_bytes,
+        "byte of the buffer",
+        "which neurons of the tile the DPPU computes and overwrites",
+        "control",
+    ),
+    _word(
+        "instruction",
+        6,
+        lambda a: INSTRUCTION_BITS,
+        lambda c: 1,
+        "instruction of the tile, counted in program order",
+        "what an engine does; hangs and crashes are outcomes",
+        "control",
+    ),
 )
 
 #: unit -> name -> register
