@@ -20,6 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.layers import Arithmetic, Layer, LayerOp, Network, window_stride
+from .functional_upsets import (
+    Recomputed,
+    checked,
+    faulted,
+    flip,
+    of_images,
+    recomputed,
+    with_weights,
+)
+from .upsets import Upsets
 
 if TYPE_CHECKING:
     import torch
@@ -62,38 +72,44 @@ class Functional:
     network: Network
     device: str = "cpu"
     _prepared: dict[int, _Prepared] = field(default_factory=dict)
+    _recomputed: dict[int, Recomputed] = field(default_factory=dict)
 
     def run(
         self,
         inputs: NDArray[np.int8],
         batch: int | None = None,
         overflows: list[Overflows] | None = None,
+        upsets: Upsets | None = None,
     ) -> NDArray[np.int8]:
         """Output tensor (images, h, w, c) of int8 `inputs` (images, h, w, c).
 
         batch : images at once; default 64, or as few as keep large maps to some hundred megabytes.
         overflows : one entry a layer, incremented where a fault-free value does not fit.
+        upsets : wrong bits, of this one inference of all `inputs`; `inputs` stays as it is.
         """
         if batch is None:
             size = [t.h * t.w * t.c for t in self.network.tensors]
             widest = max(size[la.input] + size[la.output] for la in self.network.layers)
             batch = max(1, min(_BATCH, _MAPS // widest))
-        parts = [
-            self.tensors(inputs[i : i + batch], overflows)[self.network.output]
-            for i in range(0, len(inputs), batch)
-        ]
+        engine = self
+        if upsets is not None:
+            upsets = checked(upsets, self.network, len(inputs))
+            engine = self._with_weights(upsets)
+        parts = []
+        for i in range(0, len(inputs), batch):
+            own, part = None, inputs[i : i + batch]
+            if upsets is not None:
+                own = of_images(upsets, self.network, i, len(part))
+            for _, value in engine.layers(part, overflows, own):  # a list would keep them all
+                last = value
+            parts.append(last)
         return np.concatenate(parts)
 
-    def tensors(
-        self, inputs: NDArray[np.int8], overflows: list[Overflows] | None = None
-    ) -> dict[int, NDArray[np.int8]]:
-        """The network's output and nothing else is kept: {output tensor id: (images, h, w, c)}."""
-        for _, value in self.layers(inputs, overflows):  # one at a time: a list would keep all
-            last = value
-        return {self.network.output: last}
-
     def layers(
-        self, inputs: NDArray[np.int8], overflows: list[Overflows] | None = None
+        self,
+        inputs: NDArray[np.int8],
+        overflows: list[Overflows] | None = None,
+        upsets: Upsets | None = None,
     ) -> Iterator[tuple[int, NDArray[np.int8]]]:
         """Yield (tensor id, int8 (images, h, w, c), only to be read) after each layer, in order."""
         import torch
@@ -101,10 +117,16 @@ class Functional:
         network = self.network
         last_use = {t: i for i, la in enumerate(network.layers) for t in (la.input, la.residual)}
         start = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
+        bits = network.arithmetic.act_bits
+        if upsets is not None and upsets.input is not None:
+            start = start.clone()  # it may share the caller's memory
+            flip(start, upsets.input, bits)
         values = {network.input: start.permute(0, 3, 1, 2)}
         with torch.inference_mode():
             for i, layer in enumerate(network.layers):
-                out = self._layer(i, layer, values, overflows[i] if overflows else None)
+                out = self._layer(i, layer, values, overflows[i] if overflows else None, upsets)
+                if upsets is not None:
+                    flip(out.permute(0, 2, 3, 1), upsets.after.get(i), bits)
                 values[layer.output] = out
                 for t in (layer.input, layer.residual):
                     if last_use.get(t) == i and t != network.output:
@@ -125,8 +147,31 @@ class Functional:
 
     # ---- one layer, NCHW int8 -----------------------------------------------------------------
 
+    def _with_weights(self, upsets: Upsets) -> Functional:
+        """An engine whose array and DPPU read the wrong weights of `upsets`."""
+        network, bits = self.network, self.network.arithmetic.weight_bits
+        array, dppu = (
+            {i: faulted(network.weights[i], marks, bits) for i, marks in wrong.items()}
+            for wrong in (upsets.weights, upsets.dppu_weights)
+        )
+        engine = Functional(
+            with_weights(network, array),
+            self.device,
+            {i: p for i, p in self._prepared.items() if i not in array},
+        )
+        for i, weight in dppu.items():
+            important = upsets.important.get(i)
+            if important is not None and len(important):
+                engine._recomputed[i] = recomputed(engine.network, i, weight, important)
+        return engine
+
     def _layer(
-        self, i: int, layer: Layer, values: dict[int, torch.Tensor], lost: Overflows | None
+        self,
+        i: int,
+        layer: Layer,
+        values: dict[int, torch.Tensor],
+        lost: Overflows | None,
+        upsets: Upsets | None,
     ) -> torch.Tensor:
         import torch
 
@@ -134,10 +179,16 @@ class Functional:
         out = self.network.tensors[layer.output]
         if layer.op == LayerOp.CONV:
             acc = self._conv(i, layer, x, out.h, out.w)
+            if i in self._recomputed:
+                acc = self._recompute(i, layer, x, acc)
             if lost is not None:
                 lost.wraps += int((wrap(acc, arithmetic.acc_bits) != acc).sum())
             acc = wrap(acc, arithmetic.acc_bits)
+            if upsets is not None:
+                flip(acc.permute(0, 2, 3, 1), upsets.accumulators.get(i), arithmetic.acc_bits)
             y = requantise(acc, layer.shift, arithmetic, lost)
+            if upsets is not None:
+                flip(y.permute(0, 2, 3, 1), upsets.before.get(i), arithmetic.act_bits)
             if layer.residual >= 0:
                 y = add(y, values[layer.residual].to(torch.int32), layer, arithmetic)
         elif layer.op == LayerOp.ADD:
@@ -191,6 +242,28 @@ class Functional:
             acc = total.add_(p.bias if acc is None else acc)
         assert acc is not None
         return acc
+
+    def _recompute(self, i: int, layer: Layer, x: torch.Tensor, acc: torch.Tensor) -> torch.Tensor:
+        """The sums with those of the DPPU in their places."""
+        import torch
+
+        dppu, n, (c, h, w) = self._recomputed[i], len(acc), acc.shape[1:]
+        flat = acc.permute(0, 2, 3, 1).contiguous().view(n, -1)
+        elements = torch.from_numpy(dppu.elements).to(acc.device)
+        if dppu.weight is not None:
+            engine = Functional(with_weights(self.network, {i: dppu.weight}), self.device)
+            own = engine._conv(i, layer, x, h, w)
+            flat[:, elements] = own.permute(0, 2, 3, 1).reshape(n, -1)[:, elements].to(flat.dtype)
+        else:
+            values = x.permute(0, 2, 3, 1).reshape(n, -1)
+            size = max(1, _BLOCK // n)
+            for first in range(0, len(elements), size):
+                some = slice(first, first + size)
+                source, by = (
+                    torch.from_numpy(a[some]).to(acc.device) for a in (dppu.sources, dppu.by)
+                )
+                flat.index_add_(1, elements[some], (values[:, source] * by).to(flat.dtype))
+        return flat.view(n, h, w, c).permute(0, 3, 1, 2)
 
     def _weight(self, i: int) -> torch.Tensor:
         """int8 (channels, in_c / groups, kernel_h, kernel_w), strided."""

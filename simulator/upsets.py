@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 class Marks(NamedTuple):
-    """Words that are wrong. at : int64 (n,), each element once. masks : int32 (n,), bits to flip."""
+    """Words that are wrong. at : int64 (n,), each once. masks : int32 (n,), bits to flip."""
 
     at: NDArray[np.int64]
     masks: NDArray[np.int32]

@@ -77,13 +77,13 @@ def test_batches_follow_the_size_of_the_maps():
     network = Network("net", tensors, (layer,), {}, {}, Arithmetic(), 0, 1)
     x = np.arange(60, dtype=np.int8).reshape(5, 2, 2, 3)
     sizes = []
-    tensors_of = Functional.tensors
+    layers = Functional.layers
 
-    def spy(self, part, overflows=None):
+    def spy(self, part, *others):
         sizes.append(len(part))
-        return tensors_of(self, part, overflows)
+        return layers(self, part, *others)
 
-    with patch.object(Functional, "tensors", spy):
+    with patch.object(Functional, "layers", spy):
         for numbers, wanted in ((1 << 24, [5]), (48, [2, 2, 1]), (1, [1] * 5)):
             sizes.clear()
             with patch.object(functional, "_MAPS", numbers):
