@@ -41,58 +41,64 @@ def step_os_tile(
 
     start : (m, n) what the accumulators hold before step 0. flips : (f, 5) of (step, register,
     row, col, bit), sorted by step.
-    Accumulators are kept in the top `acc_bits` bits of an int32, so that they wrap by themselves.
+    Register (row, col) is element row * cols + col: one long loop a register is what vectorises.
+    Accumulators hold `acc_bits` bits; what int32 has above them is never looked at.
     """
     m, k = act_in.shape
     n = wgt_in.shape[0]
-    up = 32 - acc_bits
-    act, act_next = np.zeros((rows, cols), np.int8), np.zeros((rows, cols), np.int8)
-    wgt, wgt_next = np.zeros((rows, cols), np.int8), np.zeros((rows, cols), np.int8)
-    prod = np.zeros((rows, cols), np.int16)
-    acc = np.zeros((rows, cols), np.int32)
-    out = np.zeros((m, n), np.int32)
+    size = rows * cols
+    act, act_next = np.zeros(size, np.int8), np.zeros(size, np.int8)
+    wgt, wgt_next = np.zeros(size, np.int8), np.zeros(size, np.int8)
+    # The valid bit, 0 or -1, beside `act` and, a step later, beside `prod`.
+    valid, valid_next = np.zeros(size, np.int16), np.zeros(size, np.int16)
+    valid_prod = np.zeros(size, np.int16)
+    prod = np.zeros(size, np.int16)
+    acc = np.zeros(size, np.int32)
     for r in range(m):
         for c in range(n):
-            acc[r, c] = start[r, c] << up
-    latch_steps = k + rows + cols - 2
-    wait = max(0, 3 - rows)
+            acc[r * cols + c] = start[r, c]
+    out = np.zeros((m, n), np.int32)
+    up = np.int32(32 - acc_bits)
+    first_row_leaves = k + rows + cols - 2 + max(0, 3 - rows)
     t = flip = done = 0
     while done < rows:
         while flip < len(flips) and flips[flip, 0] == t:
             _, register, r, c, bit = flips[flip]
+            at = r * cols + c
             if register == ACT:
-                act[r, c] = flip_signed(act[r, c], bit, act_bits)
+                act[at] = flip_signed(act[at], bit, act_bits)
             elif register == WGT:
-                wgt[r, c] = flip_signed(wgt[r, c], bit, weight_bits)
+                wgt[at] = flip_signed(wgt[at], bit, weight_bits)
             elif register == PROD:
-                prod[r, c] = flip_signed(prod[r, c], bit, act_bits + weight_bits)
+                prod[at] = flip_signed(prod[at], bit, act_bits + weight_bits)
             else:
-                acc[r, c] ^= np.int32(1) << np.int32(bit + up)
+                acc[at] ^= np.int32(1 << bit)
             flip += 1
-        if t >= latch_steps + wait:  # one row leaves through the column buses
+        if t >= first_row_leaves:  # one row leaves through the column buses
             if done < m:
                 for c in range(n):
-                    out[done, c] = acc[done, c] >> up
+                    out[done, c] = np.int32(acc[done * cols + c] << up) >> up
             done += 1
+        for i in range(size):
+            acc[i] += np.int32(prod[i] & valid_prod[i])
+        for i in range(size):
+            prod[i] = np.int16(act[i]) * np.int16(wgt[i])
+        right, right_valid, down = act_next[1:], valid_next[1:], wgt_next[cols:]
+        for i in range(size - 1):  # what enters a row's first PE here is overwritten below
+            right[i] = act[i]
+        for i in range(size - 1):
+            right_valid[i] = valid[i]
+        for i in range(size - cols):
+            down[i] = wgt[i]
         for r in range(rows):
-            # The product in PE (r, c) is that of operand t-2-r-c; the valid bit gates the sum.
-            if r < m:
-                low, high = max(0, t - 1 - r - k), min(n, t - 1 - r)
-                for c in range(low, high):
-                    acc[r, c] += np.int32(prod[r, c]) << np.int32(up)
-            for c in range(cols):
-                prod[r, c] = np.int16(act[r, c]) * np.int16(wgt[r, c])
-            for c in range(1, cols):
-                act_next[r, c] = act[r, c - 1]
-            act_next[r, 0] = act_in[r, t - r] if r < m and 0 <= t - r < k else 0
-            if r:
-                for c in range(cols):
-                    wgt_next[r, c] = wgt[r - 1, c]
-            else:
-                for c in range(cols):
-                    wgt_next[0, c] = wgt_in[c, t - c] if c < n and 0 <= t - c < k else 0
+            enters = r < m and 0 <= t - r < k
+            act_next[r * cols] = act_in[r, t - r] if enters else 0
+            valid_next[r * cols] = -1 if enters else 0
+        for c in range(cols):
+            wgt_next[c] = wgt_in[c, t - c] if c < n and 0 <= t - c < k else 0
         act, act_next = act_next, act
         wgt, wgt_next = wgt_next, wgt
+        valid_prod, valid, valid_next = valid, valid_next, valid_prod
         t += 1
     return out, t
 
