@@ -1,0 +1,44 @@
+"""Which columns of a sum a protected processing element can protect, and which go together.
+
+The paper's section III-D: redundant units serve the columns that a layer's truncation selects, and
+the small columns at the left are merged into one, so that fewer inputs have to be routed.  Area and
+faults read the same groups: what a merged unit protects beyond the selected columns survives too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+def partial_products(act_bits: int, weight_bits: int, column: int) -> int:
+    """Partial products of a column of a multiplier."""
+    short, long = sorted((act_bits, weight_bits))
+    return max(0, min(column + 1, short, short + long - 1 - column))
+
+
+def groups(
+    act_bits: int, weight_bits: int, protected: int, first: int, last: int
+) -> tuple[tuple[int, ...], ...]:
+    """Columns first..last of a product as groups that one redundant unit serves, low to high.
+
+    protected : columns that a layer selects, and so the number of units, whose size is that of the
+    largest columns. Columns from the left on are merged while they fit the smallest unit.
+    """
+    sizes = [partial_products(act_bits, weight_bits, c) for c in range(first, last + 1)]
+    room = sorted(sizes)[-min(protected, len(sizes))] if sizes else 0
+    merged, total = 0, 0
+    while merged < len(sizes) and total + sizes[-1 - merged] <= room:
+        merged += 1
+        total += sizes[-merged]
+    single = [(column,) for column in range(first, last + 1 - merged)]
+    return (*single, tuple(range(last + 1 - merged, last + 1))) if merged else tuple(single)
+
+
+def selected(shift: int, act_bits: int, protected: int) -> range:
+    """The columns that requantisation at bit `shift` makes the top `protected` bits."""
+    return range(shift + act_bits - protected, shift + act_bits)
+
+
+def choices(q_scale: int, act_bits: int, acc_bits: int) -> Iterator[int]:
+    """The shifts that a layer may have."""
+    return iter(range(q_scale, acc_bits - act_bits + 1))
