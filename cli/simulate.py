@@ -205,13 +205,14 @@ def refuse_options(program: str, used: dict[str, Any]) -> None:
 def run_traced(program: Program, path: Path, patterns: str | None) -> Result:
     """Run the cycle model with a recorder, and write the trace."""
     from .. import api
+    from ..isa.names import match_layers
     from ..report import trace
     from ..simulator.trace import Recorder
 
     count = len(program.layer_names)
     detail = None
     if patterns is not None:
-        detail = trace.match_layers(patterns.split(","), program.layer_names)
+        detail = match_layers(patterns.split(","), program.layer_names)
     recorder = Recorder()
     with output.progress("tiles", tiles(program)) as step:
         result = api.simulate(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
-from ..errors import CompileError
+from ..errors import CompileError, FlexhycaError
 from ..isa.encoding import encode_text
 from ..isa.instructions import (
     LAYER_DESCRIPTOR_BYTES,
@@ -29,12 +29,15 @@ from ..isa.instructions import (
     Source,
     Table,
 )
-from ..isa.layers import LAYER_COLUMNS, LAYER_FIELDS, NO_TENSOR, LayerOp, Network
+from ..isa.layers import LAYER_COLUMNS, LAYER_FIELDS, NO_TENSOR, LayerOp, Network, Redundancy
+from ..isa.names import match_layers
 from ..isa.program import Program
+from ..isa.protection import COPIES, redundancy_of
 from .buffers import Halves, Readers
 from .constants import Constants, align, place_constants
 from .loads import PIECES, ABlock, BBlock, Load, ifmap_loads, weight_loads
 from .plan import plan_layer
+from .plan_conv import tile_columns
 from .text import NONE, Text
 from .tiles import Geometry, Run, Tile
 from .units import Unit, Work, units_of_layer
@@ -56,8 +59,20 @@ def compile_network(
     important : neurons that the DPPU recomputes; None or a missing layer means none. The network's
     arithmetic must be that of `config`. Raises CompileError with layer, value and limit.
     """
+    _check_redundant_layers(network, config)
     _check_tiles(network, config, batch)
     return _Emitter(network, config, important or {}, batch).program()
+
+
+def _check_redundant_layers(network: Network, config: Config) -> None:
+    """Refuse a name that no conv or linear layer has: what is asked for would not be protected."""
+    if config.protection.redundancy == "none":
+        return
+    names = [network.layers[index].name for index in sorted(network.weights)]
+    try:
+        match_layers(config.protection.redundant_layers, names)
+    except FlexhycaError as error:
+        raise CompileError(f"{network.name}: protection.redundant_layers: {error}") from None
 
 
 def _check_tiles(network: Network, config: Config, batch: int) -> None:
@@ -67,7 +82,7 @@ def _check_tiles(network: Network, config: Config, batch: int) -> None:
         out = network.tensors[layer.output]
         pixels = batch * out.h * out.w
         if layer.op == LayerOp.CONV:
-            count += -(-pixels // config.tile_rows) * -(-out.c // config.tile_cols)
+            count += -(-pixels // config.tile_rows) * -(-out.c // tile_columns(layer, config))
         else:
             count += -(-pixels * out.c // config.tile_words)
         if count > _MOST_TILES:
@@ -127,6 +142,10 @@ class _Emitter:
             for unit in units_of_layer(i, plan, important.get(i), config)
         ]
         self.geometry = [Geometry.of(network, i, batch) for i in range(len(network.layers))]
+        self.redundancy = [
+            redundancy_of(config, la.name) if la.op == LayerOp.CONV else Redundancy.NONE
+            for la in network.layers
+        ]
         self.constants: Constants = place_constants(network, self.plans)
         self.text = Text()
         self.a = Halves(config.buffers.ifmap_bytes // 2, Engine.ARRAY)
@@ -182,21 +201,24 @@ class _Emitter:
     def _load(self, loads: list[Load], buffer: Buffer, at: int, dram: int, layer: int) -> int:
         """Emit `loads` into `buffer` from byte `at` on; returns the pc of the last one."""
         pc = NONE
-        for load in loads:
-            pc = self.text.emit(
-                "LOAD",
-                Engine.LOAD,
-                layer,
-                self.tile_number,
-                load.kind,
-                buffer,
-                at,
-                dram + load.offset,
-                load.row_bytes,
-                load.rows,
-                load.stride,
-            )
-            at += load.row_bytes * load.rows
+        refetch = self.redundancy[layer] == Redundancy.TIME_REFETCH and buffer != Buffer.OUTPUT
+        for _ in range(COPIES if refetch else 1):
+            to = at
+            for load in loads:
+                pc = self.text.emit(
+                    "LOAD",
+                    Engine.LOAD,
+                    layer,
+                    self.tile_number,
+                    load.kind,
+                    buffer,
+                    to,
+                    dram + load.offset,
+                    load.row_bytes,
+                    load.rows,
+                    load.stride,
+                )
+                to += load.row_bytes * load.rows
         return pc
 
     def _release(self, pc: int, readers: Readers) -> None:
@@ -513,6 +535,7 @@ class _Emitter:
                     self.base["bias"] + self.constants.bias_at[i],
                     self.plans[i].chunk_ky,
                     self.plans[i].chunk_c,
+                    self.redundancy[i],
                 ]
             rows.append(row + [0] * (len(LAYER_COLUMNS) - len(row)))
         return np.array(rows, np.int64)

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from ..config import Config
 from ..errors import CompileError
+from ..isa.layers import Layer
 from ..isa.program import chunks
+from ..isa.protection import layer_columns
 from .loads import ABlock, BBlock
 from .tiles import Geometry, Plan, Run, Step, Tile
 
@@ -39,7 +41,7 @@ class _Channels(NamedTuple):
 def plan_conv(geometry: Geometry, config: Config) -> Plan:
     """Tile a CONV layer. Raises CompileError if not even one PE's operands fit the buffers."""
     for rows in _halvings(config.tile_rows):
-        for cols in _halvings(config.tile_cols):
+        for cols in _halvings(tile_columns(geometry.layer, config)):
             tiling = _Tiling(geometry, config, rows, cols)
             chunk = tiling.chunk()
             if chunk is not None:
@@ -48,6 +50,13 @@ def plan_conv(geometry: Geometry, config: Config) -> Plan:
         f"layer {geometry.layer.name}: one kernel row of one channel does not fit half of the "
         "ifmap and weight buffers; enlarge buffers.ifmap_bytes or buffers.weight_bytes"
     )
+
+
+def tile_columns(layer: Layer, config: Config) -> int:
+    """Most channels of a tile of a CONV layer."""
+    if config.array.dataflow != "os":
+        return config.tile_cols
+    return layer_columns(config, layer.name)
 
 
 def _halvings(size: int) -> Iterator[int]:

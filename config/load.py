@@ -160,7 +160,7 @@ def _explain(error: ErrorDetails, values: dict[str, Any], origin: Origin, source
             f"{origin.get(path, source)}: {path} = {_value(values, path)} {message}"
             for path, message in contradiction.problems
         ]
-    path = ".".join(str(part) for part in error["loc"])
+    path = ".".join(str(part) for part in error["loc"][:2])  # then the place in a list
     where = origin.get(path, source)
     if error["type"] in ("extra_forbidden", "invalid_key"):
         return [f"{where}: unknown key {_path(path)}{_key_suggestion(path)}"]
@@ -189,6 +189,7 @@ def _limit(path: str, error: ErrorDetails) -> str:
         return f"must be {number} from {limits[0]} to {limits[1]}"
     return {
         "string_type": "must be text; put it in quotes",
+        "tuple_type": "must be a list, such as [conv1, layer1.*]",
         "string_too_short": "must not be empty",
         "string_pattern_mismatch": "must be printable text",
         "string_too_long": f"must have at most {context.get('max_length')} characters",

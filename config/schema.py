@@ -20,6 +20,7 @@ MAX_STREAM = 511
 #: No control characters, line ends or code points that mean nothing.
 _PRINTABLE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
 
+Name = Annotated[str, Field(min_length=1, pattern=_PRINTABLE)]
 Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -125,15 +126,21 @@ class Protection(Section):
         description="where the voter of a protected bit stands: feedback = behind the register, a "
         "wrong copy heals at the next clock; output = behind the last sum, copies go on apart",
     )
-    redundancy: Literal["none", "space", "time"] = Field(
+    redundancy: Literal["none", "space", "time", "time_refetch"] = Field(
         default="none",
         description="what redundant_layers get: space = the array as three parts of a third of its "
-        "columns, voted (the paper's TMR-ARCH); time = every tile three times, voted (TMR-ALG)",
+        "columns, voted (the paper's TMR-ARCH); time = every tile three times, voted (TMR-ALG); "
+        "time_refetch = that, and operands and weights come from DRAM three times",
     )
-    redundant_layers: tuple[str, ...] = Field(
+    redundant_layers: tuple[Name, ...] = Field(
         default=(),
         description="names of the sensitive layers that redundancy protects; layer1.* is allowed",
     )
+
+    @property
+    def repeats(self) -> bool:
+        """Whether some tiles run three times one after the other."""
+        return self.redundancy in ("time", "time_refetch") and bool(self.redundant_layers)
 
 
 class Buffers(Section):
@@ -233,7 +240,12 @@ class Config(Section):
     def output_slots(self) -> int:
         """Tiles the output buffer holds: accumulator words and a residual byte for each word."""
         slot = self.tile_accumulator_bytes + self.tile_words
-        return min(self.buffers.output_bytes // slot, MAX_SLOTS)
+        return min((self.buffers.output_bytes - self.copies_bytes) // slot, MAX_SLOTS)
+
+    @property
+    def copies_bytes(self) -> int:
+        """Bytes of the output buffer that hold a tile's first two copies until the third comes."""
+        return 2 * self.tile_accumulator_bytes if self.protection.repeats else 0
 
     @property
     def residual_slots_bytes(self) -> int:
@@ -357,15 +369,40 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"(two tables, double-buffered); use at least {tables}",
             )
         )
-    outputs = 2 * (config.tile_accumulator_bytes + config.tile_words)
+    outputs = 2 * (config.tile_accumulator_bytes + config.tile_words) + config.copies_bytes
     if b.output_bytes < outputs:
+        copies = ", and two more copies of the accumulators" if config.copies_bytes else ""
         found.append(
             (
                 "buffers.output_bytes",
                 f"cannot hold two {config.array.rows}x{config.array.cols} tiles of "
-                f"{a.acc_bits}-bit accumulators and {a.act_bits}-bit results; "
+                f"{a.acc_bits}-bit accumulators and {a.act_bits}-bit results{copies}; "
                 f"use at least {outputs}",
             )
+        )
+    if p.redundancy != "none":
+        found += [("protection.redundancy", what) for what in _redundancy_problems(config)]
+    return found
+
+
+def _redundancy_problems(config: Config) -> list[str]:
+    """Why the layers cannot be computed three times over by this machine."""
+    found = []
+    if config.dppu.size:
+        found.append(
+            f"is another scheme than recomputing, and dppu.size is {config.dppu.size}; set "
+            "dppu.size to 0 and protection.s_th to 0"
+        )
+    if config.array.dataflow != "os":
+        found.append(
+            f"needs accumulators in the PEs, and dataflow {config.array.dataflow} has none; "
+            "use dataflow os"
+        )
+    if config.timing == "scalesim":
+        found.append("is unknown to timing scalesim; use timing native")
+    if config.protection.redundancy == "space" and config.array.cols < 3:
+        found.append(
+            f"needs a third of the columns, and array.cols is {config.array.cols}; use at least 3"
         )
     return found
 

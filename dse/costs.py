@@ -16,14 +16,15 @@ Cost = Mapping[str, Any]  #: plain values that JSON keeps exactly
 
 
 def base_of(config: Config) -> Config:
-    """The same machine without DPPU and important neurons: what costs are compared with.
+    """The same machine without DPPU, important neurons and redundant layers: what is compared with.
 
-    Everything else stays.  Fields that mean nothing without a DPPU get their defaults, so that
-    points which differ in those alone share one base.
+    Everything else stays.  Fields that mean nothing then get their defaults, so that points which
+    differ in those alone share one base.
     """
     values = config.model_dump(mode="json")
     values["dppu"] = {"size": 0}
     values["protection"] |= {"s_th": 0.0, "s_policy": "uniform"}
+    values["protection"] |= {"redundancy": "none", "redundant_layers": []}
     return config_from_json(values, config.name)
 
 

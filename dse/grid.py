@@ -177,5 +177,7 @@ def _field(config: Config, key: str) -> str | int | float | bool:
     value: object = config
     for part in key.split("."):
         value = getattr(value, part)
+    if isinstance(value, tuple):
+        return " ".join(value)
     assert isinstance(value, str | int | float)
     return value

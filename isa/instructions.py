@@ -14,7 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-ISA_VERSION = 1
+from .layers import LAYER_DESCRIPTOR
+
+ISA_VERSION = 2
 INSTRUCTION_BITS = 128
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 #: Bytes of one row of the layer and of the window table in DRAM; SETCFG fetches them.
@@ -247,6 +249,7 @@ def manual() -> str:
         for name, (lo, f) in ins.layout().items():
             values = f": {', '.join(f'{e.value} {e.name}' for e in f.enum)}" if f.enum else ""
             lines.append(f"| {lo + f.bits - 1}:{lo} | `{name}` | {f.meaning}{values} |")
-    lines += ["", "## Window descriptor", "", "| field | meaning |", "|---|---|"]
-    lines += [f"| `{name}` | {meaning} |" for name, meaning in WINDOW_FIELDS]
+    for title, fields in (("Layer", LAYER_DESCRIPTOR.items()), ("Window", WINDOW_FIELDS)):
+        lines += ["", f"## {title} descriptor", "", "| field | meaning |", "|---|---|"]
+        lines += [f"| `{name}` | {meaning} |" for name, meaning in fields]
     return "\n".join(lines) + "\n"

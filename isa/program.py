@@ -30,7 +30,7 @@ from .layers import LAYER_COLUMNS, LAYER_FIELDS, Arithmetic, Layer, LayerOp, Net
 from .validate import validate
 
 FORMAT = "flexhyca-program"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _TENSORS: dict[str, tuple[Any, int]] = {
     "text": (np.uint64, 2),

@@ -9,7 +9,8 @@ edge.
 from __future__ import annotations
 
 from ..config import Config
-from .layers import Arithmetic
+from .layers import Arithmetic, Redundancy
+from .names import matches
 from .registers import BY_UNIT, UNIT_OF_DATAFLOW
 
 #: Copies of a protected bit.
@@ -50,3 +51,35 @@ def bits_of_layer(config: Config, shift: int) -> list[tuple[str, int, int]]:
         for bit in range(register.bits(arithmetic))
         for copy in range(copies(config, shift, register.name, bit))
     ]
+
+
+def redundancy_of(config: Config, layer: str) -> Redundancy:
+    """How a conv or linear layer of this name is computed: once, or three times and voted.
+
+    The compiler writes it into the layer's descriptor (column `redundancy`).  The voter stands at
+    the output: of the three accumulators of a sum each bit is the majority's, when all three are
+    done.  A flip in one copy is outvoted whatever it does to the copy's sums.
+    """
+    protection = config.protection
+    if any(matches(pattern, layer) for pattern in protection.redundant_layers):
+        return Redundancy[protection.redundancy.upper()]
+    return Redundancy.NONE
+
+
+def layer_copies(config: Config, layer: str) -> int:
+    """Accumulators of each sum of a conv or linear layer: 1, or 3 that are voted bit by bit.
+
+    The copies have the same operands and the same steps: those of a tile on an array of
+    `array.rows` x `layer_columns`.  They run at once (space) or one after the other (time); a fault
+    site in such a layer has to say in which of them it is.
+    """
+    return 1 if redundancy_of(config, layer) == Redundancy.NONE else COPIES
+
+
+def layer_columns(config: Config, layer: str) -> int:
+    """Columns of PEs that compute a tile of the layer: all, or with `space` a third, rounded down.
+
+    Of 32 columns three times ten work, and two are idle.
+    """
+    space = redundancy_of(config, layer) == Redundancy.SPACE
+    return config.array.cols // COPIES if space else config.array.cols

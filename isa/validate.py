@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import ProgramError
 from .instructions import WINDOW_FIELDS, Engine
-from .layers import LAYER_COLUMNS, LayerOp
+from .layers import LAYER_COLUMNS, LayerOp, Redundancy
+from .protection import redundancy_of
 from .validate_text import validate_text
 
 if TYPE_CHECKING:
@@ -138,6 +139,12 @@ def _validate_layers(p: Program, check: Any) -> None:
             check(
                 (p.tensors[v["input"]][:3] == p.tensors[v["output"]][:3]).all(), f"{where}: shape"
             )
+        conv = v["op"] == LayerOp.CONV
+        wanted = redundancy_of(p.config, name) if conv else Redundancy.NONE
+        check(
+            v["redundancy"] == wanted,
+            f"{where}: redundancy={v['redundancy']}, the configuration asks for {int(wanted)}",
+        )
         if v["op"] != LayerOp.CONV:
             continue
         check(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import ProgramError
 from .instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
-from .layers import LayerOp
+from .layers import LayerOp, Redundancy
 
 if TYPE_CHECKING:
     from .program import Program
@@ -141,9 +141,9 @@ def _tiles(p: Program, c: Columns, check: Check) -> None:
     check(tile & (c["m"] * c["n"] > cfg.tile_words), "the tile has more words than a slot")
     check(tile & (c["slot"] >= cfg.output_slots), f"slot does not exist ({cfg.output_slots} slots)")
     gemm = _is(c, "GEMM")
-    check(
-        gemm & ((c["m"] > cfg.tile_rows) | (c["n"] > cfg.tile_cols)), "the tile exceeds the array"
-    )
+    space = p.column("redundancy")[p.debug_layer] == Redundancy.SPACE
+    cols = np.where(space, cfg.array.cols // 3, cfg.tile_cols)
+    check(gemm & ((c["m"] > cfg.tile_rows) | (c["n"] > cols)), "the tile exceeds the array")
     folded = cfg.array.dataflow != "os"
     check(
         gemm & ((c["k"] > cfg.array.rows) | ((c["k"] > 0) != folded)),

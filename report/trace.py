@@ -8,15 +8,12 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence, Set
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FlexhycaError
 from ..isa.instructions import BY_OPCODE, Engine, Kind
 from ..isa.program import Program
 from ..simulator.occupancy import COUNTERS, leases, levels
@@ -46,24 +43,6 @@ class Slice(NamedTuple):
     start: int
     cycles: int
     nbytes: int
-
-
-def match_layers(patterns: Sequence[str], names: Sequence[str]) -> set[int]:
-    """Indices of the layers that the patterns (a name, or one with * ? [..]) name.
-
-    Raises FlexhycaError for a pattern that names none, with the names near it.
-    """
-    found: set[int] = set()
-    for pattern in patterns:
-        hits = {i for i, name in enumerate(names) if name == pattern or fnmatchcase(name, pattern)}
-        if not hits:
-            near = get_close_matches(pattern, names, n=3, cutoff=0.4) or names[:3]
-            raise FlexhycaError(
-                f"no layer is called {pattern!r}; near it: {', '.join(near)} "
-                f"({len(names)} layers; * stands for any text)"
-            )
-        found |= hits
-    return found
 
 
 def default_detail(recorder: Recorder, layers: int) -> set[int]:

@@ -171,7 +171,8 @@ def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None
 @njit(cache=True, nogil=True)
 def _gemm(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
     """`CycleModel._gemm` up to its end."""
-    k, whole, drain, wait, stall = t.code[pc].k, t.code[pc].gemm_cycles, 0, 0, 0
+    k, cycles, leaves = t.code[pc].k, t.code[pc].gemm_cycles, t.code[pc].leaves
+    under, waits, wait, stall = t.code[pc].under, t.code[pc].bus_waits, 0, 0
     a, spent = s.shared[0], s.spent[_ARRAY, t.code[pc].layer]
     if t.code[pc].taps:
         end, done1, done2, begin, work = tap_windows(
@@ -185,16 +186,14 @@ def _gemm(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
             row.begin, row.end, row.used = begin, done1, work * m.groups
             a.booked_end += 1
         stall = end - now - k
-    if m.double_buffered:
-        drain = whole - k
-    if drain:
-        wait = max(0, a.bus_free + m.rows - (now + whole + stall))
-        a.bus_free = now + whole + stall + wait
+    if leaves:
+        wait = max(0, a.bus_free + m.rows - (now + leaves + stall))
+        a.bus_free = now + cycles + stall + wait
     spent[_WINDOW] += stall
-    spent[_DRAIN] += wait
-    spent[_BUSY] += whole - drain
-    s.engine[_ARRAY].since = drain
-    s.engine[_ARRAY].at = now + whole - drain + stall + wait
+    spent[_DRAIN] += wait + waits
+    spent[_BUSY] += cycles - under - waits
+    s.engine[_ARRAY].since = under
+    s.engine[_ARRAY].at = now + cycles - under + stall + wait
     s.engine[_ARRAY].phase = _STREAMED
 
 

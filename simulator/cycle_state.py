@@ -25,7 +25,6 @@ class Machine(NamedTuple):
     width: int
     port_bytes: int  #: a cycle through the DPPU's own port
     rows: int
-    double_buffered: bool
     chunk: int  #: instructions fetched together
     held: int  #: chunks that the instruction buffer holds
     text_base: int
@@ -35,11 +34,12 @@ def _record(*names: str) -> np.dtype[np.void]:
     return np.dtype([(name, np.int64) for name in names])
 
 
-#: An instruction. waits, posts : masks; reads begin and end at first_read, last_read.
+#: An instruction. waits, posts : masks; reads begin and end at first_read, last_read; gemm_cycles,
+#: leaves, under, bus_waits : `work.GemmTime`.
 INSTRUCTION = _record(
-    "op", "layer", "waits", "array_token", "posts", "k", "fixed", "gemm_cycles", "taps", "count",
-    "kind", "first_read", "last_read", "source", "excess_bytes", "neuron_cycles",
-    "last_window_cycles", "fetch_bytes",
+    "op", "layer", "waits", "array_token", "posts", "k", "fixed", "gemm_cycles", "leaves", "under",
+    "bus_waits", "taps", "count", "kind", "first_read", "last_read", "source", "excess_bytes",
+    "neuron_cycles", "last_window_cycles", "fetch_bytes",
 )  # fmt: skip
 #: A row of `work.Strided`.
 READ = _record("address", "row", "rows", "stride")

@@ -96,7 +96,8 @@ class CycleModel:
         self.array_token = work.array_token.tolist()
         self.queues = [np.flatnonzero(row).tolist() for row in work.queued]
         self.readers, self.k = work.readers.tolist(), work.k.tolist()
-        self.fixed, self.gemm_cycles = work.fixed.tolist(), work.gemm_cycles.tolist()
+        self.fixed = work.fixed.tolist()
+        self.gemm_time = list(zip(*(column.tolist() for column in work.gemm), strict=True))
         self.kinds, self.reads = work.kinds.tolist(), work.reads.tolist()
         self.neuron_cycles = work.neuron_cycles.tolist()
         self.last_window_cycles = work.last_window_cycles.tolist()
@@ -248,25 +249,23 @@ class CycleModel:
 
     def _gemm(self, pc: int) -> Process:
         """GEMM: stream the operands (the DPPU's register files may hold them up), skew, drain."""
-        array, k, now = self.config.array, self.k[pc], self.clock.now
-        whole, drain, wait = self.gemm_cycles[pc], 0, 0
-        stall = self._tap(pc, now, k) if self.taps[pc] else 0
-        if array.double_buffered_accumulators and array.dataflow == "os":
-            drain = whole - k
-        if drain:
+        now, (cycles, leaves, under, waits) = self.clock.now, self.gemm_time[pc]
+        stall = self._tap(pc, now, self.k[pc]) if self.taps[pc] else 0
+        wait = 0
+        if leaves:
             # The rows of this tile follow those of the last one on the column buses.
-            wait = max(0, self.bus_free + array.rows - (now + whole + stall))
-            self.bus_free = now + whole + stall + wait
+            wait = max(0, self.bus_free + self.config.array.rows - (now + leaves + stall))
+            self.bus_free = now + cycles + stall + wait
         if stall:
             self._spend(Engine.ARRAY, pc, "dppu_window", stall)
-        if wait:
-            self._spend(Engine.ARRAY, pc, "drain", wait)
-        self._spend(Engine.ARRAY, pc, BUSY, whole - drain)
-        yield self.clock.sleep(Engine.ARRAY, whole - drain + stall + wait)
+        if wait + waits:
+            self._spend(Engine.ARRAY, pc, "drain", wait + waits)
+        self._spend(Engine.ARRAY, pc, BUSY, cycles - under - waits)
+        yield self.clock.sleep(Engine.ARRAY, cycles - under + stall + wait)
         # The operands are used up; tokens can be taken when the last row has left.
         if self.memory is not None:
             self.memory.end(pc)
-        self._post(Engine.ARRAY, pc, drain)
+        self._post(Engine.ARRAY, pc, under)
 
     def _tap(self, pc: int, now: int, k: int) -> int:
         """The DPPU works along with the stream; returns the cycles for which it holds it up."""

@@ -50,13 +50,13 @@ class _Half:
     """Half a buffer: what was loaded since its last reader, and the last readers since."""
 
     def __init__(self) -> None:
-        self.loads: list[tuple[int, int]] = []  # (pc, bytes)
+        self.loads: dict[int, tuple[int, int]] = {}  # address -> (pc, bytes)
         self.readers: dict[Engine, int] = {}
 
     def close(self, counter: str) -> Iterator[Lease]:
-        for pc, nbytes in self.loads:
+        for pc, nbytes in self.loads.values():
             yield Lease(counter, nbytes, (pc,), tuple(self.readers.values()))
-        self.loads, self.readers = [], {}
+        self.loads, self.readers = {}, {}
 
 
 class _Walk:
@@ -116,7 +116,8 @@ class _Walk:
         half = self._half(buffer, address)
         if half.readers:
             yield from half.close(_BUFFERS[buffer])
-        half.loads.append((pc, c["row_bytes"][pc] * c["count"][pc]))
+        # The same bytes once more (redundancy time_refetch) take no more room.
+        half.loads.setdefault(address, (pc, c["row_bytes"][pc] * c["count"][pc]))
 
     def _reads(self, engine: Engine, buffer: Buffer, field: str, pc: int) -> None:
         self._half(buffer, self.bases[engine, field][pc]).readers[engine] = pc

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import FlexhycaError, InternalError
 from ..isa.instructions import BY_NAME, Engine, Kind, Source
-from ..isa.layers import LayerOp
+from ..isa.layers import LayerOp, Redundancy
 from ..isa.program import Program
+from ..isa.protection import COPIES
 from . import scalesim
 from .compiled import CompiledModel
 from .engines import CycleModel, layer_cycles
@@ -39,7 +40,8 @@ class Result:
     cycles : of one run (the program's batch). layers : one row a layer, with what bounds it (see
     `stalls.bound`). dram : bytes by kind.
     stalls : engine -> reason -> cycles; with `busy` they add up to `cycles` for every engine.
-    macs_by_unit : products formed by the array, and again by the DPPU from taps, buffers and DRAM.
+    macs_by_unit : products formed by the array, again by the second and third copies of redundant
+    layers (`array_copies`), and again by the DPPU from taps, buffers and DRAM.
     dppu_port_bytes : bytes that the DPPU read through its own buffer port (hybrid_sram).
     outputs : int8 (images, h, w, c) or None.
     """
@@ -168,7 +170,7 @@ def _published(program: Program) -> Result:
         stalls=no_stalls,
         busy={**idle, "array": cycles},
         macs=macs,
-        macs_by_unit={"array": macs},
+        macs_by_unit={"array": macs, "array_copies": 0},
         dppu_port_bytes=0,
         utilization=macs / (array.rows * array.cols * cycles) if cycles else 0.0,
         important_neurons=0,
@@ -230,6 +232,7 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
         }
         rows.append(row)
     total = int(macs.sum())
+    copies = (COPIES - 1) * int(macs[program.column("redundancy") != Redundancy.NONE].sum())
     recomputed = {
         f"dppu_{source.name.lower()}": int((c["count"] * k)[dppu & (c["source"] == source)].sum())
         for source in Source
@@ -245,7 +248,7 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
         },
         busy={e.name.lower(): sum(s[BUSY] for s in model.spent[e]) for e in Engine},
         macs=total,
-        macs_by_unit={"array": total, **recomputed},
+        macs_by_unit={"array": total, "array_copies": copies, **recomputed},
         dppu_port_bytes=model.port_bytes,
         utilization=total / (pes * model.cycles) if model.cycles else 0.0,
         important_neurons=int(c["count"][dppu & (c["last"] == 1)].sum()),

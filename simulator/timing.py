@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+import numpy as np
+from numpy.typing import NDArray
+
 #: Edges from latching an operand to reading the finished accumulator: product, sum, read.
 PIPELINE_STEPS = 3
 
@@ -24,6 +30,16 @@ def os_tile_cycles(k: int, rows: int, cols: int, last: bool = True) -> int:
     return k + (rows + cols - 2 + drain_steps(rows) if last else 0)
 
 
+def restore_steps(rows: int) -> int:
+    """Steps in which sums go back into the accumulators: a row a step through the column buses.
+
+    A tile that runs three times (redundancy `time`) has one set of accumulators for its runs. Where
+    its reduction is cut, every run over a part but the first leaves its sums in the output buffer
+    and takes them from there before the next part, so that operands are loaded once.
+    """
+    return rows
+
+
 #: Edges after the last fold of a stationary array until its last sum is in the buffer: sum, write.
 #: Between folds they fall into the first two preload steps of the next fold.
 STATIONARY_PIPELINE_STEPS = 2
@@ -41,3 +57,20 @@ def ws_fold_cycles(pixels: int, rows: int, cols: int) -> int:
 def is_fold_cycles(filters: int, rows: int, cols: int) -> int:
     """Cycles of an input-stationary fold that streams `filters`: N + 2R + C - 2, without stalls."""
     return filters + 2 * rows + cols - 2
+
+
+def read_steps(
+    dataflow: str, rows: int, m: int, k: int, n: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Steps of a GEMM in which its operands leave the buffers, for act (m, k) and wgt (n, k).
+
+    They broadcast. All rows and columns of an output-stationary array read operand k in step k,
+    before the skew. A fold of a stationary array preloads its last row first, in the steps 0 to
+    R-1, and then reads what it streams, a pixel or filter a step. Biases are read in step 0.
+    """
+    if dataflow == "os":
+        operand = np.arange(k)[None]
+        return operand, operand
+    held = rows - 1 - np.arange(k)[None]
+    streamed = rows + np.arange(m if dataflow == "ws" else n)[:, None]
+    return (streamed, held) if dataflow == "ws" else (held, streamed)

@@ -20,11 +20,12 @@ from ..isa.instructions import (
     Source,
     Table,
 )
-from ..isa.layers import LAYER_COLUMNS, LayerOp
+from ..isa.layers import LAYER_COLUMNS, LayerOp, Redundancy
 from ..isa.program import Program
+from ..isa.protection import COPIES
 from ..isa.validate_text import configured, takers
 from .kernels import excess_reads
-from .timing import is_fold_cycles, os_tile_cycles, ws_fold_cycles
+from .timing import is_fold_cycles, os_tile_cycles, restore_steps, ws_fold_cycles
 
 #: Cycles of the vector unit's pipeline, from the first word in to the first word out.
 VEC_LATENCY = 4
@@ -80,15 +81,42 @@ def fixed_cycles(program: Program) -> NDArray[np.int64]:
     return np.where(c["op"] == BY_NAME["SETCFG"].opcode, 1, out)
 
 
-def gemm_cycles(program: Program, k: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cycles of a GEMM from its first operand to its last sum, without stalls. By pc."""
+class GemmTime(NamedTuple):
+    """How long GEMMs take without stalls of the DPPU, by pc.
+
+    The last three are about the column buses, over which results leave underneath the next
+    operands with double-buffered accumulators; without those they are 0.
+    """
+
+    cycles: NDArray[np.int64]  #: from the first operand to the last sum
+    leaves: NDArray[np.int64]  #: to the end of the first results on the buses, 0 without any
+    under: NDArray[np.int64]  #: the last of `cycles`, underneath the next GEMM
+    waits: NDArray[np.int64]  #: those of `cycles` in which operands of a copy wait for the buses
+
+
+def gemm_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
+    """The time of each GEMM. k : its operands (`reductions`)."""
     c, array = program.columns, program.config.array
-    if array.dataflow == "os":
-        part, whole = (os_tile_cycles(0, array.rows, array.cols, last) for last in (False, True))
-        return k + np.where(c["last"] != 0, whole, part)
+    rows, cols, none = array.rows, array.cols, np.zeros(len(k), np.int64)
     if array.dataflow == "ws":
-        return c["m"].astype(np.int64) + ws_fold_cycles(0, array.rows, array.cols)
-    return c["n"].astype(np.int64) + is_fold_cycles(0, array.rows, array.cols)
+        return GemmTime(c["m"] + ws_fold_cycles(0, rows, cols), none, none, none)
+    if array.dataflow == "is":
+        return GemmTime(c["n"] + is_fold_cycles(0, rows, cols), none, none, none)
+    code = program.column("redundancy")[program.debug_layer]
+    repeated = (code == Redundancy.TIME) | (code == Redundancy.TIME_REFETCH)
+    first, last = c["first"] != 0, c["last"] != 0
+    whole, third = os_tile_cycles(0, rows, cols), os_tile_cycles(0, rows, cols // COPIES)
+    tail = np.where(last | repeated, np.where(code == Redundancy.SPACE, third, whole), 0)
+    start = np.where(repeated & ~first, restore_steps(rows), 0)
+    run = start + k + tail
+    cycles = np.where(repeated, COPIES * run, run)
+    if not array.double_buffered_accumulators:
+        return GemmTime(cycles, none, none, none)
+    # The copies of an uncut tile follow at once, as other tiles do, a step of the buses apart.
+    uncut = repeated & first & last
+    cycles = np.where(uncut, run + (COPIES - 1) * np.maximum(k, rows), cycles)
+    waits = np.where(uncut, (COPIES - 1) * np.maximum(0, rows - k), 0)
+    return GemmTime(cycles, np.where(tail > 0, run, 0), np.where(last, tail, 0), waits)
 
 
 Strided = Sequence[int]  #: (address, bytes of a row, rows, bytes from row to row)
@@ -216,7 +244,7 @@ class Work:
         self.queued = queues(program)
         self.k = reductions(program)
         self.fixed = fixed_cycles(program)
-        self.gemm_cycles = gemm_cycles(program, self.k)
+        self.gemm = gemm_time(program, self.k)
         self.kinds, self.reads = transfers(program)
         self.excess = excess_work(program, self.k)
         #: Cycles of one neuron in one group of the DPPU.

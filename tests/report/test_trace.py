@@ -14,7 +14,6 @@ from flexhyca.compiler.emit import compile_network
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.config import load_config
-from flexhyca.errors import FlexhycaError
 from flexhyca.isa.instructions import Engine, Kind
 from flexhyca.report import trace
 from flexhyca.simulator.occupancy import COUNTERS
@@ -166,19 +165,6 @@ def test_the_file_is_one_json_object(tmp_path: Path, compress: bool):
     assert found["otherData"]["cycles"] == result.cycles
     assert found["otherData"]["tiles_of"] == "all layers"
     assert found["traceEvents"] == list(trace.events(result, recorder, {0}))
-
-
-def test_layers_are_named_by_patterns():
-    names = ["conv1", "layer1.0.conv1", "layer1.0.conv2", "a[0]", "fc"]
-    assert trace.match_layers(["conv1"], names) == {0}
-    assert trace.match_layers(["layer1.*", "fc"], names) == {1, 2, 4}
-    assert trace.match_layers(["a[0]"], names) == {3}
-    with pytest.raises(FlexhycaError) as error:
-        trace.match_layers(["conv1", "layer1.conv1"], names)
-    assert str(error.value) == (
-        "no layer is called 'layer1.conv1'; near it: layer1.0.conv1, layer1.0.conv2, conv1 "
-        "(5 layers; * stands for any text)"
-    )
 
 
 def test_a_trace_with_too_many_slices_is_rolled_up(monkeypatch: pytest.MonkeyPatch):
