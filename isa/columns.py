@@ -39,6 +39,15 @@ def selected(shift: int, act_bits: int, protected: int) -> range:
     return range(shift + act_bits - protected, shift + act_bits)
 
 
-def choices(q_scale: int, act_bits: int, acc_bits: int) -> Iterator[int]:
-    """The shifts that a layer may have."""
-    return iter(range(q_scale, acc_bits - act_bits + 1))
+def routed_product(protected: int, groups: int) -> bool:
+    """Whether units are routed to the columns of a multiplier, or all of them are tripled.
+
+    For one protected column that pays from three groups on.  For more it never does: carries go
+    from unit to unit, so that every unit has to reach almost every column (docs/hardware.md).
+    """
+    return protected == 1 and groups > 2
+
+
+def routed_sum(protected: int, columns: int) -> bool:
+    """Whether units are routed to `columns` columns of the accumulator, or all are tripled."""
+    return 0 < protected <= 4 and columns >= 2 * protected and columns > 1
