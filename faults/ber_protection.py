@@ -1,0 +1,105 @@
+"""Which stored bits a machine protects, as the bit error model sees it (docs/ber.md).
+
+Of a neuron the top `nb_th` bits, of an important one, which the DPPU computes, the top `ib_th`;
+of an accumulator what `isa.protection` gives copies; of a redundant layer everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Config
+from ..isa.names import matches
+from ..isa.program import Program
+from ..isa.protection import layer_copies, protected_columns
+from ..simulator.tiles import Tiles
+from .ber_memory import Shield
+from .ber_options import BerOptions
+
+
+def important_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
+    """Layer -> flat elements (h, w, c) of one image that the DPPU computes, ascending."""
+    if not program.config.dppu.size or program.config.array.dataflow != "os":
+        return {}
+    tiles = Tiles(program)
+    found = {}
+    for layer, own in tiles.of.items():
+        parts = []
+        for tile in own:
+            places = tiles.important(tile)
+            parts.append(tiles.elements(tile, places[:, 0], places[:, 1]))
+        elements = np.unique(np.concatenate(parts))
+        elements = elements[elements < program.network.neurons(layer)]  # of the batch's first image
+        if len(elements):
+            found[layer] = elements
+    return found
+
+
+def redundant(program: Program, protect: Sequence[str] = ()) -> NDArray[np.bool_]:
+    """Of each CONV layer in order: whether it is computed three times over, or in `protect`."""
+    layers, config = program.network.layers, program.config
+    names = [layers[i].name for i in sorted(program.network.weights)]
+    return np.array(
+        [
+            layer_copies(config, name) > 1 or any(matches(pattern, name) for pattern in protect)
+            for name in names
+        ],
+        bool,
+    )
+
+
+def neuron_shield(program: Program, options: BerOptions, protect: Sequence[str] = ()) -> Shield:
+    """Protected bits of neurons, or of their accumulators."""
+    config, network = program.config, program.network
+    acc = options.target == "acc"
+    bits = config.arithmetic.acc_bits if acc else config.arithmetic.act_bits
+    ranges = []
+    for i in sorted(network.weights):
+        shift = network.layers[i].shift
+        ranges.append(
+            [protected_columns(unit, shift) if acc else _top(unit) for unit in _units(config)]
+        )
+    return _with_whole(_shield(ranges), redundant(program, protect), bits)
+
+
+def weight_shields(
+    program: Program, options: BerOptions, protect: Sequence[str] = ()
+) -> tuple[Shield, Shield]:
+    """Protected bits of weights as the array and as the DPPU read them."""
+    config, layers = program.config, len(program.network.weights)
+    bits = config.arithmetic.weight_bits
+    whole = redundant(program, protect)
+    shields = []
+    for unit in _units(config):
+        count = unit.protection.nb_th if options.weight_faults == "pe" else 0
+        own = range(max(0, bits - count), bits)
+        shields.append(_with_whole(_shield([[own, own]] * layers), whole, bits))
+    return shields[0], shields[1]
+
+
+def _units(config: Config) -> tuple[Config, Config]:
+    """Protection of the array's and of the DPPU's neurons, both as `nb_th`."""
+    p = config.protection
+    if p.pe_policy == "none":
+        return config, config
+    dppu = p.model_copy(update={"nb_th": p.ib_th})
+    return config, config.model_copy(update={"protection": dppu})
+
+
+def _top(config: Config) -> range:
+    bits = config.arithmetic.act_bits
+    return range(bits - config.protection.nb_th, bits)
+
+
+def _shield(ranges: Sequence[Sequence[range]]) -> Shield:
+    low = np.array([[r.start for r in pair] for pair in ranges], np.int64)
+    return Shield(low, np.array([[r.stop for r in pair] for pair in ranges], np.int64))
+
+
+def _with_whole(shield: Shield, whole: NDArray[np.bool_], bits: int) -> Shield:
+    return Shield(
+        np.where(whole[:, None], 0, shield.low), np.where(whole[:, None], bits, shield.high)
+    )
