@@ -51,6 +51,10 @@ class Configured:
         """Values of the port `select` for a layer with this shift."""
         return [int(shift in shifts) for shifts in self.lines]
 
+    def at(self, shift: int) -> Netlist:
+        """The circuit as a layer with this shift uses it, its control lines held."""
+        return self.netlist.tied("select", self.controls(shift)) if self.lines else self.netlist
+
 
 def configurable(
     netlist: Netlist,
@@ -116,7 +120,7 @@ class _Pass:
         return _AS_ADDER[cell.kind]
 
     def run(self) -> Configured:
-        registers = [c.outputs[0] for c in self.plain.cells if KINDS[c.kind].is_register]
+        registers = [c.outputs[0] for c in self.plain.cells if c.part == "registers"]
         ports = [net for nets in self.plain.outputs.values() for net in nets]
         self._vote([net for net in (*registers, *ports) if self._protected(net)])
         for cell in self.plain.cells:

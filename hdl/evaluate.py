@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cells import KINDS, Bits, evaluate
-from .netlist import ONE, ZERO, Netlist
+from .netlist import ONE, Netlist
 
+#: Cases in which a net is stuck, and its value in them.
+Stuck = tuple[Bits, Bits]
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
@@ -46,21 +48,23 @@ class Simulation:
         self.values[ONE] = np.full(words, _ALL)
 
     def settle(
-        self, inputs: Mapping[str, Sequence[Bits]], stuck: Mapping[int, Bits | None] | None = None
+        self, inputs: Mapping[str, Sequence[Bits]], stuck: Mapping[int, Stuck] | None = None
     ) -> None:
-        """Evaluate the logic. stuck : nets that hold a value whatever drives them."""
-        values = self.values
+        """Evaluate the logic. stuck : nets that hold a value, whatever drives them."""
+        values, held = self.values, stuck or {}
         for name, rows in inputs.items():
             for net, row in zip(self.netlist.inputs[name], rows, strict=True):
                 values[net] = row
-        held = {net: value for net, value in (stuck or {}).items() if value is not None}
-        for net, value in held.items():
-            values[net] = value
+        for net, (where, value) in held.items():
+            values[net] = (values[net] & ~where) | (value & where)
         for cell in self.logic:
             kind = KINDS[cell.kind]
             pins = dict(zip(kind.inputs, (values[n] for n in cell.inputs), strict=True))
             for net, logic in zip(cell.outputs, kind.outputs.values(), strict=True):
-                values[net] = evaluate(logic, pins) if net not in held else held[net]
+                values[net] = evaluate(logic, pins)
+                if net in held:
+                    where, value = held[net]
+                    values[net] = (values[net] & ~where) | (value & where)
 
     def clock(self) -> None:
         """The edge: every flip-flop takes its input."""
@@ -76,6 +80,3 @@ class Simulation:
 def constant(value: int, words: int) -> Bits:
     """A net at 0 or 1 in all cases."""
     return np.full(words, _ALL if value else 0, np.uint64)
-
-
-__all__ = ["ZERO", "Simulation", "constant", "pack", "unpack"]

@@ -7,7 +7,7 @@ cell's column is the weight of the sum that it belongs to: its carry goes to the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import InternalError
 from .cells import KINDS
@@ -82,12 +82,13 @@ class Netlist:
         """A new cell of one output; its net."""
         return self.add(kind, column, inputs, part)[0]
 
-    def register(self, name: str, data: Sequence[int], first_column: int = 0) -> list[int]:
+    def register(self, name: str, data: Sequence[int], kind: str = "DFF") -> list[int]:
         """One flip-flop a bit; the stored word."""
-        return [
-            self.add("DFF", first_column + i, (net,), "registers", name=name)[0]
-            for i, net in enumerate(data)
-        ]
+        return [self.add(kind, i, (net,), "registers", name=name)[0] for i, net in enumerate(data)]
+
+    def wires(self, name: str, data: Sequence[int]) -> list[int]:
+        """Buffers where a register would stand, in circuits without time."""
+        return self.register(name, data, "BUF")
 
     def voter(self, column: int, copies: Sequence[int]) -> int:
         """The majority of three nets: !(!(ab) & !((a+b)c))."""
@@ -121,6 +122,19 @@ class Netlist:
         if len(order) != len(self.cells):
             raise InternalError(f"{self.name}: a combinational loop, or a net that nothing drives")
         self.cells = [self.cells[i] for i in order]
+
+    def tied(self, port: str, bits: Sequence[int]) -> Netlist:
+        """The same circuit with an input held at the given bits."""
+        fixed = {
+            net: ONE if bit else ZERO for net, bit in zip(self.inputs[port], bits, strict=True)
+        }
+        cells = [
+            replace(cell, inputs=tuple(fixed.get(net, net) for net in cell.inputs))
+            for cell in self.cells
+        ]
+        inputs = {name: nets for name, nets in self.inputs.items() if name != port}
+        outputs = {name: [fixed.get(n, n) for n in nets] for name, nets in self.outputs.items()}
+        return Netlist(self.name, self.nets, cells, inputs, outputs)
 
     def readers(self) -> dict[int, int]:
         """Net -> inputs that it drives, outputs of the circuit included."""

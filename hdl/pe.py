@@ -38,12 +38,16 @@ def multiplier(datapath: Datapath) -> Netlist:
 
 
 def core(datapath: Datapath) -> Netlist:
-    """The combinational core of a PE: ports a, w, acc -> y, the next accumulator (acc + a w)."""
+    """What a PE computes, without time: ports a, w, acc -> y, the next accumulator (acc + a w).
+
+    Buffers stand where the PE has the registers `prod` and `acc`, so that voters come where they
+    are in the PE.
+    """
     netlist = Netlist("core")
     a, w = netlist.port("a", datapath.act_bits), netlist.port("w", datapath.weight_bits)
     acc = netlist.port("acc", datapath.acc_bits)
-    product = multiply(netlist, a, w, datapath.multiplier)
-    netlist.outputs["y"] = _accumulate(netlist, acc, product)
+    prod = netlist.wires("prod", multiply(netlist, a, w, datapath.multiplier))
+    netlist.outputs["y"] = netlist.wires("acc", _accumulate(netlist, acc, prod))
     netlist.sort()
     return netlist
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from .cells import KINDS
 from .netlist import Cell, Netlist
 
 COPIES = 3
@@ -40,7 +39,7 @@ def tripled(netlist: Netlist, protected: Callable[[Cell], bool]) -> Netlist:
             for net in cell.outputs:
                 copies[net] = (net, out.net(), out.net())
     for cell in netlist.cells:
-        if KINDS[cell.kind].is_register and protected(cell):
+        if cell.part == "registers" and protected(cell):
             (net,) = cell.outputs
             voted[net] = out.voter(cell.column, copies[net])
 

@@ -7,8 +7,6 @@ faults read the same groups: what a merged unit protects beyond the selected col
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 
 def partial_products(act_bits: int, weight_bits: int, column: int) -> int:
     """Partial products of a column of a multiplier."""
