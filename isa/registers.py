@@ -25,6 +25,7 @@ class Register:
 
     row, col : what the two coordinates of a site count; "" where there is one place only.
     exists : which places there are, where it is not all of them (the triangles of skew lines).
+    timed : whether the cycle of a tile matters; else a tile has one moment at which it can be hit.
     """
 
     unit: str
@@ -38,6 +39,7 @@ class Register:
     col: str = "column of the array"
     exists: Callable[[int, int], bool] = lambda row, col: True
     model: Model = "register"
+    timed: bool = True
 
 
 def _word(
@@ -48,10 +50,21 @@ def _word(
     row: str,
     reach: str,
     model: Model = "memory",
+    timed: bool = True,
 ) -> Register:
     """A word of a buffer: one coordinate."""
     return Register(
-        "buffer", name, code, bits, reach, words, lambda c: 1, row=row, col="", model=model
+        "buffer",
+        name,
+        code,
+        bits,
+        reach,
+        words,
+        lambda c: 1,
+        row=row,
+        col="",
+        model=model,
+        timed=timed,
     )
 
 
@@ -65,6 +78,26 @@ REGISTERS: tuple[Register, ...] = (
     Register("array", "prod", 2, lambda a: a.act_bits + a.weight_bits, "PE (r, c) only"),
     Register("array", "acc", 3, lambda a: a.acc_bits, "PE (r, c) only"),
     Register(
+        "skew",
+        "act",
+        0,
+        lambda a: a.act_bits,
+        "one operand of row r, all columns",
+        cols=lambda c: c.array.rows - 1,
+        col="delay stage before the first column",
+        exists=lambda row, col: col < row,
+    ),
+    Register(
+        "skew",
+        "wgt",
+        1,
+        lambda a: a.weight_bits,
+        "one operand of column c, all rows",
+        rows=lambda c: c.array.cols - 1,
+        row="delay stage before the first row",
+        exists=lambda row, col: row < col,
+    ),
+    Register(
         "array_ws",
         "preload",
         0,
@@ -77,6 +110,16 @@ REGISTERS: tuple[Register, ...] = (
     ),
     Register("array_ws", "psum", 3, lambda a: a.acc_bits, "one output of column c"),
     Register(
+        "skew_ws",
+        "act",
+        0,
+        lambda a: a.act_bits,
+        "one pixel of operand r, all columns",
+        cols=lambda c: c.array.rows - 1,
+        col="delay stage before the first column",
+        exists=lambda row, col: col < row,
+    ),
+    Register(
         "array_is",
         "preload",
         0,
@@ -88,6 +131,16 @@ REGISTERS: tuple[Register, ...] = (
         "array_is", "wgt", 2, lambda a: a.weight_bits, "one filter, columns >= c (it moves right)"
     ),
     Register("array_is", "psum", 3, lambda a: a.acc_bits, "one output of column c"),
+    Register(
+        "skew_is",
+        "wgt",
+        0,
+        lambda a: a.weight_bits,
+        "one filter of operand r, all columns",
+        cols=lambda c: c.array.rows - 1,
+        col="delay stage before the first column",
+        exists=lambda row, col: col < row,
+    ),
     _word(
         "ifmap",
         0,
@@ -127,6 +180,7 @@ REGISTERS: tuple[Register, ...] = (
         lambda c: c.tile_words,
         "word of the tile's slot",
         "one element that VEC has finished, before it is stored",
+        timed=False,
     ),
     _word(
         "position",
@@ -136,6 +190,7 @@ REGISTERS: tuple[Register, ...] = (
         "byte of the buffer",
         "which neurons of the tile the DPPU computes and overwrites",
         "control",
+        timed=False,
     ),
     _word(
         "instruction",
@@ -145,6 +200,7 @@ REGISTERS: tuple[Register, ...] = (
         "instruction of the tile, counted in program order",
         "what an engine does; hangs and crashes are outcomes",
         "control",
+        timed=False,
     ),
 )
 
@@ -155,3 +211,5 @@ for _register in REGISTERS:
 
 #: The unit that the 2-D array is with each `array.dataflow`.
 UNIT_OF_DATAFLOW = {"os": "array", "ws": "array_ws", "is": "array_is"}
+#: The delay lines before it.
+SKEW_OF_DATAFLOW = {"os": "skew", "ws": "skew_ws", "is": "skew_is"}

@@ -1,8 +1,8 @@
-"""What transient faults in the registers of an output-stationary tile add to its sums, exactly.
+"""What faults in the registers of an output-stationary tile add to its sums, exactly.
 
 The fast twin of running `stepper.os_tile` with and without faults.  A sum is a sum of products, so:
-a flipped operand is a different operand in every PE that it still passes, a flipped product differs
-by its own bit, and a flipped accumulator by the bit of what has been added up to that step.
+a wrong operand is a different operand in every PE that it still passes, a wrong product differs by
+its own bits; only a PE whose accumulator is hit, or whose copies go on apart, is stepped alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..isa.layers import Arithmetic
 from .fault_kernels import os_corrections
-from .stepper import Flip, flip_plan
-from .timing import os_tile_cycles
+from .flips import Flip, outvoted
+from .stepper import OS_TRIPLED, os_plan
 
 
 def os_tile_faults(
@@ -27,13 +27,20 @@ def os_tile_faults(
     cols: int,
     arithmetic: Arithmetic,
     flips: Sequence[Flip],
+    protected: range = range(0),
+    voter: str = "feedback",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Rows, columns and changes of the accumulators of a tile; those that change by 0 included.
 
-    act : (m, k). wgt : (n, k). start : (m, n), what the accumulators begin with.
-    The changes are modulo 2**acc_bits. Raises FlexhycaError for a flip outside the array.
+    act : (m, k). wgt : (n, k). start : (m, n), what the accumulators begin with. protected, voter :
+    as of `os_tile`. The changes are modulo 2**acc_bits. Raises FlexhycaError for a flip outside the
+    array.
     """
-    cycles = os_tile_cycles(act.shape[1], rows, cols)
+    plan = os_plan(flips, act.shape[1], rows, cols, arithmetic, protected)
+    if len(protected):
+        dropped = outvoted(flips, protected, OS_TRIPLED, voter)
+        left = [flip for flip, drop in zip(flips, dropped, strict=True) if not drop]
+        plan = os_plan(left, act.shape[1], rows, cols, arithmetic, protected)
     return os_corrections(
         np.ascontiguousarray(act, np.int8),
         np.ascontiguousarray(wgt, np.int8),
@@ -43,5 +50,8 @@ def os_tile_faults(
         arithmetic.act_bits,
         arithmetic.weight_bits,
         arithmetic.acc_bits,
-        flip_plan("array", flips, cycles, rows, cols, arithmetic),
+        plan,
+        protected.start,
+        protected.stop,
+        voter == "feedback",
     )

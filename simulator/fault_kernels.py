@@ -5,7 +5,84 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .kernels import ACC, ACT, I8, I32, I64, PROD, WGT, flip_signed
+from .flips import COL, COPY, FROM, REGISTER, ROW, SHARED, TO, stored_copies, strike
+from .kernels import ACC, ACT, I8, I32, I64, PROD, WGT
+from .stepper_kernels import SKEW_ACT, SKEW_WGT
+from .voters import add_apart, signed, vote, widen
+
+
+@njit(cache=True, nogil=True)
+def passed(
+    plan: I64, register: int, skew: int, line: int, along: int, number: int, last: int, own: I64
+) -> int:
+    """Faults of a line of registers that an operand passes up to its PE, in the order of passing.
+
+    register, skew : codes of the line's registers in the PEs, and before the first one. line,
+    along : columns of the plan that number the lines, and the registers of a line. number : the
+    line, which has as many stages of `skew`. last : the PE.
+    Puts (row of the plan, how many registers lie before it) into `own`; returns how many.
+    """
+    count = 0
+    for i in range(len(plan)):
+        f = plan[i]
+        if f[line] != number:
+            continue
+        if f[REGISTER] == register and f[along] <= last:
+            place = number + f[along]
+        elif f[REGISTER] == skew:
+            place = f[along]
+        else:
+            continue
+        at = count
+        while at and own[at - 1, 1] > place:
+            own[at] = own[at - 1]
+            at -= 1
+        own[at, 0], own[at, 1] = i, place
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def arrives(plan: I64, own: I64, count: int, first: int, value: int, bits: int) -> int:
+    """An operand after the registers that it has passed.
+
+    own, count : of `passed`. first : the step in which the line's first register is read while it
+    holds the operand; the next one is read a step later.
+    """
+    for i in range(count):
+        f, step = plan[own[i, 0]], first + own[i, 1]
+        if f[FROM] <= step < f[TO]:
+            value = strike(f, value, bits)
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _reached(plan: I64, rows: int, m: int, n: int, k: int, leaves: int) -> I64:
+    """PEs of the tile that a fault can matter to: (m, n) flags."""
+    hit = np.zeros((m, n), np.int64)
+    for i in range(len(plan)):
+        f = plan[i]
+        register, r, c = f[REGISTER], f[ROW], f[COL]
+        if register == SKEW_ACT:
+            if r < m and f[FROM] - 1 - c < k and f[TO] - 1 - c > 0:
+                hit[r, :] = 1
+        elif register == SKEW_WGT:
+            if c < n and f[FROM] - 1 - r < k and f[TO] - 1 - r > 0:
+                hit[:, c] = 1
+        elif register == ACC:
+            if r < m and c < n and f[FROM] <= leaves + r:
+                hit[r, c] = 1
+        else:  # the operand, or product, that is read last and first in the fault's steps
+            after = r + c + (2 if register == PROD else 1)
+            if f[FROM] - after >= k or f[TO] - after <= 0:
+                continue
+            if register == ACT and r < m:
+                hit[r, c:] = 1
+            elif register == WGT and c < n:
+                hit[r:, c] = 1
+            elif register == PROD and r < m and c < n:
+                hit[r, c] = 1
+    return hit
 
 
 @njit(cache=True, nogil=True)
@@ -18,94 +95,85 @@ def os_corrections(
     act_bits: int,
     weight_bits: int,
     acc_bits: int,
-    flips: I64,
+    plan: I64,
+    low: int,
+    high: int,
+    feedback: bool,
 ) -> tuple[I64, I64, I64]:
-    """What `flips` add to the sums of a tile (see `array_faults`): rows, columns, changes.
+    """What a plan adds to the sums of a tile (see `array_faults`): rows, columns, changes.
 
-    In step t PE (r, c) reads operand t-1-r-c from `act` and `wgt`, product t-2-r-c from `prod`, and
-    `acc` holds the sum of the products before that one; row r leaves in step k+rows+cols-2+r, in an
-    array of fewer than three rows later.
+    Arguments as of `step_os_tile_copies`.  In step t PE (r, c) reads operand t-1-r-c from `act` and
+    `wgt`, product t-2-r-c from `prod`, and `acc` holds the sum of the products before that one; row
+    r leaves in step k+rows+cols-2+r, in an array of fewer than three rows later.
     """
     m, k = act.shape
     n = wgt.shape[0]
+    prod_bits = act_bits + weight_bits
     leaves = k + rows + cols - 2 + max(0, 3 - rows)
-    hit = np.zeros((m, n), np.bool_)
-    for i in range(len(flips)):
-        step, register, r, c = flips[i, 0], flips[i, 1], flips[i, 2], flips[i, 3]
-        if r >= m or c >= n:
-            continue
-        operand = step - 1 - r - c
-        if register == ACT and 0 <= operand < k:
-            hit[r, c:] = True
-        elif register == WGT and 0 <= operand < k:
-            hit[r:, c] = True
-        elif register == ACC:
-            hit[r, c] |= step <= leaves + r
-        elif register == PROD:
-            hit[r, c] |= 0 <= operand - 1 < k
+    hit = _reached(plan, rows, m, n, k, leaves)
     found = hit.sum()
     out_r, out_c = np.empty(found, np.int64), np.empty(found, np.int64)
     out = np.empty(found, np.int64)
-    half = np.int64(1) << (acc_bits - 1)
-    own = np.empty((len(flips), 3), np.int64)  # (place in the sum, kind, bit), by place
+    acts, wgts = np.empty((len(plan), 2), np.int64), np.empty((len(plan), 2), np.int64)
+    touched = np.empty(k, np.bool_)
+    product, total = np.empty(3, np.int64), np.empty(3, np.int64)
     at = 0
     for r in range(m):
         for c in range(n):
             if not hit[r, c]:
                 continue
-            count = 0
-            for i in range(len(flips)):
-                step, register, fr, fc, bit = flips[i]
-                operand = step - 1 - fr - fc
-                if register == ACT:
-                    if fr != r or fc > c or not 0 <= operand < k:
-                        continue
-                elif register == WGT:
-                    if fc != c or fr > r or not 0 <= operand < k:
-                        continue
-                elif fr != r or fc != c:
+            many_acts = passed(plan, ACT, SKEW_ACT, ROW, COL, r, c, acts)
+            many_wgts = passed(plan, WGT, SKEW_WGT, COL, ROW, c, r, wgts)
+            touched[:] = False
+            for i in range(many_acts):
+                f, place = plan[acts[i, 0]], acts[i, 1]
+                touched[max(0, f[FROM] - 1 - place) : max(0, f[TO] - 1 - place)] = True
+            for i in range(many_wgts):
+                f, place = plan[wgts[i, 0]], wgts[i, 1]
+                touched[max(0, f[FROM] - 1 - place) : max(0, f[TO] - 1 - place)] = True
+            step_alone = False
+            for i in range(len(plan)):
+                f = plan[i]
+                if f[ROW] != r or f[COL] != c:
                     continue
-                elif register == PROD:
-                    operand -= 1
-                    if not 0 <= operand < k:
-                        continue
-                elif step > leaves + r:
+                if f[REGISTER] == PROD:
+                    touched[max(0, f[FROM] - 2 - r - c) : max(0, f[TO] - 2 - r - c)] = True
+                    step_alone |= not feedback and f[COPY] != SHARED
+                elif f[REGISTER] == ACC:
+                    step_alone = True
+            change = np.int64(0)
+            total[:] = start[r, c]
+            # What is added to a sum does not depend on the sum: without a fault in `acc`, and with
+            # one set of flip-flops, only the products that differ count.
+            for t in range(
+                0 if step_alone else r + c + 2, leaves + r if step_alone else r + c + 2 + k
+            ):
+                x = t - 2 - r - c
+                valid = 0 <= x < k
+                if not step_alone and not touched[x]:
                     continue
-                else:
-                    operand = min(max(operand - 1, 0), k)  # products before it have been added
-                # An accumulator flip comes before the product of its place is added.
-                order = 2 * operand + (0 if register == ACC else 1)
-                j = count
-                while j and own[j - 1, 0] > order:
-                    own[j] = own[j - 1]
-                    j -= 1
-                own[j, 0], own[j, 1], own[j, 2] = order, register, bit
-                count += 1
-            change, summed, added, i = np.int64(0), np.int64(start[r, c]), 0, 0
-            while i < count:
-                operand = own[i, 0] // 2
-                if own[i, 1] == ACC:
-                    while added < operand:
-                        summed += np.int64(act[r, added]) * np.int64(wgt[c, added])
-                        added += 1
-                    value = ((summed + change + half) & (2 * half - 1)) - half
-                    change += flip_signed(value, own[i, 2], acc_bits) - value
-                    i += 1
+                clean = np.int64(0)
+                if valid:
+                    clean = np.int64(act[r, x]) * np.int64(wgt[c, x])
+                    product[:] = clean
+                    if touched[x]:
+                        product[:] = arrives(
+                            plan, acts, many_acts, x + 1, np.int64(act[r, x]), act_bits
+                        ) * arrives(plan, wgts, many_wgts, x + 1, np.int64(wgt[c, x]), weight_bits)
+                        stored_copies(plan, PROD, r, c, t, product, prod_bits)
+                change -= clean
+                if not step_alone:
+                    change += vote(product)
                     continue
-                a, w = np.int64(act[r, operand]), np.int64(wgt[c, operand])
-                product, flipped = a * w, np.int64(0)
-                while i < count and own[i, 0] == 2 * operand + 1:
-                    if own[i, 1] == ACT:
-                        a = flip_signed(a, own[i, 2], act_bits)
-                    elif own[i, 1] == WGT:
-                        w = flip_signed(w, own[i, 2], weight_bits)
-                    else:
-                        flipped ^= np.int64(1) << own[i, 2]
-                    i += 1
-                bits = act_bits + weight_bits
-                sign = np.int64(1) << (bits - 1)
-                faulty = (((a * w) ^ flipped) + sign & (2 * sign - 1)) - sign
-                change += faulty - product
+                stored_copies(plan, ACC, r, c, t, total, acc_bits)
+                if feedback:
+                    total[:] = signed(vote(total) + (vote(product) if valid else 0), acc_bits)
+                elif valid:
+                    widen(product, prod_bits, low, high)
+                    add_apart(total, product, total, acc_bits, high)
+            if step_alone:
+                stored_copies(plan, ACC, r, c, leaves + r, total, acc_bits)
+                change += vote(total) - start[r, c]
             out_r[at], out_c[at], out[at] = r, c, change
             at += 1
     return out_r, out_c, out

@@ -1,0 +1,58 @@
+"""Sums of words of which some columns have three copies (numba), and the voters between them.
+
+A word is three numbers that agree in every column but the protected ones [low, high): those below
+and above are one set of flip-flops.  With `voter: output` the copies go on apart: each adds its own
+protected columns with the carry out of the shared low ones; into the shared high columns goes the
+majority of their carries, and of their signs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+I64 = NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def signed(value: int, bits: int) -> int:
+    """The low bits of a number as two's complement."""
+    sign = 1 << (bits - 1)
+    return ((value + sign) & (2 * sign - 1)) - sign
+
+
+@njit(cache=True, nogil=True)
+def vote(copies: I64) -> int:
+    """Bit by bit what two of three copies hold."""
+    a, b, c = copies[0], copies[1], copies[2]
+    majority: int = (a & b) | (a & c) | (b & c)
+    return majority
+
+
+@njit(cache=True, nogil=True)
+def widen(copies: I64, bits: int, low: int, high: int) -> None:
+    """Sign extension of a word of `bits` bits to any width, in place.
+
+    Where the sign is a protected column, each copy extends its own one through the protected
+    columns; the shared columns above take the majority.
+    """
+    if low < bits <= high:
+        kept = (np.int64(1) << np.int64(high)) - 1
+        above = -1 if vote(copies) < 0 else 0
+        for i in range(3):
+            copies[i] = (copies[i] & kept) | (above & ~kept)
+
+
+@njit(cache=True, nogil=True)
+def add_apart(one: I64, other: I64, out: I64, bits: int, high: int) -> None:
+    """out = one + other, copies apart, wrapped to `bits` bits; both are wide enough (`widen`)."""
+    kept = (np.int64(1) << np.int64(high)) - 1
+    sums = np.empty(3, np.int64)
+    carries = 0
+    for i in range(3):
+        sums[i] = (one[i] & kept) + (other[i] & kept)
+        carries += sums[i] >> high
+    above = (one[0] >> high) + (other[0] >> high) + (1 if carries >= 2 else 0)
+    for i in range(3):
+        out[i] = signed((sums[i] & kept) | (above << high), bits)
