@@ -20,6 +20,7 @@ from . import (
     disasm,
     inject,
     models,
+    schemes,
     simulate,
     sites,
     sweep,
@@ -38,7 +39,7 @@ app = typer.Typer(
     "  flexhyca config show flexhyca-32x32 --explain\n",
 )
 
-for module in (simulate, sweep, inject, sites, compile, disasm, asm, accuracy, models):
+for module in (simulate, sweep, schemes, inject, sites, compile, disasm, asm, accuracy, models):
     app.command(module.__name__.rpartition(".")[2], epilog=module.EXAMPLES)(module.command)
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(config.app, name="config")

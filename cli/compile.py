@@ -16,10 +16,13 @@ from .options import (
     Mean,
     ModelOrTopology,
     Placement,
+    Protect,
+    Scheme,
     Seed,
     Set,
     Std,
     Weights,
+    load_settings,
 )
 
 EXAMPLES = (
@@ -34,6 +37,8 @@ def command(
     out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Program file.")],
     config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
+    scheme: Scheme = None,
+    protect: Protect = None,
     weights: Weights = None,
     data: Data = None,
     mean: Mean = None,
@@ -49,11 +54,10 @@ def command(
     configuration: everything that a simulation needs.
     """
     from .. import api
-    from ..config import load_config
     from ..isa.program import save
 
     output.check_target(out, json)
-    settings = load_config(config, set_ or ())
+    settings = load_settings(config, set_ or (), scheme, protect)
     with busy() as say:
         built = api.build(
             model,
@@ -74,6 +78,7 @@ def command(
         "model": model,
         "config": settings.name,
         "config_hash": settings.config_hash,
+        "scheme": scheme,
         "file": str(out),
         "bytes": out.stat().st_size,
         "instructions": len(program.text),

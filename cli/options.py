@@ -1,9 +1,18 @@
 """Options that several commands share, with the one help text of each."""
 
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from ..errors import FlexhycaError
+
+if TYPE_CHECKING:
+    from ..config import Config
 
 #: Formats that a plot can have.
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
@@ -65,6 +74,56 @@ Set = Annotated[
         help="Change one value of the configuration, for example dppu.size=64; repeatable.",
     ),
 ]
+Scheme = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A protection scheme instead of the configuration's own, such as base or tmr_arch; "
+        "`flexhyca schemes` lists them.",
+    ),
+]
+Protect = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="The sensitive layers, which tmr_arch and tmr_alg compute three times, such as "
+        "conv1,layer1.* (* is all of them); other schemes take no notice.",
+    ),
+]
+
+
+def load_settings(
+    config: str, changes: Sequence[str], scheme: str | None, protect: str | None
+) -> Config:
+    """The configuration with --set, --scheme and --protect; FlexhycaError where they contradict."""
+    from ..config import load_config
+    from ..config.schemes import with_scheme
+
+    settings = load_config(config, changes)
+    layers = split(protect)
+    if scheme is not None:
+        settings = with_scheme(settings, scheme, layers)
+        if settings.protection.redundancy != "none" and not settings.protection.redundant_layers:
+            raise FlexhycaError(
+                f"scheme {scheme}: no layer is named that it protects; give --protect LAYER,... "
+                "('*' is all of them)"
+            )
+    elif layers:
+        if settings.protection.redundancy == "none":
+            raise FlexhycaError(
+                "--protect: the configuration computes nothing three times; give --scheme tmr_arch "
+                "or tmr_alg besides"
+            )
+        names = f"protection.redundant_layers={json.dumps(layers)}"
+        settings = load_config(config, [*changes, names])
+    return settings
+
+
+def split(names: str | None) -> list[str]:
+    """The parts of a list with commas."""
+    return [part.strip() for part in (names or "").split(",") if part.strip()]
+
+
 Weights = Annotated[
     Path | None,
     typer.Option(

@@ -21,11 +21,14 @@ from .options import (
     Mean,
     ModelOrFile,
     Placement,
+    Protect,
+    Scheme,
     Seed,
     Set,
     Std,
     Weights,
     check_suffix,
+    load_settings,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ EXAMPLES = (
     "  flexhyca simulate vgg16 --placement clustered --set dppu.data_reuse=array\n"
     "  flexhyca simulate resnet50 --placement clustered --plot layers.png --layers layers.csv\n"
     "  flexhyca simulate resnet50 --trace out.json.gz --trace-layers 'conv1,layer1.*'\n"
+    "  flexhyca simulate resnet20 --no-values --scheme tmr_alg --protect 'conv1,layer1.*'\n"
     "  flexhyca simulate topology.csv --timing scalesim --dataflow ws\n"
     "  flexhyca simulate compiled.fhx --trace out.json.gz\n"
 )
@@ -51,6 +55,8 @@ def command(
     model: ModelOrFile,
     config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
+    scheme: Scheme = None,
+    protect: Protect = None,
     weights: Weights = None,
     data: Data = None,
     mean: Mean = None,
@@ -121,7 +127,6 @@ def command(
     (the vector unit is behind) or control (instructions are late); `share` is its part of the time.
     """
     from .. import api
-    from ..config import load_config
     from ..report.layers import flat
     from ..report.plots import draw_layers
     from ..simulator.trace import check_traceable
@@ -145,6 +150,8 @@ def command(
             "--placement": placement,
             "--images": images,
             "--config": config != DEFAULT_CONFIG,
+            "--scheme": scheme,
+            "--protect": protect,
             "--set (or --dataflow, --timing)": changes,
             "--batch": batch != 1,
         }
@@ -154,7 +161,7 @@ def command(
         if trace is not None:
             check_traceable(settings)
     else:
-        settings = load_config(config, changes)
+        settings = load_settings(config, changes, scheme, protect)
         if trace is not None:
             check_traceable(settings)
         no_values = no_values or (data is None and not api.has_images(model))
@@ -178,7 +185,7 @@ def command(
         result = api.simulate(built.program, values="none")
     else:
         result = run_traced(built.program, trace, trace_layers)
-    report = describe(built, settings, result)
+    report = describe(built, settings, result, scheme)
     if layers is not None:
         rows = flat(report["layers"])
         output.write_text(layers, output.csv_text(list(rows[0]), rows))
@@ -240,12 +247,15 @@ def tiles(program: Program) -> int:
     return int((program.columns["op"] == BY_NAME["STORE"].opcode).sum())
 
 
-def describe(built: Build, config: Config, result: Result) -> dict[str, Any]:
-    """The result as plain JSON values."""
+def describe(
+    built: Build, config: Config, result: Result, scheme: str | None = None
+) -> dict[str, Any]:
+    """The result as plain JSON values. scheme : the one that was asked for."""
     return {
         "model": built.network.name,
         "config": config.name,
         "config_hash": config.config_hash,
+        "scheme": scheme,
         "batch": built.program.batch,
         "total_cycles": result.cycles,
         "macs": result.macs,
@@ -299,7 +309,8 @@ def show(report: dict[str, Any]) -> None:
     traffic = sum(report["dram_bytes"].values())
     measured = report["placement"] in (None, "gradient")
     place = "" if measured else f" ({report['placement']})"
-    print(f"{report['model']} on {report['config']} ({report['config_hash'][:12]})")
+    scheme = f", scheme {report['scheme']}" if report["scheme"] else ""
+    print(f"{report['model']} on {report['config']} ({report['config_hash'][:12]}){scheme}")
     print(
         f"  {report['total_cycles']:,} cycles, {report['macs']:,} MACs, "
         f"utilization {report['utilization']:.1%}, {traffic:,} DRAM bytes, "

@@ -245,7 +245,8 @@ class Config(Section):
     @property
     def copies_bytes(self) -> int:
         """Bytes of the output buffer that hold a tile's first two copies until the third comes."""
-        return 2 * self.tile_accumulator_bytes if self.protection.repeats else 0
+        repeats = self.protection.repeats and self.array.dataflow == "os"
+        return 2 * self.tile_accumulator_bytes if repeats else 0
 
     @property
     def residual_slots_bytes(self) -> int:

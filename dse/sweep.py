@@ -91,7 +91,7 @@ class Subject:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Context(NamedTuple):
+class Context(NamedTuple):
     """What a worker needs for any job."""
 
     subject: Subject
@@ -104,7 +104,7 @@ def job_of(point: Point) -> Job:
     return Job(point.config, point.placement if placed else None)
 
 
-def measure(context: _Context, job: Job) -> Cost:
+def measure(context: Context, job: Job) -> Cost:
     """Compile and time one run; {"error": why} where the network does not fit the machine."""
     network = context.subject.network_for(job.config)
     try:
@@ -170,7 +170,7 @@ class Sweep:
         """Do what is missing, and keep each run as soon as it is done."""
         missing = self.missing
         wanted = dict.fromkeys(job.placement for job in missing.values() if job.placement)
-        context = _Context(self.subject, {name: self._ranking(name) for name in wanted})
+        context = Context(self.subject, {name: self._ranking(name) for name in wanted})
         keys, jobs = list(missing), list(missing.values())
         with closing(pool.run(measure, context, jobs, min(workers, len(jobs)))) as answers:
             for index, cost in answers:

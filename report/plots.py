@@ -12,6 +12,7 @@ from .layers import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: A hue for each resource that `stalls.BOUND` names; its states are shades of it.
 _HUES = {
@@ -31,7 +32,6 @@ def draw_layers(path: Path, title: str, layers: Sequence[Mapping[str, Any]]) -> 
     layers : rows of `Result.layers`. Layers without GEMM have the time of the STORE engine, which
     runs the vector unit, hatched.
     """
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     count = len(layers)
@@ -53,7 +53,13 @@ def draw_layers(path: Path, title: str, layers: Sequence[Mapping[str, Any]]) -> 
         else:
             figure.legend(handles, labels, loc="outside lower right", ncols=3, fontsize=7.5)
     figure.suptitle(title, fontsize=11)
-    # No date and no random names: the same run gives the same bytes.
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; no date and no random names: the same run gives the same bytes."""
+    from matplotlib import rc_context
+
     metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with rc_context({"svg.hashsalt": "flexhyca"}):
         figure.savefig(path, dpi=100, metadata=metadata[path.suffix])
