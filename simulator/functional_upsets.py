@@ -154,16 +154,25 @@ def with_weights(network: Network, weights: dict[int, NDArray[np.int8]]) -> Netw
 
 
 def flip(values: torch.Tensor, marks: Marks | None, bits: int) -> None:
-    """XOR the marked elements of `values` (integers, (images, h, w, c)) in place."""
+    """XOR the marked elements of `values` (integers, contiguous) in place."""
     import torch
 
     if marks is None or not len(marks.at):
         return
-    at = torch.from_numpy(marks.at).to(values.device)
-    places = []
-    for size in reversed(values.shape):  # strides may be any: the last axis runs fastest
-        places.append(at % size)
-        at = at // size
-    where = tuple(reversed(places))
-    wrong = values[where].to(torch.int32) ^ torch.from_numpy(marks.masks).to(values.device)
-    values[where] = ((wrong << (32 - bits)) >> (32 - bits)).to(values.dtype)
+    at, masks = (torch.from_numpy(a).to(values.device) for a in marks)
+    flat = values.view(-1)
+    wrong = flat[at].to(torch.int32) ^ masks
+    flat[at] = ((wrong << (32 - bits)) >> (32 - bits)).to(values.dtype)
+
+
+def merged(
+    sums: Marks | None, stored: Marks | None
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """Elements with wrong bits in their sum or in their requantised value, and both masks."""
+    none = Marks(np.zeros(0, np.int64), np.zeros(0, np.int32))
+    both = (sums or none, stored or none)
+    at = np.union1d(both[0].at, both[1].at)
+    masks = np.zeros((2, len(at)), np.int32)
+    for own, marks in zip(masks, both, strict=True):
+        own[np.searchsorted(at, marks.at)] = marks.masks
+    return at, masks[0], masks[1]

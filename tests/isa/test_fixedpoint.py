@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from flexhyca.isa import fixedpoint as fx
 from flexhyca.isa.layers import Arithmetic
-from flexhyca.simulator import functional
+from flexhyca.simulator import functional_steps
 
 bits_ = st.integers(2, 8)
 acc_bits_ = st.integers(16, 32)
@@ -85,13 +85,13 @@ def test_torch_twins_equal_the_reference(seed, bits, acc_bits, rounding, overflo
     acc = np.concatenate([rng.integers(-half, half, 100), [-half, half - 1, 0, -1]])
     shift = data.draw(st.integers(0, acc_bits - bits))
     arithmetic = Arithmetic(bits, 8, acc_bits, rounding, overflow)
-    lost = functional.Overflows()
-    got = functional.requantise(
+    lost = functional_steps.Overflows()
+    got = functional_steps.requantise(
         torch.from_numpy(acc.astype(np.int32)), shift, arithmetic, lost
     ).numpy()
     np.testing.assert_array_equal(got, fx.requantise(acc, shift, bits, rounding, overflow))
     assert lost.slices == int(fx.slice_overflows(acc, shift, bits, rounding).sum())
     wide = rng.integers(-(2**40), 2**40, 100)
     np.testing.assert_array_equal(
-        functional.wrap(torch.from_numpy(wide), acc_bits).numpy(), fx.wrap(wide, acc_bits)
+        functional_steps.wrap(torch.from_numpy(wide), acc_bits).numpy(), fx.wrap(wide, acc_bits)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 import numpy as np
@@ -10,37 +11,67 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler import integer
+from flexhyca.isa import fixedpoint as fx
 from flexhyca.isa import reference
 from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
-from flexhyca.simulator import functional
+from flexhyca.simulator import functional, products
 from flexhyca.simulator.functional import Functional
-from flexhyca.tests.support import networks, random_inputs
+from flexhyca.simulator.functional_steps import Overflows
+from flexhyca.tests.support import networks, one_conv, random_inputs
 
 
-@settings(max_examples=60)
+@contextmanager
+def arithmetic_without(what: str):
+    """`int8`: no 8-bit convolutions. `numba`: none of these either, steps in plain torch."""
+    with ExitStack() as stack:
+        if what:
+            stack.enter_context(patch.object(products, "int8_is_exact", lambda *_: False))
+        if what == "numba":
+            stack.enter_context(patch.object(functional, "_has_kernels", lambda _: False))
+        yield
+
+
+@settings(max_examples=150)
 @given(
-    networks(Arithmetic(overflow="saturate")),
-    st.sampled_from([1, 1 << 15, 1 << 16, 1 << 17, 1 << 24]),
+    st.sampled_from(["slice", "saturate"]).flatmap(
+        lambda overflow: networks(Arithmetic(acc_bits=24, overflow=overflow))
+    ),
+    st.sampled_from(["", "int8", "numba"]),
+    st.sampled_from([1, 1 << 18, 3 << 17, 1 << 24, 1 << 24]),
     st.sampled_from([1, 40, 1 << 22]),
     st.booleans(),
     st.integers(0, 99),
 )
-def test_cutting_changes_nothing(network, exact, block, keep, seed):
+def test_every_arithmetic_and_every_cut_gives_the_same(network, without, exact, block, keep, seed):
     x = random_inputs(network, 3, seed)
     wanted = reference.run(network, x)
     with (
-        patch.object(functional, "_EXACT_FLOAT32", exact),
-        patch.object(functional, "_BLOCK", block),
-        patch.object(functional, "_KEPT", 1 << 25 if keep else 0),
+        arithmetic_without(without),
+        patch.object(products, "_EXACT_FLOAT32", exact),
+        patch.object(products, "_BLOCK", block),
+        patch.object(products, "_KEPT", 1 << 25 if keep else 0),
     ):
         engine = Functional(network)
         for tensor, value in engine.layers(x):
             np.testing.assert_array_equal(value, wanted[tensor], err_msg=str(tensor))
-        for prepared in engine._prepared.values():
-            assert (prepared.weights is not None) == keep
-            event(f"{prepared.dtype}, {min(len(prepared.ranges), 3)} ranges")
+        lost = [Overflows() for _ in network.layers]
+        for tensor, value in engine.layers(x, lost):
+            np.testing.assert_array_equal(value, wanted[tensor], err_msg=str(tensor))
+        for i, prepared in engine._products.items():
+            sums = reference.accumulate(
+                wanted[network.layers[i].input],
+                network.layers[i],
+                network.tensors[network.layers[i].output],
+                network.weights[i],
+                network.biases[i],
+            )
+            assert lost[i].wraps == (fx.wrap(sums, 24) != sums).sum()
+            assert (prepared.kept is not None) == (keep or prepared.int8)
+            kind = "int8" if prepared.int8 else prepared.dtype
+            event(f"{kind}, {min(len(prepared.ranges), 3)} ranges")
 
 
+@pytest.mark.parametrize("without", ["", "int8"])
 @pytest.mark.parametrize(
     ("kernel", "channels", "groups", "dtype", "ranges"),
     [
@@ -50,7 +81,7 @@ def test_cutting_changes_nothing(network, exact, block, keep, seed):
         (3, 512, 2, "float64", 1),
     ],
 )
-def test_long_full_scale_reductions_are_exact(kernel, channels, groups, dtype, ranges):
+def test_long_full_scale_reductions_are_exact(kernel, channels, groups, dtype, ranges, without):
     """Sums beyond 2**24 lose bits in a single float32 reduction."""
     rng = np.random.default_rng(0)
     tensors = (Tensor("x", kernel, kernel, channels, 1.0), Tensor("y", 1, 1, 4, 1.0))
@@ -64,10 +95,33 @@ def test_long_full_scale_reductions_are_exact(kernel, channels, groups, dtype, r
     assert np.abs(sums).max() > 2**24
     a = Arithmetic(acc_bits=32, overflow="slice")  # the low 8 bits: an error of one is seen
     network = Network("long", tensors, (layer,), {0: weight}, {0: bias}, a, 0, 1)
-    engine = Functional(network)
-    np.testing.assert_array_equal(engine.run(x), reference.run(network, x)[1])
-    assert str(engine._prepared[0].dtype) == f"torch.{dtype}"
-    assert len(engine._prepared[0].ranges) == ranges
+    with arithmetic_without(without):
+        engine = Functional(network)
+        np.testing.assert_array_equal(engine.run(x), reference.run(network, x)[1])
+        np.testing.assert_array_equal(engine.accumulators(0, x), sums)
+    assert str(engine._products[0].dtype) == f"torch.{dtype}"
+    assert len(engine._products[0].ranges) == ranges
+    if without or dtype == "float64":
+        assert not engine._products[0].int8
+
+
+def test_eight_bit_products_that_saturate_are_not_used():
+    """As on CPUs that add pairs of products in 16 bits: floating point takes their place."""
+    network = one_conv(h=4, c=16, n=8, kernel=3)
+    x = random_inputs(network, 2, 0)
+    convolve = products._Packed.__call__
+
+    def saturated(self, *operands):
+        return convolve(self, *operands).clamp(-(2**15), 2**15 - 1)
+
+    products.int8_is_exact.cache_clear()
+    try:
+        with patch.object(products._Packed, "__call__", saturated):
+            engine = Functional(network)
+            np.testing.assert_array_equal(engine.run(x), reference.run(network, x)[1])
+        assert not engine._products[0].int8
+    finally:
+        products.int8_is_exact.cache_clear()
 
 
 def test_batches_follow_the_size_of_the_maps():

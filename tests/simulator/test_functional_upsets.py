@@ -17,6 +17,7 @@ from flexhyca.isa.layers import Arithmetic, LayerOp
 from flexhyca.simulator import functional_upsets
 from flexhyca.simulator.functional import Functional
 from flexhyca.simulator.upsets import Marks, Upsets
+from flexhyca.tests.simulator.test_functional import arithmetic_without
 from flexhyca.tests.support import networks, one_conv
 
 
@@ -109,17 +110,19 @@ def cases(draw):
     }
     start = marks(rng, x.size, act, draw(st.sampled_from([0, 0.1, 0.99])))
     upsets = Upsets(**stages, important=important, input=draw(st.sampled_from([None, start])))
-    return network, x, upsets, draw(st.integers(1, count)), draw(st.sampled_from([1, 128, 10**9]))
+    without = draw(st.sampled_from(["", "int8", "numba"]))
+    dense = draw(st.sampled_from([1, 128, 10**9]))
+    return network, x, upsets, draw(st.integers(1, count)), dense, without
 
 
 @settings(max_examples=300)
 @given(cases())
 def test_upsets_equal_the_reference(case):
-    network, x, upsets, batch, dense = case
+    network, x, upsets, batch, dense, without = case
     before = x.copy()
     wanted = run_reference(network, x, upsets)
     engine = Functional(network)
-    with patch.object(functional_upsets, "_DENSE", dense):
+    with arithmetic_without(without), patch.object(functional_upsets, "_DENSE", dense):
         got = engine.run(x, batch=batch, upsets=upsets)
     np.testing.assert_array_equal(got, wanted)
     np.testing.assert_array_equal(x, before)  # the caller's images stay as they are
