@@ -26,9 +26,9 @@ class Cost(NamedTuple):
 
 def cost(netlist: Netlist, library: str = LIBRARY) -> Cost:
     """What the circuit costs in the ratios of `library`."""
-    parts: Counter[str] = Counter()
+    parts: dict[str, float] = {}
     for cell in netlist.cells:
-        parts[cell.part] += KINDS[cell.kind].area[library]  # type: ignore[assignment]
+        parts[cell.part] = parts.get(cell.part, 0.0) + KINDS[cell.kind].area[library]
     own = {net for cell in netlist.cells for net in cell.outputs}
     fanout = max((n for net, n in netlist.readers().items() if net in own), default=0)
     areas = {name: round(area, 3) for name, area in sorted(parts.items())}

@@ -117,3 +117,10 @@ def text(logic: Logic, inverter: str = "~") -> str:
     if operator == "~":
         return f"{inverter}{text(operands[0], inverter)}"
     return "(" + f" {operator} ".join(text(x, inverter) for x in operands) + ")"
+
+
+def renamed(logic: Logic, names: Mapping[str, str]) -> Logic:
+    """The expression over other names of its pins."""
+    if isinstance(logic, str):
+        return names[logic]
+    return (logic[0], *(renamed(x, names) for x in logic[1:]))

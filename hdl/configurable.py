@@ -10,7 +10,7 @@ the same in all PEs and are decoded once, at the edge of the array.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from .cells import KINDS
@@ -94,8 +94,8 @@ class _Pass:
                 for unit, i in enumerate(taken):
                     self._assign(family, unit, shift, cells[i])
         self.kind = {slot: _smallest(cells.values()) for slot, cells in self.held.items()}
-        for slot, cells in self.held.items():
-            for shift, cell in cells.items():
+        for slot, by_shift in self.held.items():
+            for shift, cell in by_shift.items():
                 for net, pin in zip(cell.outputs, self._as(slot, cell)[1], strict=True):
                     self.place[net, shift] = slot, pin
         self.spare = {
@@ -124,10 +124,8 @@ class _Pass:
         ports = [net for nets in self.plain.outputs.values() for net in nets]
         self._vote([net for net in (*registers, *ports) if self._protected(net)])
         for cell in self.plain.cells:
-            inputs = [self.effective.get(net, net) for net in cell.inputs]
-            self.out.add(
-                cell.kind, cell.column, inputs, cell.part, name=cell.name, outputs=cell.outputs
-            )
+            inputs = tuple(self.effective.get(net, net) for net in cell.inputs)
+            self.out.cells.append(replace(cell, inputs=inputs))
         for slot, cells in self.held.items():
             first = next(iter(cells.values()))
             for copy in _SPARES:
@@ -174,22 +172,11 @@ class _Pass:
 
     def _built(self, sources: Sequence[tuple[int, frozenset[int]]], column: int) -> int:
         """Two nets: a multiplexer; more: a sum of products with one line for each net."""
-        gate = self.out.gate
         if len(sources) == 2:
             (low, _), (high, shifts) = sources
-            return gate("MUX2", column, (low, high, self._line(shifts)), "muxes")
-        terms = [net for source, shifts in sources for net in (source, self._line(shifts))]
-        inverted = [
-            gate("AOI22" if len(part) == 4 else "NAND2", column, part, "muxes")
-            for part in (terms[i : i + 4] for i in range(0, len(terms), 4))
-        ]
-        sums = [
-            gate("INV" if len(part) == 1 else f"NAND{len(part)}", column, part, "muxes")
-            for part in (inverted[i : i + 4] for i in range(0, len(inverted), 4))
-        ]
-        while len(sums) > 1:
-            sums = [*sums[2:], gate("OR2", column, sums[:2], "muxes")]
-        return sums[0]
+            return self.out.gate("MUX2", column, (low, high, self._line(shifts)), "muxes")
+        lines = [self._line(shifts) for _, shifts in sources]
+        return self.out.one_of(column, [net for net, _ in sources], lines, "muxes")
 
     def _line(self, shifts: frozenset[int]) -> int:
         if shifts not in self.lines:

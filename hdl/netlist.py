@@ -97,6 +97,23 @@ class Netlist:
         rest = self.gate("OAI21", column, (a, b, c), "voters")
         return self.gate("NAND2", column, (both, rest), "voters")
 
+    def one_of(self, column: int, nets: Sequence[int], lines: Sequence[int], part: str) -> int:
+        """The net whose line is high: a sum of products."""
+        if len(nets) == 1:
+            return nets[0]
+        terms = [pin for pair in zip(nets, lines, strict=True) for pin in pair]
+        inverted = [
+            self.gate("AOI22" if len(own) == 4 else "NAND2", column, own, part)
+            for own in (terms[i : i + 4] for i in range(0, len(terms), 4))
+        ]
+        sums = [
+            self.gate("INV" if len(own) == 1 else f"NAND{len(own)}", column, own, part)
+            for own in (inverted[i : i + 4] for i in range(0, len(inverted), 4))
+        ]
+        while len(sums) > 1:
+            sums = [*sums[2:], self.gate("OR2", column, sums[:2], part)]
+        return sums[0]
+
     def sort(self) -> None:
         """Put the combinational cells in order of evaluation; InternalError for a loop."""
         ready = {ZERO, ONE, *(net for nets in self.inputs.values() for net in nets)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .cells import KINDS, text
-from .netlist import ONE, ZERO, Netlist
+from .cells import KINDS, renamed, text
+from .netlist import ONE, ZERO, Cell, Netlist
 
 
 def cell_modules(kinds: Iterable[str]) -> str:
@@ -46,6 +46,59 @@ def design(netlist: Netlist, name: str) -> str:
     """The module and those of its cells: a whole file."""
     kinds = {cell.kind for cell in netlist.cells}
     return cell_modules(kinds) + "\n" + module(netlist, name)
+
+
+def grouped(netlist: Netlist, name: str) -> str:
+    """The circuit with its copies in modules of their own, which a synthesiser has to keep apart.
+
+    Modules copy0 (and all that has one copy), copy1, copy2, voters, muxes; logic as expressions.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in netlist.cells:
+        groups.setdefault(group(cell), []).append(cell)
+    clock = any(KINDS[cell.kind].is_register for cell in netlist.cells)
+    outside = {net for nets in netlist.outputs.values() for net in nets}
+    read = {
+        label: {net for cell in cells for net in cell.inputs} for label, cells in groups.items()
+    }
+    modules, instances = [], []
+    for label, cells in groups.items():
+        own = {net for cell in cells for net in cell.outputs}
+        others = set().union(outside, *(nets for g, nets in read.items() if g != label))
+        wanted = sorted(own & others)
+        taken = sorted(read[label] - own - {ZERO, ONE})
+        lines = [f"  wire n{net};" for net in sorted(own - set(wanted))]
+        lines += [_statement(cell) for cell in cells]
+        ports = [*(["input wire clk"] if clock else []), *(f"input wire n{n}" for n in taken)]
+        ports += [f"output wire n{n}" for n in wanted]
+        body = "\n".join(lines)
+        modules.append(f"module {label} (\n  {', '.join(ports)}\n);\n{body}\nendmodule\n")
+        wired = [*([".clk(clk)"] if clock else []), *(f".n{n}(n{n})" for n in (*taken, *wanted))]
+        instances.append(f"  {label} {label}_i ({', '.join(wired)});")
+    top = module(Netlist(name, netlist.nets, [], netlist.inputs, netlist.outputs), name)
+    if clock:
+        top = top.replace("(\n  ", "(\n  input wire clk,\n  ", 1)
+    top = top.replace("endmodule", "\n".join([*instances, "endmodule"]))
+    return "\n".join([*modules, top])
+
+
+def group(cell: Cell) -> str:
+    """The module of a cell in `grouped`."""
+    return cell.part if cell.part in ("voters", "muxes") else f"copy{cell.copy}"
+
+
+def _statement(cell: Cell) -> str:
+    """A cell as Verilog expressions of nets."""
+    kind = KINDS[cell.kind]
+    names = [{ZERO: "1'b0", ONE: "1'b1"}.get(net, f"n{net}") for net in cell.inputs]
+    if kind.is_register:
+        (net,) = cell.outputs
+        return f"  reg r{net}; always @(posedge clk) r{net} <= {names[0]}; assign n{net} = r{net};"
+    pins = dict(zip(kind.inputs, names, strict=True))
+    return "\n".join(
+        f"  assign n{net} = {text(renamed(logic, pins))};"
+        for net, logic in zip(cell.outputs, kind.outputs.values(), strict=True)
+    )
 
 
 def _cell(name: str) -> str:

