@@ -1,17 +1,18 @@
-"""``flexhyca inject``: flip bits in the registers of the array, one or many."""
+"""``flexhyca inject``: flip bits while a network runs, one or many; the models are in a table."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ..errors import FlexhycaError
-from . import output
-from .busy import busy
-from .campaign import drive
+from ..faults.ber_options import BerOptions
+from . import ber_options as ber_
+from . import inject_register
+from .inject_models import MODELS, SITE_OPTIONS
+from .inject_request import Request
 from .options import (
     DEFAULT_CONFIG,
     ConfigName,
@@ -26,23 +27,29 @@ from .options import (
     Weights,
 )
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..api import Build
-
 EXAMPLES = (
     "\b\nExamples:\n"
     "  flexhyca inject digits --site layer=conv1,tile=0,cycle=9,row=3,col=4,reg=act,bit=6 "
     "--explain\n"
     "  flexhyca inject resnet20 --weights w.npz --data images.npz --faults register "
     "--trials 10000 --out study.db --workers 2\n"
+    "  flexhyca inject digits --faults ber --ber 1e-3,2e-3 --scheme base,tmr_crt1,tmr_cl "
+    "--margin 0.005 --out ber.db\n"
+    "  flexhyca inject digits --faults ber --ber 1e-3 --per-layer --out layers.db --plot s.png\n"
+    "  flexhyca inject digits --faults ber --find-rate 10,40 --out rates.db\n"
     "  flexhyca campaign show study.db\n"
 )
+_DEFAULTS = BerOptions()
+
+
+def _model(name: str) -> str:
+    if name not in MODELS:
+        raise typer.BadParameter(f"{name!r} is no fault model; use {' or '.join(MODELS)}")
+    return name
 
 
 def command(
+    context: typer.Context,
     model: Model,
     site: Annotated[
         list[str] | None,
@@ -57,10 +64,24 @@ def command(
     ] = False,
     image: Annotated[int, typer.Option(min=0, metavar="N", help="Image for --site.")] = 0,
     faults: Annotated[
-        Literal["register"] | None,
-        typer.Option(help="A campaign of random faults; register: transient flips in the array."),
+        str | None,
+        typer.Option(
+            parser=_model,
+            metavar="|".join(MODELS),
+            help="A campaign of random faults. "
+            + "; ".join(f"{name}: {kind.meaning}" for name, kind in MODELS.items())
+            + ".",
+        ),
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, metavar="N", help="Faults of the campaign.")] = 1000,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Faults of the campaign (1000); ber: patterns under each scheme and rate (200, "
+            "or at most 10000 with --margin).",
+        ),
+    ] = None,
     flips: Annotated[int, typer.Option(min=1, metavar="N", help="Flips of each trial.")] = 1,
     out: Annotated[
         Path | None,
@@ -83,6 +104,24 @@ def command(
             help="delta: exact corrections; reference: every register stepped (slow). They agree."
         ),
     ] = "delta",
+    ber: ber_.Ber = None,
+    fit_per_mbit: ber_.FitPerMbit = None,
+    clock_mhz: ber_.ClockMhz = 1000.0,
+    scheme: ber_.Schemes = None,
+    goal: ber_.Goal = None,
+    protect: ber_.Protect = None,
+    per_layer: ber_.PerLayer = False,
+    find_rate: ber_.FindRate = None,
+    choose_trials: ber_.ChooseTrials = 200,
+    ber_stage: ber_.BerStage = _DEFAULTS.stage,
+    ber_target: ber_.BerTarget = _DEFAULTS.target,
+    weight_faults: ber_.WeightFaults = _DEFAULTS.weight_faults,
+    protected_bits: ber_.ProtectedBits = _DEFAULTS.protected,
+    ber_logits: ber_.BerLogits = _DEFAULTS.logits,
+    ber_input: ber_.BerInput = _DEFAULTS.input,
+    images_per_pattern: ber_.ImagesPerPattern = _DEFAULTS.images_per_pattern,
+    device: ber_.Device = "cpu",
+    plot: ber_.Plot = None,
     config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
     weights: Weights = None,
@@ -93,93 +132,36 @@ def command(
     json: Json = None,
     seed: Seed = 0,
 ) -> None:
-    """Flip bits of registers while MODEL runs, and say what becomes of them.
+    """Flip bits while MODEL runs, and say what becomes of it.
 
-    With --site one inference with exactly these flips; with --faults a campaign of random ones,
-    drawn in proportion to bits x cycles, that can be interrupted and gone on with. Only the 2-D
-    array's registers (dataflow os) are modelled so far.
+    With --site one inference with exactly these flips of registers; with --faults a campaign of
+    random ones that can be interrupted and gone on with. register: in proportion to bits x cycles,
+    of the 2-D array. ber: the accuracy of protection schemes at bit error rates, on the same errors
+    (docs/ber.md).
     """
-    from .. import api
-    from ..config import load_config
-
     if (site is None) == (faults is None):
         raise FlexhycaError("inject: give either --site or --faults")
-    if faults and out is None:
-        raise FlexhycaError("inject: --faults needs --out FILE.db, where the campaign is kept")
-    output.check_target(json, out)
-    settings = load_config(config, set_ or ())
-    with busy() as say:
-        built = api.build(
-            model, settings, weights=weights, data=data, mean=mean, std=std, seed=seed, say=say
-        )
-    output.warn(built.warnings)
-    if built.model is None or built.data is None:
-        raise FlexhycaError(f"{model}: faults need images; give an npz with --data FILE")
-    chosen = built.data[:images]
-    inputs = api.quantize_images(built.model, built.network, chosen.images)
-    if site is not None:
-        if image >= len(inputs):
-            raise FlexhycaError(f"inject: image {image} is outside 0..{len(inputs) - 1}")
-        _one(built, inputs[image], site, explain, json)
-        return
-    assert out is not None
-    from ..faults.registers import RegisterFaults
-
-    with tempfile.TemporaryDirectory() as folder:
-        files = _write_inputs(built, inputs, Path(folder))
-        experiment = RegisterFaults(*files, seed, flips, execution)
-        finished = drive(experiment, out, trials, workers, dask, margin)
-    intervals = [(estimate.label, estimate.interval) for estimate in finished.estimates]
-    output.write_json(
-        json,
-        {
-            "campaign": str(out),
-            "trials": finished.trials,
-            "results": [{"what": label, **interval.to_dict()} for label, interval in intervals],
-        },
-    )
-    if json != output.STDOUT:
-        output.table(("outcome", "share"), ((label, str(i)) for label, i in intervals))
-
-
-def _one(
-    built: Build, image: NDArray[np.int8], texts: list[str], explain: bool, json: str | None
-) -> None:
-    from ..faults.explain import explain as story
-    from ..faults.outcomes import outcome, output_hash
-    from ..simulator.fault_run import FaultRun
-    from ..simulator.sites import parse_site
-
-    sites = [parse_site(text) for text in texts]
-    run = FaultRun(built.program, image)
-    result = run.run(sites)
-    name = outcome(run.golden, result.output, result.masked)
-    report = {
-        "trials": [
-            {
-                "index": 0,
-                "site": "; ".join(map(str, sites)),
-                "outcome": name,
-                "output_hash": output_hash(result.output),
-            }
-        ]
-    }
-    output.write_json(json, report)
-    if json == output.STDOUT:
-        return
-    if explain:
-        print("\n".join(story(run, sites, result)))
+    _check_options(context, faults)
+    own = {name: value for name, value in context.params.items() if name not in _SHARED}
+    shared = {name: context.params[name] for name in _SHARED}
+    request = Request(**{**shared, "set_": set_ or ()}, own=own)
+    if faults is None:
+        inject_register.one(request)
     else:
-        print(f"{name} (output {output_hash(result.output)})")
+        MODELS[faults].run(request)
 
 
-def _write_inputs(built: Build, inputs: NDArray[np.int8], folder: Path) -> tuple[Path, Path]:
-    """The program and the images as files, for the processes of a campaign."""
-    import numpy as np
+_SHARED = tuple(name for name in Request.__dataclass_fields__ if name != "own")
 
-    from ..isa.program import save
 
-    program, images = folder / "program.fhx", folder / "images.npy"
-    save(built.program, program)
-    np.save(images, inputs, allow_pickle=False)
-    return program, images
+def _check_options(context: typer.Context, faults: str | None) -> None:
+    """Refuse an option that would mean nothing."""
+    for name, option in ((p.name or "", p.opts[-1]) for p in context.command.params):
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        of = [f"--faults {key}" for key, kind in MODELS.items() if name in kind.options]
+        if name in SITE_OPTIONS:
+            of.append("--site")
+        if of and (f"--faults {faults}" if faults else "--site") not in of:
+            raise FlexhycaError(f"inject: {option} goes with {' or '.join(of)} only")

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.layers import Network
 from ..isa.program import load
 from ..simulator.functional import Functional
 from ..simulator.inputs import check_inputs
@@ -59,7 +58,7 @@ class BerFaults(Experiment):
         self,
         programs: Sequence[Path],
         cases: Sequence[Case],
-        images: Path,
+        images: Sequence[Path],
         labels: Path,
         seed: int,
         options: BerOptions | None = None,
@@ -70,13 +69,13 @@ class BerFaults(Experiment):
     ) -> None:
         """programs : files of one network; acc0 is the first one's fault-free accuracy.
 
-        images : npy, inputs, int8 (n, h, w, c). labels : npy, integers (n,). purpose : so that what
-        was chosen on some patterns is judged on others. profile : layer -> rate of its bits
-        relative to the case's ("input" is the image), 1 where it is not named. device : where torch
-        computes; the results are the same.
+        images : of each program, npy, its inputs, int8 (n, h, w, c): the same pictures. labels :
+        npy, integers (n,). purpose : so that what was chosen on some patterns is judged on others.
+        profile : "neurons/LAYER", "weights/LAYER" or "input" -> rate of these bits relative to the
+        case's, 1 where it is not named. device : where torch computes; the results are the same.
         """
         self.programs, self.cases = [Path(p) for p in programs], list(cases)
-        self.images_path, self.labels_path = Path(images), Path(labels)
+        self.images, self.labels = [Path(p) for p in images], Path(labels)
         self.seed, self.options = seed, options or BerOptions()
         self.purpose, self.profile, self.device = purpose, dict(profile or {}), device
 
@@ -84,12 +83,12 @@ class BerFaults(Experiment):
         """See `Experiment.spec`."""
         return {
             "programs": [str(path) for path in self.programs],
-            "images": str(self.images_path),
-            "labels": str(self.labels_path),
+            "images": [str(path) for path in self.images],
+            "labels": str(self.labels),
             "device": self.device,
             "program_digests": [_digest(path) for path in self.programs],
-            "images_digest": _digest(self.images_path),
-            "labels_digest": _digest(self.labels_path),
+            "images_digests": [_digest(path) for path in self.images],
+            "labels_digest": _digest(self.labels),
             "seed": self.seed,
             "purpose": self.purpose,
             "options": asdict(self.options),
@@ -106,7 +105,7 @@ class BerFaults(Experiment):
         return cls(
             [Path(path) for path in spec["programs"]],
             [Case.from_dict(case) for case in spec["cases"].values()],
-            Path(spec["images"]),
+            [Path(path) for path in spec["images"]],
             Path(spec["labels"]),
             spec["seed"],
             BerOptions(**spec["options"]),
@@ -120,26 +119,22 @@ class BerFaults(Experiment):
         return [self._trial(index) for index in indices]
 
     @cached_property
-    def _bench(self) -> Bench:
-        return Bench(self)
+    def bench(self) -> Bench:
+        """The heavy state, built when it is first used."""
+        return Bench(
+            self.programs,
+            self.images,
+            self.labels,
+            self.options,
+            [self.seed, get_args(Purpose).index(self.purpose)],
+            self.profile,
+            self.device,
+        )
 
     def _trial(self, index: int) -> Row:
         number, which = divmod(index, len(self.cases))
-        case, bench = self.cases[which], self._bench
-        row = dict.fromkeys(list(self.columns)[3:], 0)
-        for group in bench.pattern(number):
-            upsets = bench.machines[which].upsets(group)
-            predicted = bench.predict(case.program, group.images, upsets)
-            right, own = bench.labels[group.images], bench.golden[case.program][group.images]
-            row["images"] += len(predicted)
-            row["correct"] += int((predicted == right).sum())
-            row["golden_correct"] += int((own == right).sum())
-            row["acc0_correct"] += int((bench.golden[0][group.images] == right).sum())
-            row["changed"] += int((predicted != own).sum())
-            neurons = upsets.accumulators or upsets.before or upsets.after
-            row["neuron_words"] += sum(len(marks.at) for marks in neurons.values())
-            row["weight_words"] = sum(len(marks.at) for marks in upsets.weights.values())
-        return {"index": index, "scheme": case.scheme, "ber": case.ber, "pattern": number, **row}
+        highest = max(case.ber for case in self.cases)
+        return {"index": index, **self.bench.trial(self.cases[which], number, highest)}
 
 
 class Bench:
@@ -148,59 +143,90 @@ class Bench:
     labels : int64 (images,). golden : of each program, the fault-free predictions.
     """
 
-    def __init__(self, experiment: BerFaults) -> None:
-        self._what = what = experiment
-        self._inputs = np.load(what.images_path, allow_pickle=False)
-        self.labels: NDArray[np.int64] = np.load(what.labels_path, allow_pickle=False)
-        programs = [load(path) for path in what.programs]
+    def __init__(
+        self,
+        programs: Sequence[Path],
+        images: Sequence[Path],
+        labels: Path,
+        options: BerOptions,
+        key: Sequence[int],
+        profile: Mapping[str, float],
+        device: str,
+    ) -> None:
+        """key : seed and purpose of the patterns; the rest as for `BerFaults`."""
+        self._options, self._key, self._profile = options, list(key), profile
+        self._inputs = [np.load(path, allow_pickle=False) for path in images]
+        self.labels: NDArray[np.int64] = np.load(labels, allow_pickle=False)
+        self._programs = [load(path) for path in programs]
         self._engines: list[Functional] = []
         self.golden: list[NDArray[np.int64]] = []
-        for number, program in enumerate(programs):
-            check_inputs(program, self._inputs)
-            same = [i for i in range(number) if _same(programs[i].network, program.network)]
+        for number, program in enumerate(self._programs):
+            check_inputs(program, self._inputs[number])
+            same = [i for i in range(number) if self._same(i, number)]
             if same:  # they differ in protection only
                 self._engines.append(self._engines[same[0]])
                 self.golden.append(self.golden[same[0]])
             else:
-                self._engines.append(Functional(program.network, what.device))
-                self.golden.append(self.predict(number, np.arange(len(self.labels))))
-        self._network = programs[0].network
-        self.machines = [
-            Machine(programs[case.program], case, what.options, what.profile) for case in what.cases
-        ]
-        self._last: tuple[int, list[Group]] = (-1, [])
+                self._engines.append(Functional(program.network, device))
+                self.golden.append(self._predict(number, np.arange(len(self.labels))))
+        self._machines: dict[Case, Machine] = {}
+        self._last: tuple[tuple[int, float], list[Group]] = ((-1, 0.0), [])
 
-    def predict(
+    def trial(self, case: Case, number: int, highest: float) -> Row:
+        """Pattern `number` under a case: a row without its index.
+
+        highest : a rate that is not below the case's, for all cases that are tried on the pattern;
+        what is drawn once is then used again.
+        """
+        if case not in self._machines:
+            program = self._programs[case.program]
+            self._machines[case] = Machine(program, case, self._options, self._profile)
+        if self._last[0] != (number, highest):
+            self._last = (number, highest), self._draw(number, highest)
+        row = dict.fromkeys(list(BerFaults.columns)[3:], 0)
+        for group in self._last[1]:
+            upsets = self._machines[case].upsets(group)
+            predicted = self._predict(case.program, group.images, upsets)
+            right, own = self.labels[group.images], self.golden[case.program][group.images]
+            row["images"] += len(predicted)
+            row["correct"] += int((predicted == right).sum())
+            row["golden_correct"] += int((own == right).sum())
+            row["acc0_correct"] += int((self.golden[0][group.images] == right).sum())
+            row["changed"] += int((predicted != own).sum())
+            neurons = upsets.accumulators or upsets.before or upsets.after
+            row["neuron_words"] += sum(len(marks.at) for marks in neurons.values())
+            row["weight_words"] = sum(len(marks.at) for marks in upsets.weights.values())
+        return {"scheme": case.scheme, "ber": case.ber, "pattern": number, **row}
+
+    def images(self, number: int) -> NDArray[np.int64]:
+        """Numbers of a pattern's images: all of them in turn, in an order that is shuffled once."""
+        total = len(self.labels)
+        count = min(self._options.images_per_pattern, total)
+        order = np.random.default_rng([*self._key, CODES["images"]]).permutation(total)
+        return order[np.arange(number * count, (number + 1) * count) % total]
+
+    def _same(self, i: int, j: int) -> bool:
+        a, b = self._programs[i].network, self._programs[j].network
+        return (
+            a.layers == b.layers
+            and a.arithmetic == b.arithmetic
+            and all(np.array_equal(a.weights[k], b.weights[k]) for k in a.weights)
+            and all(np.array_equal(a.biases[k], b.biases[k]) for k in a.biases)
+            and np.array_equal(self._inputs[i], self._inputs[j])
+        )
+
+    def _draw(self, number: int, highest: float) -> list[Group]:
+        rate = min(1.0, highest * max([1.0, *self._profile.values()]))
+        network = self._programs[0].network
+        return draw_groups(network, self._options, rate, [*self._key, number], self.images(number))
+
+    def _predict(
         self, program: int, images: NDArray[np.int64], upsets: Upsets | None = None
     ) -> NDArray[np.int64]:
         """Classes of the images with these numbers; of equal logits the first counts."""
-        logits = self._engines[program].run(self._inputs[images], upsets=upsets)
+        logits = self._engines[program].run(self._inputs[program][images], upsets=upsets)
         found: NDArray[np.int64] = np.argmax(logits.reshape(len(logits), -1), axis=1)
         return found
-
-    def pattern(self, number: int) -> list[Group]:
-        """The bits that may flip in a pattern; its cases come one after the other."""
-        if self._last[0] != number:
-            self._last = number, self._draw(number)
-        return self._last[1]
-
-    def _draw(self, number: int) -> list[Group]:
-        what, total = self._what, len(self.labels)
-        key = [what.seed, get_args(Purpose).index(what.purpose)]
-        count = min(what.options.images_per_pattern, total)
-        order = np.random.default_rng([*key, CODES["images"]]).permutation(total)
-        images = order[np.arange(number * count, (number + 1) * count) % total]
-        rate = max(case.ber for case in what.cases) * max([1.0, *what.profile.values()])
-        return draw_groups(self._network, what.options, rate, [*key, number], images)
-
-
-def _same(a: Network, b: Network) -> bool:
-    return (
-        a.layers == b.layers
-        and a.arithmetic == b.arithmetic
-        and all(np.array_equal(a.weights[i], b.weights[i]) for i in a.weights)
-        and all(np.array_equal(a.biases[i], b.biases[i]) for i in a.biases)
-    )
 
 
 def _digest(path: Path) -> str:

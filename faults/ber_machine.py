@@ -87,13 +87,17 @@ class Machine:
         self.layers, self.options = sorted(network.weights), options
         self.important = important_neurons(program)
         names = [network.layers[i].name for i in self.layers]
-        rates = np.array([case.ber * profile.get(name, 1.0) for name in names])
+        neurons, weights = (
+            np.array([case.ber * profile.get(f"{memory}/{name}", 1.0) for name in names])
+            for memory in ("neurons", "weights")
+        )
         last = np.array([network.layers[i].output == network.output for i in self.layers])
-        neurons = rates if options.logits else np.where(last, 0.0, rates)
+        if not options.logits:
+            neurons = np.where(last, 0.0, neurons)
         own = memories(network, options)
         own["neurons"] = Memory(own["neurons"].words, own["neurons"].bits, self._flags(own))
         self._memories = own
-        self._rates = {"neurons": neurons, "weights": rates}
+        self._rates = {"neurons": neurons, "weights": weights}
         self._rates["input"] = np.array([case.ber * profile.get("input", 1.0)])
         nothing = Shield(np.zeros((1, 2), np.int64), np.zeros((1, 2), np.int64))
         array, self._dppu = weight_shields(program, options, case.protect)

@@ -35,7 +35,7 @@ def study(tmp_path):
         files = [tmp_path / f"{name}.fhx" for name in SCHEMES]
         options = {"images_per_pattern": 5, "logits": True, **options}
         kept = {k: options.pop(k) for k in ("purpose", "profile") if k in options}
-        paths = tmp_path / "i.npy", tmp_path / "l.npy"
+        paths = [tmp_path / "i.npy"] * len(files), tmp_path / "l.npy"
         return BerFaults(files, cases, *paths, 3, BerOptions(**options), **kept)
 
     make.programs = programs
@@ -105,9 +105,7 @@ def test_schemes_and_rates_are_paired(study):
 
 def test_images_of_patterns_go_round(study):
     experiment = study([Case("base", 0.0)], images_per_pattern=10)
-    seen = np.concatenate(
-        [group.images for n in range(23) for group in experiment._bench.pattern(n)]
-    )
+    seen = np.concatenate([experiment.bench.images(n) for n in range(23)])
     assert np.bincount(seen).tolist() == [10] * 23
     many = study([Case("base", 0.0)], images_per_pattern=99).run([0])
     assert many[0]["images"] == 23
@@ -137,11 +135,14 @@ def test_what_is_protected(study):
 
 def test_rates_of_layers_follow_a_profile(study):
     plain = study([Case("base", 0.02)]).run([0])[0]
-    none = study([Case("base", 0.02)], profile={"conv": 0.0}).run([0])[0]
-    more = study([Case("base", 0.02)], profile={"conv": 2.0}).run([0])[0]
+    none = study([Case("base", 0.02)], profile={"neurons/conv": 0.0, "weights/conv": 0.0}).run([0])[
+        0
+    ]
+    more = study([Case("base", 0.02)], profile={"neurons/conv": 2.0}).run([0])[0]
     double = study([Case("base", 0.04)]).run([0])[0]
     assert none["neuron_words"] == none["weight_words"] == 0
     assert more["neuron_words"] == double["neuron_words"] > plain["neuron_words"]
+    assert more["weight_words"] == plain["weight_words"]
 
 
 @pytest.mark.parametrize("rate", [-1e-9, 0.6, float("nan")])

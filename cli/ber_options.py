@@ -1,0 +1,140 @@
+"""Options of ``flexhyca inject --faults ber``; the defaults of its model are `BerOptions`'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+class Numbers(tuple[float, ...]):
+    """Numbers between commas."""
+
+
+class Words(tuple[str, ...]):
+    """Words between commas."""
+
+
+def _numbers(example: str) -> Callable[[str], Numbers]:
+    def parse(text: str) -> Numbers:
+        try:
+            return Numbers(float(part) for part in text.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is no list of numbers, such as {example}") from None
+
+    return parse
+
+
+def _words(text: str) -> Words:
+    words = Words(part.strip() for part in text.split(","))
+    if not all(words):
+        raise typer.BadParameter(f"{text!r} has an empty name between its commas")
+    return words
+
+
+Ber = Annotated[
+    Numbers | None,
+    typer.Option(
+        parser=_numbers("1e-4,2e-4"),
+        metavar="LIST",
+        help="ber: probability that a stored bit is wrong in an inference; the paper's rates I and "
+        "II are the default, 1e-4,2e-4.",
+    ),
+]
+FitPerMbit = Annotated[
+    Numbers | None,
+    typer.Option(
+        parser=_numbers("1e3,1e6"),
+        metavar="LIST",
+        help="ber: raw soft error rates instead, in FIT per Mbit; each bit then has the "
+        "probability of its own live time at --clock-mhz.",
+    ),
+]
+ClockMhz = Annotated[
+    float,
+    typer.Option(min=1e-3, metavar="MHZ", help="ber: clock that joins FIT and error rates."),
+]
+Schemes = Annotated[
+    Words | None,
+    typer.Option(
+        "--scheme",
+        parser=_words,
+        metavar="LIST",
+        help="ber: protection schemes, of base, tmr_crt1..3, tmr_crt1..3_q, tmr_arch, tmr_alg, "
+        "tmr_cl (the configuration's own); tmr_cl@CONFIG is that of another configuration.",
+    ),
+]
+Goal = Annotated[
+    Numbers | None,
+    typer.Option(
+        parser=_numbers("0.97,0.95"),
+        metavar="LIST",
+        help="ber: accuracy wanted at each rate, relative to the fault-free one; the last number "
+        "is also that of further rates. Default: the paper's, 0.97,0.95.",
+    ),
+]
+Protect = Annotated[
+    Words | None,
+    typer.Option(
+        parser=_words,
+        metavar="LAYERS",
+        help="ber: layers that tmr_arch and tmr_alg protect, such as conv1,layer1.*; measured by "
+        "their sensitivity otherwise.",
+    ),
+]
+PerLayer = Annotated[
+    bool,
+    typer.Option(
+        "--per-layer",
+        help="ber: what protecting each layer (block) alone is worth, then all in this order.",
+    ),
+]
+FindRate = Annotated[
+    Numbers | None,
+    typer.Option(
+        parser=_numbers("10,40"),
+        metavar="LOW,HIGH",
+        help="ber: find the rate at which the unprotected network loses between LOW and HIGH "
+        "points, and so does its double.",
+    ),
+]
+ChooseTrials = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="ber: patterns that choose the layers of tmr_arch and tmr_alg."
+    ),
+]
+BerStage = Annotated[
+    Literal["before_relu", "after_relu"],
+    typer.Option(help="ber: where neurons are stored: as the PEs hand them over, or finished."),
+]
+BerTarget = Annotated[
+    Literal["neuron", "acc"],
+    typer.Option(help="ber: what a neuron's bits are: its 8-bit result, or its accumulator."),
+]
+WeightFaults = Annotated[
+    Literal["pe", "raw", "none"],
+    typer.Option(
+        help="ber: wrong weight bits; pe: masked where the unit that reads them protects these "
+        "bits, raw: never masked, none: ECC.",
+    ),
+]
+ProtectedBits = Annotated[
+    Literal["ideal", "tmr_copies"],
+    typer.Option(help="ber: protected bits are immune, or the majority of three that flip."),
+]
+BerLogits = Annotated[
+    bool, typer.Option("--ber-logits", help="ber: the last layer's outputs flip, too.")
+]
+BerInput = Annotated[bool, typer.Option("--ber-input", help="ber: the images' bits flip, too.")]
+ImagesPerPattern = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", help="ber: images that share one pattern of wrong weights."),
+]
+Device = Annotated[
+    str,
+    typer.Option(metavar="cpu|cuda", help="ber: where the network is computed; same results."),
+]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="ber: draw the result.")]

@@ -1,0 +1,81 @@
+"""``inject --faults ber --per-layer``: sensitivities, and what protecting by them gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import output
+
+if TYPE_CHECKING:
+    from ..faults.ber_results import Counts
+    from ..faults.sensitivity import Sensitivity
+    from .inject_ber import Study
+
+
+def run(study: Study) -> None:
+    """Each layer or block alone, then cumulatively in the order found; two campaign files."""
+    from ..faults.ber_results import results
+    from ..faults.sensitivity import steps
+    from .inject_ber import brief, title
+
+    request, goals = study.request, study.goals()
+    single, ranking, curve = _measured(study, request.file, None)
+    along = steps(curve)
+    report = study.report(
+        results=[
+            result.to_dict()
+            for result in results(single, [goals[case.ber] for case in single.cases])
+        ],
+        sensitivity=[row.to_dict() for rows in ranking.values() for row in rows],
+        cumulative=[step.to_dict() for step in along],
+    )
+    output.write_json(request.json, report)
+    if request.own["plot"] is not None:
+        from ..report.ber_plots import draw_sensitivity
+
+        output.write_file(
+            request.own["plot"],
+            lambda path: draw_sensitivity(
+                path, title(study, single), report["sensitivity"], report["cumulative"]
+            ),
+        )
+    if request.json == output.STDOUT:
+        return
+    print(title(study, single))
+    print("\nsensitivity: points gained when this alone is protected")
+    output.table(
+        ("protected", "ber", "gain"),
+        ((r.unit, f"{r.ber:g}", brief(r.gain)) for rows in ranking.values() for r in rows),
+    )
+    print("\nprotected one after the other")
+    output.table(
+        ("and", "ber", "accuracy", "points lost"),
+        ((s.unit, f"{s.ber:g}", brief(s.accuracy), brief(s.loss)) for s in along),
+    )
+    print()
+    study.print_links()
+
+
+def choose(study: Study, goals: Mapping[float, float]) -> dict[float, tuple[str, ...]]:
+    """Rate -> the layers that selective redundancy needs; campaigns beside the study's file."""
+    from ..faults.sensitivity import chosen
+
+    file = study.request.file
+    beside = file.with_name(f"{file.stem}.sensitivity{file.suffix}")
+    curve = _measured(study, beside, study.request.own["choose_trials"])[2]
+    return chosen(curve, goals)
+
+
+def _measured(
+    study: Study, file: Path, patterns: int | None
+) -> tuple[Counts, dict[float, list[Sensitivity]], Counts]:
+    from ..faults.sensitivity import cumulative_cases, ranked, single_cases
+
+    cases = single_cases(study.kit.programs[0].network, study.rates)
+    single = study.count(cases, "sensitivity", file, patterns)
+    ranking = ranked(single)
+    beside = file.with_name(f"{file.stem}.cumulative{file.suffix}")
+    curve = study.count(cumulative_cases(ranking), "sensitivity", beside, patterns)
+    return single, ranking, curve

@@ -1,0 +1,74 @@
+"""What a user asked `flexhyca inject` for, and the parts that all fault models need for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import Config, load_config
+from ..errors import FlexhycaError
+from . import output
+from .busy import busy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..api import Build
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options that all fault models share; `own` holds those of one model, by name."""
+
+    model: str
+    config: str
+    set_: Sequence[str]
+    weights: Path | None
+    data: Path | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    images: int | None
+    trials: int | None
+    out: Path | None
+    workers: int
+    dask: str | None
+    margin: float | None
+    json: str | None
+    seed: int
+    own: Mapping[str, Any]
+
+    @property
+    def settings(self) -> Config:
+        """The configuration."""
+        return load_config(self.config, self.set_)
+
+    @property
+    def file(self) -> Path:
+        """Where the campaign is kept; FlexhycaError without --out."""
+        if self.out is None:
+            raise FlexhycaError("inject: --faults needs --out FILE.db, where the campaign is kept")
+        return self.out
+
+    def build(self) -> tuple[Build, NDArray[np.int8]]:
+        """The compiled network and its quantised images (n, h, w, c)."""
+        from .. import api
+
+        with busy() as say:
+            built = api.build(
+                self.model,
+                self.settings,
+                weights=self.weights,
+                data=self.data,
+                mean=self.mean,
+                std=self.std,
+                seed=self.seed,
+                say=say,
+            )
+        output.warn(built.warnings)
+        if built.model is None or built.data is None:
+            raise FlexhycaError(f"{self.model}: faults need images; give an npz with --data FILE")
+        chosen = built.data[: self.images]
+        return built, api.quantize_images(built.model, built.network, chosen.images)

@@ -1,0 +1,110 @@
+"""Pictures of accuracy under bit errors (the paper's Figs. 5 to 7), with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = ("#2b6cb0", "#d9730d", "#2e8b57", "#7e57c2", "#b8860b", "#8a8a8a")
+Rows = Sequence[Mapping[str, Any]]
+
+
+def draw_schemes(path: Path, title: str, results: Rows) -> None:
+    """A group of bars for each rate, a bar for each scheme; lines at acc0 and at the goal.
+
+    results : rows of `inject --json`.
+    """
+    from matplotlib.figure import Figure
+
+    rates = list(dict.fromkeys(row["ber"] for row in results))
+    names = list(dict.fromkeys(row["scheme"] for row in results))
+    figure = Figure(figsize=(max(6.0, 1.0 + 0.55 * len(results)), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
+    for axes, rate in zip(panels, rates, strict=True):
+        rows = [row for row in results if row["ber"] == rate]
+        places = [names.index(row["scheme"]) for row in rows]
+        values = [100 * row["accuracy"] for row in rows]
+        colours = [_COLOURS[min(place, 5)] for place in places]
+        axes.bar(places, values, color=colours, yerr=_errors(rows), capsize=3)
+        acc0, goal = 100 * rows[0]["acc0"], 100 * rows[0]["acc0"] * rows[0]["goal"]
+        axes.axhline(acc0, color="black", linewidth=0.8, label="without faults")
+        axes.axhline(goal, color="black", linewidth=0.8, linestyle="--", label="goal")
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
+        axes.set_title(f"bit error rate {rate:g}", fontsize=9)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
+    low = min(100 * row["interval"][0] for row in results)
+    panels[0].set_ylim(max(0.0, low - 5), None)
+    panels[0].set_ylabel("accuracy, %", fontsize=9)
+    panels[0].legend(fontsize=7.5, loc="lower right")
+    _save(figure, path, title)
+
+
+def draw_sensitivity(path: Path, title: str, sensitivity: Rows, cumulative: Rows) -> None:
+    """Left: points gained by protecting one unit; right: accuracy as more are protected."""
+    from matplotlib.figure import Figure
+
+    rates = list(dict.fromkeys(row["ber"] for row in sensitivity))
+    units = sorted({row["unit"] for row in sensitivity}, key=[r["unit"] for r in sensitivity].index)
+    figure = Figure(figsize=(11, 1.6 + 0.24 * max(8, len(units))), layout="constrained")
+    bars, curve = figure.subplots(1, 2)
+    height = 0.8 / len(rates)
+    for i, rate in enumerate(rates):
+        rows = {row["unit"]: row for row in sensitivity if row["ber"] == rate}
+        own = [rows[unit] for unit in units]
+        gains = [100 * row["sensitivity"] for row in own]
+        errors = [
+            [100 * (row["estimate"] - row["low"]) for row in own],
+            [100 * (row["high"] - row["estimate"]) for row in own],
+        ]
+        places = [place + (i + 0.5) * height - 0.4 for place in range(len(units))]
+        bars.barh(
+            places,
+            gains,
+            height,
+            xerr=errors,
+            color=_COLOURS[i % 6],
+            error_kw={"elinewidth": 0.8},
+            label=f"{rate:g}",
+        )
+        _draw_curve(curve, [row for row in cumulative if row["ber"] == rate], _COLOURS[i % 6])
+    bars.set_yticks(range(len(units)), units, fontsize=8)
+    bars.invert_yaxis()
+    bars.axvline(0, color="black", linewidth=0.8)
+    bars.set_xlabel("points gained by protecting this alone", fontsize=9)
+    bars.legend(title="bit error rate", fontsize=7.5, title_fontsize=7.5)
+    curve.set_xlabel("layers or blocks protected, the most sensitive first", fontsize=9)
+    curve.set_ylabel("accuracy, %", fontsize=9)
+    for axes in (bars, curve):
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    _save(figure, path, title)
+
+
+def _draw_curve(axes: Axes, rows: Rows, colour: str) -> None:
+    at = range(len(rows))
+    axes.plot(at, [100 * row["accuracy"] for row in rows], marker="o", markersize=3, color=colour)
+    low, high = ([100 * row[side] for row in rows] for side in ("low", "high"))
+    axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _errors(rows: Rows) -> list[list[float]]:
+    return [
+        [100 * (row["accuracy"] - row["interval"][0]) for row in rows],
+        [100 * (row["interval"][1] - row["accuracy"]) for row in rows],
+    ]
+
+
+def _save(figure: Figure, path: Path, title: str) -> None:
+    """No date and no random names: the same result gives the same bytes."""
+    from matplotlib import rc_context
+
+    figure.suptitle(title, fontsize=9)
+    metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "flexhyca"}):
+        figure.savefig(path, dpi=100, metadata=metadata[path.suffix])
