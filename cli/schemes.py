@@ -100,6 +100,8 @@ def command(
         from ..report.schemes import draw_schemes
 
         title = f"{report['model']} on {report['config']}"
+        if report["protected_layers"]:
+            title += f"; computed three times: {report['protected_macs']:.0%} of the products"
         output.write_file(plot, lambda path: draw_schemes(path, title, report["schemes"]))
     output.write_json(json, report)
     if json != output.STDOUT:

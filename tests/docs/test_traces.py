@@ -48,11 +48,3 @@ def test_tracks_counters_and_limits() -> None:
     assert ", ".join(first).split(", ") == ["DRAM bytes per cycle", *COUNTERS]
     for number in (MOST_SLICES, MOST_CHANGES, INTERVALS):
         assert f"{number:,}" in PAGE
-
-
-def test_pictures_are_there_and_small() -> None:
-    pictures = list((ROOT / "docs" / "images").iterdir())
-    assert pictures
-    for picture in pictures:
-        assert picture.stat().st_size < 150_000
-        assert f"images/{picture.name}" in PAGE + (ROOT / "README.md").read_text(encoding="utf-8")
