@@ -122,13 +122,13 @@ class Products:
         whole = None
         if self.kept is None:
             whole = _oihw(self._network.weights[self._index])
-        total = None
+        total: torch.Tensor | None = None
         for number, channels in enumerate(self.ranges):
             part = x if self.window.groups > 1 else x[..., channels]
             bias = self.bias if number == 0 else None
             if self.int8:
                 assert self.kept is not None
-                sums = self.kept[number](part.contiguous().permute(0, 3, 1, 2), bias)
+                sums: torch.Tensor = self.kept[number](part.contiguous().permute(0, 3, 1, 2), bias)
             else:
                 blocks: Sequence[torch.Tensor]
                 if whole is None:
