@@ -53,7 +53,7 @@ def word(bits: int) -> Any:
 
 
 @block
-def pe_block(  # type: ignore[no-untyped-def]
+def pe_block(
     clk, act_in, wgt_in, valid_in, load, bias, out, bus_in, protect_prod, protect_acc,
     flip_act, flip_wgt, flip_p0, flip_p1, flip_p2, flip_s0, flip_s1, flip_s2,
     act_out, wgt_out, valid_out, bus_out, datapath,
@@ -79,7 +79,7 @@ def pe_block(  # type: ignore[no-untyped-def]
     sum_bits = word(s)
 
     @always_comb
-    def flipped():  # type: ignore[no-untyped-def]
+    def flipped():
         act_now.next = act ^ flip_act
         wgt_now.next = wgt ^ flip_wgt
         x0.next = prod0 ^ flip_p0
@@ -90,30 +90,30 @@ def pe_block(  # type: ignore[no-untyped-def]
         y2.next = acc2 ^ flip_s2
 
     @always_comb
-    def voted():  # type: ignore[no-untyped-def]
+    def voted():
         prod_now.next = (x0 & ~protect_prod) | (((x0 & x1) | (x0 & x2) | (x1 & x2)) & protect_prod)
         acc_now.next = (y0 & ~protect_acc) | (((y0 & y1) | (y0 & y2) | (y1 & y2)) & protect_acc)
 
     @always_comb
-    def multiplied():  # type: ignore[no-untyped-def]
+    def multiplied():
         product.next = act_now.signed() * wgt_now.signed()
 
     @always_comb
-    def added():  # type: ignore[no-untyped-def]
+    def added():
         if valid_prod:
             total.next = acc_now + addend
         else:
             total.next = acc_now
 
     @always_comb
-    def chosen():  # type: ignore[no-untyped-def]
+    def chosen():
         if load:
             sum_bits.next = bias
         else:
             sum_bits.next = total
 
     @always_comb
-    def driven():  # type: ignore[no-untyped-def]
+    def driven():
         act_out.next = act_now
         wgt_out.next = wgt_now
         valid_out.next = valid
@@ -123,7 +123,7 @@ def pe_block(  # type: ignore[no-untyped-def]
             bus_out.next = bus_in
 
     @always(clk.posedge)
-    def stored():  # type: ignore[no-untyped-def]
+    def stored():
         act.next = act_in
         wgt.next = wgt_in
         valid.next = valid_in
@@ -139,7 +139,7 @@ def pe_block(  # type: ignore[no-untyped-def]
 
 
 @block
-def array_block(  # type: ignore[no-untyped-def]
+def array_block(
     clk, act_in, wgt_in, valid_in, load, bias, out, protect_prod, protect_acc, flips, bus, rows,
     cols, datapath,
 ):  # fmt: skip
@@ -151,7 +151,7 @@ def array_block(  # type: ignore[no-untyped-def]
     layout = FlipBits(datapath)
     places = [(at, at + bits) for at, bits in layout.words]
 
-    def own(r, c):  # type: ignore[no-untyped-def]
+    def own(r: int, c: int) -> list[Any]:
         first = (r * cols + c) * layout.width
         return [flips(first + end, first + begin) for begin, end in places]
 
@@ -172,7 +172,7 @@ def array_block(  # type: ignore[no-untyped-def]
     joined = ConcatSignal(*reversed(lines[rows])) if cols > 1 else lines[rows][0]
 
     @always_comb
-    def shown():  # type: ignore[no-untyped-def]
+    def shown():
         bus.next = joined
 
     return pes, shown

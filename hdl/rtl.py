@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def array_verilog(rows: int, cols: int, datapath: Datapath, name: str = "array")
         return (Path(folder) / f"{name}.v").read_text(encoding="utf-8")
 
 
-class Rtl:
+class Rtl(ABC):
     """A Verilog module, compiled; inputs and outputs in the order and with the widths given."""
 
     def __init__(
@@ -41,12 +42,12 @@ class Rtl:
         self.top = top
         self._compile()
 
-    def _compile(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _compile(self) -> None: ...
 
+    @abstractmethod
     def run(self, steps: Sequence[Step]) -> list[dict[str, int]]:
         """The outputs in each step, before its clock edge."""
-        raise NotImplementedError
 
     def _call(self, *command: str) -> None:
         tool = command[0]
@@ -90,6 +91,7 @@ class Icarus(Rtl):
         self._call("iverilog", "-g2005-sv", "-o", "bench.vvp", "bench.v", "top.v")
 
     def run(self, steps: Sequence[Step]) -> list[dict[str, int]]:
+        """See `Rtl.run`; unknown bits read as 0."""
         digits = -(-sum(self.inputs.values()) // 4)
         with (self.folder / "steps.hex").open("w", encoding="utf-8") as file:
             for step in steps:
@@ -133,6 +135,7 @@ class Verilator(Rtl):
         )
 
     def run(self, steps: Sequence[Step]) -> list[dict[str, int]]:
+        """See `Rtl.run`."""
         parts = []
         for step in steps:
             for name, bits in self.inputs.items():

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import FlexhycaError, InternalError
 from .area import LIBRARY
@@ -109,9 +109,9 @@ def optimised(
     return Optimised(_area(found["stat.json"]), _count(statistics["num_cells_by_type"]["DFF"]))
 
 
-def _count(value: object) -> int:
+def _count(value: Any) -> int:
     """Newer builds of Yosys give a count with the area beside it."""
-    return int(value["count"] if isinstance(value, dict) else value)  # type: ignore[call-overload,no-any-return]
+    return int(value["count"] if isinstance(value, dict) else value)
 
 
 def _area(text: str) -> float:
