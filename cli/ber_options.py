@@ -62,8 +62,9 @@ Schemes = Annotated[
         "--scheme",
         parser=_words,
         metavar="LIST",
-        help="ber: protection schemes, of base, tmr_crt1..3, tmr_crt1..3_q, tmr_arch, tmr_alg, "
-        "tmr_cl (the configuration's own); tmr_cl@CONFIG is that of another configuration.",
+        help="A protection scheme instead of the configuration's own (tmr_cl), such as base or "
+        "tmr_crt1; `flexhyca schemes` lists them. ber: several, compared on the same errors; "
+        "tmr_cl@CONFIG is that of another configuration. Default there: base,tmr_cl.",
     ),
 ]
 Goal = Annotated[
@@ -80,8 +81,8 @@ Protect = Annotated[
     typer.Option(
         parser=_words,
         metavar="LAYERS",
-        help="ber: layers that tmr_arch and tmr_alg protect, such as conv1,layer1.*; measured by "
-        "their sensitivity otherwise.",
+        help="Layers that tmr_arch and tmr_alg compute three times, such as conv1,layer1.*; ber: "
+        "chosen by their sensitivity otherwise.",
     ),
 ]
 PerLayer = Annotated[

@@ -11,6 +11,7 @@ from ..config import Config, load_config
 from ..errors import FlexhycaError
 from . import output
 from .busy import busy
+from .options import load_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,21 @@ class Request:
         return load_config(self.config, self.set_)
 
     @property
+    def protected(self) -> Config:
+        """The configuration under the one scheme of --scheme, for models that run one program."""
+        schemes, protect = self.own["scheme"], self.own["protect"]
+        if schemes is not None and len(schemes) > 1:
+            raise FlexhycaError(
+                f"inject: {len(schemes)} schemes are given; only --faults ber compares several"
+            )
+        return load_settings(
+            self.config,
+            self.set_,
+            schemes[0] if schemes else None,
+            ",".join(protect) if protect else None,
+        )
+
+    @property
     def file(self) -> Path:
         """Where the campaign is kept; FlexhycaError without --out."""
         if self.out is None:
@@ -59,7 +75,7 @@ class Request:
         with busy() as say:
             built = api.build(
                 self.model,
-                self.settings,
+                self.protected,
                 weights=self.weights,
                 data=self.data,
                 mean=self.mean,

@@ -63,3 +63,15 @@ def test_a_campaign_is_kept_and_extended(flexhyca, tmp_path):
     other = flexhyca(*common, "--trials", 60, "--seed", 1)
     assert other.code == 2
     assert "seed" in other.err
+
+
+def test_registers_under_a_scheme(flexhyca):
+    flip = ("--site", SITE.replace("reg=act,bit=6", "reg=acc,bit=23"), "--json", "-")
+    bare, tripled = (
+        json.loads(flexhyca("inject", "digits", "--scheme", name, *flip).out)["trials"][0]
+        for name in ("base", "tmr_crt1")
+    )
+    assert bare["outcome"] != "masked:tmr"
+    assert tripled["outcome"] == "masked:tmr"
+    run = flexhyca("inject", "digits", "--scheme", "base,tmr_cl", *flip)
+    assert run.err == ("error: inject: 2 schemes are given; only --faults ber compares several\n")

