@@ -209,20 +209,21 @@ class Functional:
         """Sums of CONV layer `i`, not wrapped (see `Products.sums`); the DPPU's in their places."""
         import torch
 
-        sums = self._product(i).sums(x)
-        dppu = self._recomputed.get(i)
+        product = self._product(i)
+        sums, dppu = product.sums(x), self._recomputed.get(i)
         if dppu is None:
             return sums
-        sums = integers(sums)
+        if not product.short:
+            sums = integers(sums)
         flat, values = sums.view(len(sums), -1), x.reshape(len(x), -1)
         if dppu.weight is not None:
             network = with_weights(self.network, {i: dppu.weight})
             own = integers(Products(network, i, self.device).sums(x)).view(flat.shape)
             elements = torch.from_numpy(dppu.elements).to(sums.device)
-            if own.dtype != flat.dtype:  # int64: it wraps later
+            if own.dtype == torch.int64:  # it wraps later
                 flat = flat.to(torch.int64)
             flat[:, elements] = own[:, elements].to(flat.dtype)
-        elif _has_kernels(self.device) and sums.dtype == torch.int32:
+        elif _has_kernels(self.device) and sums.dtype != torch.int64:
             correct(flat.numpy(), values.numpy(), dppu.elements, dppu.sources, dppu.by)
         else:
             size = max(1, _PAIRS // len(x))
@@ -242,6 +243,4 @@ class Functional:
 
 
 def _has_kernels(device: str) -> bool:
-    import torch
-
-    return torch.device(device).type == "cpu"
+    return device.partition(":")[0] == "cpu"

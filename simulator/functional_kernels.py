@@ -134,13 +134,16 @@ def finish_marked(
 
 @njit(cache=True, nogil=True)
 def correct(
-    sums: NDArray[np.int32],
+    sums: NDArray[np.generic],
     values: NDArray[np.int8],
     elements: I64,
     sources: I64,
     by: I32,
 ) -> None:
-    """sums (images, elements) += by * values (images, input elements), for each correction."""
+    """sums (images, elements) += by * values (images, input elements), for each correction.
+
+    sums : int32, or float32 that holds every sum on the way.
+    """
     for n in range(len(sums)):
         own, read = sums[n], values[n]
         for j in range(len(elements)):

@@ -45,7 +45,8 @@ def recomputed(
     o, ky, kx, c = np.nonzero(own != weight)
     by = weight[o, ky, kx, c].astype(np.int32) - own[o, ky, kx, c]
     c = c + o // (out.c // layer.groups) * own.shape[3]
-    important = np.unique(important)
+    if (important[1:] <= important[:-1]).any():
+        important = np.unique(important)
     important = important[np.argsort(important % out.c, kind="stable")]
     counts = np.bincount(important % out.c, minlength=out.c)
     starts = np.cumsum(counts) - counts
@@ -169,10 +170,12 @@ def merged(
     sums: Marks | None, stored: Marks | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     """Elements with wrong bits in their sum or in their requantised value, and both masks."""
-    none = Marks(np.zeros(0, np.int64), np.zeros(0, np.int32))
-    both = (sums or none, stored or none)
-    at = np.union1d(both[0].at, both[1].at)
+    if sums is None or stored is None:  # as nearly always
+        own = sums or stored or Marks(np.zeros(0, np.int64), np.zeros(0, np.int32))
+        none = np.zeros(len(own.at), np.int32)
+        return own.at, own.masks if sums else none, none if sums else own.masks
+    at = np.union1d(sums.at, stored.at)
     masks = np.zeros((2, len(at)), np.int32)
-    for own, marks in zip(masks, both, strict=True):
-        own[np.searchsorted(at, marks.at)] = marks.masks
+    for each, marks in zip(masks, (sums, stored), strict=True):
+        each[np.searchsorted(at, marks.at)] = marks.masks
     return at, masks[0], masks[1]

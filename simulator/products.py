@@ -85,7 +85,9 @@ class Products:
         limit = (_EXACT_FLOAT32 - largest) // 128
         self.ranges, self._whole = [slice(None)], torch.int32
         self.dtype: torch.dtype = torch.float32
-        if weight[0].size * 128 >= limit:  # it may be too long
+        #: Sums of any 8-bit weights fit float32, not only those of these.
+        self.short = weight[0].size * 128 < limit
+        if not self.short:
             magnitudes = np.stack([np.abs(w, dtype=np.int16).sum((0, 1), np.int32) for w in weight])
             self.ranges = _ranges(magnitudes, limit)
             if not self.ranges or (len(self.ranges) > 1 and self.window.groups > 1):
