@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from ..errors import FlexhycaError
 from . import output
-from .options import Json
+from .options import PLOT_SUFFIXES, Json, check_suffix
 
 if TYPE_CHECKING:
     from ..faults.campaign import Finished, Progress
@@ -24,19 +25,55 @@ app = typer.Typer(no_args_is_help=True, help="Show and export campaigns of fault
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A campaign's file.")]
 
 
-@app.command("show", epilog="\b\nExample:\n  flexhyca campaign show faults.db\n")
-def show_command(file: File, json: Json = None) -> None:
-    """Print what was asked for, how much of it is done, and every rate with its interval."""
+@app.command(
+    "show",
+    epilog="\b\nExamples:\n"
+    "  flexhyca campaign show faults.db\n"
+    "  flexhyca campaign show faults.db --masking --plot masking.png\n",
+)
+def show_command(
+    file: File,
+    masking: Annotated[
+        bool,
+        typer.Option(
+            "--masking",
+            help="Also by layer and register: how many flips were masked by what, or got through.",
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw that as heat maps, one an outcome (.png, .svg or .pdf)."
+        ),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Print what was asked for, how much of it is done, and every rate with its interval.
+
+    With --masking one row for each register while each layer ran: the share of every outcome in per
+    cent with its interval, and a question mark where trials are too few.
+    """
     from ..faults.experiment import flat
     from ..faults.store import Campaign
+    from ..report.masking import breakdown, caption, table
 
-    output.check_target(json)
+    output.check_target(json, plot)
+    check_suffix("--plot", plot, *PLOT_SUFFIXES)
     with Campaign(file) as campaign:
+        found = None
+        if masking or plot is not None:
+            found = breakdown(campaign.described, campaign.prefix(), str(file))
         done, goal = campaign.count(), campaign.goal
         tally = campaign.tally()
         estimates = tally.estimates()
         missing = sum(stop - start for start, stop in campaign.missing(goal.end))
         described = campaign.described
+    if plot is not None:
+        from ..report.heat import draw_masking
+
+        assert found is not None
+        draw = partial(draw_masking, title=file.name, found=found)
+        output.write_file(plot, draw)
     output.write_json(
         json,
         {
@@ -53,6 +90,7 @@ def show_command(file: File, json: Json = None) -> None:
                 }
                 for e in estimates
             ],
+            **({"masking": found.to_dict()} if found is not None else {}),
         },
     )
     if json == output.STDOUT:
@@ -65,6 +103,10 @@ def show_command(file: File, json: Json = None) -> None:
     if missing:
         print(f"rates over the {tally.trials:,} trials before the first missing one:")
     _print(estimates)
+    if masking:
+        assert found is not None
+        print(f"\n{caption(found)} (?)")
+        output.table(*table(found))
 
 
 def _print(estimates: list[Estimate]) -> None:

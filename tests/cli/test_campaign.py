@@ -2,16 +2,24 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pytest
 
 from flexhyca.cli.campaign import drive, progress_text
 from flexhyca.faults.campaign import Progress, run
 from flexhyca.faults.estimates import Estimate
-from flexhyca.faults.experiment import checked_rows, description
+from flexhyca.faults.experiment import (
+    ColumnType,
+    Experiment,
+    Quantity,
+    Row,
+    Share,
+    checked_rows,
+    description,
+)
 from flexhyca.faults.statistics import share
 from flexhyca.faults.store import Campaign, Goal
 from flexhyca.tests.faults.experiments import Drawn
@@ -115,6 +123,66 @@ def test_errors(flexhyca: Command, in_tmp: Path) -> None:
         wrong = flexhyca("campaign", "export", "text", *targets)
         assert wrong.code == 2
         assert wrong.err == "error: campaign export: give either --csv or --parquet\n"
+
+
+class Flips(Experiment):
+    """Every third flip of conv1 is another prediction, all of fc are masked."""
+
+    columns: ClassVar[Mapping[str, ColumnType]] = {
+        "layer": "str",
+        "register": "str",
+        "outcome": "str",
+    }
+    quantities: ClassVar[Sequence[Quantity]] = (Share("outcome", good=("masked", "changed")),)
+    code: ClassVar[tuple[str, ...]] = ()  # as in tests/faults/experiments.py
+
+    def spec(self) -> dict[str, Any]:
+        return {"seed": 3, "flips": 1}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        return cls()
+
+    def run(self, indices: Sequence[int]) -> list[Row]:
+        return [
+            {
+                "index": i,
+                "layer": "conv1" if i % 2 else "fc",
+                "register": "acc",
+                "outcome": "sdc1" if i % 6 == 1 else "masked:tmr",
+            }
+            for i in indices
+        ]
+
+
+def test_masking(flexhyca: Command, in_tmp: Path) -> None:
+    run(Flips(), Path("c.db"), 600)
+    plain = flexhyca("campaign", "show", "c.db")
+    shown = flexhyca("campaign", "show", "c.db", "--masking", "--plot", "heat.svg", "--json", "x")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith(plain.out)
+    assert shown.out[len(plain.out) :].splitlines() == [
+        "",
+        "per cent of the faults [95 % interval], 600 trials, seed 3; half width above 5 points: "
+        "too few trials to rely on (?)",
+        "layer  register  trials  tmr                 sdc1",
+        "conv1  acc          300  67 [61-72]?         33 [28-39]?",
+        "conv1  all          300  67 [61-72]?         33 [28-39]?",
+        "fc     acc          300  100.0 [98.7-100.0]  0.0 [0.0-1.3]",
+        "fc     all          300  100.0 [98.7-100.0]  0.0 [0.0-1.3]",
+        "all    acc          600  83.3 [80.1-86.1]    16.7 [13.9-19.9]",
+        "all    all          600  83.3 [80.1-86.1]    16.7 [13.9-19.9]",
+    ]
+    kept = json.loads(Path("x").read_text())["masking"]
+    assert kept["cells"][0]["shares"]["failure"] == share(100, 300, 3).to_dict()
+    assert Path("heat.svg").stat().st_size > 10_000
+    run(Drawn(), Path("d.db"), 30)
+    wrong = flexhyca("campaign", "show", "d.db", "--masking")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err == (
+        "error: d.db: trials of Drawn have no register; a masking breakdown needs a campaign of "
+        "`flexhyca inject --faults register`\n"
+    )
 
 
 def test_progress_line() -> None:

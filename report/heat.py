@@ -1,0 +1,96 @@
+"""Heat maps of a masking breakdown: layers down, registers across, a map for each outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .layers import shorten
+from .masking import ALL, FAILURE, WIDE, Breakdown, caption
+from .plots import save
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+_MOST_NUMBERS = 30  # layers up to which the cells have their numbers
+_WIDEST = 16.0  # inches of a row of maps
+_TRIALS = "trials"
+
+
+def draw_masking(path: Path, title: str, found: Breakdown) -> None:
+    """Trials, failures, and then every outcome, a heat map each.
+
+    A cell has its share and interval in per cent; hatched ones have too few trials to rely on,
+    empty ones have none. With many layers only colours and hatches are drawn.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    rows, cols = [*found.layers, ALL], [*found.registers, ALL]
+    numbers = len(found.layers) <= _MOST_NUMBERS
+    names = [_TRIALS, FAILURE, *found.stages]
+    width, height = 0.56 * len(cols) + 1.2, (0.28 if numbers else 0.13) * len(rows) + 1.1
+    across = max(1, min(len(names), int(_WIDEST / width)))
+    down = -(-len(names) // across)
+    figure = Figure(figsize=(across * width, down * height + 0.6), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharey=True)
+    for axes in grid.ravel()[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(grid.ravel(), names, strict=False):
+        values = np.full((len(rows), len(cols)), np.nan)
+        for r, layer in enumerate(rows):
+            for c, register in enumerate(cols):
+                if (layer, register) in found.cells:
+                    values[r, c] = _draw_cell(axes, found, name, layer, register, (r, c), numbers)
+        _draw_map(axes, name, values)
+        axes.set_xticks(range(len(cols)), cols, rotation=60, ha="right", fontsize=7)
+        axes.set_yticks(range(len(rows)), [shorten(row, 26) for row in rows], fontsize=7)
+        axes.tick_params(length=0)
+        named = name == FAILURE and found.failures
+        axes.set_title(f"{name} ({', '.join(found.failures)})" if named else name, fontsize=8)
+    figure.suptitle(f"{title}\n{caption(found)} (hatched)", fontsize=9)
+    save(figure, path)
+
+
+def _draw_map(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
+    import numpy as np
+
+    if name == _TRIALS:
+        axes.imshow(np.log10(values), cmap="Greys", aspect="auto", vmin=0, vmax=8)
+    elif name == FAILURE:
+        most = max(0.01, float(np.nanmax(values)))
+        axes.imshow(values, cmap="Reds", aspect="auto", vmin=0, vmax=1.6 * most)
+    else:
+        axes.imshow(values, cmap="Blues", aspect="auto", vmin=0, vmax=1.6)
+
+
+def _draw_cell(
+    axes: Axes,
+    found: Breakdown,
+    name: str,
+    layer: str,
+    register: str,
+    at: tuple[int, int],
+    numbers: bool,
+) -> float:
+    """Number and hatch of one cell; returns what its colour stands for."""
+    from matplotlib.patches import Rectangle
+
+    row, col = at
+    cell = found.cells[layer, register]
+    if name == _TRIALS:
+        if numbers:
+            axes.text(col, row, f"{cell.trials:,}", ha="center", va="center", fontsize=5.5)
+        return float(cell.trials)
+    interval = found.interval(cell, name)
+    if interval.margin > WIDE:
+        square = (col - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(square, 1, 1, fill=False, hatch="///", ec="#c8c8c8", lw=0))
+    if numbers:
+        digits = 0 if interval.margin > WIDE else 1
+        low, high = (f"{100 * x:.{digits}f}" for x in (interval.low, interval.high))
+        text = f"{100 * interval.estimate:.{digits}f}\n[{low}-{high}]"
+        axes.text(col, row, text, ha="center", va="center", fontsize=5, linespacing=1.0)
+    return interval.estimate
