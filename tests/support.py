@@ -239,11 +239,32 @@ def crowded(count):
     return {0: mask.reshape(8, 8, 8)}
 
 
+def with_redundancy(config: Config, kind: str, layers: list[str]) -> Config:
+    """`config` with these layers computed three times, and room for them in the output buffer."""
+    values = config.model_dump()
+    values["protection"] |= {"redundancy": kind, "redundant_layers": layers}
+    values["buffers"]["output_bytes"] = max(config.buffers.output_bytes, 1024)
+    return Config.model_validate(values)
+
+
+@st.composite
+def redundant(draw: st.DrawFn, config: Config, network: Network) -> Config:
+    """`config` with some layers computed three times, where the machine and the network can."""
+    names = [network.layers[i].name for i in sorted(network.weights)]
+    if not names or config.dppu.size or config.array.dataflow != "os":
+        return config
+    kinds = ["time", "time_refetch"] + ["space"] * (config.array.cols >= 3)
+    chosen = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+    return with_redundancy(config, draw(st.sampled_from(kinds)), chosen)
+
+
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
     """Random networks on random machines, in every mode, with and without a barrier."""
     config = draw(machines())
     network = draw(networks(arithmetic_of(config)))
+    if draw(st.booleans()):
+        config = draw(redundant(config, network))
     share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])) if config.dppu.size else 0.0
     program = compiled(network, config, random_masks(network, share, 1), draw(st.integers(1, 3)))
     return fenced(program) if draw(st.booleans()) else program

@@ -170,3 +170,13 @@ def test_points_that_differ_in_the_dppu_alone_share_a_base() -> None:
     assert (base.dppu.size, base.protection.s_th) == (0, 0.0)
     assert base.protection.q_scale == load_config("flexhyca-32x32").protection.q_scale
     assert base != base_of(load_config("flexhyca-32x32", ["vec.lanes=8"]))
+
+
+def test_redundancy_can_be_varied_and_its_base_has_none() -> None:
+    texts = ["protection.redundancy=none,time", "protection.redundant_layers=[conv1],[conv2]"]
+    points = expand("base-32x32", (), [parse_axis(text, ()) for text in texts], "random").points
+    assert [tuple(point.varied.values()) for point in points] == [
+        ("none", "conv1"), ("none", "conv2"), ("time", "conv1"), ("time", "conv2"),
+    ]  # fmt: skip
+    assert len({base_of(point.config) for point in points}) == 1
+    assert base_of(points[0].config).protection.redundant_layers == ()

@@ -72,6 +72,10 @@ def programs() -> tuple[Program, ...]:
         [*none, "array.dataflow=ws"],
         [*none, "array.dataflow=is"],
         [*none, "array.double_buffered_accumulators=true", "buffers.weight_bytes=128"],
+        *(
+            [*none, f"protection.redundancy={kind}", "protection.redundant_layers=['*']"]
+            for kind in ("space", "time_refetch")
+        ),
     ]
     out = []
     for overrides in machines:

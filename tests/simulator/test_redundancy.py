@@ -27,36 +27,23 @@ from flexhyca.tests.support import (
     networks,
     one_conv,
     random_inputs,
+    redundant,
     small_config,
+    with_redundancy,
 )
 
 KINDS = ["space", "time", "time_refetch"]
 
 
-def with_redundancy(config, kind, layers):
-    values = config.protection.model_dump() | {"redundancy": kind, "redundant_layers": layers}
-    room = {"output_bytes": max(config.buffers.output_bytes, 1024)}
-    return type(config).model_validate(
-        config.model_dump() | {"protection": values, "buffers": dict(config.buffers) | room}
-    )
-
-
 @st.composite
 def cases(draw):
-    """A program with some redundant layers, its network, and what it would be without them."""
+    """A network, a program of it with some redundant layers, and one without."""
     config = draw(machines().filter(lambda c: c.array.dataflow == "os" and not c.dppu.size))
     network = draw(networks(arithmetic_of(config)).filter(lambda n: n.weights))
-    names = [network.layers[i].name for i in network.weights]
-    chosen = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
-    kind = draw(st.sampled_from(KINDS if config.array.cols >= 3 else KINDS[1:]))
-    config = with_redundancy(config, kind, chosen)
+    config = draw(redundant(config, network))
     batch = draw(st.integers(1, 2))
-    plain = with_redundancy(config, "none", [])
-    return (
-        network,
-        compiled(network, config, None, batch),
-        compiled(network, plain, None, batch),
-    )
+    machines_ = (config, with_redundancy(config, "none", []))
+    return network, *(compiled(network, c, None, batch) for c in machines_)
 
 
 @settings(max_examples=60, deadline=None)
@@ -140,6 +127,15 @@ def array_cycles(program):
                     total -= os_tile_cycles(0, rows, cols)
     setcfg = (c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == Engine.ARRAY)
     return total + int(setcfg.sum())
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None)
+@given(cases())
+def test_both_cycle_models_and_the_closed_form_often(case):
+    assert_equal(case[1])
+    for program in case[1:]:
+        assert simulate(program, values="none").busy["array"] == array_cycles(program)
 
 
 @settings(max_examples=60, deadline=None)
