@@ -1,9 +1,9 @@
-"""Which stored bits of a processing element have three copies and a voter (docs/faults.md).
+"""Which stored bits of a processing element, or of the DPPU, have three copies and a voter.
 
-Used alike by faults, area and RTL: what survives a flip here is what is paid for there.
-`act` and `wgt` have one copy.  The voter stands behind the register and feeds the next state
-(`feedback`): one wrong copy is outvoted in the cycle in which it is read, and heals at the next
-edge.
+Used alike by faults, area and RTL: what survives a flip here is what is paid for there
+(docs/faults.md).  Operands have one copy.  The voter stands behind each register and feeds the next
+state (`voter: feedback`): one wrong copy is outvoted in the cycle in which it is read, and heals at
+the next edge.  Or it stands behind the last sum (`output`), and the copies go on apart until then.
 """
 
 from __future__ import annotations
@@ -11,45 +11,62 @@ from __future__ import annotations
 from ..config import Config
 from .layers import Arithmetic, Redundancy
 from .names import matches
-from .registers import BY_UNIT, UNIT_OF_DATAFLOW
+from .registers import BY_UNIT, TREE_STAGES, UNIT_OF_DATAFLOW
 
 #: Copies of a protected bit.
 COPIES = 3
-#: Registers whose columns are protected: they hold sums of products.
-_PROTECTED = ("prod", "acc")
+
+_DPPU = ("prod", "psum", *(f"tree{stage}" for stage in range(1, TREE_STAGES + 1)))
+#: Registers whose columns are protected, by unit: they hold sums of products.
+TRIPLED: dict[str, tuple[str, ...]] = {
+    "array": ("prod", "acc"),
+    "dppu": _DPPU,
+    "dppu_excess": _DPPU,
+}
 
 
-def protected_columns(config: Config, shift: int) -> range:
-    """Columns of the sum that have three copies, for a layer that is truncated at bit `shift`.
+def protected_columns(config: Config, shift: int, unit: str = "array") -> range:
+    """Columns of a unit's sums that have three copies, for a layer truncated at bit `shift`.
 
-    The top `nb_th` of the bits [n+act_bits-1 : n] that requantisation keeps, and under `saturate`
-    all above them, because a flip there is a full-scale error.  Policy `configurable` routes copies
-    to those columns; `direct` triples every column that a layer with n >= q_scale may select.
+    The top bits of [n+act_bits-1 : n], which requantisation keeps: `nb_th` of them in the array,
+    `ib_th` in the DPPU; and under `saturate` all above them, because a flip there is a full-scale
+    error.  Policy `configurable` routes copies to those columns; `direct` triples every column that
+    a layer with n >= q_scale may select. `none` says that the array has none; the DPPU's, if any,
+    are then routed.
     """
     protection, a = config.protection, config.arithmetic
-    if protection.nb_th == 0 or protection.pe_policy == "none":
+    bits = protection.nb_th if unit == "array" else protection.ib_th
+    if unit not in TRIPLED or bits == 0 or (unit == "array" and protection.pe_policy == "none"):
         return range(0)
     if protection.pe_policy == "direct":
-        return range(protection.q_scale + a.act_bits - protection.nb_th, a.acc_bits)
+        return range(protection.q_scale + a.act_bits - bits, a.acc_bits)
     top = shift + a.act_bits if a.overflow == "slice" else a.acc_bits
-    return range(shift + a.act_bits - protection.nb_th, top)
+    return range(shift + a.act_bits - bits, top)
 
 
-def copies(config: Config, shift: int, register: str, bit: int) -> int:
-    """How many flip-flops hold a bit of a register of the array: 1, or 3 with a voter."""
-    if config.array.dataflow != "os" or register not in _PROTECTED:
+def copies(config: Config, shift: int, register: str, bit: int, unit: str = "") -> int:
+    """How many flip-flops hold a bit of a register: 1, or 3 with a voter.
+
+    unit : of isa.registers; without one, the array of the configured dataflow.
+    """
+    unit = unit or UNIT_OF_DATAFLOW[config.array.dataflow]
+    if register not in TRIPLED.get(unit, ()):
         return 1
-    return COPIES if bit in protected_columns(config, shift) else 1
+    return COPIES if bit in protected_columns(config, shift, unit) else 1
 
 
-def bits_of_layer(config: Config, shift: int) -> list[tuple[str, int, int]]:
-    """(register, bit, copy) of every flip-flop of a PE while a layer runs."""
+def bits_of_layer(config: Config, shift: int, unit: str = "") -> list[tuple[str, int, int]]:
+    """(register, bit, copy) of the flip-flops of a unit at one place, while a layer runs.
+
+    unit : as of `copies`; without one, those of a PE.
+    """
+    unit = unit or UNIT_OF_DATAFLOW[config.array.dataflow]
     arithmetic = Arithmetic(**config.arithmetic.model_dump())
     return [
         (register.name, bit, copy)
-        for register in BY_UNIT[UNIT_OF_DATAFLOW[config.array.dataflow]].values()
+        for register in BY_UNIT[unit].values()
         for bit in range(register.bits(arithmetic))
-        for copy in range(copies(config, shift, register.name, bit))
+        for copy in range(copies(config, shift, register.name, bit, unit))
     ]
 
 

@@ -15,6 +15,9 @@ from ..config import Config
 from .instructions import INSTRUCTION_BITS
 from .layers import Arithmetic
 
+#: Stages that the widest adder tree of a DPPU group has (`dppu.width` is at most 4096).
+TREE_STAGES = 12
+
 #: The fault model that draws from a unit: flip-flops, words of buffers, or what controls the run.
 Model = Literal["register", "memory", "control"]
 
@@ -70,6 +73,109 @@ def _word(
 
 def _byte(a: Arithmetic) -> int:
     return 8
+
+
+def _tapped(c: Config) -> int:
+    """Neurons of a tile that the DPPU computes from the operand taps."""
+    if not c.dppu.size or c.dppu.data_reuse == "dram":
+        return 0
+    return c.tile_words if c.dppu.data_reuse == "array" else min(c.tap_capacity, c.tile_words)
+
+
+def _excess(c: Config) -> int:
+    """Neurons of a tile that it may compute from operands that it fetches."""
+    return c.tile_words if c.dppu.size and c.dppu.data_reuse != "array" else 0
+
+
+def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Register, ...]:
+    """The DPPU's registers while it computes `neurons` of a tile (docs/machine.md).
+
+    The register files, partial sums and positions are the unit's own, the groups' registers are one
+    set that both units use, at different times.
+    """
+
+    def exists(c: Config) -> bool:
+        return neurons(c) > 0
+
+    def groups(c: Config) -> int:
+        return c.dppu.size // c.dppu.width if exists(c) else 0
+
+    def nodes(stage: int) -> Callable[[Config], int]:
+        # Registers of a stage of the tree: one stands there for two before, or for an odd last one.
+        def count(c: Config) -> int:
+            there = c.dppu.width > 1 << (stage - 1)
+            return -(-c.dppu.width >> stage) if there and exists(c) else 0
+
+        return count
+
+    def grows(stage: int) -> Callable[[Arithmetic], int]:
+        return lambda a: a.act_bits + a.weight_bits + stage
+
+    def own(name: str, code: int, bits: Callable[[Arithmetic], int], reach: str) -> Register:
+        return Register(
+            unit, name, code, bits, reach, groups, lambda c: c.dppu.width, "group", "lane"
+        )
+
+    return (
+        Register(
+            unit,
+            "file_act",
+            0,
+            lambda a: a.act_bits,
+            "one operand of row r, for the neurons that have yet to read it",
+            lambda c: c.array.rows if exists(c) else 0,
+            lambda c: 2 * c.dppu.window,
+            col="place in the two files, W each",
+        ),
+        Register(
+            unit,
+            "file_wgt",
+            1,
+            lambda a: a.weight_bits,
+            "one operand of column c, for the neurons that have yet to read it",
+            lambda c: 2 * c.dppu.window if exists(c) else 0,
+            row="place in the two files, W each",
+        ),
+        own("act", 2, lambda a: a.act_bits, "one product of the neuron at work"),
+        own("wgt", 3, lambda a: a.weight_bits, "one product of the neuron at work"),
+        own("prod", 4, grows(0), "the partial sum of the neuron at work"),
+        Register(
+            unit,
+            "psum",
+            5,
+            lambda a: a.acc_bits,
+            "the neuron's sum",
+            neurons,
+            lambda c: 1,
+            "entry of the position table",
+            "",
+        ),
+        Register(
+            unit,
+            "position",
+            6,
+            lambda a: 1,
+            "which operands the neuron reads from then on, and which sum it overwrites",
+            neurons,
+            lambda c: c.position_bits,
+            "entry of the position table",
+            "bit of the entry, row above column",
+        ),
+        *(
+            Register(
+                unit,
+                f"tree{stage}",
+                6 + stage,
+                grows(stage),
+                "the partial sum of the neuron at work",
+                groups,
+                nodes(stage),
+                "group",
+                "node of the stage",
+            )
+            for stage in range(1, TREE_STAGES + 1)
+        ),
+    )
 
 
 REGISTERS: tuple[Register, ...] = (
@@ -141,6 +247,8 @@ REGISTERS: tuple[Register, ...] = (
         col="delay stage before the first column",
         exists=lambda row, col: col < row,
     ),
+    *_dppu_registers("dppu", _tapped),
+    *_dppu_registers("dppu_excess", _excess),
     _word(
         "ifmap",
         0,

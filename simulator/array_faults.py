@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..isa.layers import Arithmetic
 from .fault_kernels import os_corrections
 from .flips import Flip, outvoted
-from .stepper import OS_TRIPLED, os_plan
+from .stepper import os_plan
 
 
 def os_tile_faults(
@@ -38,7 +38,7 @@ def os_tile_faults(
     """
     plan = os_plan(flips, act.shape[1], rows, cols, arithmetic, protected)
     if len(protected):
-        dropped = outvoted(flips, protected, OS_TRIPLED, voter)
+        dropped = outvoted(flips, protected, voter)
         left = [flip for flip, drop in zip(flips, dropped, strict=True) if not drop]
         plan = os_plan(left, act.shape[1], rows, cols, arithmetic, protected)
     return os_corrections(

@@ -6,7 +6,7 @@ that are stuck at 0, then bits that are stuck at 1; so a stuck bit does not flip
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import FlexhycaError
 from ..isa.layers import Arithmetic
-from ..isa.protection import COPIES
+from ..isa.protection import COPIES, TRIPLED
 from ..isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register
 from .voters import signed
 
@@ -53,13 +53,12 @@ def make_plan(
     places: Places,
     arithmetic: Arithmetic,
     protected: range = range(0),
-    tripled: Mapping[str, Sequence[str]] | None = None,
 ) -> NDArray[np.int64]:
     """The faults as the kernels read them: (f, 8), flips first, then stuck at 0, then at 1.
 
     units : that the tile runs on; the registers of the i-th have the codes i * UNIT_STEP + code.
     places : rows and columns of a register. protected : columns with three copies, in the
-    registers that `tripled` names by unit.
+    registers that isa.protection.TRIPLED names.
     Raises FlexhycaError for a unit, register, place, bit, copy or step that does not exist.
     """
     plan = np.zeros((len(flips), 8), np.int64)
@@ -77,8 +76,9 @@ def make_plan(
                 f"use one of {', '.join(BY_UNIT[unit])}"
             )
         rows, cols = places(register)
-        single = flip.register not in (tripled or {}).get(unit, ())
-        single |= flip.bit not in protected
+        if rows < 1 or cols < 1:
+            raise FlexhycaError(f"flip of {flip.register}: this machine has none in unit {unit!r}")
+        single = not _tripled(flip._replace(unit=unit), protected)
         for name, value, limit in (
             ("step", flip.step, steps),
             ("row", flip.row, rows),
@@ -115,9 +115,12 @@ def make_plan(
     return plan[np.argsort(plan[:, KIND], kind="stable")]
 
 
-def outvoted(
-    flips: Sequence[Flip], protected: range, tripled: Sequence[str], voter: str
-) -> list[bool]:
+def _tripled(flip: Flip, protected: range) -> bool:
+    """Whether a bit has copies."""
+    return flip.bit in protected and flip.register in TRIPLED.get(flip.unit, ())
+
+
+def outvoted(flips: Sequence[Flip], protected: range, voter: str) -> list[bool]:
     """Which of the faults of a tile cannot matter, because the other copies are right.
 
     A copy is right again at the next edge where the voter stands behind each register (`feedback`);
@@ -133,14 +136,14 @@ def outvoted(
 
     at: dict[tuple[object, ...], list[Flip]] = {}
     for flip in flips:
-        if flip.register in tripled and flip.bit in protected:
+        if _tripled(flip, protected):
             at.setdefault(place(flip), []).append(flip)
 
     def alone(flip: Flip) -> bool:
         others = (f for f in at[place(flip)] if f.copy != flip.copy)
         return not any(voter == "output" or _meet(flip, other) for other in others)
 
-    return [f.register in tripled and f.bit in protected and alone(f) for f in flips]
+    return [_tripled(f, protected) and alone(f) for f in flips]
 
 
 def _meet(one: Flip, other: Flip) -> bool:

@@ -40,10 +40,7 @@ from .kernels import step_os_tile
 from .stepper_kernels import step_os_tile_copies
 from .timing import os_tile_cycles
 
-__all__ = ["OS_TRIPLED", "Flip", "os_plan", "os_tile"]
-
-#: Registers of a PE whose protected columns have three copies.
-OS_TRIPLED = ("prod", "acc")
+__all__ = ["Flip", "os_plan", "os_tile"]
 
 
 def os_plan(
@@ -61,9 +58,8 @@ def os_plan(
             return rows, cols
         return (rows, rows - 1) if register.name == "act" else (cols - 1, cols)
 
-    tripled = {"array": OS_TRIPLED}
     steps = os_tile_cycles(k, rows, cols)
-    return make_plan(("array", "skew"), flips, steps, places, arithmetic, protected, tripled)
+    return make_plan(("array", "skew"), flips, steps, places, arithmetic, protected)
 
 
 def os_tile(

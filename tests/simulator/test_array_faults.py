@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from flexhyca.isa import fixedpoint as fx
 from flexhyca.isa.layers import Arithmetic
+from flexhyca.isa.protection import TRIPLED
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.array_faults import os_tile_faults
 from flexhyca.simulator.flips import Flip, outvoted
-from flexhyca.simulator.stepper import OS_TRIPLED, os_plan, os_tile
+from flexhyca.simulator.stepper import os_plan, os_tile
 from flexhyca.simulator.stepper_kernels import step_os_tile_copies
 from flexhyca.simulator.timing import os_tile_cycles
 from flexhyca.tests.simulator.plans import Coverage, operands, random_flip
@@ -46,7 +47,9 @@ def cases(draw):
             stage = int(rng.integers(line))
             row, col = (line, stage) if name == "act" else (stage, line)
         flips.append(
-            random_flip(rng, unit, name, row, col, arithmetic, steps, around, protected, OS_TRIPLED)
+            random_flip(
+                rng, unit, name, row, col, arithmetic, steps, around, protected, TRIPLED["array"]
+            )
         )
     machine = {
         "rows": rows,
@@ -66,7 +69,7 @@ def check(case):
     expected = clean.astype(np.int64)
     expected[r, c] += change
     np.testing.assert_array_equal(faulty, fx.wrap(expected, machine["arithmetic"].acc_bits))
-    COVERED.add(flips, machine["protected"], OS_TRIPLED, machine["voter"])
+    COVERED.add(flips, machine["protected"], TRIPLED["array"], machine["voter"])
     return clean, faulty
 
 
@@ -95,7 +98,7 @@ def test_corrections_equal_the_stepper_often():
 @given(cases())
 def test_what_is_outvoted_changes_nothing(case):
     act, wgt, start, machine, flips = case
-    dropped = outvoted(flips, machine["protected"], OS_TRIPLED, machine["voter"])
+    dropped = outvoted(flips, machine["protected"], machine["voter"])
     left = [f for f, drop in zip(flips, dropped, strict=True) if not drop]
     faulty, _ = os_tile(act, wgt, start, **machine, flips=flips)
     without, _ = os_tile(act, wgt, start, **machine, flips=left)
