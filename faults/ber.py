@@ -7,7 +7,8 @@ rates) meet the same patterns, so that they can be compared pair by pair: trial 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -116,7 +117,8 @@ class BerFaults(Experiment):
 
     def run(self, indices: Sequence[int]) -> list[Row]:
         """See `Experiment.run`. Trial i is pattern i // cases under case i % cases."""
-        return [self._trial(index) for index in indices]
+        with one_thread():
+            return [self._trial(index) for index in indices]
 
     @cached_property
     def bench(self) -> Bench:
@@ -135,6 +137,16 @@ class BerFaults(Experiment):
         number, which = divmod(index, len(self.cases))
         highest = max(case.ber for case in self.cases)
         return {"index": index, **self.bench.trial(self.cases[which], number, highest)}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: on busy cores more are many times slower, as its layers are short."""
+    import torch  # noqa: F401  only libraries that are loaded can be limited
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
 
 
 class Bench:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from ..errors import FlexhycaError
-from .ber import BerFaults
+from .ber import BerFaults, one_thread
 from .ber_options import MOST, Case
 
 _FIRST = 1e-4
@@ -41,7 +41,8 @@ def find_rates(
     def loss(rate: float) -> float:
         if rate not in known:
             case = Case("base", rate)
-            rows = [experiment.bench.trial(case, n, rate) for n in range(patterns)]
+            with one_thread():
+                rows = [experiment.bench.trial(case, n, rate) for n in range(patterns)]
             lost = sum(row["acc0_correct"] - row["correct"] for row in rows)  # type: ignore[operator, misc]
             known[rate] = lost / sum(row["images"] for row in rows)  # type: ignore[misc]
             say(f"rate {rate:.3g} loses {100 * known[rate]:.1f} points")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .layers import shorten
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -23,7 +25,7 @@ def draw_schemes(path: Path, title: str, results: Rows) -> None:
 
     rates = list(dict.fromkeys(row["ber"] for row in results))
     names = list(dict.fromkeys(row["scheme"] for row in results))
-    figure = Figure(figsize=(max(6.0, 1.0 + 0.55 * len(results)), 3.6), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 1.0 + 0.36 * len(results)), 3.6), layout="constrained")
     panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
     for axes, rate in zip(panels, rates, strict=True):
         rows = [row for row in results if row["ber"] == rate]
@@ -34,7 +36,8 @@ def draw_schemes(path: Path, title: str, results: Rows) -> None:
         acc0, goal = 100 * rows[0]["acc0"], 100 * rows[0]["acc0"] * rows[0]["goal"]
         axes.axhline(acc0, color="black", linewidth=0.8, label="without faults")
         axes.axhline(goal, color="black", linewidth=0.8, linestyle="--", label="goal")
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
+        labels = [shorten(name, 16) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", fontsize=8)
         axes.set_title(f"bit error rate {rate:g}", fontsize=9)
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
