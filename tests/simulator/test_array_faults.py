@@ -73,7 +73,7 @@ def check(case):
     return clean, faulty
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(cases())
 def test_corrections_equal_the_stepper(case):
     check(case)

@@ -97,7 +97,7 @@ def check(case):
     COVERED["cases whose sums differ"] += (clean != expected[0]).any()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(cases())
 def test_the_twin_equals_the_stepper(case):
     check(case)

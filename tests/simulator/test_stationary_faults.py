@@ -63,7 +63,7 @@ def check(case):
     COVERED.add(flips)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(cases())
 def test_corrections_equal_the_stepper(case):
     check(case)

@@ -1,0 +1,58 @@
+"""Which bits have copies: the columns that requantisation makes the top bits of a result of."""
+
+import pytest
+
+from flexhyca.config import load_config
+from flexhyca.isa.protection import COPIES, TRIPLED, bits_of_layer, copies, protected_columns
+from flexhyca.isa.registers import BY_UNIT
+
+
+def config(*overrides):
+    return load_config("flexhyca-32x32", list(overrides))
+
+
+def test_routed_copies_follow_the_layer_s_shift():
+    c = config("protection.nb_th=1", "protection.ib_th=2")
+    assert protected_columns(c, 7) == range(14, 15)
+    assert protected_columns(c, 9) == range(16, 17)
+    assert (
+        protected_columns(c, 7, "dppu") == protected_columns(c, 7, "dppu_excess") == range(13, 15)
+    )
+    assert protected_columns(c, 7, "array_ws") == range(0)
+
+
+def test_direct_copies_are_all_columns_that_a_layer_may_select():
+    c = config("protection.pe_policy=direct", "protection.nb_th=1", "protection.ib_th=3")
+    for shift in (7, 12):
+        assert protected_columns(c, shift) == range(14, 24)
+        assert protected_columns(c, shift, "dppu") == range(12, 24)
+
+
+def test_saturation_needs_all_columns_above():
+    c = config("arithmetic.overflow=saturate", "protection.nb_th=1", "protection.ib_th=2")
+    assert protected_columns(c, 7) == range(14, 24)
+    assert protected_columns(c, 7, "dppu") == range(13, 24)
+
+
+@pytest.mark.parametrize("unit", TRIPLED)
+def test_copies_are_those_of_registers_that_hold_sums_of_products(unit):
+    c = config("protection.nb_th=2", "protection.ib_th=2")
+    for register in BY_UNIT[unit]:
+        expected = COPIES if register in TRIPLED[unit] else 1
+        assert copies(c, 7, register, 14, unit) == expected
+        assert copies(c, 7, register, 12, unit) == copies(c, 7, register, 15, unit) == 1
+
+
+def test_without_protected_bits_there_is_one_flip_flop_a_bit():
+    c = config("protection.nb_th=0", "protection.pe_policy=none", "protection.ib_th=0")
+    assert len(bits_of_layer(c, 7)) == 8 + 8 + 16 + 24
+    assert protected_columns(c, 7, "dppu") == range(0)
+    # The DPPU may have copies where the array has none.
+    c = config("protection.nb_th=0", "protection.pe_policy=none", "protection.ib_th=2")
+    assert protected_columns(c, 7) == range(0)
+    assert protected_columns(c, 7, "dppu") == range(13, 15)
+
+
+def test_every_copy_is_a_flip_flop():
+    c = config("protection.nb_th=1", "protection.ib_th=1")
+    assert len(bits_of_layer(c, 7)) == 8 + 8 + (16 + 2) + (24 + 2)
