@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from . import yosys
 from .design import Protection, protected, shifts
-from .netlist import ZERO, Cell, Netlist
+from .netlist import ONE, Cell, Netlist
 from .pe import Datapath, core
 
 
@@ -57,11 +57,11 @@ def _with(netlist: Netlist, index: int, cell: Cell) -> Netlist:
 
 
 def broken_copy(netlist: Netlist, copy: int = 1) -> Netlist | None:
-    """The circuit with a spare copy whose adders all read zeros."""
+    """The circuit with a spare copy whose adders all read ones."""
     if not any(cell.copy == copy and cell.kind == "FA" for cell in netlist.cells):
         return None
     cells = [
-        replace(c, inputs=(ZERO,) * len(c.inputs)) if c.copy == copy and c.kind == "FA" else c
+        replace(c, inputs=(ONE,) * len(c.inputs)) if c.copy == copy and c.kind == "FA" else c
         for c in netlist.cells
     ]
     return replace(netlist, cells=cells)
