@@ -55,8 +55,9 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="SITE",
-            help="A flip: layer=NAME,tile=N,cycle=N,row=N,col=N,reg=act|wgt|prod|acc,bit=N[,copy=N]"
-            "; repeatable, all of them in one inference. See `flexhyca sites`.",
+            help="A wrong bit: layer=NAME,tile=N,cycle=N,row=N,col=N (of buffers word=N),"
+            "reg=NAME,bit=N[,unit=NAME][,copy=N][,stuck=0|1[,until=N]]; layer=*,tile=*: stuck for "
+            "ever. Repeatable, all of them in one inference. See `flexhyca sites`.",
         ),
     ] = None,
     explain: Annotated[
@@ -82,7 +83,19 @@ def command(
             "or at most 10000 with --margin).",
         ),
     ] = None,
-    flips: Annotated[int, typer.Option(min=1, metavar="N", help="Flips of each trial.")] = 1,
+    flips: Annotated[int, typer.Option(min=1, metavar="N", help="Faults of each trial.")] = 1,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Draw only where something stands that is still used; shows its share."
+        ),
+    ] = False,
+    stuck_cycles: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="A bit is stuck for N cycles of its tile; 0: always."
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.db", help="The campaign's file; run again to go on or extend."),
@@ -134,9 +147,9 @@ def command(
 ) -> None:
     """Flip bits while MODEL runs, and say what becomes of it.
 
-    With --site one inference with exactly these flips of registers; with --faults a campaign of
-    random ones that can be interrupted and gone on with. register: in proportion to bits x cycles,
-    of the 2-D array. ber: the accuracy of protection schemes at bit error rates, on the same errors
+    With --site one inference with exactly these faults; with --faults a campaign of random ones
+    that can be interrupted and gone on with. register, memory, control, stuck: drawn in proportion
+    to bits x cycles. ber: the accuracy of protection schemes at bit error rates, on the same errors
     (docs/ber.md).
     """
     if (site is None) == (faults is None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from . import inject_ber, inject_register
 from .inject_request import Request
@@ -21,11 +22,28 @@ class FaultModel:
     run: Callable[[Request], None]
 
 
+_MACHINE = frozenset({"flips", "execution", "live"})
+
 MODELS: dict[str, FaultModel] = {
     "register": FaultModel(
-        "transient flips in the registers of the array",
-        frozenset({"flips", "execution"}),
-        inject_register.campaign,
+        "transient flips in the flip-flops of the array and the DPPU",
+        _MACHINE,
+        partial(inject_register.campaign, model="register"),
+    ),
+    "memory": FaultModel(
+        "transient flips in words of the buffers",
+        _MACHINE,
+        partial(inject_register.campaign, model="memory"),
+    ),
+    "control": FaultModel(
+        "transient flips in position tables and registers, and in instructions",
+        _MACHINE,
+        partial(inject_register.campaign, model="control"),
+    ),
+    "stuck": FaultModel(
+        "bits of registers and buffers that are stuck at 0 or 1",
+        _MACHINE | {"stuck_cycles"},
+        partial(inject_register.campaign, model="stuck"),
     ),
     "ber": FaultModel(
         "every stored bit of neurons and weights is wrong with a probability",

@@ -1,14 +1,18 @@
-"""``flexhyca inject`` for registers: flips that are named, and campaigns of random ones."""
+"""``flexhyca inject`` for what the machine stores: named faults, and campaigns of random ones."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import FlexhycaError
 from . import output
 from .campaign import drive
 from .inject_request import Request
+
+if TYPE_CHECKING:
+    from ..faults.population import Model
 
 _TRIALS = 1000
 
@@ -28,7 +32,7 @@ def one(request: Request) -> None:
     sites = [parse_site(text) for text in request.own["site"]]
     run = FaultRun(built.program, inputs[image])
     result = run.run(sites)
-    name = outcome(run.golden, result.output, result.masked)
+    name = outcome(run.golden, result.output, result.masked, result.failure)
     report = {
         "trials": [
             {
@@ -48,11 +52,11 @@ def one(request: Request) -> None:
         print(f"{name} (output {output_hash(result.output)})")
 
 
-def campaign(request: Request) -> None:
-    """--faults register: random flips, kept in --out."""
+def campaign(request: Request, model: Model) -> None:
+    """--faults register, memory, control or stuck: random faults, kept in --out."""
     import numpy as np
 
-    from ..faults.registers import RegisterFaults
+    from ..faults.machine_faults import MachineFaults
     from ..isa.program import save
 
     out = request.file
@@ -63,17 +67,30 @@ def campaign(request: Request) -> None:
         save(built.program, program)
         np.save(images, inputs, allow_pickle=False)
         own = request.own
-        experiment = RegisterFaults(program, images, request.seed, own["flips"], own["execution"])
+        experiment = MachineFaults(
+            program,
+            images,
+            request.seed,
+            own["flips"],
+            own["execution"],
+            model,
+            own["live"],
+            own["stuck_cycles"],
+        )
         trials = request.trials or _TRIALS
         finished = drive(experiment, out, trials, request.workers, request.dask, request.margin)
+        live = experiment.live_share if own["live"] else None
     intervals = [(estimate.label, estimate.interval) for estimate in finished.estimates]
     output.write_json(
         request.json,
         {
             "campaign": str(out),
             "trials": finished.trials,
+            "live": live,
             "results": [{"what": label, **interval.to_dict()} for label, interval in intervals],
         },
     )
     if request.json != output.STDOUT:
         output.table(("outcome", "share"), ((label, str(i)) for label, i in intervals))
+        if live is not None:
+            print(f"of faults in what is still used, {live:.2%} of all bit-cycles")

@@ -1,4 +1,4 @@
-"""``flexhyca sites``: the registers of the array that can be hit while a network runs."""
+"""``flexhyca sites``: what can be hit while a network runs."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def command(
     json: Json = None,
     seed: Seed = 0,
 ) -> None:
-    """List the registers of the array with their bits and live cycles, layer by layer.
+    """List registers and buffers with their bits, cycles and the live share of them.
 
-    A protected bit counts three times, once for each copy. `live` is the share of a register's
-    cycles in which its PE holds an operand, product or sum that is still used; a flip at another
-    time is masked as idle.
+    A protected bit counts three times, once for each copy; so do the registers of a layer that is
+    computed three times. `live` is the share of bits x cycles in which what is stored there is
+    still used; a flip at another time is masked as idle. Buffers are listed for the whole run.
     """
     from .. import api
     from ..config import load_config
-    from ..faults.exposure import exposure
-    from ..simulator.tiles import Tiles
+    from ..faults.population import strata
+    from ..simulator.spans import Spans
 
     output.check_target(json)
     settings = load_config(config, set_ or ())
@@ -44,16 +44,27 @@ def command(
             model, settings, weights=weights, data=data, mean=mean, std=std, seed=seed, say=say
         )
     output.warn(built.warnings)
-    rows: list[dict[str, Any]] = [row._asdict() for row in exposure(Tiles(built.program))]
+    fields = (
+        "layer",
+        "unit",
+        "register",
+        "bits",
+        "flip_flops",
+        "places",
+        "tiles",
+        "cycles",
+        "live",
+    )
+    rows: list[dict[str, Any]] = [
+        {name: getattr(row, name) for name in fields} for row in strata(Spans(built.program))
+    ]
     output.write_json(json, {"model": built.network.name, "config": settings.name, "rows": rows})
     if json != output.STDOUT:
-        columns = ("layer", "register", "bits", "copies", "PEs", "tiles", "cycles", "live")
+        columns = ("layer", "unit", "register", "bits", "copies", *fields[5:])
         output.table(
-            columns,
-            (
-                (*(row[c] for c in ("layer", "register", "bits", "flip_flops", "pes", "tiles")),
-                 row["cycles"], f"{row['live']:.1%}")
-                for row in rows
-            ),
-        )  # fmt: skip
-        print("\nbits: of the word; copies: flip-flops a PE; cycles: of all tiles of the layer")
+            columns, ((*(row[c] for c in fields[:-1]), f"{row['live']:.1%}") for row in rows)
+        )
+        print(
+            "\nbits: of the word; copies: stored bits of a place; cycles: a place is exposed, over "
+            "all tiles; layer *: the whole run"
+        )

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 #: Worst first; a trial has the first that holds. "masked:<stage>" stands for the output unchanged.
 OUTCOMES = {
+    "crash": "the machine stops: it cannot execute an instruction",
+    "hang": "the machine waits for ever: a token is never posted",
     "sdc5": "the fault-free prediction is not among the first five any more",
     "sdc1": "another prediction",
     "changed": "other logits, the same prediction",
@@ -24,8 +26,18 @@ STAGES = {
 }
 
 
-def outcome(golden: NDArray[np.int8], output: NDArray[np.int8], masked: str | None) -> str:
-    """Name of a trial's outcome. golden, output : logits; of equal ones the first counts."""
+def outcome(
+    golden: NDArray[np.int8],
+    output: NDArray[np.int8],
+    masked: str | None,
+    failure: str | None = None,
+) -> str:
+    """Name of a trial's outcome. golden, output : logits; of equal ones the first counts.
+
+    failure : `crash` or `hang` of a run without output.
+    """
+    if failure is not None:
+        return failure
     if masked is not None:
         return f"masked:{masked}"
     before, after = (

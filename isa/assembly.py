@@ -65,19 +65,24 @@ def _text_lines(program: Program) -> Iterator[str]:
         if place != here:
             here = place
             yield f".at {place[0]} {place[1]}  ; {program.layer_names[place[0]]}"
-        name, values = decode(low, high, pc)
-        layout = BY_NAME[name].layout()
-        parts_ = [name]
-        for key, value in values.items():
-            if not value:
-                continue
-            enum = layout[key][1].enum
-            if key in ("wait", "post", "engines"):
-                shown = "|".join(e.name for e in Engine if value >> e & 1)
-            else:
-                shown = enum(value).name if enum else str(value)
-            parts_.append(f"{key}={shown}")
-        yield " ".join(parts_)
+        yield line(low, high, pc)
+
+
+def line(low: int, high: int, pc: int = 0) -> str:
+    """One instruction as text. Raises ProgramError for words that mean nothing."""
+    name, values = decode(low, high, pc)
+    layout = BY_NAME[name].layout()
+    words = [name]
+    for key, value in values.items():
+        if not value:
+            continue
+        enum = layout[key][1].enum
+        if key in ("wait", "post", "engines"):
+            shown = "|".join(e.name for e in Engine if value >> e & 1)
+        else:
+            shown = enum(value).name if enum else str(value)
+        words.append(f"{key}={shown}")
+    return " ".join(words)
 
 
 def assemble(source: str, where: str = "assembly") -> Program:

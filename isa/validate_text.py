@@ -61,6 +61,28 @@ def validate_text(p: Program, where: str) -> None:
     check(_is(c, "HALT") != last, "HALT must be the last instruction, and no other one")
     check(_is(c, "SYNC") & (c["engines"] == 0), "SYNC of no engine")
     check((c["wait"] & takers(c)) != 0, "an engine waits for its own token")
+    for engine, names in _TILE_ENGINES.items():
+        wrong = configured(p, engine)[Table.LAYER] != p.debug_layer
+        check(_is(c, *names) & wrong, "the configured layer is not the tile's")
+    check_operands(p, c, check)
+    _taps(p, c, check)
+    stored = np.zeros(len(p.layers), np.int64)
+    np.add.at(stored, p.debug_layer, np.where(_is(c, "STORE"), c["m"] * c["n"], 0))
+    for name, done, row in zip(p.layer_names, stored, p.tensors[p.column("output")], strict=True):
+        wanted = p.batch * int(row[:3].prod())
+        if done != wanted:
+            raise ProgramError(
+                f"{where}: layer {name}: {done} of {wanted} outputs are stored; "
+                "recompile the program"
+            )
+
+
+def check_operands(p: Program, c: Columns, check: Check) -> None:
+    """Check what a machine can find out about an instruction before it executes it.
+
+    Addresses, tiles, slots and descriptors exist, and fit the layer that the engine is configured
+    for, which `p.debug_layer` has to name.
+    """
     _loads(p, c, check)
     _tiles(p, c, check)
     setcfg = _is(c, "SETCFG")
@@ -75,7 +97,6 @@ def validate_text(p: Program, where: str) -> None:
     for engine, names in _TILE_ENGINES.items():
         mine = _is(c, *names)
         tables = configured(p, engine)
-        check(mine & (tables[Table.LAYER] != layer), "the configured layer is not the tile's")
         needs_window = mine & ((engine != Engine.STORE) | vector)
         check(needs_window & (tables[Table.WINDOW] < 0), "no window is configured")
         if engine == Engine.STORE:
@@ -83,16 +104,6 @@ def validate_text(p: Program, where: str) -> None:
         else:
             check(mine & vector, "a product for a layer that has no weights")
             _products(p, c, mine, tables[Table.WINDOW], check)
-    _taps(p, c, check)
-    stored = np.zeros(len(p.layers), np.int64)
-    np.add.at(stored, layer, np.where(_is(c, "STORE"), c["m"] * c["n"], 0))
-    for name, done, row in zip(p.layer_names, stored, p.tensors[p.column("output")], strict=True):
-        wanted = p.batch * int(row[:3].prod())
-        if done != wanted:
-            raise ProgramError(
-                f"{where}: layer {name}: {done} of {wanted} outputs are stored; "
-                "recompile the program"
-            )
 
 
 def takers(c: Columns) -> NDArray[np.int64]:

@@ -1,53 +1,77 @@
-"""One inference with faults in the array's registers: the reference, and the exact fast way.
+"""One inference with faults anywhere in the machine: the reference, and the exact fast way.
 
 `run_reference` executes the program on the byte-accurate machine and steps every register of every
-tile.  `FaultRun` corrects the sums of the tiles that are hit and follows the difference; it equals
-the reference bit for bit under any plan (a property test).
+tile.  `FaultRun` works out what the faults change in the tiles that they reach and follows the
+difference; it equals the reference bit for bit under any plan (a property test).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FlexhycaError
+from ..errors import DeadlockError, FlexhycaError, ProgramError
 from ..isa import fixedpoint
 from ..isa.program import Program
-from .array_faults import os_tile_faults
+from .buffer_faults import Read, Reads
+from .control import MachineCheckError, damaged, meaningless, run_damaged
 from .difference import Difference
-from .memory import Memory
-from .sites import Site, voted
-from .stepper import Flip
-from .tiles import Tile, Tiles
+from .fault_plan import Key, Plan, Sum, copies_of, force, make_plan
+from .faulty_memory import FaultyMemory
+from .sites import Site
+from .spans import Span, Spans
+from .tile_sums import Evaluator, TileSums
+from .vector_faults import added, element_of, in_tile, readers
 
 
-def run_reference(
-    program: Program, image: NDArray[np.int8], sites: Sequence[Site]
-) -> NDArray[np.int8]:
-    """Output of the program with the faults, int8 (h, w, c); slow. image : int8 (h, w, c)."""
-    tiles = Tiles(program)
-    flips: dict[int, list[Flip]] = {}
-    for tile, flip in voted(sites, tiles):
-        if flip is not None:
-            flips.setdefault(tile.pcs[-1], []).append(flip)
-    outputs = Memory(program, image[None], registers_true=True, flips=flips).run()
-    output: NDArray[np.int8] = outputs[0]
-    return output
+@dataclass(frozen=True)
+class End:
+    """How an inference ended. output : int8 (h, w, c), meaningless after a failure.
+
+    failure : `crash`, `hang` or None. reason : the machine's error, or what hangs.
+    """
+
+    output: NDArray[np.int8]
+    failure: str | None = None
+    reason: str = ""
+
+
+def run_reference(program: Program, image: NDArray[np.int8], sites: Sequence[Site]) -> End:
+    """The program with the faults, every register stepped; slow. image : int8 (h, w, c)."""
+    spans = Spans(program)
+    plan = make_plan(sites, spans)
+    if plan.instructions:
+        return _run_damaged(program, image, plan, spans, registers_true=True)[1]
+    return End(FaultyMemory(program, image[None], plan, spans).run()[0])
+
+
+def _run_damaged(
+    program: Program, image: NDArray[np.int8], plan: Plan, spans: Spans, registers_true: bool
+) -> tuple[FaultyMemory | None, End]:
+    try:
+        memory = run_damaged(program, image, plan, spans, registers_true)
+    except (ProgramError, DeadlockError) as error:
+        failure = "hang" if isinstance(error, DeadlockError) else "crash"
+        nothing = np.zeros(program.tensors[program.output, :3].tolist(), np.int8)
+        return None, End(nothing, failure, str(error))
+    return memory, End(memory.output()[0])
 
 
 @dataclass(frozen=True)
 class Hit:
-    """What the flips in one tile do to its sums.
+    """What the faults do to the words of one tile.
 
-    elements : flat numbers of the sums in the layer's output; before, after : the wrapped sums, on
-    the operands of this run. overwritten : the DPPU's result replaces the sum. stored_before,
-    stored_after : after requantisation, before the residual and the clamp.
+    elements : flat numbers in the layer's output. summed : the words are sums, `before` and `after`
+    wrapped and on the operands of this run; else values that are stored. overwritten : the DPPU's
+    result replaces a wrong sum (`after` is the wrong one). stored_before, stored_after : after
+    requantisation, before the residual and the clamp.
     """
 
-    tile: Tile
+    span: Span
+    summed: bool
     elements: NDArray[np.int64]
     before: NDArray[np.int64]
     after: NDArray[np.int64]
@@ -57,32 +81,34 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The end of one run. masked : by what the last difference was stopped, None if it got through.
+class Outcome(End):
+    """The end of one run, and how it came to it.
 
-    changed : elements that differ, by tensor name, in execution order.
+    reads : of wrong bytes in buffers. changed : elements that differ, by tensor name, in execution
+    order. masked : by what the last difference was stopped, None if it got through or the run
+    failed.
     """
 
-    output: NDArray[np.int8]
-    hits: tuple[Hit, ...]
-    changed: dict[str, int]
-    masked: str | None
+    hits: tuple[Hit, ...] = ()
+    reads: tuple[Read, ...] = ()
+    changed: dict[str, int] = field(default_factory=dict)
+    masked: str | None = None
 
 
 class FaultRun:
     """Runs of one image with faults, each as cheap as what it changes."""
 
     def __init__(self, program: Program, image: NDArray[np.int8]) -> None:
-        """image : int8 (h, w, c). Raises FlexhycaError for a batch, or a dataflow other than os."""
-        config = program.config
-        if program.batch != 1 or config.array.dataflow != "os":
+        """image : int8 (h, w, c). Raises FlexhycaError for a batch."""
+        if program.batch != 1:
             raise FlexhycaError(
-                f"{program.name}: faults run with batch 1 and dataflow os, the program has batch "
-                f"{program.batch} and dataflow {config.array.dataflow}"
+                f"{program.name}: faults run with batch 1, the program has {program.batch}; "
+                "compile it with batch 1"
             )
-        self.program, self.tiles = program, Tiles(program)
-        self.network = self.tiles.network
+        self.program, self.spans, self.image = program, Spans(program), image
+        self.network = program.network
         self.difference = Difference(self.network, image)
+        self.reads, self.evaluate = Reads(self.spans), Evaluator(self.spans)
 
     @property
     def golden(self) -> NDArray[np.int8]:
@@ -91,35 +117,172 @@ class FaultRun:
 
     def run(self, sites: Sequence[Site]) -> Outcome:
         """The inference with all of `sites`; FlexhycaError for one that does not exist."""
-        plan: dict[int, dict[int, tuple[Tile, list[Flip]]]] = {}
-        for tile, flip in voted(sites, self.tiles):
-            own = plan.setdefault(tile.layer, {}).setdefault(tile.number, (tile, []))
-            if flip is not None:
-                own[1].append(flip)
+        plan = make_plan(sites, self.spans)
+        if plan.instructions and not self._means_nothing(plan):
+            return self._damaged(plan)
+        reads = self.reads.find(plan.words)
+        keys = {*plan.flips, *plan.sums, *plan.results, *reads}
+        keys |= {(layer, number) for layer, number, _ in plan.dppu}
         hits: list[Hit] = []
-        difference = self.difference
         try:
-            for layer in sorted(plan):
-                difference.advance(layer)
-                found = [self._hit(tile, flips) for tile, flips in plan[layer].values()]
-                alive = [
-                    (h.elements[~h.overwritten], (h.after - h.before)[~h.overwritten])
-                    for h in found
-                ]
-                at, by = (np.concatenate(x) for x in zip(*alive, strict=True))
-                difference.advance(layer + 1, at, by)
-                hits += found
-            output = difference.finish().copy()
+            for layer in sorted({layer for layer, _ in keys}):
+                own = sorted(key for key in keys if key[0] == layer)
+                hits += self._layer(layer, own, plan, reads)
+            output = self.difference.finish().copy()
             changed = {}
-            for layer_row in self.network.layers:
-                count = self._changed(layer_row.output)
+            for row in self.network.layers:
+                count = self._changed(row.output)
                 if count:
-                    changed[self.network.tensors[layer_row.output].name] = count
+                    changed[self.network.tensors[row.output].name] = count
         finally:
-            difference.reset()
-        outvoted = all(not flips for own in plan.values() for _, flips in own.values())
-        masked = self._masked(hits, changed, output, outvoted and bool(sites))
-        return Outcome(output, tuple(hits), changed, masked)
+            self.difference.reset()
+        masked = self._masked(sites, hits, changed, output)
+        found = tuple(read for key in sorted(reads) for read in reads[key])
+        return Outcome(output, hits=tuple(hits), reads=found, changed=changed, masked=masked)
+
+    def _means_nothing(self, plan: Plan) -> bool:
+        """Whether wrong bits of instructions can be left out.
+
+        With words of buffers wrong too they cannot: these have the order of the program, or of a
+        damaged run.
+        """
+        if plan.words:
+            return False
+        try:
+            return meaningless(self.program, damaged(self.program, plan.instructions))
+        except MachineCheckError:
+            return False
+
+    def _damaged(self, plan: Plan) -> Outcome:
+        """A run with wrong instructions: by events, every tile at once."""
+        memory, end = _run_damaged(self.program, self.image, plan, self.spans, False)
+        if memory is None:
+            return Outcome(end.output, end.failure, end.reason)
+        changed = {}
+        for row in self.network.layers:
+            count = int((memory.tensor(row.output)[0] != self.difference.golden(row.output)).sum())
+            if count:
+                changed[self.network.tensors[row.output].name] = count
+        masked = None
+        if (end.output == self.golden).all():
+            masked = "downstream" if changed else "idle"
+        return Outcome(end.output, changed=changed, masked=masked)
+
+    def _layer(
+        self, index: int, keys: Sequence[Key], plan: Plan, reads: dict[Key, list[Read]]
+    ) -> Iterable[Hit]:
+        """Run up to the end of a layer of which faults reach some tiles."""
+        difference, hits = self.difference, []
+        difference.advance(index)
+        spans = [self.spans.own[index][number] for _, number in keys]
+        if self.spans.is_vector(index):
+            difference.advance(index + 1)
+            for span, key in zip(spans, keys, strict=True):
+                hits += self._vector(span, reads.get(key, []))
+                hits += self._results(span, plan.results.get(key, []))
+            return hits
+        x = difference.tensor(self.network.layers[index].input)
+        tiles = [
+            self.evaluate(span, x, plan, reads.get(key, []))
+            for span, key in zip(spans, keys, strict=True)
+        ]
+        wrong = [np.nonzero(tile.by) for tile in tiles]
+        at = [self._elements(t.span, r, c) for t, (r, c) in zip(tiles, wrong, strict=True)]
+        by = [tile.by[where] for tile, where in zip(tiles, wrong, strict=True)]
+        hits += [self._hit(tile) for tile in tiles]
+        difference.advance(index + 1, np.concatenate(at), np.concatenate(by))
+        for tile, key in zip(tiles, keys, strict=True):
+            hits += self._residuals(tile, reads.get(key, []))
+            hits += self._results(tile.span, plan.results.get(key, []))
+        return hits
+
+    # ---- what a tile's words become -----------------------------------------------------------
+
+    def _hit(self, tile: TileSums) -> Hit:
+        layer, a = self.network.layers[tile.span.layer], self.network.arithmetic
+        rows, cols = np.nonzero((tile.by != 0) | (tile.array != 0))
+        gone = tile.overwritten[rows, cols] & (tile.by[rows, cols] == 0)
+        change = np.where(gone, tile.array[rows, cols], tile.by[rows, cols])
+        exact = tile.clean.sums(rows, cols)
+        before, after = (fixedpoint.wrap(x, a.acc_bits) for x in (exact, exact + change))
+        stored = (
+            fixedpoint.requantise(x, layer.shift, a.act_bits, a.rounding, a.overflow)
+            for x in (before, after)
+        )
+        at = self._elements(tile.span, rows, cols)
+        return Hit(tile.span, True, at, before, after, gone, *stored)
+
+    def _residuals(self, tile: TileSums, reads: Sequence[Read]) -> Iterable[Hit]:
+        """Wrong residual operands: what VEC adds to the (perhaps wrong) sums."""
+        span, a = tile.span, self.network.arithmetic
+        layer = self.network.layers[span.layer]
+        elements, values = [], []
+        cells: dict[int, Read] = {r.at[0]: r for r in reads if r.what == "residual"}
+        for word, read in cells.items():
+            row, col = (np.array([i]) for i in divmod(word, span.n))
+            at = int(self._elements(span, row, col)[0])
+            exact = fixedpoint.wrap(tile.clean.sums(row, col) + tile.by[row, col], a.acc_bits)
+            own = fixedpoint.requantise(exact, layer.shift, a.act_bits, a.rounding, a.overflow)
+            true = int(self.difference.tensor(layer.residual).reshape(-1)[at])
+            value = added(a, layer, int(own[0]), read.bits[-1][1].of(true, a.act_bits))
+            elements.append(at)
+            values.append(max(layer.act_lo, min(layer.act_hi, value)))
+        return self._set(span, elements, values)
+
+    def _vector(self, span: Span, reads: Sequence[Read]) -> Iterable[Hit]:
+        """Wrong operands of a tile that only the vector unit computes."""
+        layer, a = self.network.layers[span.layer], self.network.arithmetic
+        x = self.difference.tensor(layer.input)
+        other = self.difference.tensor(layer.residual) if layer.residual >= 0 else None
+        wrong: dict[str, dict[int, int]] = {"input": {}, "other": {}}
+        for read in reads:
+            values = x if read.what == "input" else other
+            assert values is not None
+            value = int(values.reshape(-1)[read.at[0]])
+            wrong[read.what][read.at[0]] = read.bits[-1][1].of(value, a.act_bits)
+        out = self.network.tensors[layer.output]
+        found: dict[int, int] = {}
+        for at in {*wrong["input"], *wrong["other"]}:
+            for y, column, c in readers(self.network, layer, at):
+                if in_tile(span, out.w, (y, column, c)):
+                    element = (y * out.w + column) * out.c + c
+                    if element not in found:
+                        found[element] = element_of(
+                            self.network, layer, (y, column, c), x, other, wrong
+                        )
+        return self._set(span, list(found), list(found.values()))
+
+    def _results(self, span: Span, faults: Sequence[Sum]) -> Iterable[Hit]:
+        """Words that are hit between VEC and STORE."""
+        bits = self.network.arithmetic.act_bits
+        values: dict[int, int] = {}
+        now = self.difference.tensor(self.network.layers[span.layer].output).reshape(-1)
+        for fault in faults:
+            row, col = (np.array([i]) for i in divmod(fault.word, span.n))
+            if row[0] < span.m:
+                at = int(self._elements(span, row, col)[0])
+                values[at] = force(values.get(at, int(now[at])), fault.bit, fault.stuck, bits)
+        return self._set(span, list(values), list(values.values()))
+
+    def _set(self, span: Span, elements: list[int], values: list[int]) -> Iterable[Hit]:
+        """Store other values than those computed."""
+        tensor = self.network.layers[span.layer].output
+        at, after = np.array(elements, np.int64), np.array(values, np.int64)
+        before = self.difference.tensor(tensor).reshape(-1)[at].astype(np.int64)
+        self.difference.set(tensor, at, after)
+        wrong = before != after
+        if wrong.any():
+            at, before, after = at[wrong], before[wrong], after[wrong]
+            none = np.zeros(len(at), np.bool_)
+            yield Hit(span, False, at, before, after, none, before, after)
+
+    def _elements(
+        self, span: Span, rows: NDArray[np.int64], cols: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        channels = self.network.tensors[self.network.layers[span.layer].output].c
+        return (span.m0 + rows) * channels + span.n0 + cols
+
+    # ---- how it ended -------------------------------------------------------------------------
 
     def _changed(self, tensor: int) -> int:
         at = self.difference.changed(tensor)
@@ -128,43 +291,31 @@ class FaultRun:
         )
         return int((now != was).sum())
 
-    def _hit(self, tile: Tile, flips: Sequence[Flip]) -> Hit:
-        layer, a = self.network.layers[tile.layer], self.network.arithmetic
-        act = self.tiles.operands(tile, self.difference.tensor(layer.input)[None])
-        wgt, start = self.tiles.weights(tile), self.tiles.start(tile)
-        array = self.program.config.array
-        r, c, change = os_tile_faults(
-            act, wgt, start, rows=array.rows, cols=array.cols, arithmetic=a, flips=flips
-        )
-        r, c, change = r[change != 0], c[change != 0], change[change != 0]
-        products = (act[r].astype(np.int64) * wgt[c]).sum(1) + start[r, c]
-        before, after = (fixedpoint.wrap(x, a.acc_bits) for x in (products, products + change))
-        important = np.zeros((tile.m, tile.n), np.bool_)
-        important[tuple(self.tiles.important(tile).T)] = True
-        stored = (
-            fixedpoint.requantise(x, layer.shift, a.act_bits, a.rounding, a.overflow)
-            for x in (before, after)
-        )
-        return Hit(tile, self.tiles.elements(tile, r, c), before, after, important[r, c], *stored)
-
     def _masked(
         self,
+        sites: Sequence[Site],
         hits: Sequence[Hit],
         changed: dict[str, int],
         output: NDArray[np.int8],
-        outvoted: bool,
     ) -> str | None:
         """The stage that stopped the last difference."""
         if (output != self.golden).any():
             return None
         if changed:
             return "downstream"
-        if outvoted:
-            return "tmr"
         wrong = [(h.before != h.after) for h in hits]
         if not any(w.any() for w in wrong):
-            return "idle"
+            return "tmr" if sites and all(map(self._has_copies, sites)) else "idle"
         if all((h.overwritten | ~w).all() for h, w in zip(hits, wrong, strict=True)):
             return "dppu"
         alive = [~h.overwritten & (h.stored_before != h.stored_after) for h in hits]
         return "activation" if any(x.any() for x in alive) else "truncation"
+
+    def _has_copies(self, site: Site) -> bool:
+        """Whether there are other copies of the bit, in any tile where it is hit."""
+        layers = {name: i for i, name in enumerate(self.program.layer_names)}
+        index = layers.get(site.layer, next(iter(self.network.weights), 0))
+        runs, own = copies_of(
+            self.spans, self.spans.own[index][0], site.unit, site.register, site.bit
+        )
+        return runs * own > 1

@@ -10,8 +10,8 @@ execution in which a token is missing gives wrong values instead of lucky ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,27 @@ from ..isa import fixedpoint
 from ..isa.instructions import BY_OPCODE, WINDOW_FIELDS, Buffer, Engine, Source, Table
 from ..isa.layers import LAYER_COLUMNS, LayerOp
 from ..isa.program import Program
+from ..isa.protection import layer_columns
 from . import kernels
-from .stepper import Flip, os_tile
+from .stepper import os_tile
 from .stepper_stationary import is_fold, ws_fold
 from .work import gather_geometry, weight_address
 
 _GARBAGE = 0x55
+
+Operands = tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]  #: act, weights, bias
+
+
+class Resident(NamedTuple):
+    """Neurons that the DPPU works on: its position registers, (count, 2), and partial sums.
+
+    A sum belongs to the entry of the table. inside : those that are in the tile; results of a
+    damaged table's others go nowhere.
+    """
+
+    positions: NDArray[np.int64]
+    inside: NDArray[np.bool_]
+    sums: NDArray[np.int64]
 
 
 class Memory:
@@ -37,17 +52,12 @@ class Memory:
         program: Program,
         inputs: NDArray[np.int8],
         registers_true: bool = False,
-        flips: Mapping[int, Sequence[Flip]] = MappingProxyType({}),
     ) -> None:
         """inputs : int8 (batch, h, w, c) of the program's batch.
 
         registers_true : compute every tile by stepping the registers of the array.
-        flips : in the registers of the array, by the pc of a tile's last GEMM (or fold); steps
-        count from the start of the tile. They need registers_true.
         """
-        if flips and not registers_true:
-            raise InternalError("flips of registers, and no registers are stepped")
-        self.registers_true, self.flips = registers_true, flips
+        self.registers_true = registers_true
         self.streamed: list[tuple[NDArray[np.int8], NDArray[np.int8]]] = []  # parts of a tile
         self.program, self.config = program, program.config
         self.arithmetic = program.network.arithmetic
@@ -82,9 +92,9 @@ class Memory:
         self.slots = np.zeros((self.config.output_slots, words), np.int32)
         self.results = np.zeros((self.config.output_slots, words), np.int8)
         self.accumulators = np.zeros(words, np.int32)
-        self.partial_sums: dict[tuple[int, int], int] = {}  # (source, word) -> sum
-        # operands of GEMMs with taps, as the DPPU's register files caught them: (act, wgt, bias)
-        self.tapped: deque[tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]] = deque()
+        self.resident: dict[Source, Resident] = {}
+        # operands of GEMMs with taps, as the DPPU's register files caught them
+        self.tapped: deque[Operands] = deque()
         self.registers: dict[tuple[Engine, Table], int] = {}
         self._execute: dict[str, Callable[[dict[str, int]], None]] = {
             "LOAD": self._load,
@@ -139,20 +149,28 @@ class Memory:
         self, act: NDArray[np.int8], wgt: NDArray[np.int8], start: NDArray[np.int32], pc: int
     ) -> NDArray[np.int32]:
         """start (m, n) + act (m, k) . wgt (n, k), wrapped."""
-        if not self.registers_true:
-            return kernels.dot(act, wgt, start, self.arithmetic.acc_bits)
+        return kernels.dot(act, wgt, start, self.arithmetic.acc_bits)
+
+    def _registers(
+        self,
+        act: NDArray[np.int8],
+        wgt: NDArray[np.int8],
+        start: NDArray[np.int32],
+        pc: int,
+        folds: list[int],
+    ) -> NDArray[np.int32]:
+        """The same of all parts of a tile, every register stepped. folds : operands of each."""
         array = self.config.array
-        step = {"os": os_tile, "ws": ws_fold, "is": is_fold}[array.dataflow]
-        out, _ = step(
-            act,
-            wgt,
-            start,
-            rows=array.rows,
-            cols=array.cols,
-            arithmetic=self.arithmetic,
-            flips=self.flips.get(pc, ()),
-        )
-        return out
+        layer = self.program.layer_names[self.program.debug_layer[pc]]
+        pes: dict[str, Any] = {
+            "rows": array.rows,
+            "cols": layer_columns(self.config, layer),
+            "arithmetic": self.arithmetic,
+        }
+        if array.dataflow == "os":
+            return os_tile(act, wgt, start, **pes)[0]
+        step = ws_fold if array.dataflow == "ws" else is_fold
+        return step(act, wgt, start, folds=folds, **pes)[0]
 
     # ---- helpers ------------------------------------------------------------------------------
 
@@ -257,37 +275,104 @@ class Memory:
 
     def _gemm(self, i: dict[str, int]) -> None:
         m, n = i["m"], i["n"]
-        pixels, channels = np.arange(i["m0"], i["m0"] + m), np.arange(i["n0"], i["n0"] + n)
+        act, wgt, bias = self._stream(i)
+        start = self.accumulators[: m * n].reshape(m, n)
+        if i["first"]:
+            start = np.tile(bias, (m, 1))
+        if i["tap"]:
+            self.tapped.append((act, wgt, bias))
+        if not self._at_once(i["pc"]):
+            self.accumulators[: m * n] = self._product(act, wgt, start, i["pc"]).reshape(-1)
+        else:
+            # The parts of a reduction follow each other without a gap: one stream of operands.
+            self.streamed.append((act, wgt))
+            self.accumulators[: m * n] = start.reshape(-1)
+            if i["last"]:
+                if any(a.shape[0] != m or w.shape[0] != n for a, w in self.streamed):
+                    raise ProgramError("the parts of a tile differ in size")
+                act, wgt = (np.concatenate(parts, 1) for parts in zip(*self.streamed, strict=True))
+                folds = [part.shape[1] for part, _ in self.streamed]
+                self.streamed.clear()
+                sums = self._registers(act, wgt, start, i["pc"], folds)
+                self.accumulators[: m * n] = sums.reshape(-1)
+        if i["last"]:
+            self.slots[i["slot"], : m * n] = self.accumulators[: m * n]
+
+    def _at_once(self, pc: int) -> bool:
+        """Whether all parts of a tile's reduction are computed together, at the last."""
+        return self.registers_true
+
+    def _stream(self, i: dict[str, int]) -> Operands:
+        """What the array reads from the buffers: (m, k), (n, k), (n,); 0 where it has the bias."""
+        pixels = np.arange(i["m0"], i["m0"] + i["m"])
+        channels = np.arange(i["n0"], i["n0"] + i["n"])
         act = self._operands(Engine.ARRAY, pixels)
         wgt = self._weights(Engine.ARRAY, channels, act.shape[1], Source.BUFFER)
         if i["k"]:  # one fold of a stationary array
             part = slice(i["k0"], i["k0"] + i["k"])
             act, wgt = act[:, part], wgt[:, part]
-        start = self.accumulators[: m * n].reshape(m, n)
-        bias = np.zeros(n, np.int32)
+        bias = np.zeros(i["n"], np.int32)
         if i["first"]:
             bias = self._bias(Engine.ARRAY, channels, Source.BUFFER)
-            start = np.tile(bias, (m, 1))
-        if i["tap"]:
-            self.tapped.append((act, wgt, bias))
-        if self.registers_true and self.config.array.dataflow == "os":
-            # The parts of a reduction follow each other without a gap: one stream of operands.
-            self.streamed.append((act, wgt))
-            if not i["last"]:
-                self.accumulators[: m * n] = start.reshape(-1)
-                return
-            act, wgt = (np.concatenate(parts, 1) for parts in zip(*self.streamed, strict=True))
-            self.streamed.clear()
-        self.accumulators[: m * n] = self._product(act, wgt, start, i["pc"]).reshape(-1)
-        if i["last"]:
-            self.slots[i["slot"], : m * n] = self.accumulators[: m * n]
+        return act, wgt, bias
 
     def _dppu(self, i: dict[str, int]) -> None:
         source = Source(i["source"])
+        tapped = self._collect_tap(i) if source == Source.ARRAY else None
+        positions = self._decode(i)
+        sums = np.zeros(len(positions), np.int64)
+        if not i["first"]:
+            before = self.resident.get(source)
+            if before is None or len(before.sums) != len(sums):
+                raise ProgramError(
+                    f"the DPPU goes on with {len(sums)} neurons of slot {i['slot']} that it has "
+                    "not begun"
+                )
+            sums = before.sums
+        # A damaged table may point outside the tile.
+        inside = (positions >= 0).all(1) & (positions < (i["m"], i["n"])).all(1)
+        held = self.resident[source] = Resident(positions, inside, sums)
+        held = self.resident[source] = self._dppu_sums(i, source, held, tapped)
+        if i["last"]:
+            rows, cols = held.positions[held.inside].T
+            self.slots[i["slot"], rows * i["n"] + cols] = held.sums[held.inside]
+
+    def _dppu_sums(
+        self, i: dict[str, int], source: Source, held: Resident, tapped: Operands | None
+    ) -> Resident:
+        """The neurons after this part of the reduction."""
+        at, sums = np.flatnonzero(held.inside), held.sums.copy()
+        if not len(at):
+            return held
+        rows, row = np.unique(held.positions[at, 0], return_inverse=True)
+        columns, col = np.unique(held.positions[at, 1], return_inverse=True)
+        if tapped is not None:
+            act, wgt, bias = tapped
+            if act.shape[0] <= rows[-1] or wgt.shape[0] <= columns[-1]:
+                raise ProgramError("the taps hold the operands of a smaller tile")
+            act, wgt, bias = act[rows], wgt[columns], bias[columns]
+        else:
+            act, wgt, bias = self._fetched(i, source, rows, columns)
+        start = bias[col] if i["first"] else sums[at]
+        products = np.einsum("ik,ik->i", act[row].astype(np.int64), wgt[col].astype(np.int64))
+        sums[at] = fixedpoint.wrap(start + products, self.arithmetic.acc_bits)
+        return held._replace(sums=sums)
+
+    def _fetched(
+        self, i: dict[str, int], source: Source, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> Operands:
+        """Operands of a tile's rows and columns that the DPPU reads itself."""
+        channels = i["n0"] + columns
+        act = self._operands(Engine.DPPU, i["m0"] + rows, source)
+        wgt = self._weights(Engine.DPPU, channels, act.shape[1], source)
+        return act, wgt, self._bias(Engine.DPPU, channels, source)
+
+    def _decode(self, i: dict[str, int]) -> NDArray[np.int64]:
+        """The position table of a DPPU instruction: (count, 2)."""
         table = self.buffers[Buffer.POSITION].view(np.uint8)[i["pos_addr"] :]
         if i["format"]:
             table = table[: (i["m"] * i["n"] + 7) // 8]
-        positions = kernels.decode_positions(
+        positions: NDArray[np.int64] = kernels.decode_positions(
             table,
             i["format"],
             i["count"],
@@ -295,39 +380,11 @@ class Memory:
             self.config.position_column_bits,
             self.config.position_bits,
         )
-        # A damaged table may point outside the tile; such results are written nowhere.
-        inside = (positions >= 0).all(1) & (positions < (i["m"], i["n"])).all(1)
-        positions = positions[inside]
-        if not len(positions):
-            if source == Source.ARRAY:
-                self._collect_tap(i)
-            return
-        rows, row = np.unique(positions[:, 0], return_inverse=True)
-        columns, col = np.unique(positions[:, 1], return_inverse=True)
-        if source == Source.ARRAY:
-            act, wgt, bias = self._collect_tap(i)
-            act, wgt, bias = act[rows], wgt[columns], bias[columns]
-        else:
-            channels = i["n0"] + columns
-            act = self._operands(Engine.DPPU, i["m0"] + rows, source)
-            wgt = self._weights(Engine.DPPU, channels, act.shape[1], source)
-            bias = self._bias(Engine.DPPU, channels, source)
-        for (r, c), ri, ci in zip(positions.tolist(), row.tolist(), col.tolist(), strict=True):
-            word = r * i["n"] + c
-            if not i["first"] and (source, word) not in self.partial_sums:
-                raise ProgramError(
-                    f"the DPPU goes on with neuron ({r}, {c}) of slot {i['slot']}, which it has "
-                    "not begun; check its position tables"
-                )
-            start = int(bias[ci]) if i["first"] else self.partial_sums[source, word]
-            total = start + int(act[ri].astype(np.int64) @ wgt[ci].astype(np.int64))
-            self.partial_sums[source, word] = int(fixedpoint.wrap(total, self.arithmetic.acc_bits))
-            if i["last"]:
-                self.slots[i["slot"], word] = self.partial_sums[source, word]
+        # Bits of a bitmap behind the tile's last are no neurons.
+        positions[positions[:, 0] >= self.config.array.rows] = -1
+        return positions
 
-    def _collect_tap(
-        self, i: dict[str, int]
-    ) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]:
+    def _collect_tap(self, i: dict[str, int]) -> Operands:
         """What the operand taps caught of the tile of `i`."""
         if not self.tapped:
             raise ProgramError(
@@ -345,7 +402,7 @@ class Memory:
             if layer["residual"] >= 0:
                 at = i["res_slot"] * self.slots.shape[1]
                 other = self.buffers[Buffer.OUTPUT][at : at + m * n].reshape(m, n)
-                value = self._add(layer, value, other.astype(np.int64))
+                value = self._add(layer, value, fixedpoint.wrap(other, a.act_bits))
         else:
             value = self._vec_window(layer, op, i)
         value = np.clip(value, layer["act_lo"], layer["act_hi"])
@@ -369,9 +426,8 @@ class Memory:
     ) -> NDArray[np.int64]:
         """Pool, add or copy: read the window's elements straight from the ifmap buffer."""
         w = self._window(Engine.STORE)
-        buffer = self.buffers[Buffer.IFMAP].astype(np.int64)
         size = w["rows"] * w["cols"] * w["cc"]
-        held = buffer[w["a_base"] : w["a_base"] + size].reshape(w["rows"], w["cols"], w["cc"])
+        held = self._elements(w["a_base"], size).reshape(w["rows"], w["cols"], w["cc"])
         ih, iw, oh, ow, kw, sh, sw, pt, pl, dh, dw = gather_geometry(self.program, layer).tolist()
         channels = np.arange(i["n0"], i["n0"] + i["n"]) - layer["c_offset"]
         cin = int(self.program.tensors[layer["input"]][2])
@@ -402,13 +458,19 @@ class Memory:
             a = self.arithmetic
             return fixedpoint.requantise(out, layer["shift"], a.act_bits, a.rounding, a.overflow)
         if op == LayerOp.ADD:
-            start = w["b_base"]
-            other = buffer[start : start + size].reshape(-1, w["cc"])
+            other = self._elements(w["b_base"], size).reshape(-1, w["cc"])
             first = i["m0"] - w["row0"] * ow
             if first < 0 or first + i["m"] > len(other):
                 raise ProgramError(f"pixel {i['m0']} needs operands that its window does not hold")
             return self._add(layer, out, other[first : first + i["m"], at])
         return out
+
+    def _elements(self, base: int, count: int) -> NDArray[np.int64]:
+        """What the vector unit reads from the ifmap buffer."""
+        read = self.buffers[Buffer.IFMAP][base : base + count]
+        if base < 0 or len(read) != count:
+            raise ProgramError(f"window at {base} of {count} bytes lies outside the ifmap buffer")
+        return fixedpoint.wrap(read, self.arithmetic.act_bits)
 
     def _store(self, i: dict[str, int]) -> None:
         m, n = i["m"], i["n"]

@@ -1,29 +1,38 @@
-"""Fault sites: which bit of which register flips, when. Plain data, one line of text each.
+"""Fault sites: which bit of which register is wrong, when. Plain data, one line of text each.
 
-A site of the array is counted within its tile: `cycle` from the first operand's latch on (a flip at
-cycle t acts on the stored value before it is read in step t), `row` and `col` name the PE.
+Where a register stands, and so what `row` and `col` count, says the register table.  `cycle` counts
+within a tile, from its first operand on; a flip at cycle t acts on the stored value before it is
+read in that cycle.  A site with `stuck` is a bit that holds 0 or 1 for a while, or for ever.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from ..config import Config
 from ..errors import FlexhycaError
-from ..isa.protection import copies
-from ..isa.registers import BY_UNIT, UNIT_OF_DATAFLOW
-from .stepper import Flip
-from .tiles import Tile, Tiles
-from .timing import os_tile_cycles
+from ..isa.registers import BY_UNIT, SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW, Register
 
-#: Short names in the text form.
-_KEYS = {"reg": "register"}
+#: All layers of a network, or all tiles of a layer, in the text form.
+ALL = "*"
+#: `tile` of a site in all tiles, `stuck` of a flip, `until` of what lasts to the tile's end.
+EVERY = FLIP = END = -1
+
+#: Other names of keys in the text form.
+_KEYS = {"reg": "register", "word": "row", "byte": "row"}
+_NEEDED = ("layer", "tile", "cycle", "row", "col", "register", "bit")
 
 
 @dataclass(frozen=True)
 class Site:
-    """One transient flip of one stored bit; `copy` counts the copies of a protected bit."""
+    """One wrong bit.
+
+    layer : its name, ALL for a bit that is stuck for ever. tile : within the layer, EVERY for all.
+    row, col : what the register table says of them; a buffer's word is its `row`. copy : of the
+    copies of a protected bit. stuck : FLIP, or the value that the bit holds from `cycle` on.
+    until : the first cycle of the tile in which a stuck bit is free again, END for the tile's end.
+    """
 
     layer: str
     tile: int
@@ -34,16 +43,29 @@ class Site:
     bit: int
     copy: int = 0
     unit: str = UNIT_OF_DATAFLOW["os"]
+    stuck: int = FLIP
+    until: int = END
 
     def __str__(self) -> str:
-        short = {name: key for key, name in _KEYS.items()}
-        return ",".join(f"{short.get(name, name)}={value}" for name, value in asdict(self).items())
+        word = self.unit == "buffer"
+        where = f"word={self.row}" if word else f"row={self.row},col={self.col}"
+        tile = ALL if self.tile == EVERY else self.tile
+        text = f"layer={self.layer},tile={tile},cycle={self.cycle},{where},reg={self.register}"
+        text += f",bit={self.bit}" + ("" if word and not self.copy else f",copy={self.copy}")
+        text += f",unit={self.unit}"
+        if self.stuck != FLIP:
+            text += f",stuck={self.stuck}"
+        return text + ("" if self.until == END else f",until={self.until}")
 
 
 def parse_site(text: str) -> Site:
-    """Read `layer=conv1,tile=0,cycle=40,row=3,col=4,reg=act,bit=6`; raises FlexhycaError."""
+    """Read `layer=conv1,tile=0,cycle=40,row=3,col=4,reg=act,bit=6`; raises FlexhycaError.
+
+    The unit may be left out where the register stands in one only, or in the array; the cycle where
+    a register has but one moment in a tile, or the bit is stuck for ever.
+    """
     fields = Site.__dataclass_fields__
-    values: dict[str, object] = {}
+    values: dict[str, str | int] = {}
     for part in text.split(","):
         key, equals, value = (x.strip() for x in part.partition("="))
         name = _KEYS.get(key, key)
@@ -53,71 +75,102 @@ def parse_site(text: str) -> Site:
             raise FlexhycaError(f"site {text!r}: {part.strip()!r} is not KEY=VALUE of a site{hint}")
         if name in values:
             raise FlexhycaError(f"site {text!r}: {key} stands twice")
-        if fields[name].type == "int":
-            if not value.removeprefix("-").isdecimal():
-                raise FlexhycaError(f"site {text!r}: {key}={value!r} is not an integer")
+        if fields[name].type != "int":
+            values[name] = value
+        elif name == "tile" and value == ALL:
+            values[name] = EVERY
+        elif value.isdecimal() and len(value) < 19:
             values[name] = int(value)
         else:
-            values[name] = value
-    missing = [name for name in fields if name not in values and name not in ("copy", "unit")]
+            raise FlexhycaError(f"site {text!r}: {key}={value!r} is not a natural number")
+    if "register" in values:
+        _fill(text, values)
+    missing = [x for x in _NEEDED if x not in values]
     if missing:
         raise FlexhycaError(f"site {text!r}: {', '.join(missing)} missing")
-    return Site(**values)  # type: ignore[arg-type]
+    site = Site(**values)  # type: ignore[arg-type]
+    _check_duration(site, text)
+    return site
 
 
-def resolve(site: Site, tiles: Tiles) -> tuple[Tile, Flip]:
-    """The tile that `site` names, and the flip in it; FlexhycaError where there is none such."""
-    config, network = tiles.program.config, tiles.network
-    names = {network.layers[index].name: index for index in tiles.of}
-    if site.layer not in names:
-        near = difflib.get_close_matches(site.layer, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"layers are {', '.join(names)}"
+def _fill(text: str, values: dict[str, str | int]) -> None:
+    """Put in what the register table knows: the unit, and coordinates that a register lacks."""
+    name = str(values["register"])
+    units = [unit for unit, registers in BY_UNIT.items() if name in registers]
+    if "unit" not in values:
+        usual = UNIT_OF_DATAFLOW["os"]
+        if len(units) > 1 and usual not in units:
+            raise FlexhycaError(
+                f"site {text!r}: register {name!r} is in units {', '.join(units)}; give unit="
+            )
+        values["unit"] = usual if usual in units or not units else units[0]
+    register = BY_UNIT.get(str(values["unit"]), {}).get(name)
+    if register is None:
+        return  # `check_place` says so
+    if not register.col:
+        values.setdefault("col", 0)
+    if not register.row:
+        values.setdefault("row", 0)
+    if not register.timed or values.get("layer") == ALL:
+        values.setdefault("cycle", 0)
+
+
+def _check_duration(site: Site, text: str) -> None:
+    if site.stuck not in (FLIP, 0, 1):
+        raise FlexhycaError(f"site {text!r}: stuck={site.stuck} is no bit; use 0 or 1")
+    if site.layer == ALL and site.tile != EVERY:
+        raise FlexhycaError(f"site {text!r}: layer=* needs tile=*, a bit that is stuck for ever")
+    if site.stuck == FLIP and site.tile == EVERY:
+        raise FlexhycaError(f"site {text!r}: tile=* is for stuck bits; give stuck=0 or stuck=1")
+    if site.stuck == FLIP and site.until != END:
+        raise FlexhycaError(f"site {text!r}: until is for stuck bits; give stuck=0 or stuck=1")
+    if site.tile == EVERY and (site.cycle or site.until != END):
+        raise FlexhycaError(f"site {text!r}: a bit that is stuck in every tile has no cycle")
+    if site.until != END and site.until <= site.cycle:
         raise FlexhycaError(
-            f"site {site}: layer {site.layer!r} is no conv or linear layer of "
-            f"{tiles.program.name}; {hint}"
+            f"site {text!r}: until={site.until} is not after cycle={site.cycle}; it is the first "
+            "cycle in which the bit is free again"
         )
-    own = tiles.of[names[site.layer]]
-    _check(site, "tile", site.tile, len(own))
-    tile = own[site.tile]
-    if site.unit not in BY_UNIT or site.unit != UNIT_OF_DATAFLOW[config.array.dataflow]:
-        unit = UNIT_OF_DATAFLOW[config.array.dataflow]
-        raise FlexhycaError(f"site {site}: unit {site.unit!r} is not in this machine; use {unit}")
+
+
+def units_of(config: Config) -> list[str]:
+    """The units of the register table that a machine has."""
+    by_dataflow = (UNIT_OF_DATAFLOW, SKEW_OF_DATAFLOW)
+    own = {units[config.array.dataflow] for units in by_dataflow}
+    foreign = {unit for units in by_dataflow for unit in units.values()} - own
+    if not config.dppu.size:
+        foreign.add("dppu")
+    return [unit for unit in BY_UNIT if unit not in foreign]
+
+
+def check_place(site: Site, config: Config) -> Register:
+    """The register of a site; FlexhycaError where it, its unit or the place does not exist."""
+    units = units_of(config)
+    if site.unit not in units:
+        raise FlexhycaError(
+            f"site {site}: unit {site.unit!r} is not in this machine; use {', '.join(units)}"
+        )
     registers = BY_UNIT[site.unit]
     if site.register not in registers:
         raise FlexhycaError(
             f"site {site}: register {site.register!r} does not exist; use {', '.join(registers)}"
         )
-    cycles = os_tile_cycles(tiles.depth(tile), config.array.rows, config.array.cols)
-    _check(site, "cycle", site.cycle, cycles)
-    _check(site, "row", site.row, config.array.rows)
-    _check(site, "col", site.col, config.array.cols)
-    _check(site, "bit", site.bit, registers[site.register].bits(network.arithmetic))
-    shift = network.layers[tile.layer].shift
-    _check(site, "copy", site.copy, copies(config, shift, site.register, site.bit))
-    return tile, Flip(site.cycle, site.register, site.row, site.col, site.bit)
+    register = registers[site.register]
+    place = register.row if register.row and not register.col else ""
+    if site.register != "instruction":  # each tile has a number of its own
+        check_limit(site, "word" if place else "row", site.row, register.rows(config))
+    check_limit(site, "col", site.col, register.cols(config))
+    if not register.exists(site.row, site.col):
+        raise FlexhycaError(
+            f"site {site}: there is no {site.register} at row={site.row}, col={site.col}; its "
+            f"coordinates are: {register.row}, {register.col}"
+        )
+    return register
 
 
-def voted(sites: Sequence[Site], tiles: Tiles) -> list[tuple[Tile, Flip | None]]:
-    """The flips that `sites` amount to once the voters have spoken; None where one is outvoted.
-
-    A copy that is hit twice in a cycle is right again.  Of a protected bit two of three copies must
-    be wrong in the same cycle, and that is one flip.  One entry a site, the flip at the first of
-    those that make it.
-    """
-    wrong: dict[tuple[int, int, Flip], dict[int, int]] = {}
-    named = [resolve(site, tiles) for site in sites]
-    for site, (tile, flip) in zip(sites, named, strict=True):
-        own = wrong.setdefault((tile.layer, tile.number, flip), {})
-        own[site.copy] = own.get(site.copy, 0) ^ 1
-    result: list[tuple[Tile, Flip | None]] = []
-    for tile, flip in named:
-        own = wrong.pop((tile.layer, tile.number, flip), {})  # the others of its kind find nothing
-        shift = tiles.network.layers[tile.layer].shift
-        needed = copies(tiles.program.config, shift, flip.register, flip.bit) // 2 + 1
-        result.append((tile, flip if sum(own.values()) >= needed else None))
-    return result
-
-
-def _check(site: Site, name: str, value: int, limit: int) -> None:
+def check_limit(site: Site, name: str, value: int, limit: int) -> None:
+    """Raise FlexhycaError where a site's value is none of 0..limit-1."""
+    if limit < 1:
+        raise FlexhycaError(f"site {site}: there is no {site.register} here ({name}={value})")
     if not 0 <= value < limit:
         raise FlexhycaError(f"site {site}: {name}={value} is outside 0..{limit - 1}")

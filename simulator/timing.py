@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-import numpy as np
-from numpy.typing import NDArray
-
 #: Edges from latching an operand to reading the finished accumulator: product, sum, read.
 PIPELINE_STEPS = 3
 

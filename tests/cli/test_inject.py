@@ -8,12 +8,17 @@ import pytest
 SITE = "layer=conv1,tile=0,cycle=9,row=3,col=4,reg=act,bit=6"
 
 
-def test_sites_lists_every_register_of_every_layer(flexhyca):
+def test_sites_lists_what_every_layer_uses(flexhyca):
     run = flexhyca("sites", "digits", "--json", "-")
     rows = json.loads(run.out)["rows"]
-    assert {row["register"] for row in rows} == {"act", "wgt", "prod", "acc"}
-    assert len(rows) == 4 * 5
-    assert all(0 < row["live"] <= 1 for row in rows)
+    units = {row["unit"] for row in rows}
+    assert units == {"array", "skew", "dppu", "dppu_excess", "buffer"}
+    array = [row for row in rows if row["unit"] == "array"]
+    assert {row["register"] for row in array} == {"act", "wgt", "prod", "acc"}
+    assert len(array) == 4 * 5
+    whole = {row["register"] for row in rows if row["layer"] == "*"}
+    assert whole == {"ifmap", "weight", "residual", "position"}
+    assert all(0 <= row["live"] <= 1 for row in rows)
     assert flexhyca("sites", "digits").out.startswith("layer")
 
 
@@ -37,6 +42,13 @@ def test_the_story_of_one_flip(flexhyca):
         (("--site", "layer=conv9,tile=0,cycle=0,row=0,col=0,reg=act,bit=0"), "did you mean conv"),
         (("--site", SITE.replace("row=3", "row=32")), "row=32 is outside 0..31"),
         (("--site", SITE, "--image", "360"), "image 360 is outside 0..359"),
+        (("--site", "layer=conv1,tile=0,reg=ifmap,word=7,bit=0"), "cycle missing"),
+        (("--site", "layer=relu,tile=0,reg=ifmap,word=7,bit=0,cycle=0"), "layer 'relu' is not in"),
+        (("--site", SITE, "--live"), "--live goes with --faults register or"),
+        (
+            ("--faults", "memory", "--out", "x.db", "--stuck-cycles", "3"),
+            "--stuck-cycles goes with --faults stuck only",
+        ),
     ],
 )
 def test_what_cannot_be_injected(flexhyca, options, message):
@@ -45,6 +57,17 @@ def test_what_cannot_be_injected(flexhyca, options, message):
     assert run.err.startswith("error: ")
     assert message in run.err
     assert run.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("model", ["memory", "control", "stuck"])
+def test_campaigns_of_other_faults(flexhyca, tmp_path, model):
+    study = tmp_path / "study.db"
+    common = ("inject", "digits", "--faults", model, "--images", 4, "--out", study, "--live")
+    run = flexhyca(*common, "--trials", 20, "--json", "-")
+    assert run.code == 0, run.err
+    report = json.loads(run.out)
+    assert 0 < report["live"] <= 1
+    assert {row["what"].split()[-1] for row in report["results"]} >= {"crash", "hang", "sdc1"}
 
 
 def test_a_campaign_is_kept_and_extended(flexhyca, tmp_path):

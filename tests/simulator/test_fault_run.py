@@ -1,5 +1,6 @@
-"""Faults in the array: exact corrections equal the machine that steps every register."""
+"""Faults anywhere in the machine: exact corrections equal the machine that executes every bit."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import config_from_json
 from flexhyca.errors import FlexhycaError
+from flexhyca.faults.outcomes import STAGES
 from flexhyca.isa.protection import copies
-from flexhyca.isa.registers import BY_UNIT
+from flexhyca.isa.registers import REGISTERS
 from flexhyca.simulator.fault_run import FaultRun, run_reference
-from flexhyca.simulator.sites import Site, parse_site
-from flexhyca.simulator.timing import os_tile_cycles
+from flexhyca.simulator.sites import FLIP, Site, parse_site
+from flexhyca.tests.simulator.random_sites import random_sites
 from flexhyca.tests.support import (
     arithmetic_of,
     compiled,
@@ -24,68 +27,96 @@ from flexhyca.tests.support import (
     small_config,
 )
 
-STAGES: dict = {}
+COVERED: collections.Counter = collections.Counter()
+
+
+def protected(config, network, protection, redundancy):
+    """`config` with that protection; redundancy where the machine can have it."""
+    values = config.model_dump(mode="json")
+    values["protection"] |= protection
+    names = [network.layers[index].name for index in network.weights]
+    possible = config.array.dataflow == "os" and config.array.cols >= 3 and not config.dppu.size
+    if names and possible:
+        values["protection"] |= {"redundancy": redundancy, "redundant_layers": names[:2]}
+    return config_from_json(values, "test")
 
 
 @st.composite
 def cases(draw):
-    config = draw(machines().filter(lambda c: c.array.dataflow == "os"))
-    network = draw(networks(arithmetic_of(config)).filter(lambda n: n.weights))
-    masks = random_masks(network, 0.3, 1) if config.dppu.size else None
+    """Any small machine under any protection, any small network, and a source of faults."""
+    config = draw(machines())
+    protection = {
+        "nb_th": draw(st.integers(0, 2)),
+        "ib_th": 2,
+        "pe_policy": draw(st.sampled_from(["direct", "configurable"])),
+        "voter": draw(st.sampled_from(["feedback", "output"])),
+    }
+    redundancy = draw(st.sampled_from(["none", "none", "space", "time", "time_refetch"]))
+    network = draw(networks(arithmetic_of(config)))
+    config = protected(config, network, protection, redundancy)
+    masks = random_masks(network, draw(st.sampled_from([0.1, 0.4, 1.0])), 1)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    program = compiled(network, config, masks)
+    program = compiled(network, config, masks if config.dppu.size else None)
     return program, random_inputs(network, 1, int(rng.integers(2**31)))[0], rng
 
 
-def random_site(run, rng):
-    """Any bit of any register, with a bias to where the tile's operands are."""
-    layer = int(rng.choice(list(run.tiles.of)))
-    tile = run.tiles.of[layer][rng.integers(len(run.tiles.of[layer]))]
-    array = run.program.config.array
-    register = str(rng.choice(list(BY_UNIT["array"])))
-    rows, cols = (tile.m, tile.n) if rng.random() < 0.8 else (array.rows, array.cols)
-    row, col = int(rng.integers(rows)), int(rng.integers(cols))
-    cycles = os_tile_cycles(run.tiles.depth(tile), array.rows, array.cols)
-    cycle = int(rng.integers(cycles))
-    if rng.random() < 0.8:
-        cycle = min(cycles - 1, row + col + 1 + int(rng.integers(run.tiles.depth(tile) + 2)))
-    bit = int(rng.integers(BY_UNIT["array"][register].bits(run.network.arithmetic)))
-    name = run.network.layers[layer].name
-    shift = run.network.layers[layer].shift
-    copy = int(rng.integers(copies(run.program.config, shift, register, bit)))
-    return Site(name, tile.number, cycle, row, col, register, bit, copy)
-
-
-def check(case, faults):
+def check(case, plans):
+    """`plans` random plans of one to ten faults: both executions end alike."""
     program, image, rng = case
     run = FaultRun(program, image)
-    np.testing.assert_array_equal(run_reference(program, image, []), run.golden)
-    for _ in range(2):
-        sites = [random_site(run, rng) for _ in range(faults)]
-        outcome = run.run(sites)
-        np.testing.assert_array_equal(outcome.output, run_reference(program, image, sites))
-        assert (outcome.masked is None) == (outcome.output != run.golden).any()
-        STAGES[outcome.masked] = STAGES.get(outcome.masked, 0) + 1
+    for _ in range(plans):
+        sites = random_sites(run, rng, int(rng.choice([1, 1, 2, 5, 10])))
+        outcome, end = run.run(sites), run_reference(program, image, sites)
+        assert outcome.failure == end.failure, sites
+        np.testing.assert_array_equal(outcome.output, end.output, str(sites))
+        same = (outcome.output == run.golden).all() and outcome.failure is None
+        assert (outcome.masked is not None) == same
         for site in sites:
             assert parse_site(str(site)) == site
+            COVERED[
+                "fault", site.unit, site.register, "flip" if site.stuck == FLIP else "stuck"
+            ] += 1
+        count(program.config, sites, outcome)
 
 
-@settings(max_examples=60, deadline=None)
-@given(cases(), st.sampled_from([1, 1, 3, 10]))
-def test_corrections_equal_the_stepped_machine(case, faults):
-    check(case, faults)
+def count(config, sites, outcome):
+    """What was covered: for the table of the slow test."""
+    COVERED["plans"] += 1
+    COVERED["dataflow", config.array.dataflow] += 1
+    COVERED["voter", config.protection.voter] += 1
+    COVERED["redundancy", config.protection.redundancy] += 1
+    COVERED["data_reuse", config.dppu.data_reuse if config.dppu.size else "no DPPU"] += 1
+    COVERED["outcome", outcome.failure or f"masked:{outcome.masked}"] += 1
+    COVERED["interacting", len({(s.layer, s.tile) for s in sites}) < len(sites)] += 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_both_executions_agree(case):
+    check(case, 2)
 
 
 @pytest.mark.slow
-def test_corrections_equal_the_stepped_machine_often():
-    @settings(max_examples=3000, deadline=None)
-    @given(cases(), st.sampled_from([1, 1, 3, 10]))
-    def often(case, faults):
-        check(case, faults)
+def test_both_executions_agree_often():
+    COVERED.clear()
 
-    often()
-    print("outcomes by stage:", STAGES)
-    assert set(STAGES) == {None, "tmr", "idle", "dppu", "truncation", "activation", "downstream"}
+    @settings(max_examples=2000, deadline=None)
+    @given(cases())
+    def often(case):
+        check(case, 10)
+
+    while COVERED["plans"] < 20_000:
+        often()
+    for what, times in sorted(COVERED.items(), key=str):
+        print(what, times)
+    every = {(r.unit, r.name) for r in REGISTERS}
+    for kind in ("flip", "stuck"):
+        assert {what[1:3] for what in COVERED if what[0] == "fault" and what[3] == kind} == every
+    for dataflow in ("os", "ws", "is"):
+        assert COVERED["dataflow", dataflow] > 100
+    stages = {what[1] for what in COVERED if what[0] == "outcome"}
+    assert stages == {"crash", "hang", "masked:None", *(f"masked:{stage}" for stage in STAGES)}
+    assert COVERED["interacting", True] > 1000
 
 
 @pytest.mark.parametrize(
@@ -96,8 +127,34 @@ def test_corrections_equal_the_stepped_machine_often():
             "layr=conv1",
             "site 'layr=conv1': 'layr=conv1' is not KEY=VALUE of a site; did you mean layer?",
         ),
-        ("tile=x", "site 'tile=x': tile='x' is not an integer"),
+        ("tile=x", "site 'tile=x': tile='x' is not a natural number"),
         ("tile=1,tile=2", "site 'tile=1,tile=2': tile stands twice"),
+        ("word=1,byte=2", "site 'word=1,byte=2': byte stands twice"),
+        (
+            "layer=*,tile=0,reg=ifmap,word=3,bit=0",
+            "site 'layer=*,tile=0,reg=ifmap,word=3,bit=0': layer=* needs tile=*, a bit that is "
+            "stuck for ever",
+        ),
+        (
+            "layer=*,tile=*,reg=ifmap,word=3,bit=0",
+            "site 'layer=*,tile=*,reg=ifmap,word=3,bit=0': tile=* is for stuck bits; give stuck=0 "
+            "or stuck=1",
+        ),
+        (
+            "layer=a,tile=0,cycle=4,reg=ifmap,word=3,bit=0,stuck=2",
+            "site 'layer=a,tile=0,cycle=4,reg=ifmap,word=3,bit=0,stuck=2': stuck=2 is no bit; use "
+            "0 or 1",
+        ),
+        (
+            "layer=a,tile=0,cycle=4,reg=ifmap,word=3,bit=0,stuck=1,until=4",
+            "site 'layer=a,tile=0,cycle=4,reg=ifmap,word=3,bit=0,stuck=1,until=4': until=4 is not "
+            "after cycle=4; it is the first cycle in which the bit is free again",
+        ),
+        (
+            "layer=a,tile=0,cycle=4,reg=preload,row=3,col=0,bit=0",
+            "site 'layer=a,tile=0,cycle=4,reg=preload,row=3,col=0,bit=0': register 'preload' is in "
+            "units array_ws, array_is; give unit=",
+        ),
     ],
 )
 def test_a_text_that_is_no_site(text, message):
@@ -106,23 +163,13 @@ def test_a_text_that_is_no_site(text, message):
     assert str(error.value) == message
 
 
-def protected_site(run):
-    """A site in a bit with copies."""
-    for layer in run.tiles.of:
-        shift = run.network.layers[layer].shift
-        for bit in range(run.network.arithmetic.acc_bits):
-            if copies(run.program.config, shift, "acc", bit) == 3:
-                name = run.network.layers[layer].name
-                last = run.tiles.depth(run.tiles.of[layer][0])
-                return Site(name, 0, last, 0, 0, "acc", bit)
-    raise AssertionError("no bit is protected")
-
-
 def test_one_copy_is_outvoted_and_two_are_not():
     config = small_config("protection.nb_th=2", "protection.s_th=0")
     program = compiled(one_conv(h=2, n=4), config, None)
     run = FaultRun(program, random_inputs(program.network, 1, 0)[0])
-    site = protected_site(run)
+    shift = program.network.layers[0].shift
+    bit = next(b for b in range(24) if copies(config, shift, "acc", b) == 3)
+    site = Site("conv", 0, run.evaluate.depth(run.spans.all[0]), 0, 0, "acc", bit)
     first, second = (dataclasses.replace(site, copy=copy) for copy in (1, 2))
     assert run.run([first]).masked == "tmr"
     assert run.run([first, first]).masked == "tmr"

@@ -1,4 +1,4 @@
-"""Campaigns of transient faults in the registers of the array."""
+"""Campaigns of random faults in what the machine stores: registers, buffers, what controls it."""
 
 from __future__ import annotations
 
@@ -12,58 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.program import load
-from ..isa.protection import bits_of_layer
-from ..simulator.fault_run import FaultRun, run_reference
+from ..simulator.fault_run import End, FaultRun, run_reference
 from ..simulator.sites import Site
-from ..simulator.tiles import Tile, Tiles
-from ..simulator.timing import os_tile_cycles
+from ..simulator.spans import Spans
 from .experiment import ColumnType, Experiment, Quantity, Row, Share
 from .outcomes import outcome, output_hash
+from .population import Model, Population, stuck
 
 Execution = Literal["delta", "reference"]
 _RUNS = 64  # fault-free runs that are kept
 
 
-class Sampler:
-    """Draws sites with the probability of their exposure: every flip-flop in every cycle of a tile.
+class MachineFaults(Experiment):
+    """Each trial hits `flips` random bits during the inference of one image.
 
-    Copies of protected bits count, each for itself.
+    What is drawn: `register` (flip-flops of the array, its skew lines and the DPPU), `memory`
+    (words of the buffers), `control` (position tables and registers, instructions), each bit in
+    proportion to its exposure; `stuck` (a bit of the first two that is stuck).
     """
-
-    def __init__(self, tiles: Tiles) -> None:
-        self.tiles, config = tiles, tiles.program.config
-        self.array = config.array
-        self.flat: list[Tile] = [tile for own in tiles.of.values() for tile in own]
-        shifts = {index: tiles.network.layers[index].shift for index in tiles.of}
-        self.bits = {index: bits_of_layer(config, shift) for index, shift in shifts.items()}
-        self.cycles = [
-            os_tile_cycles(tiles.depth(t), self.array.rows, self.array.cols) for t in self.flat
-        ]
-        exposed = [c * len(self.bits[t.layer]) for c, t in zip(self.cycles, self.flat, strict=True)]
-        self.ends = np.cumsum(exposed)
-
-    def draw(self, rng: np.random.Generator) -> Site:
-        """One site."""
-        index = int(np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right"))
-        tile = self.flat[index]
-        register, bit, copy = self.bits[tile.layer][rng.integers(len(self.bits[tile.layer]))]
-        return Site(
-            layer=self.tiles.network.layers[tile.layer].name,
-            tile=tile.number,
-            cycle=int(rng.integers(self.cycles[index])),
-            row=int(rng.integers(self.array.rows)),
-            col=int(rng.integers(self.array.cols)),
-            register=register,
-            bit=bit,
-            copy=copy,
-        )
-
-
-class RegisterFaults(Experiment):
-    """Each trial flips `flips` bits of the array during the inference of one image."""
 
     columns: ClassVar[Mapping[str, ColumnType]] = {
         "image": "int",
+        "unit": "str",
         "layer": "str",
         "tile": "int",
         "cycle": "int",
@@ -77,7 +47,11 @@ class RegisterFaults(Experiment):
         "sites": "str",
     }
     quantities: ClassVar[Sequence[Quantity]] = (
-        Share("outcome", good=("masked", "changed"), classes=("masked", "changed", "sdc1", "sdc5")),
+        Share(
+            "outcome",
+            good=("masked", "changed"),
+            classes=("masked", "changed", "sdc1", "sdc5", "hang", "crash"),
+        ),
     )
     locations: ClassVar[frozenset[str]] = frozenset({"program", "images"})
 
@@ -88,13 +62,19 @@ class RegisterFaults(Experiment):
         seed: int,
         flips: int = 1,
         execution: Execution = "delta",
+        model: Model = "register",
+        live: bool = False,
+        window: int = 0,
     ) -> None:
         """program : a program file of batch 1. images : npy, its inputs, int8 (n, h, w, c).
 
         execution : `delta` (exact corrections) or `reference` (every register stepped; slow).
+        live : draw only where something stands that is still used; `Population.live_share` says how
+        much of the exposure that is. window : cycles for which a bit is `stuck`, 0 for ever.
         """
         self.program_path, self.images_path = Path(program), Path(images)
         self.seed, self.flips, self.execution = seed, flips, execution
+        self.model, self.live, self.window = model, live, window
 
     def spec(self) -> dict[str, Any]:
         """See `Experiment.spec`."""
@@ -106,13 +86,17 @@ class RegisterFaults(Experiment):
             "seed": self.seed,
             "flips": self.flips,
             "execution": self.execution,
+            "model": self.model,
+            "live": self.live,
+            "window": self.window,
         }
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         """See `Experiment.from_spec`."""
         paths = Path(spec["program"]), Path(spec["images"])
-        return cls(*paths, spec["seed"], spec["flips"], spec["execution"])
+        own = (spec[x] for x in ("seed", "flips", "execution", "model", "live", "window"))
+        return cls(*paths, *own)
 
     def run(self, indices: Sequence[int]) -> list[Row]:
         """See `Experiment.run`."""
@@ -121,24 +105,34 @@ class RegisterFaults(Experiment):
     def _trial(self, index: int) -> Row:
         rng = np.random.default_rng([self.seed, index])
         image = int(rng.integers(len(self._images)))
-        sites = [self._sampler.draw(rng) for _ in range(self.flips)]
         run = self._run(image)
+        sites = [self._site(rng, run.spans) for _ in range(self.flips)]
         if self.execution == "delta":
             result = run.run(sites)
-            output, name = result.output, outcome(run.golden, result.output, result.masked)
+            end: End = result
+            name = outcome(run.golden, end.output, result.masked, end.failure)
         else:  # it knows the output, not where a difference ended
-            output = run_reference(run.program, self._images[image], sites)
-            same = (output == run.golden).all()
-            name = outcome(run.golden, output, "somewhere" if same else None)
+            end = run_reference(run.program, self._images[image], sites)
+            same = (end.output == run.golden).all()
+            name = outcome(run.golden, end.output, "somewhere" if same else None, end.failure)
         first = sites[0]
         return {
             "index": index,
             "image": image,
-            **{name: getattr(first, name) for name in list(self.columns)[1:9]},
+            **{name: getattr(first, name) for name in list(self.columns)[1:10]},
             "outcome": name,
-            "output_hash": output_hash(output),
+            "output_hash": None if end.failure else output_hash(end.output),
             "sites": "; ".join(map(str, sites)),
         }
+
+    def _site(self, rng: np.random.Generator, spans: Spans) -> Site:
+        site = self._population.draw(rng)
+        return stuck(site, rng, spans, self.window) if self.model == "stuck" else site
+
+    @property
+    def live_share(self) -> float:
+        """Share of all bit-cycles in which a fault hits something that is still used."""
+        return self._population.live_share
 
     @cached_property
     def _program(self) -> Any:
@@ -150,8 +144,8 @@ class RegisterFaults(Experiment):
         return images
 
     @cached_property
-    def _sampler(self) -> Sampler:
-        return Sampler(Tiles(self._program))
+    def _population(self) -> Population:
+        return Population(Spans(self._program), self.model, self.live)
 
     @cached_property
     def _run(self) -> Any:
