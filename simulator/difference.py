@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..isa.layers import LAYER_FIELDS, Network
-from .difference_kernels import Run, Tables, propagate, reset
+from .difference_kernels import Run, Tables, differing, propagate, reset
 from .functional import Functional
+from .functional_kernels import finish_of
 
 
 class Difference:
@@ -41,6 +42,7 @@ class Difference:
             delta=np.zeros(size, np.int32),
             mark=np.zeros(size, np.uint8),
             marked=np.zeros(size, np.int32),
+            fresh=np.zeros(max(t.c for t in network.tensors), np.int8),
         )
         self.at = 0  # layers before it have been computed
 
@@ -64,6 +66,11 @@ class Difference:
         base = int(self.tables.tensors[tensor, 3])
         found: NDArray[np.int32] = self.run.where[base : base + int(self.run.count[tensor])]
         return found
+
+    def differing(self) -> dict[int, int]:
+        """Tensor -> elements that differ from the fault-free run, where there are any."""
+        counts = differing(self.tables, self.run)
+        return {int(tensor): int(counts[tensor]) for tensor in np.flatnonzero(counts)}
 
     def set(self, tensor: int, elements: ArrayLike, values: ArrayLike) -> None:
         """Change stored elements (flat numbers) of a tensor whose layer has been computed."""
@@ -120,20 +127,17 @@ def tables(network: Network) -> Tables:
         if index in network.weights:
             own = network.weights[index]
             out, kh, kw, per_in = own.shape
-            # (groups, out / groups, kh, kw, in / groups) -> (kh, kw, in, out / groups)
+            # (groups, out / groups, kh, kw, in / groups) -> (kh, in, kw reversed, out / groups)
             split = own.reshape(layer.groups, out // layer.groups, kh, kw, per_in)
-            weights.append(split.transpose(2, 3, 0, 4, 1).ravel())
+            weights.append(split[:, :, :, ::-1].transpose(2, 0, 4, 3, 1).ravel())
             accs += network.tensors[layer.output].elements
             count += own.size
-    a = network.arithmetic
+    finish = [list(finish_of(layer, network.arithmetic)) for layer in network.layers]
     return Tables(
         np.array(layers, np.int64),
         np.array(tensors, np.int64),
         np.array(acc_base, np.int64),
         np.array(weight_base, np.int64),
         np.concatenate(weights) if weights else np.zeros(0, np.int8),
-        a.act_bits,
-        a.acc_bits,
-        a.rounding == "half_up",
-        a.overflow == "saturate",
+        np.array(finish, np.int32),
     )

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ..isa.layers import LAYER_FIELDS, LayerOp
+from .functional_kernels import add, clamp, finish_row, requantise, wrap
 
 _OP, _INPUT, _OUTPUT, _RESIDUAL, _KH, _KW, _SH, _SW, _PT, _PL, _DH, _DW = (
     LAYER_FIELDS.index(name)
@@ -21,12 +22,7 @@ _OP, _INPUT, _OUTPUT, _RESIDUAL, _KH, _KW, _SH, _SW, _PT, _PL, _DH, _DW = (
         "pad_top", "pad_left", "dilation_h", "dilation_w",
     )
 )  # fmt: skip
-_GROUPS, _C_OFFSET, _SHIFT, _LEFT_A, _LEFT_B, _ADD_SHIFT, _LO, _HI = (
-    LAYER_FIELDS.index(name)
-    for name in (
-        "groups", "c_offset", "shift", "lshift_a", "lshift_b", "add_shift", "act_lo", "act_hi",
-    )
-)  # fmt: skip
+_GROUPS, _C_OFFSET = LAYER_FIELDS.index("groups"), LAYER_FIELDS.index("c_offset")
 _CONV, _MAXPOOL, _AVGPOOL, _ADD, _COPY = (int(op) for op in LayerOp)
 
 
@@ -37,11 +33,8 @@ class Tables(NamedTuple):
     tensors: Any  #: int64 (tensors, 4): h, w, c, first element in `values`
     acc_base: Any  #: int64 (layers,): first accumulator of a CONV in `accs`
     weight_base: Any  #: int64 (layers,)
-    weights: Any  #: int8, a layer as (kernel_h, kernel_w, in_c, out_c / groups)
-    act_bits: int
-    acc_bits: int
-    half_up: bool
-    saturate: bool
+    weights: Any  #: int8, a layer as (kernel_h, in_c, kernel_w reversed, out_c / groups)
+    finish: Any  #: int32 (layers, ...), rows of `functional_kernels.Finish`
 
 
 class Run(NamedTuple):
@@ -55,27 +48,7 @@ class Run(NamedTuple):
     delta: Any  #: int32, zero between layers: change of the accumulators of a layer
     mark: Any  #: uint8, zero between layers: output elements (CONV: pixels) to be computed again
     marked: Any  #: int32: a list of them
-
-
-@njit(cache=True)
-def _requantise(acc: int, shift: int, t: Tables) -> int:
-    """Twin of isa.fixedpoint.requantise."""
-    half = 1 << (t.act_bits - 1)
-    up = (acc >> (shift - 1)) & 1 if shift and t.half_up else 0
-    kept = acc >> shift
-    if not t.saturate:
-        kept = ((kept + half) & (2 * half - 1)) - half
-    return max(-half, min(half - 1, kept + up))
-
-
-@njit(cache=True)
-def _add(a: int, b: int, layer: NDArray[np.int64], t: Tables) -> int:
-    """Twin of isa.fixedpoint.add."""
-    total = (a << layer[_LEFT_A]) + (b << layer[_LEFT_B])
-    if layer[_ADD_SHIFT] and t.half_up:
-        total += 1 << (layer[_ADD_SHIFT] - 1)
-    half = 1 << (t.act_bits - 1)
-    return max(-half, min(half - 1, total >> layer[_ADD_SHIFT]))
+    fresh: Any  #: int8: the channels of one pixel
 
 
 @njit(cache=True)
@@ -111,6 +84,7 @@ def _conv(
     # Names of their own: members of the tuples would be counted as references in every loop.
     values, faulty, where, delta, weights = r.values, r.faulty, r.where, r.delta, t.weights
     mark, marked = r.mark, r.marked
+    dense = right == 1 and across == 1 and width == out_c
     count = 0
     for i in range(r.count[layer[_INPUT]]):
         at = where[in_base + i]
@@ -120,22 +94,42 @@ def _conv(
         group = c // per_in * width
         for ky in range(kernel_h):
             top = y - ky * height
-            oy = top // down
-            if top < 0 or top % down or oy >= out_h:
+            if top < 0 or (down > 1 and top % down):  # most steps are 1, and divisions are slow
+                continue
+            oy = top // down if down > 1 else top
+            if oy >= out_h:
+                continue
+            row = weight_base + (ky * in_c + c) * kernel_w * width
+            if dense:  # all taps of a row at once: neighbours in the weights and in the map
+                first, end = max(0, x - kernel_w + 1), min(out_w, x + 1)
+                if end <= first:
+                    continue
+                for out in range(oy * out_w + first, oy * out_w + end):
+                    if not mark[out]:
+                        mark[out] = 1
+                        marked[count] = out
+                        count += 1
+                size = (end - first) * width
+                start = (oy * out_w + first) * width
+                row += (first - (x - kernel_w + 1)) * width
+                into, by = delta[start : start + size], weights[row : row + size]
+                for j in range(size):
+                    into[j] += np.int32(change * np.int32(by[j]))
                 continue
             for kx in range(kernel_w):
                 left = x - kx * across
-                ox = left // right
-                if left < 0 or left % right or ox >= out_w:
+                if left < 0 or (right > 1 and left % right):
+                    continue
+                ox = left // right if right > 1 else left
+                if ox >= out_w:
                     continue
                 out = oy * out_w + ox
                 if not mark[out]:
                     mark[out] = 1
                     marked[count] = out
                     count += 1
-                first = out * out_c + group
-                row = weight_base + ((ky * kernel_w + kx) * in_c + c) * width
-                into, by = delta[first : first + width], weights[row : row + width]
+                start, tap = out * out_c + group, row + (kernel_w - 1 - kx) * width
+                into, by = delta[start : start + width], weights[tap : tap + width]
                 for j in range(width):
                     into[j] += np.int32(change * np.int32(by[j]))
     for i in range(len(fault_at)):
@@ -146,22 +140,27 @@ def _conv(
     if residual >= 0:
         for i in range(r.count[residual]):
             count = _mark(r, where[res_base + i] // out_c, count)
-    half = 1 << (t.acc_bits - 1)
+    f, base, fresh = finish_row(t.finish[index]), t.acc_base[index], r.fresh
     for i in range(count):
-        pixel = r.marked[i]
-        r.mark[pixel] = 0
-        for at in range(pixel * out_c, (pixel + 1) * out_c):
-            change = delta[at]
-            delta[at] = 0
-            if change == 0 and (residual < 0 or faulty[res_base + at] == values[res_base + at]):
-                continue
-            acc = np.int64(r.accs[t.acc_base[index] + at]) + change
-            acc = ((acc + half) & (2 * half - 1)) - half
-            value = _requantise(acc, layer[_SHIFT], t)
-            if residual >= 0:
-                value = _add(value, np.int64(faulty[res_base + at]), layer, t)
-            value = max(layer[_LO], min(layer[_HI], value))
-            _settle(r, layer[_OUTPUT], out_base, at, value)
+        mark[marked[i]] = 0
+        first = marked[i] * out_c
+        sums, changes = r.accs[base + first :][:out_c], delta[first : first + out_c]
+        now, other = faulty[out_base + first :][:out_c], faulty[res_base + first :][:out_c]
+        differs = np.int8(0)
+        if residual >= 0:
+            for j in range(out_c):
+                acc = wrap(np.int32(sums[j] + changes[j]), f.unused)
+                fresh[j] = clamp(add(requantise(acc, f), np.int32(other[j]), f), f)
+                differs |= fresh[j] ^ now[j]
+                changes[j] = 0
+        else:
+            for j in range(out_c):
+                fresh[j] = clamp(requantise(wrap(np.int32(sums[j] + changes[j]), f.unused), f), f)
+                differs |= fresh[j] ^ now[j]
+                changes[j] = 0
+        if differs:
+            for j in range(out_c):
+                _settle(r, layer[_OUTPUT], out_base, first + j, fresh[j])
 
 
 @njit(cache=True, nogil=True)
@@ -170,6 +169,7 @@ def _pool(index: int, t: Tables, r: Run) -> None:
     layer = t.layers[index]
     in_h, in_w, c, in_base = t.tensors[layer[_INPUT]]
     out_h, out_w, _, out_base = t.tensors[layer[_OUTPUT]]
+    f = finish_row(t.finish[index])
     count = 0
     for i in range(r.count[layer[_INPUT]]):
         at = r.where[in_base + i]
@@ -188,7 +188,7 @@ def _pool(index: int, t: Tables, r: Run) -> None:
         at = r.marked[i]
         r.mark[at] = 0
         oy, ox = at // c // out_w, at // c % out_w
-        most, total = np.int64(-(1 << (t.act_bits - 1))), np.int64(0)
+        most, total = np.int64(f.lowest), np.int64(0)
         for ky in range(layer[_KH]):
             y = oy * layer[_SH] + ky * layer[_DH] - layer[_PT]
             if y < 0 or y >= in_h:
@@ -200,10 +200,8 @@ def _pool(index: int, t: Tables, r: Run) -> None:
                     most = max(most, value)
                     total += value
         if layer[_OP] == _AVGPOOL:
-            half = 1 << (t.acc_bits - 1)
-            total = ((total + half) & (2 * half - 1)) - half
-            most = _requantise(total, layer[_SHIFT], t)
-        _settle(r, layer[_OUTPUT], out_base, at, max(layer[_LO], min(layer[_HI], most)))
+            most = np.int64(requantise(wrap(np.int32(total), f.unused), f))
+        _settle(r, layer[_OUTPUT], out_base, at, clamp(np.int32(most), f))
 
 
 @njit(cache=True, nogil=True)
@@ -212,6 +210,7 @@ def _elementwise(index: int, t: Tables, r: Run) -> None:
     layer = t.layers[index]
     _, in_w, in_c, in_base = t.tensors[layer[_INPUT]]
     out_h, out_w, out_c, out_base = t.tensors[layer[_OUTPUT]]
+    f = finish_row(t.finish[index])
     if layer[_OP] == _COPY:
         for i in range(r.count[layer[_INPUT]]):
             at = r.where[in_base + i]
@@ -220,7 +219,7 @@ def _elementwise(index: int, t: Tables, r: Run) -> None:
             if y < 0 or x < 0 or y % layer[_SH] or x % layer[_SW]:
                 continue
             if oy < out_h and ox < out_w and 0 <= c < out_c:
-                value = max(layer[_LO], min(layer[_HI], np.int64(r.faulty[in_base + at])))
+                value = clamp(np.int32(r.faulty[in_base + at]), f)
                 _settle(r, layer[_OUTPUT], out_base, (oy * out_w + ox) * out_c + c, value)
         return
     count = 0
@@ -232,8 +231,8 @@ def _elementwise(index: int, t: Tables, r: Run) -> None:
     for i in range(count):
         at = r.marked[i]
         r.mark[at] = 0
-        value = _add(np.int64(r.faulty[in_base + at]), np.int64(r.faulty[other + at]), layer, t)
-        _settle(r, layer[_OUTPUT], out_base, at, max(layer[_LO], min(layer[_HI], value)))
+        value = add(np.int32(r.faulty[in_base + at]), np.int32(r.faulty[other + at]), f)
+        _settle(r, layer[_OUTPUT], out_base, at, clamp(value, f))
 
 
 @njit(cache=True, nogil=True)
@@ -275,3 +274,15 @@ def reset(t: Tables, r: Run) -> None:
             at = base + r.where[base + i]
             r.faulty[at] = r.values[at]
         r.count[tensor] = 0
+
+
+@njit(cache=True, nogil=True)
+def differing(t: Tables, r: Run) -> NDArray[np.int64]:
+    """How many elements of each tensor differ: (tensors,)."""
+    found = np.zeros(len(r.count), np.int64)
+    for tensor in range(len(found)):
+        base = t.tensors[tensor, 3]
+        for i in range(r.count[tensor]):
+            at = base + r.where[base + i]
+            found[tensor] += r.faulty[at] != r.values[at]
+    return found

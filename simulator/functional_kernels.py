@@ -1,4 +1,4 @@
-"""Numba kernels of the functional engine; their slow twins are in `functional_steps`, in torch.
+"""Numba kernels of what follows a sum; their slow twins are in `functional_steps`, in torch.
 
 Arrays are flat.  numba makes int64 of most integer steps; where 32 bits wrap it is said.
 """
@@ -60,39 +60,51 @@ def finish_of(layer: Layer, a: Arithmetic) -> Finish:
 
 
 @njit(cache=True, nogil=True)
-def _left(value: Int32, places: Int32) -> Int32:
+def finish_row(row: I32) -> Finish:
+    """The constants from a row of a table."""
+    return Finish(
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10],
+        row[11], row[12],
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def left(value: Int32, places: Int32) -> Int32:
     """int32 << 0..31; that it is less than 32 has to be seen, or 64 bits are shifted."""
     return np.int32(np.int32(value) << np.int32(places & 31))
 
 
 @njit(cache=True, nogil=True)
-def _right(value: Int32, places: Int32) -> Int32:
+def right(value: Int32, places: Int32) -> Int32:
     """int32 >> 0..31."""
     return np.int32(np.int32(value) >> np.int32(places & 31))
 
 
 @njit(cache=True, nogil=True)
-def _wrap(value: Int32, unused: Int32) -> Int32:
-    return _right(_left(value, unused), unused)
+def wrap(value: Int32, unused: Int32) -> Int32:
+    """The low 32 - `unused` bits in two's complement."""
+    return right(left(value, unused), unused)
 
 
 @njit(cache=True, nogil=True)
-def _requantise(acc: Int32, f: Finish) -> Int32:
+def requantise(acc: Int32, f: Finish) -> Int32:
     """Wrapped sum -> stored value, before residual and clamp."""
-    kept = _wrap(_right(acc, f.shift), f.dropped)
-    kept = np.int32(kept + np.int32(_right(acc, f.below) & f.rounds))
+    kept = wrap(right(acc, f.shift), f.dropped)
+    kept = np.int32(kept + np.int32(right(acc, f.below) & f.rounds))
     return np.int32(min(max(kept, f.lowest), f.highest))
 
 
 @njit(cache=True, nogil=True)
-def _add(value: Int32, residual: Int32, f: Finish) -> Int32:
-    total = np.int32(_left(value, f.left_a) + _left(residual, f.left_b))
-    total = _right(np.int32(total + f.half), f.add_shift)
+def add(value: Int32, residual: Int32, f: Finish) -> Int32:
+    """Twin of isa.fixedpoint.add."""
+    total = np.int32(left(value, f.left_a) + left(residual, f.left_b))
+    total = right(np.int32(total + f.half), f.add_shift)
     return np.int32(min(max(total, f.lowest), f.highest))
 
 
 @njit(cache=True, nogil=True)
-def _clamp(value: Int32, f: Finish) -> Int32:
+def clamp(value: Int32, f: Finish) -> Int32:
+    """What a layer does last."""
     return np.int32(min(max(value, f.act_lo), f.act_hi))
 
 
@@ -101,11 +113,11 @@ def finish(sums: NDArray[np.generic], residual: I8, out: I8, f: Finish) -> None:
     """Sums (float32 or int32, integers) -> what the layer stores. residual : as `out`, or empty."""
     if len(residual):
         for i in range(len(out)):
-            value = _requantise(_wrap(np.int32(sums[i]), f.unused), f)
-            out[i] = _clamp(_add(value, np.int32(residual[i]), f), f)
+            value = requantise(wrap(np.int32(sums[i]), f.unused), f)
+            out[i] = clamp(add(value, np.int32(residual[i]), f), f)
     else:
         for i in range(len(out)):
-            out[i] = _clamp(_requantise(_wrap(np.int32(sums[i]), f.unused), f), f)
+            out[i] = clamp(requantise(wrap(np.int32(sums[i]), f.unused), f), f)
 
 
 @njit(cache=True, nogil=True)
@@ -125,11 +137,11 @@ def finish_marked(
     """
     for j in range(len(at)):
         i = at[j]
-        acc = _wrap(_wrap(np.int32(sums[i]), f.unused) ^ acc_masks[j], f.unused)
-        value = _wrap(_requantise(acc, f) ^ value_masks[j], act_unused)
+        acc = wrap(wrap(np.int32(sums[i]), f.unused) ^ acc_masks[j], f.unused)
+        value = wrap(requantise(acc, f) ^ value_masks[j], act_unused)
         if len(residual):
-            value = _add(value, np.int32(residual[i]), f)
-        out[i] = _clamp(value, f)
+            value = add(value, np.int32(residual[i]), f)
+        out[i] = clamp(value, f)
 
 
 @njit(cache=True, nogil=True)
