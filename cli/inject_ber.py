@@ -218,7 +218,7 @@ def _compare(study: Study) -> None:
         print("\non the same patterns, points:")
         output.table(
             ("scheme", "minus", "ber", "difference"),
-            ((p.scheme, p.than, f"{p.ber:g}", brief(p.interval)) for p in pairs),
+            ((p.scheme, p.than, f"{p.ber:g}", brief(p.interval)) for p in pairs if p.next),
         )
     print()
     study.print_links()

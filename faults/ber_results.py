@@ -124,30 +124,30 @@ def results(counts: Counts, goals: Sequence[float]) -> list[Result]:
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of `scheme` minus that of `than`, at one rate, on the same patterns."""
+    """Accuracy of `scheme` minus that of `than`, at one rate, on the same patterns.
+
+    next : `than` is the scheme before it in the order that was asked for.
+    """
 
     scheme: str
     than: str
     ber: float
+    next: bool
     interval: Interval
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "scheme": self.scheme,
-            "than": self.than,
-            "ber": self.ber,
-            **self.interval.to_dict(),
-        }
+        own = {"scheme": self.scheme, "than": self.than, "ber": self.ber}
+        return {**own, **self.interval.to_dict()}
 
 
 def differences(counts: Counts) -> list[Difference]:
-    """Each scheme against the one before it at the same rate."""
+    """Each scheme against each one before it at the same rate."""
     found = []
     for i, case in enumerate(counts.cases):
         before = [j for j in range(i) if counts.cases[j].ber == case.ber]
-        if before:
-            other = counts.cases[before[-1]].scheme
-            interval = counts.difference(i, before[-1])
-            found.append(Difference(case.scheme, other, case.ber, interval))
+        for j in reversed(before):
+            other = counts.cases[j].scheme
+            interval = counts.difference(i, j)
+            found.append(Difference(case.scheme, other, case.ber, j == before[-1], interval))
     return found

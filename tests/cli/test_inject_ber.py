@@ -23,7 +23,7 @@ def test_schemes_are_compared_on_the_same_errors(flexhyca, tmp_path):
     assert rows[4]["accuracy"] < rows[5]["accuracy"]
     assert (rows[4]["goal"], rows[6]["protect"]) == (0.95, ["conv2", "conv3"])
     assert {"ber", "fit_per_mbit", "mean_live_cycles"} <= report["fit"][1].keys()
-    assert len(report["differences"]) == 6
+    assert len(report["differences"]) == 12  # all pairs
     assert plot.read_bytes().startswith(b"\x89PNG")
     text = flexhyca(*BER, *options, "--out", study)
     assert "40 trials, 0 in this run" in text.err
@@ -78,7 +78,7 @@ def test_raw_rates_are_error_rates_by_exposure(flexhyca, tmp_path):
         (("--out", "x.db", "--ber", "1e-4", "--fit-per-mbit", "1"), "either --ber or --fit"),
         (("--out", "x.db", "--per-layer", "--find-rate", "1,2"), "either --per-layer or"),
         (("--out", "x.db", "--find-rate", "10"), "give two losses in points"),
-        (("--out", "x.db", "--flips", "2"), "--flips goes with --faults register only"),
+        (("--out", "x.db", "--flips", "2"), "--flips goes with --faults register"),
         (("--out", "x.db", "--explain"), "--explain goes with --site only"),
         (("--out", "x.db", "--device", "abacus"), "device"),
     ],
