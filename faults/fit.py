@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import FlexhycaError
 from ..isa.program import Program
 from .ber_machine import memories
 from .ber_options import BerOptions
@@ -68,5 +69,10 @@ def exposure(program: Program, cycles: Sequence[int], options: BerOptions) -> Ex
             live[f"{name}/{layer.name}"] = words * memory.bits, until
     kept = {name: own for name, own in live.items() if not math.isnan(own[1])}
     bits = sum(count for count, _ in kept.values())
+    if not bits:
+        raise FlexhycaError(
+            f"{network.name}: no bit is left that could be wrong (no weight, and logits only); "
+            "let weights, logits or the input flip"
+        )
     mean = sum(count * until for count, until in kept.values()) / bits
     return Exposure(bits, mean, {name: until / mean for name, (_, until) in kept.items()})

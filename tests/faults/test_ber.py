@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from flexhyca.config.schemes import with_scheme
 from flexhyca.errors import FlexhycaError
@@ -101,6 +102,19 @@ def test_schemes_and_rates_are_paired(study):
     assert left[0] > left[1] > left[2]  # more protected bits leave less of the same flips
     assert left[1] > left[3] > left[2]  # 1 bit, and 3 of the important neurons
     assert left[4] > left[0]
+
+
+@pytest.mark.parametrize(("target", "bits"), [("neuron", 8), ("acc", 24)])
+def test_words_are_wrong_as_often_as_they_should_be(study, target, bits):
+    rate, patterns = 0.01, 40
+    rows = study([Case("base", rate)], target=target).run(range(patterns))
+    network = study.programs[0].network
+    for column, words, held in (
+        ("neuron_words", 5 * network.neurons(0), bits),
+        ("weight_words", network.weights[0].size, 8),
+    ):
+        low, high = binom.interval(0.999, words * patterns, 1 - (1 - rate) ** held)
+        assert low <= sum(row[column] for row in rows) <= high
 
 
 def test_images_of_patterns_go_round(study):

@@ -152,3 +152,5 @@ def test_fit_by_exposure():
     assert exposure(program, [1000], BerOptions()).bits == weights  # the logits are not hit
     acc = exposure(program, [1000], BerOptions(target="acc", logits=True, input=True))
     assert acc.bits == 3 * neurons + weights + 4 * 4 * 16 * 8
+    with pytest.raises(FlexhycaError, match="no bit is left that could be wrong"):
+        exposure(program, [1000], BerOptions(weight_faults="none"))
