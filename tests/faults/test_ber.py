@@ -60,7 +60,7 @@ def test_rate_zero_is_the_golden_output(study, target, protected):
 @pytest.mark.parametrize("protected", ["ideal", "tmr_copies"])
 def test_rate_one_half(study, stage, target, protected):
     options = {"stage": stage, "target": target, "protected": protected, "input": True}
-    rows = study(cases(0.5), **options).run(range(8))
+    rows = study(cases(0.5), **options).run(range(4))
     assert rows[0]["neuron_words"] > 0.9 * 5 * 6 * 6 * 6
     assert rows[0]["changed"] > 0
 
@@ -69,7 +69,7 @@ def test_rate_one_half(study, stage, target, protected):
 @pytest.mark.parametrize("weight_faults", ["pe", "raw", "none"])
 def test_ideal_protection_of_every_bit_is_golden_at_any_rate(study, target, weight_faults):
     whole = cases(0.5, protect=("conv",))
-    rows = study(whole, target=target, weight_faults=weight_faults).run(range(8))
+    rows = study(whole, target=target, weight_faults=weight_faults).run(range(4))
     assert all(row["changed"] == row["neuron_words"] == row["weight_words"] == 0 for row in rows)
     left = study(whole, protected="tmr_copies", logits=True).run(range(1))
     assert left[0]["neuron_words"] > 0  # 3p^2 - 2p^3 of one half is one half
