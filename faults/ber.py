@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..isa.layers import Network
 from ..isa.program import load
 from ..simulator.functional import Functional
 from ..simulator.inputs import check_inputs
-from ..simulator.upsets import Upsets
 from .ber_machine import CODES, Group, Machine, draw_groups
 from .ber_options import BerOptions, Case
 from .experiment import ColumnType, Experiment, Quantity, Ratio, Row
@@ -149,10 +149,20 @@ def one_thread() -> Iterator[None]:
         yield
 
 
+class _Runner(NamedTuple):
+    """A network with its images. golden : its fault-free predictions of all of them."""
+
+    network: Network
+    inputs: NDArray[np.int8]
+    engine: Functional
+    golden: NDArray[np.int64]
+
+
 class Bench:
     """What the trials of a process share: machines, fault-free predictions, the last pattern.
 
-    labels : int64 (images,). golden : of each program, the fault-free predictions.
+    Large networks fit because programs that differ in protection only have one network.
+    labels : int64 (images,).
     """
 
     def __init__(
@@ -167,20 +177,18 @@ class Bench:
     ) -> None:
         """key : seed and purpose of the patterns; the rest as for `BerFaults`."""
         self._options, self._key, self._profile = options, list(key), profile
-        self._inputs = [np.load(path, allow_pickle=False) for path in images]
+        self._paths = programs
         self.labels: NDArray[np.int64] = np.load(labels, allow_pickle=False)
-        self._programs = [load(path) for path in programs]
-        self._engines: list[Functional] = []
-        self.golden: list[NDArray[np.int64]] = []
-        for number, program in enumerate(self._programs):
-            check_inputs(program, self._inputs[number])
-            same = [i for i in range(number) if self._same(i, number)]
-            if same:  # they differ in protection only
-                self._engines.append(self._engines[same[0]])
-                self.golden.append(self.golden[same[0]])
-            else:
-                self._engines.append(Functional(program.network, device))
-                self.golden.append(self._predict(number, np.arange(len(self.labels))))
+        self._runners: list[_Runner] = []  # one a program
+        for path, own in zip(programs, images, strict=True):
+            program, inputs = load(path), np.load(own, allow_pickle=False)
+            check_inputs(program, inputs)
+            network = program.network
+            same = [r for r in self._runners if _same(r, network, inputs)]
+            if not same:
+                engine = Functional(network, device)
+                same = [_Runner(network, inputs, engine, _classes(engine.run(inputs)))]
+            self._runners.append(same[0])
         self._machines: dict[Case, Machine] = {}
         self._last: tuple[tuple[int, float], list[Group]] = ((-1, 0.0), [])
 
@@ -191,19 +199,21 @@ class Bench:
         what is drawn once is then used again.
         """
         if case not in self._machines:
-            program = self._programs[case.program]
+            program = load(self._paths[case.program])
             self._machines[case] = Machine(program, case, self._options, self._profile)
+        runner, acc0 = self._runners[case.program], self._runners[0].golden
         if self._last[0] != (number, highest):
             self._last = (number, highest), self._draw(number, highest)
         row = dict.fromkeys(list(BerFaults.columns)[3:], 0)
         for group in self._last[1]:
             upsets = self._machines[case].upsets(group)
-            predicted = self._predict(case.program, group.images, upsets)
-            right, own = self.labels[group.images], self.golden[case.program][group.images]
+            logits = runner.engine.run(runner.inputs[group.images], upsets=upsets)
+            predicted = _classes(logits)
+            right, own = self.labels[group.images], runner.golden[group.images]
             row["images"] += len(predicted)
             row["correct"] += int((predicted == right).sum())
             row["golden_correct"] += int((own == right).sum())
-            row["acc0_correct"] += int((self.golden[0][group.images] == right).sum())
+            row["acc0_correct"] += int((acc0[group.images] == right).sum())
             row["changed"] += int((predicted != own).sum())
             neurons = upsets.accumulators or upsets.before or upsets.after
             row["neuron_words"] += sum(len(marks.at) for marks in neurons.values())
@@ -217,28 +227,27 @@ class Bench:
         order = np.random.default_rng([*self._key, CODES["images"]]).permutation(total)
         return order[np.arange(number * count, (number + 1) * count) % total]
 
-    def _same(self, i: int, j: int) -> bool:
-        a, b = self._programs[i].network, self._programs[j].network
-        return (
-            a.layers == b.layers
-            and a.arithmetic == b.arithmetic
-            and all(np.array_equal(a.weights[k], b.weights[k]) for k in a.weights)
-            and all(np.array_equal(a.biases[k], b.biases[k]) for k in a.biases)
-            and np.array_equal(self._inputs[i], self._inputs[j])
-        )
-
     def _draw(self, number: int, highest: float) -> list[Group]:
         rate = min(1.0, highest * max([1.0, *self._profile.values()]))
-        network = self._programs[0].network
+        network = self._runners[0].network
         return draw_groups(network, self._options, rate, [*self._key, number], self.images(number))
 
-    def _predict(
-        self, program: int, images: NDArray[np.int64], upsets: Upsets | None = None
-    ) -> NDArray[np.int64]:
-        """Classes of the images with these numbers; of equal logits the first counts."""
-        logits = self._engines[program].run(self._inputs[program][images], upsets=upsets)
-        found: NDArray[np.int64] = np.argmax(logits.reshape(len(logits), -1), axis=1)
-        return found
+
+def _same(runner: _Runner, network: Network, inputs: NDArray[np.int8]) -> bool:
+    a, b = runner.network, network
+    return (
+        a.layers == b.layers
+        and a.arithmetic == b.arithmetic
+        and all(np.array_equal(a.weights[k], b.weights[k]) for k in a.weights)
+        and all(np.array_equal(a.biases[k], b.biases[k]) for k in a.biases)
+        and np.array_equal(runner.inputs, inputs)
+    )
+
+
+def _classes(logits: NDArray[np.int8]) -> NDArray[np.int64]:
+    """The class of each image; of equal logits the first counts."""
+    found: NDArray[np.int64] = np.argmax(logits.reshape(len(logits), -1), axis=1)
+    return found
 
 
 def _digest(path: Path) -> str:

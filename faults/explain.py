@@ -54,10 +54,11 @@ def _instruction(run: FaultRun, site: Site) -> Iterator[str]:
     """The instruction that is hit, before and after."""
     span = run.spans.own[run.program.layer_names.index(site.layer)][site.tile]
     pc = span.begin + site.row
-    stored = run.program.text[pc].tolist()
-    yield f"instruction {pc}: {line(*stored, pc)}"
+    low, high = run.program.text[pc].tolist()
+    yield f"instruction {pc}: {line(low, high, pc)}"
     try:
-        yield f"becomes: {line(*words(stored, [(site.bit, site.stuck)]), pc)}"
+        low, high = words((low, high), [(site.bit, site.stuck)])
+        yield f"becomes: {line(low, high, pc)}"
     except ProgramError as error:
         yield f"becomes nothing: {error}"
 

@@ -57,16 +57,18 @@ def _stationary(
 ) -> tuple[Int, Int]:
     """Within a fold of `used` rows; columns beyond what is held compute nothing."""
     shape = np.broadcast_shapes(used.shape, r.shape)
+    count = np.full(shape, streamed)
     if register.unit.startswith("skew"):
-        first, length, there = rows + 1 + c, streamed, r < used
+        first, there = rows + 1 + c, r < used
     elif register.name == "preload":  # the weight in it is for row R - t + r, and comes in step r+1
-        first = np.maximum(r + 1, rows - used + r + 1)
-        length, there = rows + 1 - first, c < held
+        first, there = np.maximum(r + 1, rows - used + r + 1), c < held
+        count = rows + 1 - first
     elif register.name == "psum":
-        first, length, there = rows + 2 + r + c, streamed, c < held
+        first, there = rows + 2 + r + c, c < held
     elif register.name == ("wgt" if register.unit == "array_ws" else "act"):  # the one that is held
-        first, length, there = rows + 1, streamed + r + c, (c < held) & (r < used)
+        first, there = np.full(shape, rows + 1), (c < held) & (r < used)
+        count = streamed + r + c
     else:
-        first, length, there = rows + 1 + r + c, streamed, (c < held) & (r < used)
-    first, length = np.broadcast_to(first, shape), np.broadcast_to(length, shape)
-    return first, np.where(np.broadcast_to(there, shape), np.maximum(0, length), 0)
+        first, there = rows + 1 + r + c, (c < held) & (r < used)
+    live: Int = np.where(there, np.maximum(0, count), 0)
+    return np.broadcast_to(first, shape), np.broadcast_to(live, shape)

@@ -98,4 +98,5 @@ class MachineTime:
         there = ready[np.searchsorted(chunks, pcs, side="right") - 1]
         taken = np.array([self.recorder.begin.get(pc, -1) for pc in pcs.tolist()])
         # SYNC and HALT do no work; they are taken when they are there.
-        return np.maximum(1, np.where(taken < 0, there, taken) - there)
+        waits: NDArray[np.int64] = np.maximum(1, np.where(taken < 0, there, taken) - there)
+        return waits

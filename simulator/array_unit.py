@@ -7,7 +7,7 @@ A redundant layer has three runs (or thirds) of the array, whose sums are voted 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ from .timing import (
     ws_fold_cycles,
 )
 
-Int8, Int32, Int64 = NDArray[np.int8], NDArray[np.int32], NDArray[np.int64]
+Int8: TypeAlias = NDArray[np.int8]
+Int32: TypeAlias = NDArray[np.int32]
+Int64: TypeAlias = NDArray[np.int64]
 Runs = Sequence[Sequence[Flip]]  #: faults of each run of the tile, one or three
 
 
@@ -64,14 +66,15 @@ def corrected(
     act: Int8, wgt: Int8, start: Int32, spans: Spans, span: Span, runs: Runs, folds: Sequence[int]
 ) -> Int32:
     """The same, from the fault-free product."""
-    out = dot(act, wgt, start, spans.program.network.arithmetic.acc_bits)
-    return (out + changes(act, wgt, start, spans, span, runs, folds)).astype(np.int32)
+    acc_bits = spans.program.network.arithmetic.acc_bits
+    out = dot(act, wgt, start, acc_bits) + changes(act, wgt, start, spans, span, runs, folds)
+    return fixedpoint.wrap(out, acc_bits).astype(np.int32)
 
 
 def changes(
     act: Int8, wgt: Int8, start: Int32, spans: Spans, span: Span, runs: Runs, folds: Sequence[int]
 ) -> Int64:
-    """What faults add to the wrapped sums of a tile with all of its operands: (m, n)."""
+    """What faults add, modulo 2**acc_bits, to the sums of a tile with all its operands: (m, n)."""
     acc_bits = spans.program.network.arithmetic.acc_bits
     dataflow, found = spans.program.config.array.dataflow, []
     for flips in runs:
@@ -88,6 +91,8 @@ def changes(
             )
             by[rows, cols] += more
         found.append(by)
+    if len(found) == 1:  # no vote: what the sums are does not matter
+        return fixedpoint.wrap(found[0], acc_bits)
     rows, cols = np.nonzero(np.any(found, 0))
     exact = np.einsum("ik,ik->i", act[rows].astype(np.int64), wgt[cols].astype(np.int64))
     before = fixedpoint.wrap(exact + start[rows, cols], acc_bits)

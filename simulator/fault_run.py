@@ -129,11 +129,9 @@ class FaultRun:
                 own = sorted(key for key in keys if key[0] == layer)
                 hits += self._layer(layer, own, plan, reads)
             output = self.difference.finish().copy()
-            changed = {}
-            for row in self.network.layers:
-                count = self._changed(row.output)
-                if count:
-                    changed[self.network.tensors[row.output].name] = count
+            counts, names = self.difference.differing(), self.network.tensors
+            order = [row.output for row in self.network.layers if row.output in counts]
+            changed = {names[tensor].name: counts[tensor] for tensor in order}
         finally:
             self.difference.reset()
         masked = self._masked(sites, hits, changed, output)
@@ -172,7 +170,8 @@ class FaultRun:
         self, index: int, keys: Sequence[Key], plan: Plan, reads: dict[Key, list[Read]]
     ) -> Iterable[Hit]:
         """Run up to the end of a layer of which faults reach some tiles."""
-        difference, hits = self.difference, []
+        difference = self.difference
+        hits: list[Hit] = []
         difference.advance(index)
         spans = [self.spans.own[index][number] for _, number in keys]
         if self.spans.is_vector(index):
@@ -283,13 +282,6 @@ class FaultRun:
         return (span.m0 + rows) * channels + span.n0 + cols
 
     # ---- how it ended -------------------------------------------------------------------------
-
-    def _changed(self, tensor: int) -> int:
-        at = self.difference.changed(tensor)
-        now, was = (
-            f(tensor).reshape(-1)[at] for f in (self.difference.tensor, self.difference.golden)
-        )
-        return int((now != was).sum())
 
     def _masked(
         self,

@@ -21,7 +21,7 @@ from .array_unit import corrected, stepped, steps
 from .dppu_unit import DppuPart, run_dppu
 from .fault_plan import DPPU_UNITS, Key, Moment, Plan, Sum, Word, force
 from .flips import Flip
-from .memory import Memory, Operands, Resident
+from .memory import Memory, Operands, Resident, within
 from .sites import FLIP
 from .spans import Span, Spans
 from .timing import read_steps
@@ -97,16 +97,15 @@ class FaultyMemory(Memory):
     def _stream(self, i: dict[str, int]) -> Operands:
         act, wgt, bias = super()._stream(i)
         dataflow, rows = self.config.array.dataflow, self.config.array.rows
-        times = read_steps(dataflow, rows, *act.shape, len(wgt))
+        m, k = act.shape
+        act_steps, wgt_steps = read_steps(dataflow, rows, m, k, len(wgt))
         for step, happen in self.events.get(i["pc"], []):
             happen()
-            later = super()._stream(i)
-            act, wgt = (
-                np.where(time >= step, new, old)
-                for time, new, old in zip(times, later, (act, wgt), strict=False)
-            )
+            new_act, new_wgt, new_bias = super()._stream(i)
+            act = np.where(act_steps >= step, new_act, act)
+            wgt = np.where(wgt_steps >= step, new_wgt, wgt)
             if step == 0:
-                bias = later[2]
+                bias = new_bias
         return act, wgt, bias
 
     def _operands(
@@ -130,8 +129,10 @@ class FaultyMemory(Memory):
     # ---- registers ----------------------------------------------------------------------------
 
     def _at_once(self, pc: int) -> bool:
+        if self.registers_true or (self.plan.instructions and self.plan.flips):
+            return True
         span = self._tile(pc)
-        return self.registers_true or (span is not None and _key(span) in self.plan.flips)
+        return span is not None and _key(span) in self.plan.flips
 
     def _registers(
         self,
@@ -144,9 +145,12 @@ class FaultyMemory(Memory):
         span = self._tile(pc)
         runs = self.plan.flips.get(_key(span)) if span else None
         if span is None or runs is None:
-            return super()._registers(act, wgt, start, pc, folds)
+            if self.registers_true:
+                return super()._registers(act, wgt, start, pc, folds)
+            return self._product(act, wgt, start, pc)
         if self.plan.instructions:  # the tile may be smaller than that of the sites
-            size = steps(self.spans, span, *act.shape, len(wgt), len(folds))
+            m, k = act.shape
+            size = steps(self.spans, span, m, k, len(wgt), len(folds))
             runs = tuple([f for f in own if self._exists(f, size, start.size)] for own in runs)
         unit = stepped if self.registers_true else corrected
         return unit(act, wgt, start, self.spans, span, runs, folds)
@@ -178,8 +182,7 @@ class FaultyMemory(Memory):
         if len({(len(p.act), len(p.wgt), len(p.positions)) for p in parts}) > 1:
             raise ProgramError("the parts of a tile differ in size")
         sums, positions = run_dppu(parts, flips, self.spans, span, unit, self.registers_true)
-        inside = (positions >= 0).all(1) & (positions < (i["m"], i["n"])).all(1)
-        return Resident(positions, inside, sums)
+        return Resident(positions, within(positions, i["m"], i["n"]), sums)
 
     # ---- the output buffer --------------------------------------------------------------------
 

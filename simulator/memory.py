@@ -59,6 +59,7 @@ class Memory:
         """
         self.registers_true = registers_true
         self.streamed: list[tuple[NDArray[np.int8], NDArray[np.int8]]] = []  # parts of a tile
+        self.sizes: set[tuple[int, int]] = set()  # (m, n) of the parts of a tile
         self.program, self.config = program, program.config
         self.arithmetic = program.network.arithmetic
         base, size = program.memory_map["activations"]
@@ -279,6 +280,11 @@ class Memory:
         start = self.accumulators[: m * n].reshape(m, n)
         if i["first"]:
             start = np.tile(bias, (m, 1))
+            self.streamed.clear()
+            self.sizes.clear()
+        self.sizes.add((m, n))
+        if len(self.sizes) > 1:
+            raise ProgramError("the parts of a tile differ in size")
         if i["tap"]:
             self.tapped.append((act, wgt, bias))
         if not self._at_once(i["pc"]):
@@ -288,14 +294,13 @@ class Memory:
             self.streamed.append((act, wgt))
             self.accumulators[: m * n] = start.reshape(-1)
             if i["last"]:
-                if any(a.shape[0] != m or w.shape[0] != n for a, w in self.streamed):
-                    raise ProgramError("the parts of a tile differ in size")
                 act, wgt = (np.concatenate(parts, 1) for parts in zip(*self.streamed, strict=True))
                 folds = [part.shape[1] for part, _ in self.streamed]
                 self.streamed.clear()
                 sums = self._registers(act, wgt, start, i["pc"], folds)
                 self.accumulators[: m * n] = sums.reshape(-1)
         if i["last"]:
+            self.sizes.clear()
             self.slots[i["slot"], : m * n] = self.accumulators[: m * n]
 
     def _at_once(self, pc: int) -> bool:
@@ -330,7 +335,7 @@ class Memory:
                 )
             sums = before.sums
         # A damaged table may point outside the tile.
-        inside = (positions >= 0).all(1) & (positions < (i["m"], i["n"])).all(1)
+        inside = within(positions, i["m"], i["n"])
         held = self.resident[source] = Resident(positions, inside, sums)
         held = self.resident[source] = self._dppu_sums(i, source, held, tapped)
         if i["last"]:
@@ -475,6 +480,12 @@ class Memory:
     def _store(self, i: dict[str, int]) -> None:
         m, n = i["m"], i["n"]
         self._output_rows(i)[:] = self.results[i["slot"], : m * n].reshape(m, n)
+
+
+def within(positions: NDArray[np.int64], m: int, n: int) -> NDArray[np.bool_]:
+    """Which positions, (count, 2), are in a tile of m x n."""
+    rows, cols = positions[:, 0], positions[:, 1]
+    return (rows >= 0) & (cols >= 0) & (rows < m) & (cols < n)
 
 
 def _inside(first: int, step: int, count: int, size: int) -> range:

@@ -91,11 +91,26 @@ class Spans:
             elif op == kinds["VEC"]:
                 vec = pc
             else:
-                tile = [int(c[f][pc]) for f in ("m0", "m", "n0", "n")]
+                m0, m, n0, n = (int(c[f][pc]) for f in ("m0", "m", "n0", "n"))
                 lengths, columns = k[gemms].tolist(), layer_columns(config, names[layer])
-                starts, cycles, moments = _times(config, tile[1], tile[3], lengths, columns)
-                work = (tuple(gemms), starts, tuple(dppus), vec, pc, cycles, moments)
-                span = Span(layer, len(self.own[layer]), *tile, begin, pc + 1, *work)
+                starts, cycles, moments = _times(config, m, n, lengths, columns)
+                span = Span(
+                    layer,
+                    len(self.own[layer]),
+                    m0,
+                    m,
+                    n0,
+                    n,
+                    begin,
+                    pc + 1,
+                    tuple(gemms),
+                    starts,
+                    tuple(dppus),
+                    vec,
+                    pc,
+                    cycles,
+                    moments,
+                )
                 self.all.append(span)
                 self.own[layer].append(span)
                 begin, gemms, dppus, vec = pc + 1, [], [], -1

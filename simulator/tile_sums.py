@@ -41,8 +41,11 @@ class Operands:
     def change(self, wrong: Operands) -> Int:
         """How much the sums of `wrong` differ from these: (m, n)."""
         out = np.zeros((len(self.act), len(self.wgt)), np.int64)
-        rows = np.flatnonzero((self.act != wrong.act).any(1))
-        cols = np.flatnonzero((self.wgt != wrong.wgt).any(1))
+        rows = cols = np.zeros(0, np.int64)
+        if wrong.act is not self.act:
+            rows = np.flatnonzero((self.act != wrong.act).any(1))
+        if wrong.wgt is not self.wgt:
+            cols = np.flatnonzero((self.wgt != wrong.wgt).any(1))
         if len(rows):
             by = wrong.act[rows].astype(np.int64) - self.act[rows]
             k = np.flatnonzero(by.any(0))
@@ -136,11 +139,11 @@ class Evaluator:
         bias = self.network.biases[span.layer][span.n0 : span.n0 + span.n]
         return Operands(self._gather(span, x), np.concatenate(wgt, 1), bias.astype(np.int64))
 
-    def _windows(self, span: Span) -> list[tuple[int, int, int, int]]:
+    def _windows(self, span: Span) -> list[list[int]]:
         """(ky0, nky, kc0, kcc) of each part of the reduction; folds of one window are one part."""
         index = self.spans.windows[Engine.ARRAY]
         rows = list(dict.fromkeys(index[pc] for pc in span.gemms))
-        return [tuple(self.program.windows[row, REDUCTION].tolist()) for row in rows]  # type: ignore[misc]
+        return [self.program.windows[row, REDUCTION].tolist() for row in rows]
 
     def _gather(self, span: Span, x: NDArray[np.int8]) -> NDArray[np.int8]:
         """Activations of all operands, (m, k), from an input (h, w, c)."""
