@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.columns import selected
+from ..isa.columns import configurable_sum
 from . import emit, yosys
 from .area import cost
 from .area_table import Point, lookup
@@ -124,10 +124,10 @@ def stuck(datapath: Datapath, protection: Protection, rng: np.random.Generator) 
 
 def protected_outputs(datapath: Datapath, protection: Protection, shift: int) -> range:
     """Columns of the sum that a layer with this shift has protected."""
-    if protection.policy == "direct" or protection.overflow == "saturate":
-        first = protection.q_scale + datapath.act_bits - protection.protect
-        return range(first, datapath.acc_bits)
-    return selected(shift, datapath.act_bits, protection.protect)
+    d, p = datapath, protection
+    if p.policy == "direct" or p.overflow == "saturate":
+        return range(p.q_scale + d.act_bits - p.protect, d.acc_bits)
+    return configurable_sum(d.act_bits, d.acc_bits, p.protect, p.q_scale, shift)
 
 
 def areas(point: Point) -> Result:

@@ -49,3 +49,31 @@ def routed_product(protected: int, groups: int) -> bool:
 def routed_sum(protected: int, columns: int) -> bool:
     """Whether units are routed to `columns` columns of the accumulator, or all are tripled."""
     return 0 < protected <= 4 and columns >= 2 * protected and columns > 1
+
+
+def configurable_product(
+    act_bits: int, weight_bits: int, protected: int, q_scale: int, shift: int
+) -> range:
+    """Columns of the product that have copies for a layer truncated at bit `shift`.
+
+    What the selected groups hold, or all that may be selected where nothing is routed.
+    """
+    first, last = q_scale + act_bits - protected, act_bits + weight_bits - 1
+    if first > last:
+        return range(0)
+    served = groups(act_bits, weight_bits, protected, first, last)
+    if not routed_product(protected, len(served)):
+        return range(first, last + 1)
+    chosen = selected(shift, act_bits, protected)
+    held = [c for group in served if set(group) & set(chosen) for c in group]
+    return range(held[0], held[-1] + 1) if held else range(0)
+
+
+def configurable_sum(
+    act_bits: int, acc_bits: int, protected: int, q_scale: int, shift: int
+) -> range:
+    """Columns of the accumulator that have copies for a layer truncated at bit `shift`."""
+    first = q_scale + act_bits - protected
+    if not routed_sum(protected, acc_bits - first):
+        return range(first, acc_bits)
+    return selected(shift, act_bits, protected)
