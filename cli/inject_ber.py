@@ -154,7 +154,7 @@ class Study:
         from .. import api
         from ..faults.fit import exposure
 
-        program = self.kit.programs[0]
+        program = self.kit.first
         layers = api.simulate(program, values="none").layers
         return exposure(program, layers["cycles"].tolist(), self.options)
 

@@ -73,7 +73,7 @@ def _measured(
 ) -> tuple[Counts, dict[float, list[Sensitivity]], Counts]:
     from ..faults.sensitivity import cumulative_cases, ranked, single_cases
 
-    cases = single_cases(study.kit.programs[0].network, study.rates)
+    cases = single_cases(study.kit.first.network, study.rates)
     single = study.count(cases, "sensitivity", file, patterns)
     ranking = ranked(single)
     beside = file.with_name(f"{file.stem}.cumulative{file.suffix}")

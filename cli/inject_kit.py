@@ -48,7 +48,7 @@ class Kit:
         self._networks: dict[tuple[Any, int], Network] = {}
         self._ranking: Ranking | None = None
         self._known: dict[str, int] = {}
-        self.programs: list[Program] = []
+        self.first: Program  # of `number` 0; the others are in their files only
         self.paths: list[Path] = []
         self.images: list[Path] = []
         self.labels = self._kept("labels.npy", self._chosen.labels)
@@ -59,7 +59,7 @@ class Kit:
         return len(self._chosen)
 
     def number(self, config: Config) -> int:
-        """The program of a configuration: its place in `programs`, `paths` and `images`."""
+        """The program of a configuration: its place in `paths` and `images`."""
         from .. import api
         from ..isa.program import save
 
@@ -72,10 +72,12 @@ class Kit:
                 if self._ranking is None:
                     self._ranking = api.rank_neurons(self.model, self._data, seed=self._seed)
                 important = api.select_important(self._ranking, network, config)
-            number = self._known[config.config_hash] = len(self.programs)
-            self.programs.append(api.compile(network, config, important))
+            number = self._known[config.config_hash] = len(self.paths)
+            program = api.compile(network, config, important)
+            if not number:
+                self.first = program
             self.paths.append(self._folder / f"{number}.fhx")
-            save(self.programs[-1], self.paths[-1])
+            save(program, self.paths[-1])
             inputs = api.quantize_images(self.model, network, self._chosen.images)
             self.images.append(self._kept(f"{number}.npy", inputs))
         return self._known[config.config_hash]
