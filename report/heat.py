@@ -31,21 +31,24 @@ def draw_masking(path: Path, title: str, found: Breakdown) -> None:
     rows, cols = [*found.layers, ALL], [*found.registers, ALL]
     numbers = len(found.layers) <= _MOST_NUMBERS
     names = [_TRIALS, FAILURE, *found.stages]
-    width, height = 0.56 * len(cols) + 1.2, (0.28 if numbers else 0.13) * len(rows) + 1.1
+    width, height = 0.56 * len(cols) + 1.2, (0.28 if numbers else 0.13) * len(rows) + 0.45
     across = max(1, min(len(names), int(_WIDEST / width)))
     down = -(-len(names) // across)
-    figure = Figure(figsize=(across * width, down * height + 0.6), layout="constrained")
+    foot = 0.06 * max(map(len, cols)) + 0.6  # the registers' names, and the title
+    figure = Figure(figsize=(across * width, down * height + foot), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
     for axes in grid.ravel()[len(names) :]:
         axes.set_visible(False)
-    for axes, name in zip(grid.ravel(), names, strict=False):
+    for place, (axes, name) in enumerate(zip(grid.ravel(), names, strict=False)):
         values = np.full((len(rows), len(cols)), np.nan)
         for r, layer in enumerate(rows):
             for c, register in enumerate(cols):
                 if (layer, register) in found.cells:
                     values[r, c] = _draw_cell(axes, found, name, layer, register, (r, c), numbers)
         _draw_map(axes, name, values)
-        axes.set_xticks(range(len(cols)), cols, rotation=60, ha="right", fontsize=7)
+        lowest = place + across >= len(names)
+        labels = cols if lowest else [""] * len(cols)
+        axes.set_xticks(range(len(cols)), labels, rotation=60, ha="right", fontsize=7)
         axes.set_yticks(range(len(rows)), [shorten(row, 26) for row in rows], fontsize=7)
         axes.tick_params(length=0)
         named = name == FAILURE and found.failures
@@ -87,7 +90,9 @@ def _draw_cell(
     interval = found.interval(cell, name)
     if interval.margin > WIDE:
         square = (col - 0.5, row - 0.5)
-        axes.add_patch(Rectangle(square, 1, 1, fill=False, hatch="///", ec="#c8c8c8", lw=0))
+        patch = Rectangle(square, 1, 1, fill=False, hatch="///", ec="#8a8a8a", lw=0)
+        patch.set_hatch_linewidth(0.4)
+        axes.add_patch(patch)
     if numbers:
         digits = 0 if interval.margin > WIDE else 1
         low, high = (f"{100 * x:.{digits}f}" for x in (interval.low, interval.high))
