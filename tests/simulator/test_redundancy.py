@@ -16,8 +16,8 @@ from flexhyca.isa.layers import LayerOp, Redundancy
 from flexhyca.isa.protection import layer_columns, layer_copies
 from flexhyca.simulator.memory import Memory
 from flexhyca.simulator.run import simulate
+from flexhyca.simulator.spans import Spans
 from flexhyca.simulator.stepper import os_tile
-from flexhyca.simulator.tiles import Tiles
 from flexhyca.simulator.timing import os_tile_cycles
 from flexhyca.tests.simulator.test_compiled import assert_equal
 from flexhyca.tests.support import (
@@ -109,13 +109,13 @@ def array_cycles(program):
         config.array.double_buffered_accumulators,
     )
     total = 0
-    for index, own in Tiles(program).of.items():
+    spans = Spans(program)
+    for index in program.network.weights:
         code = program.column("redundancy")[index]
         width = cols // 3 if code == Redundancy.SPACE else cols
-        kernel_w = program.network.layers[index].kernel_w
-        for tile in own:
+        for tile in spans.own[index]:
             assert tile.n <= width
-            parts = [nky * kernel_w * kcc for _, nky, _, kcc in tile.windows]
+            parts = spans.depth[list(tile.gemms)].tolist()
             if code in (Redundancy.NONE, Redundancy.SPACE):
                 total += sum(parts) if double else os_tile_cycles(sum(parts), rows, width)
             elif len(parts) == 1:
@@ -153,7 +153,7 @@ def test_a_part_of_the_array_is_an_array_of_its_columns():
     )
     program = compile_network(one_conv(h=4, n=32), config)
     assert layer_columns(config, "conv") == 10
-    tiles = Tiles(program).of[0]
+    tiles = Spans(program).own[0]
     assert [tile.n for tile in tiles] == [10, 10, 10, 2]
     act, wgt = np.ones((16, 144), np.int8), np.ones((10, 144), np.int8)
     _, steps = os_tile(
