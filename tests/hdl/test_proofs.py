@@ -1,0 +1,34 @@
+"""Proofs by Yosys: protected cores equal plain ones, and wrong circuits are told apart."""
+
+import pytest
+
+from flexhyca.hdl import check
+from flexhyca.hdl.design import Protection
+from flexhyca.hdl.pe import Datapath
+from flexhyca.hdl.prove import proofs
+
+
+@pytest.mark.parametrize(
+    ("kind", "protection"),
+    [
+        ("wallace", Protection(1, 7, "direct")),
+        ("array", Protection(1, 2, "configurable")),
+        ("wallace", Protection(3, 4, "configurable")),
+    ],
+    ids=str,
+)
+def test_equal_and_negative_controls(kind, protection):
+    found = list(proofs(Datapath(multiplier=kind), protection))
+    assert [p for p in found if not p.passed] == []
+    assert {p.expected for p in found} == {True, False}
+
+
+def test_copies_survive_synthesis():
+    result = check.copies_survive(Datapath(), Protection(1, 7, "configurable"))
+    assert result.passed, result.found
+
+
+@pytest.mark.slow
+def test_all_checks():
+    failed = [result for result in check.run() if result.passed is False]
+    assert failed == []
