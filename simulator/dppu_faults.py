@@ -83,8 +83,8 @@ def _from_file(
     """What a place of a register file holds in `step`, that was filled before step `first`."""
     hit = False
     for i in range(len(plan)):
-        f = plan[i]
-        hit |= f[REGISTER] == code and f[ROW] == r and f[COL] == c and f[TO] > first
+        same = plan[i, REGISTER] == code and plan[i, ROW] == r and plan[i, COL] == c
+        hit |= same and plan[i, TO] > first
     if hit:
         for t in range(first, step + 1):
             value = stored(plan, code, r, c, t, value, bits)
@@ -95,13 +95,12 @@ def _from_file(
 def _is_hit(plan: I64, group: int, step: int, stages: int) -> bool:
     """Whether a slice that is read in `step` can meet a fault: in a file, or in its group."""
     for i in range(len(plan)):
-        f = plan[i]
-        register = f[REGISTER]
+        register = plan[i, REGISTER]
         if register in (FILE_ACT, FILE_WGT):
             return True
-        if register in (NEURON_PSUM, POSITION) or f[ROW] != group:
+        if register in (NEURON_PSUM, POSITION) or plan[i, ROW] != group:
             continue
-        if f[FROM] <= step + 2 + stages and f[TO] > step + 1:
+        if plan[i, FROM] <= step + 2 + stages and plan[i, TO] > step + 1:
             return True
     return False
 
@@ -134,6 +133,20 @@ def _through_tree(
         count = (count + 1) // 2
         register = register + 1 if register > TREE else TREE + 1
         step += 1
+
+
+@njit(cache=True, nogil=True)
+def _product(act: I8, wgt: I8, positions: I64, windows: I64, column_bits: int) -> int:
+    """The products of a neuron that no fault reaches. positions : of each part."""
+    total = 0
+    for w in range(len(windows)):
+        first, end = windows[w, 0], windows[w, 0] + windows[w, 1]
+        word = positions[windows[w, 3]]
+        r, c = word >> column_bits, word & ((1 << column_bits) - 1)
+        if 0 <= r < len(act) and c < len(wgt):
+            for y in range(first, end):
+                total += int(act[r, y]) * int(wgt[c, y])
+    return total
 
 
 @njit(cache=True, nogil=True)
@@ -172,6 +185,12 @@ def dppu_sums(
                 follow |= not feedback and plan[j, COPY] != SHARED
         many, part, position, known = 0, -1, 0, 0
         sums[i] = start[i]
+        if not own:
+            sums[i] = signed(
+                sums[i] + _product(act, wgt, positions[:, i], windows, column_bits), acc_bits
+            )
+            final[i] = max(0, positions[-1, i])
+            continue
         for w in range(len(windows)):
             first, size, begin, own_part, slices = windows[w]
             if own_part != part:
@@ -189,7 +208,7 @@ def dppu_sums(
                     position = stored(plan, POSITION, i, 0, known, position, position_bits + 1)
                 r, c = position >> column_bits, position & ((1 << column_bits) - 1)
                 k0, count = first + x * width, min(width, size - x * width)
-                if own and _is_hit(plan, group, step, stages):
+                if _is_hit(plan, group, step, stages):
                     for lane in range(width):
                         a = b = 0
                         y, place = k0 + lane, slot[min(k0 + lane, len(slot) - 1)]
@@ -220,7 +239,7 @@ def dppu_sums(
                     if r < rows and c < cols:
                         for y in range(k0, k0 + count):
                             product += int(act[r, y]) * int(wgt[c, y])
-                    roots[many, :] = product
+                    roots[many, 0] = roots[many, 1] = roots[many, 2] = product
                 arrives[many] = step + 2 + stages
                 sums[i] += vote(roots[many])
                 many += 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -112,6 +113,11 @@ def dppu_schedule(parts: Sequence[int], neurons: int, shape: DppuShape) -> DppuS
 
     parts : operands of each part, which follow one another at once; windows begin anew in each.
     """
+    return _schedule(tuple(parts), neurons, shape)
+
+
+@lru_cache(maxsize=256)
+def _schedule(parts: tuple[int, ...], neurons: int, shape: DppuShape) -> DppuSchedule:
     turns = -(-neurons // shape.groups)
     filled, slot = np.zeros(sum(parts), np.int64), np.zeros(sum(parts), np.int64)
     windows: list[Window] = []

@@ -21,9 +21,8 @@ from ..errors import InternalError
 from ..isa.layers import Arithmetic
 from ..isa.registers import BY_UNIT, Register
 from .dppu_schedule import DppuSchedule, DppuShape, dppu_schedule
-from .flips import BIT, COL, FROM, REGISTER, ROW, TO, Flip, make_plan, strike
+from .flips import BIT, COL, FROM, REGISTER, ROW, TO, Flip, make_plan, strike, strike_copies
 from .kernels import I8, I64
-from .stepper_kernels import strike_copies
 from .voters import add_apart, signed, vote, widen
 
 _CODES = {name: register.code for name, register in BY_UNIT["dppu"].items()}
@@ -211,27 +210,26 @@ def step_dppu_tile(
     sums = np.zeros(neurons, np.int64)
     for t in range(-1, steps):  # the edge before step 0 loads what is there from the start
         for i in range(len(plan)):
-            f = plan[i]
-            if not f[FROM] <= t < f[TO]:
+            if not plan[i, FROM] <= t < plan[i, TO]:
                 continue
-            register, r, c = f[REGISTER], f[ROW], f[COL]
+            register, r, c = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
             if register == FILE_ACT:
-                file_act[r, c] = strike(f, file_act[r, c], act_bits)
+                file_act[r, c] = strike(plan, i, file_act[r, c], act_bits)
             elif register == FILE_WGT:
-                file_wgt[r, c] = strike(f, file_wgt[r, c], weight_bits)
+                file_wgt[r, c] = strike(plan, i, file_wgt[r, c], weight_bits)
             elif register == GROUP_ACT:
-                group_act[r, c] = strike(f, group_act[r, c], act_bits)
+                group_act[r, c] = strike(plan, i, group_act[r, c], act_bits)
             elif register == GROUP_WGT:
-                group_wgt[r, c] = strike(f, group_wgt[r, c], weight_bits)
+                group_wgt[r, c] = strike(plan, i, group_wgt[r, c], weight_bits)
             elif register == GROUP_PROD:
-                strike_copies(f, prod[r, c], prod_bits)
+                strike_copies(plan, i, prod[r, c], prod_bits)
             elif register == NEURON_PSUM:
-                strike_copies(f, psum[r], acc_bits)
+                strike_copies(plan, i, psum[r], acc_bits)
             elif register == POSITION:
-                position[r] = strike(f, position[r], position_bits + 1)
+                position[r] = strike(plan, i, position[r], position_bits + 1)
             else:
                 stage = register - TREE
-                strike_copies(f, tree[stage, r, c], prod_bits + stage)
+                strike_copies(plan, i, tree[stage, r, c], prod_bits + stage)
         if t == steps - 1:  # written
             for i in range(neurons):
                 sums[i] = vote(psum[i])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from .flips import COL, COPY, FROM, REGISTER, ROW, SHARED, TO, stored_copies, strike
 from .kernels import ACC, ACT, I8, I32, I64, PROD, WGT
@@ -50,10 +51,25 @@ def arrives(plan: I64, own: I64, count: int, first: int, value: int, bits: int) 
     holds the operand; the next one is read a step later.
     """
     for i in range(count):
-        f, step = plan[own[i, 0]], first + own[i, 1]
-        if f[FROM] <= step < f[TO]:
-            value = strike(f, value, bits)
+        fault, step = own[i, 0], first + own[i, 1]
+        if plan[fault, FROM] <= step < plan[fault, TO]:
+            value = strike(plan, fault, value, bits)
     return value
+
+
+@njit(cache=True, nogil=True)
+def _mark(
+    plan: I64, own: I64, count: int, touched: NDArray[np.bool_], first: int, last: int
+) -> tuple[int, int]:
+    """Mark the operands that faults `own` (of `passed`) meet; returns the range of all so far."""
+    for i in range(count):
+        fault, before = own[i, 0], own[i, 1] + 1
+        begin = max(0, plan[fault, FROM] - before)
+        end = min(len(touched), plan[fault, TO] - before)
+        if begin < end:
+            touched[begin:end] = True
+            first, last = min(first, begin), max(last, end)
+    return first, last
 
 
 @njit(cache=True, nogil=True)
@@ -115,6 +131,7 @@ def os_corrections(
     out_r, out_c = np.empty(found, np.int64), np.empty(found, np.int64)
     out = np.empty(found, np.int64)
     acts, wgts = np.empty((len(plan), 2), np.int64), np.empty((len(plan), 2), np.int64)
+    mine = np.empty((1, 2), np.int64)
     touched = np.empty(k, np.bool_)
     product, total = np.empty(3, np.int64), np.empty(3, np.int64)
     at = 0
@@ -125,55 +142,56 @@ def os_corrections(
             many_acts = passed(plan, ACT, SKEW_ACT, ROW, COL, r, c, acts)
             many_wgts = passed(plan, WGT, SKEW_WGT, COL, ROW, c, r, wgts)
             touched[:] = False
-            for i in range(many_acts):
-                f, place = plan[acts[i, 0]], acts[i, 1]
-                touched[max(0, f[FROM] - 1 - place) : max(0, f[TO] - 1 - place)] = True
-            for i in range(many_wgts):
-                f, place = plan[wgts[i, 0]], wgts[i, 1]
-                touched[max(0, f[FROM] - 1 - place) : max(0, f[TO] - 1 - place)] = True
-            step_alone = False
+            first, last = _mark(plan, acts, many_acts, touched, k, 0)
+            first, last = _mark(plan, wgts, many_wgts, touched, first, last)
+            step_alone = own_product = False
             for i in range(len(plan)):
-                f = plan[i]
-                if f[ROW] != r or f[COL] != c:
+                if plan[i, ROW] != r or plan[i, COL] != c:
                     continue
-                if f[REGISTER] == PROD:
-                    touched[max(0, f[FROM] - 2 - r - c) : max(0, f[TO] - 2 - r - c)] = True
-                    step_alone |= not feedback and f[COPY] != SHARED
-                elif f[REGISTER] == ACC:
+                if plan[i, REGISTER] == PROD:
+                    mine[0, 0], mine[0, 1] = i, r + c + 1
+                    first, last = _mark(plan, mine, 1, touched, first, last)
+                    own_product = True
+                    step_alone |= not feedback and plan[i, COPY] != SHARED
+                elif plan[i, REGISTER] == ACC:
                     step_alone = True
-            change = np.int64(0)
+            change = clean_sum = 0
             total[:] = start[r, c]
             # What is added to a sum does not depend on the sum: without a fault in `acc`, and with
             # one set of flip-flops, only the products that differ count.
-            for t in range(
-                0 if step_alone else r + c + 2, leaves + r if step_alone else r + c + 2 + k
-            ):
+            begin, end = r + c + 2 + first, r + c + 2 + last
+            if step_alone:
+                begin, end = 0, leaves + r
+            for t in range(begin, end):
                 x = t - 2 - r - c
                 valid = 0 <= x < k
                 if not step_alone and not touched[x]:
                     continue
-                clean = np.int64(0)
+                clean = value = 0
                 if valid:
-                    clean = np.int64(act[r, x]) * np.int64(wgt[c, x])
-                    product[:] = clean
+                    a, w = int(act[r, x]), int(wgt[c, x])
+                    clean = value = a * w
                     if touched[x]:
-                        product[:] = arrives(
-                            plan, acts, many_acts, x + 1, np.int64(act[r, x]), act_bits
-                        ) * arrives(plan, wgts, many_wgts, x + 1, np.int64(wgt[c, x]), weight_bits)
+                        a = arrives(plan, acts, many_acts, x + 1, a, act_bits)
+                        w = arrives(plan, wgts, many_wgts, x + 1, w, weight_bits)
+                        value = a * w
+                    product[0] = product[1] = product[2] = value
+                    if own_product:
                         stored_copies(plan, PROD, r, c, t, product, prod_bits)
-                change -= clean
+                        value = vote(product)
+                change += value - clean
+                clean_sum += clean
                 if not step_alone:
-                    change += vote(product)
                     continue
                 stored_copies(plan, ACC, r, c, t, total, acc_bits)
                 if feedback:
-                    total[:] = signed(vote(total) + (vote(product) if valid else 0), acc_bits)
+                    total[:] = signed(vote(total) + value, acc_bits)
                 elif valid:
                     widen(product, prod_bits, low, high)
                     add_apart(total, product, total, acc_bits, high)
             if step_alone:
                 stored_copies(plan, ACC, r, c, leaves + r, total, acc_bits)
-                change += vote(total) - start[r, c]
+                change = vote(total) - start[r, c] - clean_sum
             out_r[at], out_c[at], out[at] = r, c, change
             at += 1
     return out_r, out_c, out

@@ -158,16 +158,33 @@ def _meet(one: Flip, other: Flip) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def strike(fault: NDArray[np.int64], value: int, bits: int) -> int:
-    """A two's-complement number of `bits` bits after one fault (a row of a plan)."""
-    mask = 1 << fault[BIT]
-    if fault[KIND] == FLIP:
-        value ^= mask
-    elif fault[KIND] == STUCK_0:
-        value &= ~mask
-    else:
-        value |= mask
-    return signed(value, bits)
+def strike(plan: NDArray[np.int64], i: int, value: int, bits: int) -> int:
+    """A two's-complement number of `bits` bits after fault i of a plan."""
+    mask = np.int64(1) << plan[i, BIT]
+    if plan[i, KIND] == FLIP:
+        return signed(value ^ mask, bits)
+    if plan[i, KIND] == STUCK_0:
+        return signed(value & ~mask, bits)
+    return signed(value | mask, bits)
+
+
+@njit(cache=True, nogil=True)
+def strike_copies(plan: NDArray[np.int64], i: int, copies: NDArray[np.int64], bits: int) -> None:
+    """Three copies of a word after fault i of a plan, in place."""
+    for copy in range(3):
+        if plan[i, COPY] == copy or plan[i, COPY] == SHARED:
+            copies[copy] = strike(plan, i, copies[copy], bits)
+
+
+@njit(cache=True, nogil=True)
+def _acts(plan: NDArray[np.int64], i: int, register: int, row: int, col: int, step: int) -> bool:
+    return bool(
+        plan[i, REGISTER] == register
+        and plan[i, FROM] <= step
+        and step < plan[i, TO]
+        and plan[i, ROW] == row
+        and plan[i, COL] == col
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -176,9 +193,8 @@ def stored(
 ) -> int:
     """What a register without copies holds when it is read in `step`."""
     for i in range(len(plan)):
-        f = plan[i]
-        if f[FROM] <= step < f[TO] and f[REGISTER] == register and f[ROW] == row and f[COL] == col:
-            value = strike(f, value, bits)
+        if _acts(plan, i, register, row, col, step):
+            value = strike(plan, i, value, bits)
     return value
 
 
@@ -194,8 +210,5 @@ def stored_copies(
 ) -> None:
     """What the three copies of a register hold when they are read in `step`, in place."""
     for i in range(len(plan)):
-        f = plan[i]
-        if f[FROM] <= step < f[TO] and f[REGISTER] == register and f[ROW] == row and f[COL] == col:
-            for copy in range(3):
-                if f[COPY] == copy or f[COPY] == SHARED:
-                    copies[copy] = strike(f, copies[copy], bits)
+        if _acts(plan, i, register, row, col, step):
+            strike_copies(plan, i, copies, bits)

@@ -90,31 +90,33 @@ def _run(
 @njit(cache=True, nogil=True)
 def _reached(
     plan: I64, c: int, begin: int, used: int, rows: int, period: int, touched: NDArray[np.bool_]
-) -> tuple[bool, bool]:
+) -> tuple[bool, bool, bool]:
     """What faults reach of column c in the fold that begins in step `begin`.
 
     Marks in `touched` the vectors that meet a wrong value on their own way. Returns whether a held
-    value is hit, and whether it or one in the preload chain is: then all vectors may be wrong.
+    value is hit; whether it or one in the preload chain is: then all vectors may be wrong; and
+    whether any is marked.
     """
     touched[:] = False
-    held = preload = False
+    some = held = preload = False
     for i in range(len(plan)):
-        f = plan[i]
-        register, r, first = f[REGISTER], f[ROW], begin + rows + 1
+        register, r, at = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
+        begins, ends, first = plan[i, FROM], plan[i, TO], begin + rows + 1
         if register == PRELOAD:
-            preload |= f[COL] == c and f[FROM] <= begin + rows and f[TO] > begin
+            preload |= at == c and begins <= begin + rows and ends > begin
         elif register == HELD:
-            held |= f[COL] == c and r < used and f[FROM] <= begin + period + rows and f[TO] > first
+            held |= at == c and r < used and begins <= begin + period + rows and ends > first
         elif register != SUMS:
             if register == PSUM:
-                reaches, first = f[COL] == c, first + 1 + r + c
+                reaches, first = at == c, first + 1 + r + c
             elif register == STREAMED:
-                reaches, first = f[COL] <= c and r < used, first + r + f[COL]
+                reaches, first = at <= c and r < used, first + r + at
             else:
-                reaches, first = r < used, first + f[COL]
-            if reaches:
-                touched[max(0, f[FROM] - first) : max(0, f[TO] - first)] = True
-    return held, held or preload
+                reaches, first = r < used, first + at
+            if reaches and ends > first and begins < first + len(touched):
+                touched[max(0, begins - first) : ends - first] = True
+                some = True
+    return held, held or preload, some
 
 
 @njit(cache=True, nogil=True)
@@ -137,20 +139,34 @@ def stationary_corrections(
     hit = np.zeros((count, n), np.bool_)
     change = np.zeros((count, n), np.int64)
     word = np.full((count, n), -1, np.int64)  # of the buffer, that is hit: number of the fault
+    words = np.zeros(n, np.bool_)  # columns that have such a word
     for i in range(faults):
         if plan[i, REGISTER] == SUMS:
             word[plan[i, ROW], plan[i, COL]] = i
+            words[plan[i, COL]] = True
     parts = np.zeros((faults, len(folds)), np.int64)  # what a fold adds to such a word
     own, many = np.empty((rows, faults, 2), np.int64), np.empty(rows, np.int64)
-    touched = np.empty(count, np.bool_)
+    touched, row_hit = np.empty(count, np.bool_), np.empty(rows, np.bool_)
     value, now = np.empty(rows, np.int64), np.empty(rows, np.int64)
     for c in range(n):
         for r in range(rows):
             many[r] = passed(plan, STREAMED, SKEW_STREAMED, ROW, COL, r, c, own[r])
+            row_hit[r] = many[r] > 0
+        alone = words[c]  # the column's sums are followed from row to row, or only rows that differ
+        for i in range(faults):
+            if plan[i, COL] == c and plan[i, REGISTER] == PSUM:
+                alone = True
+            elif plan[i, COL] == c and plan[i, REGISTER] == HELD:
+                row_hit[plan[i, ROW]] = True
+            elif plan[i, COL] == c and plan[i, REGISTER] == PRELOAD:
+                row_hit[plan[i, ROW] :] = True
         k0 = 0
         for fold in range(len(folds)):
             begin, used = fold * period, folds[fold]
-            moves, all_vectors = _reached(plan, c, begin, used, rows, period, touched)
+            moves, all_vectors, some = _reached(plan, c, begin, used, rows, period, touched)
+            if not (some or all_vectors or words[c]):
+                k0 += used
+                continue
             for r in range(used):  # down the preload chain; the PE latches at the end of step R
                 value[r], now[r] = held[c, k0 + r], begin + rows
                 if all_vectors:
@@ -163,6 +179,8 @@ def stationary_corrections(
                 total = clean = 0
                 first = begin + rows + 1 + i  # step in which a row's first register is read
                 for r in range(rows):
+                    if not (alone or row_hit[r]):
+                        continue
                     read = first + r + c
                     if r:
                         total = stored(plan, PSUM, r - 1, c, read, total, acc_bits)

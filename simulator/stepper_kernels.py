@@ -10,23 +10,15 @@ import numpy as np
 from numba import njit
 
 from ..isa.registers import BY_UNIT
-from .flips import COL, COPY, FROM, REGISTER, ROW, SHARED, TO, UNIT_STEP, strike
+from .flips import COL, FROM, REGISTER, ROW, TO, UNIT_STEP, strike, strike_copies
 from .kernels import ACC, ACT, HELD, I8, I32, I64, PRELOAD, PROD, PSUM, STREAMED, WGT
-from .voters import add_apart, signed, vote, widen
+from .voters import add_apart, majority, signed, vote, widen
 
 #: Codes of the delay lines in a plan.
 SKEW_ACT, SKEW_WGT = UNIT_STEP + 0, UNIT_STEP + 1
 SKEW_STREAMED = UNIT_STEP + 0  #: of the stationary arrays
 #: Code of the partial-sum buffer: register `output` of the third unit, `buffer`.
 SUMS = 2 * UNIT_STEP + BY_UNIT["buffer"]["output"].code
-
-
-@njit(cache=True, nogil=True)
-def strike_copies(fault: I64, copies: I64, bits: int) -> None:
-    """A fault in a word with copies, in place."""
-    for i in range(3):
-        if fault[COPY] == i or fault[COPY] == SHARED:
-            copies[i] = strike(fault, copies[i], bits)
 
 
 @njit(cache=True, nogil=True)
@@ -64,22 +56,21 @@ def step_os_tile_copies(
     total = first_row_leaves + rows
     for t in range(total):
         for i in range(len(plan)):
-            f = plan[i]
-            if not f[FROM] <= t < f[TO]:
+            if not plan[i, FROM] <= t < plan[i, TO]:
                 continue
-            r, c = f[ROW], f[COL]
-            if f[REGISTER] == ACT:
-                act[r, c] = strike(f, act[r, c], act_bits)
-            elif f[REGISTER] == WGT:
-                wgt[r, c] = strike(f, wgt[r, c], weight_bits)
-            elif f[REGISTER] == PROD:
-                strike_copies(f, prod[r, c], prod_bits)
-            elif f[REGISTER] == ACC:
-                strike_copies(f, acc[r, c], acc_bits)
-            elif f[REGISTER] == SKEW_ACT:
-                skew_act[r, c] = strike(f, skew_act[r, c], act_bits)
+            register, r, c = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
+            if register == ACT:
+                act[r, c] = strike(plan, i, act[r, c], act_bits)
+            elif register == WGT:
+                wgt[r, c] = strike(plan, i, wgt[r, c], weight_bits)
+            elif register == PROD:
+                strike_copies(plan, i, prod[r, c], prod_bits)
+            elif register == ACC:
+                strike_copies(plan, i, acc[r, c], acc_bits)
+            elif register == SKEW_ACT:
+                skew_act[r, c] = strike(plan, i, skew_act[r, c], act_bits)
             else:
-                skew_wgt[r, c] = strike(f, skew_wgt[r, c], weight_bits)
+                skew_wgt[r, c] = strike(plan, i, skew_wgt[r, c], weight_bits)
         if t >= first_row_leaves and t - first_row_leaves < m:
             for c in range(n):
                 out[t - first_row_leaves, c] = vote(acc[t - first_row_leaves, c])
@@ -87,15 +78,16 @@ def step_os_tile_copies(
             for c in range(cols):
                 valid = 0 <= t - 2 - r - c < k
                 if feedback:
-                    total_sum = vote(acc[r, c])
+                    total_sum = majority(acc[r, c, 0], acc[r, c, 1], acc[r, c, 2])
                     if valid:
-                        total_sum = signed(total_sum + vote(prod[r, c]), acc_bits)
-                    acc[r, c, :] = total_sum
+                        product = majority(prod[r, c, 0], prod[r, c, 1], prod[r, c, 2])
+                        total_sum = signed(total_sum + product, acc_bits)
+                    acc[r, c, 0] = acc[r, c, 1] = acc[r, c, 2] = total_sum
                 elif valid:
                     wide[:] = prod[r, c]
                     widen(wide, prod_bits, low, high)
                     add_apart(acc[r, c], wide, acc[r, c], acc_bits, high)
-                prod[r, c, :] = act[r, c] * wgt[r, c]
+                prod[r, c, 0] = prod[r, c, 1] = prod[r, c, 2] = act[r, c] * wgt[r, c]
         for r in range(rows):
             for c in range(cols - 1, 0, -1):
                 act[r, c] = act[r, c - 1]
@@ -151,22 +143,21 @@ def step_stationary(
     first[1:] = np.cumsum(folds)
     for t in range(len(folds) * fold_cycles + 2):
         for i in range(len(plan)):
-            f = plan[i]
-            if not f[FROM] <= t < f[TO]:
+            if not plan[i, FROM] <= t < plan[i, TO]:
                 continue
-            r, c = f[ROW], f[COL]
-            if f[REGISTER] == PRELOAD:
-                preload[r, c] = strike(f, preload[r, c], held_bits)
-            elif f[REGISTER] == HELD:
-                held[r, c] = strike(f, held[r, c], held_bits)
-            elif f[REGISTER] == STREAMED:
-                streamed[r, c] = strike(f, streamed[r, c], streamed_bits)
-            elif f[REGISTER] == PSUM:
-                psum[r, c] = np.int32(strike(f, psum[r, c] >> up, acc_bits)) << up
-            elif f[REGISTER] == SKEW_STREAMED:
-                skew[r, c] = strike(f, skew[r, c], streamed_bits)
+            register, r, c = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
+            if register == PRELOAD:
+                preload[r, c] = strike(plan, i, preload[r, c], held_bits)
+            elif register == HELD:
+                held[r, c] = strike(plan, i, held[r, c], held_bits)
+            elif register == STREAMED:
+                streamed[r, c] = strike(plan, i, streamed[r, c], streamed_bits)
+            elif register == PSUM:
+                psum[r, c] = np.int32(strike(plan, i, psum[r, c] >> up, acc_bits)) << up
+            elif register == SKEW_STREAMED:
+                skew[r, c] = strike(plan, i, skew[r, c], streamed_bits)
             else:
-                sums[r, c] = np.int32(strike(f, sums[r, c] >> up, acc_bits)) << up
+                sums[r, c] = np.int32(strike(plan, i, sums[r, c] >> up, acc_bits)) << up
         # Each pipeline stage works on the fold that the stage before it worked on a step ago.
         if t >= 2:  # write: vector i leaves column c in step 2R+1+i+c of its fold, if it is valid
             behind = (t - 2) % fold_cycles - (2 * rows - 1)

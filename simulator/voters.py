@@ -23,11 +23,15 @@ def signed(value: int, bits: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def majority(a: int, b: int, c: int) -> int:
+    """Bit by bit what two of three numbers hold."""
+    return (a & b) | (a & c) | (b & c)
+
+
+@njit(cache=True, nogil=True)
 def vote(copies: I64) -> int:
     """Bit by bit what two of three copies hold."""
-    a, b, c = copies[0], copies[1], copies[2]
-    majority: int = (a & b) | (a & c) | (b & c)
-    return majority
+    return majority(copies[0], copies[1], copies[2])
 
 
 @njit(cache=True, nogil=True)
@@ -48,11 +52,11 @@ def widen(copies: I64, bits: int, low: int, high: int) -> None:
 def add_apart(one: I64, other: I64, out: I64, bits: int, high: int) -> None:
     """out = one + other, copies apart, wrapped to `bits` bits; both are wide enough (`widen`)."""
     kept = (np.int64(1) << np.int64(high)) - 1
-    sums = np.empty(3, np.int64)
-    carries = 0
-    for i in range(3):
-        sums[i] = (one[i] & kept) + (other[i] & kept)
-        carries += sums[i] >> high
-    above = (one[0] >> high) + (other[0] >> high) + (1 if carries >= 2 else 0)
-    for i in range(3):
-        out[i] = signed((sums[i] & kept) | (above << high), bits)
+    a = (one[0] & kept) + (other[0] & kept)
+    b = (one[1] & kept) + (other[1] & kept)
+    c = (one[2] & kept) + (other[2] & kept)
+    above = (one[0] >> high) + (other[0] >> high) + majority(a >> high, b >> high, c >> high)
+    above <<= high
+    out[0] = signed((a & kept) | above, bits)
+    out[1] = signed((b & kept) | above, bits)
+    out[2] = signed((c & kept) | above, bits)

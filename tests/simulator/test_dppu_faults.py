@@ -249,6 +249,16 @@ def test_one_wrong_copy_is_outvoted_and_two_are_not():
             assert set(changed([one, one._replace(copy=1)], **options)[0]) == {1}
 
 
+@pytest.mark.parametrize(("register", "step", "sign"), [("prod", 6, 15), ("tree1", 7, 16)])
+def test_a_wrong_sign_of_one_copy_stays_in_it(register, step, sign):
+    # The columns above the copies are shared, and take the majority of their signs.
+    flips = [dppu(step, register, 1, 0, sign), dppu(12, "psum", 2, 0, 15, copy=1)]
+    options = {"protected": range(15, 17), "voter": "output"}
+    assert changed(flips, **options)[0] == {}
+    both = [flips[0], flips[0]._replace(copy=1)]
+    assert set(changed(both, **options)[0]) == {1}
+
+
 def test_a_wrong_position_reads_other_operands_and_overwrites_another_sum():
     # Bits of an entry: row above column, two each. From the second window's first read on:
     sums, written = changed([dppu(8, "position", 1, 2, 0)])
