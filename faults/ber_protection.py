@@ -15,7 +15,7 @@ from ..config import Config
 from ..isa.names import matches
 from ..isa.program import Program
 from ..isa.protection import layer_copies, protected_columns
-from ..simulator.tiles import Tiles
+from ..simulator.spans import Spans
 from .ber_memory import Shield
 from .ber_options import BerOptions
 
@@ -24,13 +24,13 @@ def important_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
     """Layer -> flat elements (h, w, c) of one image that the DPPU computes, ascending."""
     if not program.config.dppu.size or program.config.array.dataflow != "os":
         return {}
-    tiles = Tiles(program)
+    spans = Spans(program)
     found = {}
-    for layer, own in tiles.of.items():
+    for layer in sorted(program.network.weights):
         parts = []
-        for tile in own:
-            places = tiles.important(tile)
-            parts.append(tiles.elements(tile, places[:, 0], places[:, 1]))
+        for span in spans.own[layer]:
+            places = spans.important(span)
+            parts.append(spans.elements(span, places[:, 0], places[:, 1]))
         elements = np.unique(np.concatenate(parts))
         elements = elements[elements < program.network.neurons(layer)]  # of the batch's first image
         if len(elements):

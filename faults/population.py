@@ -342,10 +342,11 @@ def stuck(site: Site, rng: Rng, spans: Spans, cycles: int = 0) -> Site:
     layers only is stuck in these.
     """
     value = int(rng.integers(2))
-    if not cycles:
-        return replace(site, layer=ALL, tile=EVERY, cycle=0, stuck=value)
     register = BY_UNIT[site.unit][site.register]
     span = spans.own[spans.program.layer_names.index(site.layer)][site.tile]
+    if not cycles:
+        _, own = copies_of(spans, span, site.unit, site.register, site.bit)
+        return replace(site, layer=ALL, tile=EVERY, cycle=0, copy=site.copy % own, stuck=value)
     until = site.cycle + cycles
     return replace(
         site, stuck=value, until=until if until < moments(register, span, spans) else END

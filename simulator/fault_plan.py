@@ -6,14 +6,15 @@ Sites are checked against the machine and the program here, and nowhere else.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..errors import FlexhycaError
 from ..isa import fixedpoint
 from ..isa.instructions import Buffer
-from ..isa.protection import copies, layer_copies
+from ..isa.layers import Redundancy
+from ..isa.protection import COPIES, copies, layer_columns, layer_copies, redundancy_of
 from ..isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register
 from .flips import Flip
 from .sites import ALL, END, EVERY, FLIP, Site, check_limit, check_place
@@ -80,8 +81,12 @@ def make_plan(sites: Sequence[Site], spans: Spans) -> Plan:
     plan = Plan()
     for site in sites:
         register = check_place(site, spans.program.config)
+        if site.register == "instruction" and site.tile == EVERY:
+            raise FlexhycaError(
+                f"site {site}: an instruction word is of one tile; name the layer and the tile"
+            )
         own = _spans(site, spans)
-        for span in own:
+        for span in own if site.layer != ALL else ():
             _check_tile(site, register, span, spans)
         if site.unit == "buffer" and site.register in _BUFFERS:
             plan.words.append(_word(site, own))
@@ -89,7 +94,8 @@ def make_plan(sites: Sequence[Site], spans: Spans) -> Plan:
         for span in own:
             stationary = spans.program.config.array.dataflow != "os"
             if site.unit != "buffer":
-                _add_flip(plan, site, span, spans)
+                for part in _parts(site, span, spans) if site.layer == ALL else (site,):
+                    _add_flip(plan, part, span, spans)
             elif site.register == "output" and stationary:  # the array adds to it in every fold
                 if site.row < span.m * span.n:
                     _add_flip(plan, site, span, spans)
@@ -106,6 +112,26 @@ def copies_of(spans: Spans, span: Span, unit: str, register: str, bit: int) -> t
     layers = layer_copies(program.config, program.layer_names[span.layer])
     shift = program.network.layers[span.layer].shift
     return layers, copies(program.config, shift, register, bit, unit)
+
+
+def _parts(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
+    """What a bit that is stuck for ever is in a tile: the hardware is the same in all layers.
+
+    Runs of a redundant layer use it one after the other. In `space` a column is one of a third of
+    the array, and the delay lines of the rows feed all thirds.
+    """
+    config, name = spans.program.config, spans.program.layer_names[span.layer]
+    redundancy, copies_ = redundancy_of(config, name), (0,)
+    _, own = copies_of(spans, span, site.unit, site.register, site.bit)
+    row, col = site.row, site.col
+    if redundancy == Redundancy.SPACE and (site.unit, site.register) != ("skew", "act"):
+        run, col = divmod(col, layer_columns(config, name))
+        copies_ = (run,) if run < COPIES else ()
+    elif redundancy != Redundancy.NONE:
+        copies_ = tuple(range(COPIES))
+    if BY_UNIT[site.unit][site.register].exists(row, col):
+        for run in copies_:
+            yield replace(site, col=col, copy=run * own + site.copy)
 
 
 def _add_flip(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
@@ -137,10 +163,11 @@ def _spans(site: Site, spans: Spans) -> Sequence[Span]:
     if site.layer == ALL:
         register = BY_UNIT[site.unit][site.register]
         own = [span for span in spans.all if _has(site, span) and moments(register, span, spans)]
-        counts = [copies_of(spans, span, site.unit, site.register, site.bit) for span in own]
-        check_limit(site, "copy", site.copy, max((a * b for a, b in counts), default=1))
+        check_limit(site, "bit", site.bit, register.bits(spans.program.network.arithmetic))
+        counts = [copies_of(spans, span, site.unit, site.register, site.bit)[1] for span in own]
+        check_limit(site, "copy", site.copy, max(counts, default=1))
         # A copy that is routed to the bit in some layers only is stuck there only.
-        return [span for span, (a, b) in zip(own, counts, strict=True) if site.copy < a * b]
+        return [span for span, count in zip(own, counts, strict=True) if site.copy < count]
     names = {name: i for i, name in enumerate(spans.program.layer_names)}
     if site.layer not in names:
         near = difflib.get_close_matches(site.layer, names, 1)
@@ -190,10 +217,6 @@ def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> Non
     runs, own = copies_of(spans, span, site.unit, site.register, site.bit)
     check_limit(site, "copy", site.copy, runs * own)
     if site.register == "instruction":
-        if site.tile == EVERY:
-            raise FlexhycaError(
-                f"site {site}: an instruction word is of one tile; name the layer and the tile"
-            )
         check_limit(site, "word", site.row, span.end - span.begin)
 
 

@@ -174,7 +174,7 @@ class FaultRun:
         hits: list[Hit] = []
         difference.advance(index)
         spans = [self.spans.own[index][number] for _, number in keys]
-        if self.spans.is_vector(index):
+        if not spans[0].gemms:  # only the vector unit computes it
             difference.advance(index + 1)
             for span, key in zip(spans, keys, strict=True):
                 hits += self._vector(span, reads.get(key, []))
@@ -186,7 +186,7 @@ class FaultRun:
             for span, key in zip(spans, keys, strict=True)
         ]
         wrong = [np.nonzero(tile.by) for tile in tiles]
-        at = [self._elements(t.span, r, c) for t, (r, c) in zip(tiles, wrong, strict=True)]
+        at = [self.spans.elements(t.span, r, c) for t, (r, c) in zip(tiles, wrong, strict=True)]
         by = [tile.by[where] for tile, where in zip(tiles, wrong, strict=True)]
         hits += [self._hit(tile) for tile in tiles]
         difference.advance(index + 1, np.concatenate(at), np.concatenate(by))
@@ -208,7 +208,7 @@ class FaultRun:
             fixedpoint.requantise(x, layer.shift, a.act_bits, a.rounding, a.overflow)
             for x in (before, after)
         )
-        at = self._elements(tile.span, rows, cols)
+        at = self.spans.elements(tile.span, rows, cols)
         return Hit(tile.span, True, at, before, after, gone, *stored)
 
     def _residuals(self, tile: TileSums, reads: Sequence[Read]) -> Iterable[Hit]:
@@ -219,7 +219,7 @@ class FaultRun:
         cells: dict[int, Read] = {r.at[0]: r for r in reads if r.what == "residual"}
         for word, read in cells.items():
             row, col = (np.array([i]) for i in divmod(word, span.n))
-            at = int(self._elements(span, row, col)[0])
+            at = int(self.spans.elements(span, row, col)[0])
             exact = fixedpoint.wrap(tile.clean.sums(row, col) + tile.by[row, col], a.acc_bits)
             own = fixedpoint.requantise(exact, layer.shift, a.act_bits, a.rounding, a.overflow)
             true = int(self.difference.tensor(layer.residual).reshape(-1)[at])
@@ -259,12 +259,14 @@ class FaultRun:
         for fault in faults:
             row, col = (np.array([i]) for i in divmod(fault.word, span.n))
             if row[0] < span.m:
-                at = int(self._elements(span, row, col)[0])
+                at = int(self.spans.elements(span, row, col)[0])
                 values[at] = force(values.get(at, int(now[at])), fault.bit, fault.stuck, bits)
         return self._set(span, list(values), list(values.values()))
 
     def _set(self, span: Span, elements: list[int], values: list[int]) -> Iterable[Hit]:
         """Store other values than those computed."""
+        if not elements:
+            return
         tensor = self.network.layers[span.layer].output
         at, after = np.array(elements, np.int64), np.array(values, np.int64)
         before = self.difference.tensor(tensor).reshape(-1)[at].astype(np.int64)
@@ -274,12 +276,6 @@ class FaultRun:
             at, before, after = at[wrong], before[wrong], after[wrong]
             none = np.zeros(len(at), np.bool_)
             yield Hit(span, False, at, before, after, none, before, after)
-
-    def _elements(
-        self, span: Span, rows: NDArray[np.int64], cols: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        channels = self.network.tensors[self.network.layers[span.layer].output].c
-        return (span.m0 + rows) * channels + span.n0 + cols
 
     # ---- how it ended -------------------------------------------------------------------------
 

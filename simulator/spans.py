@@ -160,6 +160,22 @@ class Spans:
         positions[positions[:, 0] >= config.array.rows] = -1
         return positions
 
+    def important(self, span: Span) -> NDArray[np.int64]:
+        """Rows and columns of a tile that the DPPU overwrites: (count, 2)."""
+        found = [np.zeros((0, 2), np.int64)]
+        for excess in (False, True):
+            for pc in self.dppu(span, excess).pcs[:1]:
+                found.append(self.decode(pc, self.table(pc)))
+        positions = np.concatenate(found)
+        return positions[positions[:, 0] >= 0]
+
+    def elements(
+        self, span: Span, rows: NDArray[np.int64], cols: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Flat elements (pixel of the batch, channel) of the layer's output."""
+        channels = int(self.program.tensors[self.program.column("output")[span.layer], 2])
+        return (span.m0 + rows) * channels + span.n0 + cols
+
     @cached_property
     def _dppus(self) -> NDArray[np.int64]:
         return np.array([pc for span in self.all for pc in span.dppus], np.int64)

@@ -33,7 +33,8 @@ def random_sites(run, rng, count, stuck=0.3, registers=None):
 
 
 def _site(run, rng, span, register: Register, stuck):
-    config, buffer = run.program.config, register.unit == "buffer"
+    buffer = register.unit == "buffer"
+    config = run.program.config if buffer else run.spans.array(span)
     if not span.gemms and (not buffer or register.name == "output"):
         return None
     rows, cols = register.rows(config), register.cols(config)
@@ -67,7 +68,8 @@ def _site(run, rng, span, register: Register, stuck):
             until = int(rng.integers(cycle + 1, length + 1))
         elif rng.random() < 0.3 and register.name != "instruction":
             cycle, tile = 0, EVERY
-            layer = ALL if rng.random() < 0.5 else layer
+            if rng.random() < 0.5:
+                layer, copy = ALL, copy % own
     return Site(layer, tile, cycle, row, col, register.name, bit, copy, register.unit, held, until)
 
 
