@@ -13,7 +13,8 @@ from ..config.schemes import SCHEMES
 from ..errors import CompileError
 from ..isa.protection import layer_copies
 from .costs import Cost, row
-from .sweep import Context, Job, Subject, measure
+from .grid import Point
+from .sweep import Context, Subject, job_of, measure
 
 BASE = "base"  # what the others are compared with
 
@@ -33,7 +34,7 @@ def compare(
     layers that are to be redundant.
     """
     machines = {c.config_hash: c for c in (base, *configs.values())}
-    jobs = [Job(c, "given" if c.protection.s_th else None) for c in machines.values()]
+    jobs = [job_of(Point(c, "given", {})) for c in machines.values()]
     rankings = {"given": ranking()} if any(job.placement for job in jobs) else {}
     costs: dict[str, Cost] = {}
     context = Context(subject, rankings)
