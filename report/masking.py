@@ -20,7 +20,7 @@ from ..faults.statistics import CONFIDENCE, Interval, share
 from ..isa.registers import REGISTERS
 
 #: Stands for all layers, or all registers, in a cell that sums over them.
-ALL = "all"
+ALL = "(all)"
 #: The outcomes that are not masked and change the prediction or worse, put together.
 FAILURE = "failure"
 _NEEDED = ("layer", "register", "outcome")

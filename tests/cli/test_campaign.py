@@ -167,11 +167,11 @@ def test_masking(flexhyca: Command, in_tmp: Path) -> None:
         "too few trials to rely on (?)",
         "layer  register  trials  tmr                 sdc1",
         "conv1  acc          300  67 [61-72]?         33 [28-39]?",
-        "conv1  all          300  67 [61-72]?         33 [28-39]?",
+        "conv1  (all)        300  67 [61-72]?         33 [28-39]?",
         "fc     acc          300  100.0 [98.7-100.0]  0.0 [0.0-1.3]",
-        "fc     all          300  100.0 [98.7-100.0]  0.0 [0.0-1.3]",
-        "all    acc          600  83.3 [80.1-86.1]    16.7 [13.9-19.9]",
-        "all    all          600  83.3 [80.1-86.1]    16.7 [13.9-19.9]",
+        "fc     (all)        300  100.0 [98.7-100.0]  0.0 [0.0-1.3]",
+        "(all)  acc          600  83.3 [80.1-86.1]    16.7 [13.9-19.9]",
+        "(all)  (all)        600  83.3 [80.1-86.1]    16.7 [13.9-19.9]",
     ]
     kept = json.loads(Path("x").read_text())["masking"]
     assert kept["cells"][0]["shares"]["failure"] == share(100, 300, 3).to_dict()
