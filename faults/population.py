@@ -110,6 +110,13 @@ def _registers(
     config = spans.array(own[0])
     places = _places(config, register)
     cycles = np.array([moments(register, span, spans) for span in own])
+    follow = (
+        config.array.double_buffered_accumulators
+        and register.unit in ("array", "skew")
+        and register.name != "acc"
+    )
+    if follow:  # the next tile's operands come at once: a tile has these registers for K cycles
+        cycles = np.array([sum(spans.depth[pc] for pc in span.gemms) for span in own])
     bits = [
         (bit, copy)
         for bit in range(register.bits(spans.program.network.arithmetic))
@@ -129,8 +136,9 @@ def _registers(
 
     def draw(rng: Rng) -> Site:
         at = int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))
-        place = places[rng.integers(len(places))]
-        return site(own[at], int(rng.integers(cycles[at])), place, rng)
+        where = int(rng.integers(len(places)))
+        first = windows(register, own[at], spans, places)[0][0, where] if follow else 0
+        return site(own[at], int(first + rng.integers(cycles[at])), places[where], rng)
 
     def draw_live(rng: Rng) -> Site:
         at = int(np.searchsorted(live_ends, rng.integers(live_ends[-1]), side="right"))
@@ -346,7 +354,11 @@ def stuck(site: Site, rng: Rng, spans: Spans, cycles: int = 0) -> Site:
     span = spans.own[spans.program.layer_names.index(site.layer)][site.tile]
     if not cycles:
         _, own = copies_of(spans, span, site.unit, site.register, site.bit)
-        return replace(site, layer=ALL, tile=EVERY, cycle=0, copy=site.copy % own, stuck=value)
+        run, copy = divmod(site.copy, own)
+        col = site.col
+        if (site.unit, site.register) != ("skew", "act"):  # in a third of the array
+            col += run * spans.array(span).array.cols
+        return replace(site, layer=ALL, tile=EVERY, cycle=0, col=col, copy=copy, stuck=value)
     until = site.cycle + cycles
     return replace(
         site, stuck=value, until=until if until < moments(register, span, spans) else END

@@ -121,16 +121,17 @@ def _parts(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
     the array, and the delay lines of the rows feed all thirds.
     """
     config, name = spans.program.config, spans.program.layer_names[span.layer]
-    redundancy, copies_ = redundancy_of(config, name), (0,)
+    redundancy = redundancy_of(config, name)
+    runs: tuple[int, ...] = (0,)
     _, own = copies_of(spans, span, site.unit, site.register, site.bit)
     row, col = site.row, site.col
     if redundancy == Redundancy.SPACE and (site.unit, site.register) != ("skew", "act"):
         run, col = divmod(col, layer_columns(config, name))
-        copies_ = (run,) if run < COPIES else ()
+        runs = (run,) if run < COPIES else ()
     elif redundancy != Redundancy.NONE:
-        copies_ = tuple(range(COPIES))
+        runs = tuple(range(COPIES))
     if BY_UNIT[site.unit][site.register].exists(row, col):
-        for run in copies_:
+        for run in runs:
             yield replace(site, col=col, copy=run * own + site.copy)
 
 

@@ -25,6 +25,7 @@ from ..isa.protection import layer_columns
 from . import kernels
 from .stepper import os_tile
 from .stepper_stationary import is_fold, ws_fold
+from .vector_unit import add, window_values
 from .work import gather_geometry, weight_address
 
 _GARBAGE = 0x55
@@ -407,68 +408,12 @@ class Memory:
             if layer["residual"] >= 0:
                 at = i["res_slot"] * self.slots.shape[1]
                 other = self.buffers[Buffer.OUTPUT][at : at + m * n].reshape(m, n)
-                value = self._add(layer, value, fixedpoint.wrap(other, a.act_bits))
+                value = add(a, layer, value, fixedpoint.wrap(other, a.act_bits))
         else:
-            value = self._vec_window(layer, op, i)
+            window = self._window(Engine.STORE)
+            value = window_values(self.program, layer, window, i, self._elements)
         value = np.clip(value, layer["act_lo"], layer["act_hi"])
         self.results[i["slot"], : m * n] = value.reshape(-1)
-
-    def _add(
-        self, layer: dict[str, int], a: NDArray[np.int64], b: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        return fixedpoint.add(
-            a,
-            b,
-            layer["lshift_a"],
-            layer["lshift_b"],
-            layer["add_shift"],
-            self.arithmetic.act_bits,
-            self.arithmetic.rounding,
-        )
-
-    def _vec_window(
-        self, layer: dict[str, int], op: LayerOp, i: dict[str, int]
-    ) -> NDArray[np.int64]:
-        """Pool, add or copy: read the window's elements straight from the ifmap buffer."""
-        w = self._window(Engine.STORE)
-        size = w["rows"] * w["cols"] * w["cc"]
-        held = self._elements(w["a_base"], size).reshape(w["rows"], w["cols"], w["cc"])
-        ih, iw, oh, ow, kw, sh, sw, pt, pl, dh, dw = gather_geometry(self.program, layer).tolist()
-        channels = np.arange(i["n0"], i["n0"] + i["n"]) - layer["c_offset"]
-        cin = int(self.program.tensors[layer["input"]][2])
-        exists = (channels >= 0) & (channels < cin)
-        at = channels[exists] - w["c0"]
-        if at.size and (at.min() < 0 or at.max() >= w["cc"]):
-            raise ProgramError("the vector unit needs channels that its window does not hold")
-        out = np.zeros((i["m"], i["n"]), np.int64)
-        for row, pixel in enumerate(range(i["m0"], i["m0"] + i["m"])):
-            image, rest = divmod(pixel, oh * ow)
-            oy, ox = divmod(rest, ow)
-            ys = _inside(oy * sh - pt, dh, layer["kernel_h"], ih)
-            xs = _inside(ox * sw - pl, dw, kw, iw)
-            if not ys or not xs:
-                continue
-            top, left = image * ih - w["row0"], -w["col0"]
-            if (
-                min(ys[0] + top, xs[0] + left) < 0
-                or ys[-1] + top >= w["rows"]
-                or xs[-1] + left >= w["cols"]
-            ):
-                raise ProgramError(f"pixel {pixel} needs operands that its window does not hold")
-            part = held[ys[0] + top : ys[-1] + top + 1 : dh, xs[0] + left : xs[-1] + left + 1 : dw][
-                ..., at
-            ]
-            out[row, exists] = part.max((0, 1)) if op == LayerOp.MAXPOOL else part.sum((0, 1))
-        if op == LayerOp.AVGPOOL:
-            a = self.arithmetic
-            return fixedpoint.requantise(out, layer["shift"], a.act_bits, a.rounding, a.overflow)
-        if op == LayerOp.ADD:
-            other = self._elements(w["b_base"], size).reshape(-1, w["cc"])
-            first = i["m0"] - w["row0"] * ow
-            if first < 0 or first + i["m"] > len(other):
-                raise ProgramError(f"pixel {i['m0']} needs operands that its window does not hold")
-            return self._add(layer, out, other[first : first + i["m"], at])
-        return out
 
     def _elements(self, base: int, count: int) -> NDArray[np.int64]:
         """What the vector unit reads from the ifmap buffer."""
@@ -486,10 +431,3 @@ def within(positions: NDArray[np.int64], m: int, n: int) -> NDArray[np.bool_]:
     """Which positions, (count, 2), are in a tile of m x n."""
     rows, cols = positions[:, 0], positions[:, 1]
     return (rows >= 0) & (cols >= 0) & (rows < m) & (cols < n)
-
-
-def _inside(first: int, step: int, count: int, size: int) -> range:
-    """Of `count` places from `first` on, `step` apart, those in 0..size-1."""
-    begin = max(0, -(first // step))
-    end = min(count, (size - 1 - first) // step + 1)
-    return range(first + begin * step, first + end * step, step) if begin < end else range(0)
