@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .layers import shorten
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -36,7 +34,7 @@ def draw_schemes(path: Path, title: str, results: Rows) -> None:
         acc0, goal = 100 * rows[0]["acc0"], 100 * rows[0]["acc0"] * rows[0]["goal"]
         axes.axhline(acc0, color="black", linewidth=0.8, label="without faults")
         axes.axhline(goal, color="black", linewidth=0.8, linestyle="--", label="goal")
-        labels = [shorten(name, 16) for name in names]
+        labels = [n if len(n) <= 16 else f"{n[:7]}…{n[-8:]}" for n in names]
         axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", fontsize=8)
         axes.set_title(f"bit error rate {rate:g}", fontsize=9)
         axes.grid(axis="y", alpha=0.3)
