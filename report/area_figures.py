@@ -117,7 +117,8 @@ def plot_fig14(bars: Sequence[Bar], path: Path) -> None:
         axis.set_title("multiplier" if scope == "multiplier" else "computing array")
         axis.axhline(1, color="black", linewidth=0.8)
     axes[0].set_ylabel("area / unprotected")
-    axes[0].legend(fontsize=7)
+    handles, labels = axes[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8)
     save(drawn, path)
 
 

@@ -1,0 +1,147 @@
+"""The area table: of these sources, equal to what is synthesised again; areas of machines."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from flexhyca.config import load_config
+from flexhyca.config.schemes import SCHEMES, with_scheme
+from flexhyca.errors import FlexhycaError
+from flexhyca.hdl import area_table, check
+from flexhyca.hdl.area import cells_by_column, cost
+from flexhyca.hdl.area_table import Point, lookup
+from flexhyca.hdl.array_area import machine_area
+from flexhyca.hdl.design import Protection, protected
+from flexhyca.hdl.multipliers import MULTIPLIERS
+from flexhyca.hdl.pe import Datapath, multiplier, pe
+from flexhyca.isa.columns import groups, partial_products
+
+PLAIN = Point("wallace", "none", "slice", 0, 0)
+
+
+def test_the_shipped_table_is_complete_and_of_these_sources():
+    rows = area_table.shipped()
+    assert set(rows) == set(area_table.points())
+    assert all(abs(row.area_ge - row.yosys_ge) < 0.01 * row.yosys_ge for row in rows.values())
+
+
+@pytest.mark.parametrize("policy", ["none", "direct", "configurable"])
+def test_three_rows_are_synthesised_again(policy):
+    point = Point("wallace", policy, "slice", 2, 4)
+    shipped = lookup(point)
+    again = area_table.work_out(area_table.canonical(point))
+    assert again == shipped
+    assert check.areas(point).passed
+
+
+def test_a_table_of_other_sources_is_refused(monkeypatch):
+    monkeypatch.setattr(area_table, "source_digest", lambda: "other")
+    area_table.shipped.cache_clear()
+    try:
+        with pytest.raises(FlexhycaError, match="the shipped area table is of other sources; run "):
+            area_table.shipped()
+    finally:
+        monkeypatch.undo()
+        area_table.shipped.cache_clear()
+
+
+def test_a_missing_point_is_worked_out_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    area_table._cached.cache_clear()
+    calls = []
+    real = area_table.work_out
+    monkeypatch.setattr(area_table, "work_out", lambda p: calls.append(p) or real(p))
+    point = replace(PLAIN, act_bits=4, weight_bits=4, acc_bits=16)
+    first = lookup(point)
+    area_table._cached.cache_clear()
+    assert lookup(point) == first
+    assert len(calls) == 1
+    (line,) = (tmp_path / "flexhyca" / "area.jsonl").read_text().splitlines()
+    assert json.loads(line)["area_ge"] == first.area_ge
+    area_table._cached.cache_clear()
+
+
+def test_a_rebuild_goes_on(monkeypatch, tmp_path):
+    wanted = area_table.points()[:3]
+    monkeypatch.setattr(area_table, "points", lambda: wanted)
+    rows = area_table.shipped()
+    out = tmp_path / "table.json"
+    done = {point: rows[point] for point in wanted[:2]}
+    for point, row in done.items():
+        area_table._append(out.with_suffix(".partial"), point, row)
+    with out.with_suffix(".partial").open("a") as file:
+        file.write('{"sources": "cut')
+    seen = []
+    document = area_table.rebuild(out, 1, lambda count, total: seen.append((count, total)))
+    assert seen == [(3, 3)]
+    assert json.loads(out.read_text()) == document
+    assert not out.with_suffix(".partial").exists()
+    assert [row["area_ge"] for row in document["rows"]] == [rows[p].area_ge for p in wanted]
+
+
+def test_the_cost_of_a_pe_is_the_sum_of_its_cells():
+    row = lookup(PLAIN)
+    assert row.area_ge == cost(pe(Datapath())).area_ge == pytest.approx(sum(row.parts.values()))
+    assert row.flip_flops == 8 + 8 + 16 + 24 + 2
+
+
+def test_cells_of_the_multiplier_stand_where_its_partial_products_do():
+    for kind in MULTIPLIERS:
+        netlist = multiplier(Datapath(multiplier=kind))
+        gates = [
+            a + b
+            for a, b in zip(
+                cells_by_column(netlist, "AND2"),
+                [*cells_by_column(netlist, "NAND2"), 0],
+                strict=False,
+            )
+        ]
+        assert gates == [partial_products(8, 8, c) for c in range(15)]
+        assert sum(cells_by_column(netlist, "FA")) == 48
+
+
+def test_the_papers_example_of_merged_columns():
+    """s 1, q_scale 2: a unit serves 4 groups instead of 6 columns (section III-D)."""
+    columns = [c for c in range(9, 16) if partial_products(8, 8, c)]
+    assert len(columns) == 6
+    assert groups(8, 8, 1, 9, 15) == ((9,), (10,), (11,), (12, 13, 14, 15))
+
+
+def test_more_protection_costs_more():
+    for kind in MULTIPLIERS:
+        for policy in ("direct", "configurable"):
+            for q_scale in range(17):
+                row = [lookup(Point(kind, policy, "slice", s, q_scale)).area_ge for s in range(5)]
+                assert row == sorted(row)
+            for s in (1, 2, 3):
+                row = [lookup(Point(kind, policy, "slice", s, q)).area_ge for q in range(17)]
+                assert row == sorted(row, reverse=True)
+                assert all(
+                    lookup(Point(kind, "configurable", "slice", s, q)).area_ge
+                    <= lookup(Point(kind, "direct", "slice", s, q)).area_ge
+                    for q in range(17)
+                )
+
+
+def test_full_tmr_is_above_all():
+    netlist = pe(Datapath())
+    full = cost(protected(netlist, Datapath(), Protection(policy="full")).netlist).area_ge
+    assert 2.5 < full / cost(netlist).area_ge < 3.2
+
+
+def test_scopes_of_machines():
+    config = load_config()
+    plain = machine_area(with_scheme(config, "base"))
+    assert [scope.relative for scope in plain.scopes] == [1, 1, 1]
+    own = machine_area(config)
+    assert (
+        own.parts["PEs"] > plain.parts["PEs"] == pytest.approx(1024 * lookup(PLAIN).area_ge, 1e-4)
+    )
+    assert own.parts["DPPU register files"] > 0 == plain.parts["DPPU register files"]
+    areas = {name: machine_area(with_scheme(config, name, ["*"])) for name in SCHEMES}
+    relative = {name: area.scopes[0].relative for name, area in areas.items()}
+    assert relative["base"] == relative["tmr_alg"] == 1
+    assert 1 < relative["tmr_arch"] < 1.01
+    assert relative["tmr_crt1_q"] < relative["tmr_crt1"] < relative["tmr_crt2"]
+    assert relative["tmr_cl"] < relative["tmr_crt1_q"]
