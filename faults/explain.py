@@ -28,7 +28,7 @@ def explain(run: FaultRun, sites: Sequence[Site], result: Outcome) -> Iterator[s
     yield from _listed([_reader(run, read) for read in result.reads], "reads")
     if not result.reads and any(s.unit == "buffer" and s.register in READ for s in sites):
         yield "nothing reads the wrong byte before it is written again"
-    for hit in result.hits:
+    for hit in [hit for hit in result.hits if len(hit.elements)] or result.hits[:1]:
         span, layer = hit.span, run.network.layers[hit.span.layer]
         operands = f", {run.evaluate.depth(span)} operands a sum" if span.gemms else ""
         yield (

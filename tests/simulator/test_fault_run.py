@@ -109,7 +109,9 @@ def test_both_executions_agree_often():
         often()
     for what, times in sorted(COVERED.items(), key=str):
         print(what, times)
-    every = {(r.unit, r.name) for r in REGISTERS}
+    # Groups of the drawn machines have at most four lanes, so the tree has two stages.
+    deeper = {f"tree{stage}" for stage in range(3, 13)}
+    every = {(r.unit, r.name) for r in REGISTERS if r.name not in deeper}
     for kind in ("flip", "stuck"):
         assert {what[1:3] for what in COVERED if what[0] == "fault" and what[3] == kind} == every
     for dataflow in ("os", "ws", "is"):
