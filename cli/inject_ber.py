@@ -5,23 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config import Config, load_config
-from ..errors import FlexhycaError, first_line
+from ..errors import FlexhycaError
 from . import output
-from .busy import busy
-from .campaign import drive
-from .inject_kit import Kit
+from .ber_study import Study, brief, title
 from .inject_request import Request
 from .options import check_suffix
 
 if TYPE_CHECKING:
-    from ..faults.ber import BerFaults, Purpose
-    from ..faults.ber_options import BerOptions, Case
-    from ..faults.ber_results import Counts, Result
-    from ..faults.fit import Exposure
-    from ..faults.statistics import Interval
+    from ..faults.ber_options import Case
+    from ..faults.ber_results import Result
 
 #: Options of `inject` that only this model has.
 OPTIONS = frozenset(
@@ -31,141 +26,7 @@ OPTIONS = frozenset(
         *("images_per_pattern", "device", "plot"),
     }
 )
-_RATES = (1e-4, 2e-4)  # the paper's I and II
-_GOALS = (0.97, 0.95)  # its goals at these
 _SCHEMES = ("base", "tmr_cl")
-_TRIALS = 200
-_MOST_TRIALS = 10_000  # where a margin decides
-
-
-class Study:
-    """What the runs of one command share: the programs, the options, the rates and their goals."""
-
-    def __init__(self, request: Request, folder: Path) -> None:
-        from ..config.schemes import with_scheme
-        from ..faults.ber_options import BerOptions
-
-        own = request.own
-        _check_device(own["device"])
-        self.request = request
-        self.options: BerOptions = BerOptions(
-            own["ber_stage"],
-            own["ber_target"],
-            own["weight_faults"],
-            own["protected_bits"],
-            own["ber_logits"],
-            own["ber_input"],
-            own["images_per_pattern"],
-        )
-        with busy() as say:
-            say("quantising")
-            self.kit = Kit(request, folder)
-            self.base = with_scheme(request.settings, "base")
-            self.kit.number(self.base)  # the first: its fault-free accuracy is acc0
-        self.exposure: Exposure = self._exposure()
-        self.rates, self.profile = list(own["ber"] or _RATES), dict[str, float]()
-        if own["fit_per_mbit"] is not None:
-            self.rates = [self.exposure.ber(fit, self.clock_hz) for fit in own["fit_per_mbit"]]
-            self.profile = self.exposure.profile
-        if len(set(self.rates)) < len(self.rates):
-            raise FlexhycaError(f"ber: a rate is given twice in {self.rates}")
-
-    @property
-    def clock_hz(self) -> float:
-        """Of --clock-mhz."""
-        return float(self.request.own["clock_mhz"]) * 1e6
-
-    def goals(self) -> dict[float, float]:
-        """Rate -> accuracy wanted, relative to acc0."""
-        given = list(self.request.own["goal"] or _GOALS)
-        if not all(0 < goal <= 1 for goal in given):
-            raise FlexhycaError(f"goal {given}: relative accuracies lie between 0 and 1, like 0.97")
-        given += given[-1:] * len(self.rates)
-        return dict(zip(self.rates, given, strict=False))
-
-    def experiment(self, cases: Sequence[Case], purpose: Purpose) -> BerFaults:
-        """The campaign of these cases."""
-        from ..faults.ber import BerFaults
-
-        return BerFaults(
-            self.kit.paths,
-            cases,
-            self.kit.images,
-            self.kit.labels,
-            self.request.seed,
-            self.options,
-            purpose=purpose,
-            profile=self.profile,
-            device=self.request.own["device"],
-        )
-
-    def count(
-        self, cases: Sequence[Case], purpose: Purpose, file: Path, patterns: int | None = None
-    ) -> Counts:
-        """Run the campaign (or go on with it), and count what its file holds then."""
-        from ..faults.ber_results import Counts
-        from ..faults.store import Campaign
-
-        request, margin = self.request, None
-        if patterns is None:
-            margin = request.margin
-            patterns = request.trials or (_TRIALS if margin is None else _MOST_TRIALS)
-        experiment = self.experiment(cases, purpose)
-        drive(experiment, file, patterns * len(cases), request.workers, request.dask, margin)
-        with Campaign(file) as campaign:
-            return Counts(campaign.prefix(), cases, request.seed, self.kit.count)
-
-    def links(self) -> list[dict[str, float]]:
-        """What each rate is in FIT."""
-        return [
-            {
-                "ber": rate,
-                "fit_per_mbit": self.exposure.fit_per_mbit(rate, self.clock_hz),
-                "clock_mhz": self.clock_hz / 1e6,
-                "bits": self.exposure.bits,
-                "mean_live_cycles": self.exposure.cycles,
-            }
-            for rate in self.rates
-        ]
-
-    def report(self, **results: Any) -> dict[str, Any]:
-        """The JSON of every flow."""
-        from dataclasses import asdict
-
-        return {
-            "campaign": str(self.request.file),
-            "model": self.kit.model.name,
-            "config": self.request.settings.name,
-            "options": asdict(self.options),
-            "seed": self.request.seed,
-            **results,
-            "fit": self.links(),
-        }
-
-    def print_links(self) -> None:
-        """One line a rate."""
-        live = self.exposure.cycles
-        print(f"{self.exposure.bits:,} bits an image live {live:,.0f} cycles on average, so that")
-        for link in self.links():
-            fit, clock = link["fit_per_mbit"], link["clock_mhz"]
-            print(f"  ber {link['ber']:.3g} is {fit:.3g} FIT per Mbit at {clock:g} MHz")
-
-    def _exposure(self) -> Exposure:
-        from .. import api
-        from ..faults.fit import exposure
-
-        program = self.kit.first
-        layers = api.simulate(program, values="none").layers
-        return exposure(program, layers["cycles"].tolist(), self.options)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise FlexhycaError(f"device {device!r}: {first_line(error)}; use cpu or cuda") from None
 
 
 def run(request: Request) -> None:
@@ -262,20 +123,6 @@ def _config_of(label: str, request: Request) -> Config:
     name, _, other = label.partition("@")
     config = load_config(other, request.set_) if other else request.settings
     return with_scheme(config, name)
-
-
-def brief(interval: Interval) -> str:
-    """Without trials and seed, which stand above the table."""
-    return str(interval).partition(" (")[0].replace(" points", "")
-
-
-def title(study: Study, counts: Counts) -> str:
-    """What stands above a table and a picture: trials and seed of all their numbers."""
-    images = int(counts.images[0, 0])
-    return (
-        f"{study.kit.model.name}: {counts.patterns:,} patterns x {images} images a case, 95 % "
-        f"intervals over patterns, seed {counts.seed}"
-    )
 
 
 def _print_results(found: Sequence[Result]) -> None:

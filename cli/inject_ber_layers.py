@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import output
+from .ber_study import Study, brief, title
 
 if TYPE_CHECKING:
     from ..faults.ber_results import Counts
     from ..faults.sensitivity import Sensitivity
-    from .inject_ber import Study
 
 
 def run(study: Study) -> None:
     """Each layer or block alone, then cumulatively in the order found; two campaign files."""
     from ..faults.ber_results import results
     from ..faults.sensitivity import steps
-    from .inject_ber import brief, title
 
     request, goals = study.request, study.goals()
     single, ranking, curve = _measured(study, request.file, None)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..errors import FlexhycaError
 from . import output
+from .ber_study import Study, brief, title
 from .busy import busy
-
-if TYPE_CHECKING:
-    from .inject_ber import Study
 
 _PATTERNS = 40  # of the search; what is found is measured with more
 
@@ -19,7 +15,6 @@ def run(study: Study) -> None:
     from ..faults.ber_options import Case
     from ..faults.ber_rates import find_rates
     from ..faults.ber_results import results
-    from .inject_ber import brief, title
 
     request = study.request
     wanted = request.own["find_rate"]
