@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .flips import COL, COPY, FROM, REGISTER, ROW, SHARED, TO, stored_copies, strike
 from .kernels import ACC, ACT, I8, I32, I64, PROD, WGT
 from .stepper_kernels import SKEW_ACT, SKEW_WGT
-from .voters import add_apart, signed, vote, widen
+from .voters import add_apart, majority, signed, vote, widen
 
 
 @njit(cache=True, nogil=True)
@@ -102,6 +102,51 @@ def _reached(plan: I64, rows: int, m: int, n: int, k: int, leaves: int) -> I64:
 
 
 @njit(cache=True, nogil=True)
+def _alone(
+    act: I8,
+    wgt: I8,
+    start: int,
+    products: I64,
+    touched: NDArray[np.bool_],
+    r: int,
+    c: int,
+    leaves: int,
+    plan: I64,
+    bits: tuple[int, int],
+    low: int,
+    high: int,
+    feedback: bool,
+) -> int:
+    """What the accumulator of PE (r, c) differs by in the step in which it leaves.
+
+    act, wgt : (k,), its operands. products : (k, 3), where they are `touched`. bits : of a product
+    and of the accumulator.
+    """
+    prod_bits, acc_bits = bits
+    total, product = np.empty(3, np.int64), np.empty(3, np.int64)
+    total[:] = start
+    exact = start
+    for t in range(leaves):
+        stored_copies(plan, ACC, r, c, t, total, acc_bits)
+        x = t - 2 - r - c
+        valid = 0 <= x < len(act)
+        product[:] = 0
+        if valid:
+            clean = int(act[x]) * int(wgt[x])
+            exact += clean
+            product[:] = clean
+            if touched[x]:
+                product[:] = products[x]
+        if feedback:
+            total[:] = signed(vote(total) + vote(product), acc_bits)
+        elif valid:
+            widen(product, prod_bits, low, high)
+            add_apart(total, product, total, acc_bits, high)
+    stored_copies(plan, ACC, r, c, leaves, total, acc_bits)
+    return vote(total) - exact
+
+
+@njit(cache=True, nogil=True)
 def os_corrections(
     act: I8,
     wgt: I8,
@@ -124,7 +169,7 @@ def os_corrections(
     """
     m, k = act.shape
     n = wgt.shape[0]
-    prod_bits = act_bits + weight_bits
+    bits = act_bits + weight_bits, acc_bits
     leaves = k + rows + cols - 2 + max(0, 3 - rows)
     hit = _reached(plan, rows, m, n, k, leaves)
     found = hit.sum()
@@ -132,8 +177,7 @@ def os_corrections(
     out = np.empty(found, np.int64)
     acts, wgts = np.empty((len(plan), 2), np.int64), np.empty((len(plan), 2), np.int64)
     mine = np.empty((1, 2), np.int64)
-    touched = np.empty(k, np.bool_)
-    product, total = np.empty(3, np.int64), np.empty(3, np.int64)
+    touched, products = np.empty(k, np.bool_), np.empty((k, 3), np.int64)
     at = 0
     for r in range(m):
         for c in range(n):
@@ -144,7 +188,7 @@ def os_corrections(
             touched[:] = False
             first, last = _mark(plan, acts, many_acts, touched, k, 0)
             first, last = _mark(plan, wgts, many_wgts, touched, first, last)
-            step_alone = own_product = False
+            follow = own_product = False
             for i in range(len(plan)):
                 if plan[i, ROW] != r or plan[i, COL] != c:
                     continue
@@ -152,46 +196,28 @@ def os_corrections(
                     mine[0, 0], mine[0, 1] = i, r + c + 1
                     first, last = _mark(plan, mine, 1, touched, first, last)
                     own_product = True
-                    step_alone |= not feedback and plan[i, COPY] != SHARED
+                    follow |= not feedback and plan[i, COPY] != SHARED
                 elif plan[i, REGISTER] == ACC:
-                    step_alone = True
-            change = clean_sum = 0
-            total[:] = start[r, c]
+                    follow = True
             # What is added to a sum does not depend on the sum: without a fault in `acc`, and with
             # one set of flip-flops, only the products that differ count.
-            begin, end = r + c + 2 + first, r + c + 2 + last
-            if step_alone:
-                begin, end = 0, leaves + r
-            for t in range(begin, end):
-                x = t - 2 - r - c
-                valid = 0 <= x < k
-                if not step_alone and not touched[x]:
+            change = 0
+            for x in range(first, last):
+                if not touched[x]:
                     continue
-                clean = value = 0
-                if valid:
-                    a, w = int(act[r, x]), int(wgt[c, x])
-                    clean = value = a * w
-                    if touched[x]:
-                        a = arrives(plan, acts, many_acts, x + 1, a, act_bits)
-                        w = arrives(plan, wgts, many_wgts, x + 1, w, weight_bits)
-                        value = a * w
-                    product[0] = product[1] = product[2] = value
-                    if own_product:
-                        stored_copies(plan, PROD, r, c, t, product, prod_bits)
-                        value = vote(product)
-                change += value - clean
-                clean_sum += clean
-                if not step_alone:
-                    continue
-                stored_copies(plan, ACC, r, c, t, total, acc_bits)
-                if feedback:
-                    total[:] = signed(vote(total) + value, acc_bits)
-                elif valid:
-                    widen(product, prod_bits, low, high)
-                    add_apart(total, product, total, acc_bits, high)
-            if step_alone:
-                stored_copies(plan, ACC, r, c, leaves + r, total, acc_bits)
-                change = vote(total) - start[r, c] - clean_sum
+                a, w = int(act[r, x]), int(wgt[c, x])
+                change -= a * w
+                a = arrives(plan, acts, many_acts, x + 1, a, act_bits)
+                w = arrives(plan, wgts, many_wgts, x + 1, w, weight_bits)
+                products[x, 0] = products[x, 1] = products[x, 2] = a * w
+                if own_product:
+                    stored_copies(plan, PROD, r, c, x + 2 + r + c, products[x], bits[0])
+                change += majority(products[x, 0], products[x, 1], products[x, 2])
+            if follow:
+                change = _alone(
+                    act[r], wgt[c], int(start[r, c]), products, touched, r, c, leaves + r, plan,
+                    bits, low, high, feedback,
+                )  # fmt: skip
             out_r[at], out_c[at], out[at] = r, c, change
             at += 1
     return out_r, out_c, out
