@@ -92,7 +92,7 @@ def changes(
             by[rows, cols] += more
         found.append(by)
     if len(found) == 1:  # no vote: what the sums are does not matter
-        return fixedpoint.wrap(found[0], acc_bits)
+        return found[0]
     rows, cols = np.nonzero(np.any(found, 0))
     exact = np.einsum("ik,ik->i", act[rows].astype(np.int64), wgt[cols].astype(np.int64))
     before = fixedpoint.wrap(exact + start[rows, cols], acc_bits)

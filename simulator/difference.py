@@ -15,6 +15,8 @@ from .difference_kernels import Run, Tables, differing, propagate, reset
 from .functional import Functional
 from .functional_kernels import finish_of
 
+_NONE = np.zeros(0, np.int64)
+
 
 class Difference:
     """A fault-free run of one image, and the faulty one beside it."""
@@ -82,7 +84,7 @@ class Difference:
                     self.run.where[base + self.run.count[tensor]] = at
                     self.run.count[tensor] += 1
 
-    def advance(self, last: int, at: ArrayLike = (), by: ArrayLike = ()) -> None:
+    def advance(self, last: int, at: ArrayLike = _NONE, by: ArrayLike = _NONE) -> None:
         """Compute the layers up to `last` (not included).
 
         at, by : accumulators of the first of them (flat numbers, each once) and what faults add.

@@ -51,23 +51,30 @@ class Run(NamedTuple):
     fresh: Any  #: int8: the channels of one pixel
 
 
+# In all kernels below the arrays of a tuple get names of their own before a loop: its members would
+# be counted as references with each use, which took four fifths of the time.
+
+
 @njit(cache=True)
-def _mark(r: Run, at: int, count: int) -> int:
+def _mark(mark: NDArray[np.uint8], marked: NDArray[np.int32], at: int, count: int) -> int:
     """Remember that `at` is to be computed again; returns the new number of these."""
-    if r.mark[at]:
+    if mark[at]:
         return count
-    r.mark[at] = 1
-    r.marked[count] = at
+    mark[at] = 1
+    marked[count] = at
     return count + 1
 
 
 @njit(cache=True)
-def _settle(r: Run, tensor: int, base: int, at: int, value: int) -> None:
-    """Element `at` of the output is `value` in the faulty run."""
-    if r.faulty[base + at] != value:
-        r.faulty[base + at] = value
-        r.where[base + r.count[tensor]] = at
-        r.count[tensor] += 1
+def _settle(
+    faulty: NDArray[np.int8], where: NDArray[np.int32], base: int, count: int, at: int, value: int
+) -> int:
+    """Element `at` of the output is `value` in the faulty run; the new number of those listed."""
+    if faulty[base + at] == value:
+        return count
+    faulty[base + at] = value
+    where[base + count] = at
+    return count + 1
 
 
 @njit(cache=True, nogil=True)
@@ -81,14 +88,13 @@ def _conv(
     width, per_in = out_c // layer[_GROUPS], in_c // layer[_GROUPS]
     kernel_h, kernel_w, height, across = layer[_KH], layer[_KW], layer[_DH], layer[_DW]
     down, right, weight_base = layer[_SH], layer[_SW], t.weight_base[index]
-    # Names of their own: members of the tuples would be counted as references in every loop.
     values, faulty, where, delta, weights = r.values, r.faulty, r.where, r.delta, t.weights
     mark, marked = r.mark, r.marked
     dense = right == 1 and across == 1 and width == out_c
     count = 0
     for i in range(r.count[layer[_INPUT]]):
         at = where[in_base + i]
-        change = np.int32(faulty[in_base + at]) - np.int32(values[in_base + at])
+        change = np.int16(np.int16(faulty[in_base + at]) - np.int16(values[in_base + at]))
         pixel, c = at // in_c, at % in_c
         y, x = pixel // in_w + layer[_PT], pixel % in_w + layer[_PL]
         group = c // per_in * width
@@ -105,16 +111,13 @@ def _conv(
                 if end <= first:
                     continue
                 for out in range(oy * out_w + first, oy * out_w + end):
-                    if not mark[out]:
-                        mark[out] = 1
-                        marked[count] = out
-                        count += 1
+                    count = _mark(mark, marked, out, count)
                 size = (end - first) * width
                 start = (oy * out_w + first) * width
                 row += (first - (x - kernel_w + 1)) * width
                 into, by = delta[start : start + size], weights[row : row + size]
-                for j in range(size):
-                    into[j] += np.int32(change * np.int32(by[j]))
+                for j in range(size):  # 9 bits times 8 fit 16
+                    into[j] += np.int32(np.int16(change * np.int16(by[j])))
                 continue
             for kx in range(kernel_w):
                 left = x - kx * across
@@ -124,27 +127,25 @@ def _conv(
                 if ox >= out_w:
                     continue
                 out = oy * out_w + ox
-                if not mark[out]:
-                    mark[out] = 1
-                    marked[count] = out
-                    count += 1
+                count = _mark(mark, marked, out, count)
                 start, tap = out * out_c + group, row + (kernel_w - 1 - kx) * width
                 into, by = delta[start : start + width], weights[tap : tap + width]
                 for j in range(width):
-                    into[j] += np.int32(change * np.int32(by[j]))
+                    into[j] += np.int32(np.int16(change * np.int16(by[j])))
     for i in range(len(fault_at)):
         delta[fault_at[i]] += np.int32(fault_by[i])
-        count = _mark(r, fault_at[i] // out_c, count)
+        count = _mark(mark, marked, fault_at[i] // out_c, count)
     residual = layer[_RESIDUAL]
     res_base = t.tensors[residual, 3] if residual >= 0 else 0
     if residual >= 0:
         for i in range(r.count[residual]):
-            count = _mark(r, where[res_base + i] // out_c, count)
+            count = _mark(mark, marked, where[res_base + i] // out_c, count)
     f, base, fresh = finish_row(t.finish[index]), t.acc_base[index], r.fresh
+    accs, found = r.accs, r.count[layer[_OUTPUT]]
     for i in range(count):
         mark[marked[i]] = 0
         first = marked[i] * out_c
-        sums, changes = r.accs[base + first :][:out_c], delta[first : first + out_c]
+        sums, changes = accs[base + first :][:out_c], delta[first : first + out_c]
         now, other = faulty[out_base + first :][:out_c], faulty[res_base + first :][:out_c]
         differs = np.int8(0)
         if residual >= 0:
@@ -160,7 +161,8 @@ def _conv(
                 changes[j] = 0
         if differs:
             for j in range(out_c):
-                _settle(r, layer[_OUTPUT], out_base, first + j, fresh[j])
+                found = _settle(faulty, where, out_base, found, first + j, fresh[j])
+    r.count[layer[_OUTPUT]] = found
 
 
 @njit(cache=True, nogil=True)
@@ -169,10 +171,11 @@ def _pool(index: int, t: Tables, r: Run) -> None:
     layer = t.layers[index]
     in_h, in_w, c, in_base = t.tensors[layer[_INPUT]]
     out_h, out_w, _, out_base = t.tensors[layer[_OUTPUT]]
-    f = finish_row(t.finish[index])
+    faulty, where, mark, marked = r.faulty, r.where, r.mark, r.marked
+    f, found = finish_row(t.finish[index]), r.count[layer[_OUTPUT]]
     count = 0
     for i in range(r.count[layer[_INPUT]]):
-        at = r.where[in_base + i]
+        at = where[in_base + i]
         y, x = at // c // in_w + layer[_PT], at // c % in_w + layer[_PL]
         for ky in range(layer[_KH]):
             top = y - ky * layer[_DH]
@@ -183,10 +186,10 @@ def _pool(index: int, t: Tables, r: Run) -> None:
                 left = x - kx * layer[_DW]
                 ox = left // layer[_SW]
                 if left >= 0 and left % layer[_SW] == 0 and ox < out_w:
-                    count = _mark(r, (oy * out_w + ox) * c + at % c, count)
+                    count = _mark(mark, marked, (oy * out_w + ox) * c + at % c, count)
     for i in range(count):
-        at = r.marked[i]
-        r.mark[at] = 0
+        at = marked[i]
+        mark[at] = 0
         oy, ox = at // c // out_w, at // c % out_w
         most, total = np.int64(f.lowest), np.int64(0)
         for ky in range(layer[_KH]):
@@ -196,12 +199,13 @@ def _pool(index: int, t: Tables, r: Run) -> None:
             for kx in range(layer[_KW]):
                 x = ox * layer[_SW] + kx * layer[_DW] - layer[_PL]
                 if 0 <= x < in_w:
-                    value = np.int64(r.faulty[in_base + (y * in_w + x) * c + at % c])
+                    value = np.int64(faulty[in_base + (y * in_w + x) * c + at % c])
                     most = max(most, value)
                     total += value
         if layer[_OP] == _AVGPOOL:
             most = np.int64(requantise(wrap(np.int32(total), f.unused), f))
-        _settle(r, layer[_OUTPUT], out_base, at, clamp(np.int32(most), f))
+        found = _settle(faulty, where, out_base, found, at, clamp(np.int32(most), f))
+    r.count[layer[_OUTPUT]] = found
 
 
 @njit(cache=True, nogil=True)
@@ -210,29 +214,33 @@ def _elementwise(index: int, t: Tables, r: Run) -> None:
     layer = t.layers[index]
     _, in_w, in_c, in_base = t.tensors[layer[_INPUT]]
     out_h, out_w, out_c, out_base = t.tensors[layer[_OUTPUT]]
-    f = finish_row(t.finish[index])
+    faulty, where, mark, marked = r.faulty, r.where, r.mark, r.marked
+    f, found = finish_row(t.finish[index]), r.count[layer[_OUTPUT]]
     if layer[_OP] == _COPY:
         for i in range(r.count[layer[_INPUT]]):
-            at = r.where[in_base + i]
+            at = where[in_base + i]
             y, x = at // in_c // in_w + layer[_PT], at // in_c % in_w + layer[_PL]
             c, oy, ox = at % in_c + layer[_C_OFFSET], y // layer[_SH], x // layer[_SW]
             if y < 0 or x < 0 or y % layer[_SH] or x % layer[_SW]:
                 continue
             if oy < out_h and ox < out_w and 0 <= c < out_c:
-                value = clamp(np.int32(r.faulty[in_base + at]), f)
-                _settle(r, layer[_OUTPUT], out_base, (oy * out_w + ox) * out_c + c, value)
+                value = clamp(np.int32(faulty[in_base + at]), f)
+                to = (oy * out_w + ox) * out_c + c
+                found = _settle(faulty, where, out_base, found, to, value)
+        r.count[layer[_OUTPUT]] = found
         return
     count = 0
     other = t.tensors[layer[_RESIDUAL], 3]
     for i in range(r.count[layer[_INPUT]]):
-        count = _mark(r, r.where[in_base + i], count)
+        count = _mark(mark, marked, where[in_base + i], count)
     for i in range(r.count[layer[_RESIDUAL]]):
-        count = _mark(r, r.where[other + i], count)
+        count = _mark(mark, marked, where[other + i], count)
     for i in range(count):
-        at = r.marked[i]
-        r.mark[at] = 0
-        value = add(np.int32(r.faulty[in_base + at]), np.int32(r.faulty[other + at]), f)
-        _settle(r, layer[_OUTPUT], out_base, at, clamp(value, f))
+        at = marked[i]
+        mark[at] = 0
+        value = add(np.int32(faulty[in_base + at]), np.int32(faulty[other + at]), f)
+        found = _settle(faulty, where, out_base, found, at, clamp(value, f))
+    r.count[layer[_OUTPUT]] = found
 
 
 @njit(cache=True, nogil=True)
@@ -268,21 +276,23 @@ def propagate(
 @njit(cache=True, nogil=True)
 def reset(t: Tables, r: Run) -> None:
     """Make the faulty run the fault-free one again."""
-    for tensor in range(len(r.count)):
+    values, faulty, where, counts = r.values, r.faulty, r.where, r.count
+    for tensor in range(len(counts)):
         base = t.tensors[tensor, 3]
-        for i in range(r.count[tensor]):
-            at = base + r.where[base + i]
-            r.faulty[at] = r.values[at]
-        r.count[tensor] = 0
+        for i in range(counts[tensor]):
+            at = base + where[base + i]
+            faulty[at] = values[at]
+        counts[tensor] = 0
 
 
 @njit(cache=True, nogil=True)
 def differing(t: Tables, r: Run) -> NDArray[np.int64]:
     """How many elements of each tensor differ: (tensors,)."""
-    found = np.zeros(len(r.count), np.int64)
+    values, faulty, where, counts = r.values, r.faulty, r.where, r.count
+    found = np.zeros(len(counts), np.int64)
     for tensor in range(len(found)):
         base = t.tensors[tensor, 3]
-        for i in range(r.count[tensor]):
-            at = base + r.where[base + i]
-            found[tensor] += r.faulty[at] != r.values[at]
+        for i in range(counts[tensor]):
+            at = base + where[base + i]
+            found[tensor] += faulty[at] != values[at]
     return found

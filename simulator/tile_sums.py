@@ -96,7 +96,7 @@ class Evaluator:
             runs = plan.flips[key]
             by += changes(wrong.act, wrong.wgt, start, self.spans, span, runs, folds)
         self._wrong_sums(clean, by, plan.sums.get(key, []), span, moment=0)
-        array, overwritten = by.copy(), np.zeros(by.shape, np.bool_)
+        array, overwritten = by.copy() if span.dppus else by, np.zeros(by.shape, np.bool_)
         for source, positions in self._positions(span, reads):
             fetched = clean
             if source == Source.ARRAY:
@@ -116,7 +116,8 @@ class Evaluator:
                 by[rows, cols] = clean.change(fetched)[rows, cols]
             overwritten[rows, cols] = True
         self._wrong_sums(clean, by, plan.sums.get(key, []), span, moment=1)
-        by, array = (fixedpoint.wrap(x, acc_bits) for x in (by, array))
+        by = fixedpoint.wrap(by, acc_bits)
+        array = fixedpoint.wrap(array, acc_bits) if span.dppus else by
         return TileSums(span, clean, by, array, overwritten)
 
     def depth(self, span: Span) -> int:
@@ -148,17 +149,17 @@ class Evaluator:
     def _gather(self, span: Span, x: NDArray[np.int8]) -> NDArray[np.int8]:
         """Activations of all operands, (m, k), from an input (h, w, c)."""
         height, width, channels = x.shape
-        layer = dict(zip(LAYER_COLUMNS, self.program.layers[span.layer].tolist(), strict=True))
-        geometry = gather_geometry(self.program, layer)
+        geometry = self._geometry[span.layer]
+        kernel_w = self.network.layers[span.layer].kernel_w
         pixels = np.arange(span.m0, span.m0 + span.m)
         memory = np.ascontiguousarray(x).reshape(-1)
         parts = []
         for ky0, nky, kc0, kcc in self._windows(span):
             held = (0, height, 0, width, 0, channels, ky0, nky, kc0, kcc)
-            out = np.empty((span.m, nky * layer["kernel_w"] * kcc), np.int8)
+            out = np.empty((span.m, nky * kernel_w * kcc), np.int8)
             kernels.gather(memory, 0, np.array(held, np.int64), geometry, pixels, out)
             parts.append(out)
-        return np.concatenate(parts, 1)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
 
     def _read(
         self, span: Span, x: NDArray[np.int8], clean: Operands, reads: Sequence[Read]
@@ -252,6 +253,13 @@ class Evaluator:
             by[row, col] += force(value, fault.bit, fault.stuck, bits) - value
 
     # ---- what a program says ------------------------------------------------------------------
+
+    @cached_property
+    def _geometry(self) -> list[Int]:
+        return [
+            gather_geometry(self.program, dict(zip(LAYER_COLUMNS, row, strict=True)))
+            for row in self.program.layers.tolist()
+        ]
 
     @cached_property
     def _weights(self) -> dict[int, NDArray[np.int8]]:

@@ -1,0 +1,215 @@
+"""Speed of exact fault corrections against stepping the registers, as ratios within one run.
+
+    python benchmarks/bench_faults.py [--faults 200] [--json FILE]
+
+ResNet-20 on the base-32x32 machine, with the CIFAR-10 images and weights in the folder
+FLEXHYCA_DATA, else random ones.  Single flips of the array's and skew lines' registers, drawn in
+proportion to their exposure: of all bit-cycles, and of those in which the bit is still used.  Every
+fault is executed in turn by
+
+    delta      FaultRun: corrections of the tile's sums, and the difference followed until it ends
+    recomputed the stepper on the faulted tile; all later layers by the functional engine
+    stopped    the same, but only where the tile's sums came out wrong
+    followed   the stepper on the faulted tile; then the difference followed as by delta
+    reference  the whole network on the machine, every register of every tile stepped (a few faults)
+
+and all give the same outputs, which is checked.  Ratios are of sums over blocks of faults, medians
+over the blocks (reference: over the faults).
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_ber import resnet20
+from numpy.typing import NDArray
+
+import flexhyca as fh
+from flexhyca.faults.population import Population
+from flexhyca.isa import fixedpoint as fx
+from flexhyca.isa.layers import Arithmetic
+from flexhyca.isa.program import Program
+from flexhyca.simulator.fault_plan import make_plan
+from flexhyca.simulator.fault_run import FaultRun, run_reference
+from flexhyca.simulator.functional import Functional
+from flexhyca.simulator.sites import Site
+from flexhyca.simulator.stepper import os_tile
+from flexhyca.simulator.timing import os_tile_cycles
+
+BLOCKS = 10
+WAYS = ("delta", "recomputed", "stopped", "followed")
+Int8 = NDArray[np.int8]
+
+
+class Stepped:
+    """The faulted tile stepped, and a fast path after it."""
+
+    def __init__(self, run: FaultRun) -> None:
+        import torch
+
+        self.run, self.network = run, run.network
+        self.engine = Functional(run.network)
+        self.golden = {
+            t: torch.from_numpy(run.difference.golden(t)[None].copy())
+            for t in range(len(run.network.tensors))
+        }
+
+    def tile(self, site: Site) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+        """Layer, wrong sums (flat elements of its output), and what they are wrong by."""
+        run, config = self.run, self.run.program.config
+        ((key, (flips,)),) = make_plan([site], run.spans).flips.items()
+        span = run.spans.own[key[0]][key[1]]
+        x = run.difference.golden(self.network.layers[span.layer].input)
+        own = run.evaluate.operands(span, x)
+        sums, _ = os_tile(
+            own.act,
+            own.wgt,
+            own.start.astype(np.int32),
+            rows=config.array.rows,
+            cols=config.array.cols,
+            arithmetic=self.network.arithmetic,
+            flips=flips,
+        )
+        true = run.difference.accumulators(span.layer).reshape(-1)
+        channels = self.network.tensors[self.network.layers[span.layer].output].c
+        elements = (span.m0 + np.arange(span.m))[:, None] * channels + span.n0 + np.arange(span.n)
+        by = sums - true[elements]
+        wrong = np.nonzero(by)
+        return span.layer, elements[wrong], by[wrong].astype(np.int64)
+
+    def recompute(self, index: int, at: NDArray[np.int64], by: NDArray[np.int64]) -> Int8:
+        """Requantise the layer's wrong sums, and run all later layers."""
+        import torch
+
+        network, a = self.network, self.network.arithmetic
+        layer, values = network.layers[index], dict(self.golden)
+        acc = fx.wrap(self.run.difference.accumulators(index).reshape(-1)[at] + by, a.acc_bits)
+        y = fx.requantise(acc, layer.shift, a.act_bits, a.rounding, a.overflow)
+        if layer.residual >= 0:
+            other = values[layer.residual].numpy().reshape(-1)[at]
+            shifts = layer.lshift_a, layer.lshift_b, layer.add_shift
+            y = fx.add(y, other, *shifts, a.act_bits, a.rounding)
+        out = values[layer.output].clone()
+        out.view(-1).numpy()[at] = np.clip(y, layer.act_lo, layer.act_hi)
+        values[layer.output] = out
+        with torch.inference_mode():
+            for i in range(index + 1, len(network.layers)):
+                later = network.layers[i]
+                values[later.output] = self.engine._layer(i, later, values, None, None)
+        output: Int8 = values[network.output].numpy()[0]
+        return output
+
+    def follow(self, index: int, at: NDArray[np.int64], by: NDArray[np.int64]) -> Int8:
+        """The difference carried on, as `delta` does it."""
+        difference = self.run.difference
+        difference.advance(index)
+        difference.advance(index + 1, at, by)
+        output: Int8 = difference.finish().copy()
+        difference.reset()
+        return output
+
+
+def execute(run: FaultRun, stepped: Stepped, site: Site) -> tuple[dict[str, float], str]:
+    """Seconds of each way to execute a fault, and what masked it."""
+    clock = time.perf_counter
+    start = clock()
+    outcome = run.run([site])
+    delta = clock() - start
+    start = clock()
+    index, at, by = stepped.tile(site)
+    tile = clock() - start
+    start = clock()
+    again = stepped.recompute(index, at, by)
+    rest = clock() - start
+    start = clock()
+    also = stepped.follow(index, at, by)
+    follow = clock() - start
+    if not (np.array_equal(outcome.output, again) and np.array_equal(again, also)):
+        sys.exit(f"{site}: the outputs differ")
+    seconds = (delta, tile + rest, tile + (rest if len(at) else 0), tile + follow)
+    return dict(zip(WAYS, seconds, strict=True)), outcome.masked or "output"
+
+
+def measure(program: Program, image: Int8, live: bool, faults: int, whole: int) -> dict[str, Any]:
+    """One row of the result: mean seconds of each way and the ratios to delta."""
+    run = FaultRun(program, image)
+    stepped, rng = Stepped(run), np.random.default_rng(0)
+    population = Population(run.spans, "register", live)
+    sites = [population.draw(rng) for _ in range(faults)]
+    for site in sites[:10]:  # kernels are compiled, code is warm
+        execute(run, stepped, site)
+    found = [execute(run, stepped, site) for site in sites]
+    blocks = [found[i::BLOCKS] for i in range(BLOCKS)]
+    sums = [{way: sum(t[way] for t, _ in block) for way in WAYS} for block in blocks]
+    mean = {way: sum(t[way] for t, _ in found) / faults for way in WAYS}
+    run_reference(program, image, sites[:1])
+    times = []
+    for site in sites[:whole]:
+        start = time.perf_counter()
+        end = run_reference(program, image, [site])
+        times.append(time.perf_counter() - start)
+        if not np.array_equal(end.output, run.run([site]).output):
+            sys.exit(f"{site}: the outputs differ")
+    return {
+        "sites": "live" if live else "all",
+        "faults": faults,
+        "faults_per_second": 1 / mean["delta"],
+        "seconds": {**mean, "reference": statistics.median(times)},
+        "ratios": {way: statistics.median(s[way] / s["delta"] for s in sums) for way in WAYS[1:]}
+        | {"reference": statistics.median(times) / mean["delta"]},
+        "masked": dict(Counter(masked for _, masked in found).most_common()),
+    }
+
+
+def stepper_speed() -> float:
+    """PE-cycles a second of the register-true stepper on a 32x32 tile of 1024 operands."""
+    rng = np.random.default_rng(0)
+    act, wgt = (rng.integers(-128, 128, (32, 1024)).astype(np.int8) for _ in range(2))
+    bias, times = np.zeros(32, np.int32), []
+    for _ in range(9):
+        start = time.perf_counter()
+        os_tile(act, wgt, bias, rows=32, cols=32, arithmetic=Arithmetic())
+        times.append(time.perf_counter() - start)
+    return os_tile_cycles(1024, 32, 32) * 1024 / statistics.median(times)
+
+
+def main() -> None:
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--faults", type=int, default=200, help="of each kind of sites")
+    parser.add_argument("--whole", type=int, default=5, help="of them stepped as a whole, too")
+    parser.add_argument("--json", type=Path, help="write the numbers there, too")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model, data, _ = resnet20()
+    config = fh.load_config("base-32x32")
+    network = fh.quantize(model, config, data)
+    program = fh.compile(network, config)
+    image = fh.quantize_images(model, network, data.images[:1])[0]
+    rows = [measure(program, image, live, args.faults, args.whole) for live in (False, True)]
+    speed = stepper_speed()
+    for row in rows:
+        print(f"resnet20, {row['faults']} flips in {row['sites']} bit-cycles of array registers:")
+        print(f"  delta: {row['faults_per_second']:.0f} faults/s; masked by {row['masked']}")
+        for way, ratio in row["ratios"].items():
+            print(f"  {way:10} / delta: {ratio:7.1f}  ({row['seconds'][way] * 1e3:.2f} ms a fault)")
+    print(f"register-true stepper: {speed / 1e9:.2f} G PE-cycles/s")
+    if args.json:
+        args.json.write_text(json.dumps({"rows": rows, "pe_cycles_per_second": speed}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
