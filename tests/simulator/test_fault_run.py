@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config import config_from_json
+from flexhyca.config import Config
 from flexhyca.errors import FlexhycaError
 from flexhyca.faults.outcomes import STAGES
 from flexhyca.isa.protection import copies
@@ -24,36 +24,28 @@ from flexhyca.tests.support import (
     one_conv,
     random_inputs,
     random_masks,
+    redundant,
     small_config,
 )
 
 COVERED: collections.Counter = collections.Counter()
 
 
-def protected(config, network, protection, redundancy):
-    """`config` with that protection; redundancy where the machine can have it."""
-    values = config.model_dump(mode="json")
-    values["protection"] |= protection
-    names = [network.layers[index].name for index in network.weights]
-    possible = config.array.dataflow == "os" and config.array.cols >= 3 and not config.dppu.size
-    if names and possible:
-        values["protection"] |= {"redundancy": redundancy, "redundant_layers": names[:2]}
-    return config_from_json(values, "test")
-
-
 @st.composite
 def cases(draw):
     """Any small machine under any protection, any small network, and a source of faults."""
     config = draw(machines())
-    protection = {
+    values = config.model_dump()
+    values["protection"] |= {
         "nb_th": draw(st.integers(0, 2)),
         "ib_th": 2,
         "pe_policy": draw(st.sampled_from(["direct", "configurable"])),
         "voter": draw(st.sampled_from(["feedback", "output"])),
     }
-    redundancy = draw(st.sampled_from(["none", "none", "space", "time", "time_refetch"]))
+    config = Config.model_validate(values)
     network = draw(networks(arithmetic_of(config)))
-    config = protected(config, network, protection, redundancy)
+    if draw(st.booleans()):
+        config = draw(redundant(config, network))
     masks = random_masks(network, draw(st.sampled_from([0.1, 0.4, 1.0])), 1)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     program = compiled(network, config, masks if config.dppu.size else None)
@@ -118,6 +110,8 @@ def test_both_executions_agree_often():
         assert COVERED["dataflow", dataflow] > 100
     stages = {what[1] for what in COVERED if what[0] == "outcome"}
     assert stages == {"crash", "hang", "masked:None", *(f"masked:{stage}" for stage in STAGES)}
+    for redundancy in ("none", "space", "time", "time_refetch"):
+        assert COVERED["redundancy", redundancy] > 100
     assert COVERED["interacting", True] > 1000
 
 
