@@ -59,9 +59,8 @@ def neuron_shield(program: Program, options: BerOptions, protect: Sequence[str] 
     ranges = []
     for i in sorted(network.weights):
         shift = network.layers[i].shift
-        ranges.append(
-            [protected_columns(unit, shift) if acc else _top(unit) for unit in _units(config)]
-        )
+        own = [protected_columns(config, shift, unit) for unit in ("array", "dppu")]
+        ranges.append(own if acc else [range(bits - top, bits) for top in _tops(config)])
     return _with_whole(_shield(ranges), redundant(program, protect), bits)
 
 
@@ -73,25 +72,17 @@ def weight_shields(
     bits = config.arithmetic.weight_bits
     whole = redundant(program, protect)
     shields = []
-    for unit in _units(config):
-        count = unit.protection.nb_th if options.weight_faults == "pe" else 0
+    for top in _tops(config):
+        count = top if options.weight_faults == "pe" else 0
         own = range(max(0, bits - count), bits)
         shields.append(_with_whole(_shield([[own, own]] * layers), whole, bits))
     return shields[0], shields[1]
 
 
-def _units(config: Config) -> tuple[Config, Config]:
-    """Protection of the array's and of the DPPU's neurons, both as `nb_th`."""
+def _tops(config: Config) -> tuple[int, int]:
+    """How many top bits the array and the DPPU protect."""
     p = config.protection
-    if p.pe_policy == "none":
-        return config, config
-    dppu = p.model_copy(update={"nb_th": p.ib_th})
-    return config, config.model_copy(update={"protection": dppu})
-
-
-def _top(config: Config) -> range:
-    bits = config.arithmetic.act_bits
-    return range(bits - config.protection.nb_th, bits)
+    return 0 if p.pe_policy == "none" else p.nb_th, p.ib_th
 
 
 def _shield(ranges: Sequence[Sequence[range]]) -> Shield:

@@ -11,6 +11,7 @@ from flexhyca.faults.ber import BerFaults
 from flexhyca.faults.ber_options import BerOptions, Case
 from flexhyca.faults.ber_protection import important_neurons, neuron_shield, weight_shields
 from flexhyca.isa.program import save
+from flexhyca.isa.protection import protected_columns
 from flexhyca.simulator.functional import Functional
 from flexhyca.tests.support import compiled, one_conv, random_inputs, random_masks, small_config
 
@@ -140,7 +141,9 @@ def test_what_is_protected(study):
     raw, _ = weight_shields(own, BerOptions(weight_faults="raw"))
     assert both(raw)[0][0] == 8
     acc = BerOptions(target="acc")
-    assert both(neuron_shield(own, acc)) == [(shift + 7, shift + 8), (shift + 5, shift + 8)]
+    columns = [protected_columns(own.config, shift, unit) for unit in ("array", "dppu")]
+    assert both(neuron_shield(own, acc)) == [(c.start, c.stop) for c in columns]
+    assert len(columns[0]) < len(columns[1])
     assert both(neuron_shield(three, acc))[0] == (5, 24)  # direct, unconstrained
     assert both(neuron_shield(base, acc, ("co*",)))[0] == (0, 24)
     found = important_neurons(own)
