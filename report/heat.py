@@ -45,7 +45,7 @@ def draw_masking(path: Path, title: str, found: Breakdown) -> None:
             for c, register in enumerate(cols):
                 if (layer, register) in found.cells:
                     values[r, c] = _draw_cell(axes, found, name, layer, register, (r, c), numbers)
-        _draw_map(axes, name, values)
+        _draw_map(axes, name, values, _most(found) if name == FAILURE else 1.0)
         lowest = place + across >= len(names)
         labels = cols if lowest else [""] * len(cols)
         axes.set_xticks(range(len(cols)), labels, rotation=60, ha="right", fontsize=7)
@@ -57,16 +57,22 @@ def draw_masking(path: Path, title: str, found: Breakdown) -> None:
     save(figure, path)
 
 
-def _draw_map(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
+def _most(found: Breakdown) -> float:
+    """The largest share of failures that can be relied on; no less than 1 %."""
+    intervals = [found.interval(cell, FAILURE) for cell in found.cells.values()]
+    return max([0.01, *(i.estimate for i in intervals if i.margin <= WIDE)])
+
+
+def _draw_map(axes: Axes, name: str, values: NDArray[np.float64], most: float) -> None:
+    """Colours of a map, pale enough for black numbers. most : the share of the darkest."""
     import numpy as np
 
     if name == _TRIALS:
         axes.imshow(np.log10(values), cmap="Greys", aspect="auto", vmin=0, vmax=8)
-    elif name == FAILURE:
-        most = max(0.01, float(np.nanmax(values)))
-        axes.imshow(values, cmap="Reds", aspect="auto", vmin=0, vmax=1.6 * most)
-    else:
-        axes.imshow(values, cmap="Blues", aspect="auto", vmin=0, vmax=1.6)
+        return
+    colours = "Reds" if name == FAILURE else "Blues"
+    pale = np.minimum(values, most)
+    axes.imshow(pale, cmap=colours, aspect="auto", vmin=0, vmax=1.6 * most)
 
 
 def _draw_cell(
