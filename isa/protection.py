@@ -9,6 +9,7 @@ the next edge.  Or it stands behind the last sum (`output`), and the copies go o
 from __future__ import annotations
 
 from ..config import Config
+from .columns import configurable_product, configurable_sum
 from .layers import Arithmetic, Redundancy
 from .names import matches
 from .registers import BY_UNIT, TREE_STAGES, UNIT_OF_DATAFLOW
@@ -25,23 +26,26 @@ TRIPLED: dict[str, tuple[str, ...]] = {
 }
 
 
-def protected_columns(config: Config, shift: int, unit: str = "array") -> range:
-    """Columns of a unit's sums that have three copies, for a layer truncated at bit `shift`.
+def protected_columns(config: Config, shift: int, unit: str = "array", register: str = "") -> range:
+    """Columns that have three copies in a unit, for a layer truncated at bit `shift`.
 
-    The top bits of [n+act_bits-1 : n], which requantisation keeps: `nb_th` of them in the array,
-    `ib_th` in the DPPU; and under `saturate` all above them, because a flip there is a full-scale
-    error.  Policy `configurable` routes copies to those columns; `direct` triples every column that
-    a layer with n >= q_scale may select. `none` says that the array has none; the DPPU's, if any,
-    are then routed.
+    Those that hold the top bits of [n+act_bits-1 : n], which requantisation keeps: `nb_th` of them
+    in the array, `ib_th` in the DPPU.  `direct`, and the DPPU always, triple every column that a
+    layer with n >= q_scale may select.  `configurable` routes spare columns to what the layer
+    selects, where that pays (isa.columns); under `saturate`, where a flip in any column above is a
+    full-scale error, it is `direct`.
+    register : "prod" for the array's products, whose columns may be other ones than those of sums.
     """
     protection, a = config.protection, config.arithmetic
     bits = protection.nb_th if unit == "array" else protection.ib_th
     if unit not in TRIPLED or bits == 0 or (unit == "array" and protection.pe_policy == "none"):
         return range(0)
-    if protection.pe_policy == "direct":
-        return range(protection.q_scale + a.act_bits - bits, a.acc_bits)
-    top = shift + a.act_bits if a.overflow == "slice" else a.acc_bits
-    return range(shift + a.act_bits - bits, top)
+    direct = range(protection.q_scale + a.act_bits - bits, a.acc_bits)
+    if unit != "array" or protection.pe_policy == "direct" or a.overflow == "saturate":
+        return direct
+    if register == "prod" and protection.voter == "feedback":  # else copies are those of the sum
+        return configurable_product(a.act_bits, a.weight_bits, bits, protection.q_scale, shift)
+    return configurable_sum(a.act_bits, a.acc_bits, bits, protection.q_scale, shift)
 
 
 def copies(config: Config, shift: int, register: str, bit: int, unit: str = "") -> int:
@@ -52,7 +56,7 @@ def copies(config: Config, shift: int, register: str, bit: int, unit: str = "") 
     unit = unit or UNIT_OF_DATAFLOW[config.array.dataflow]
     if register not in TRIPLED.get(unit, ()):
         return 1
-    return COPIES if bit in protected_columns(config, shift, unit) else 1
+    return COPIES if bit in protected_columns(config, shift, unit, register) else 1
 
 
 def bits_of_layer(config: Config, shift: int, unit: str = "") -> list[tuple[str, int, int]]:

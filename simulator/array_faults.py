@@ -29,18 +29,19 @@ def os_tile_faults(
     flips: Sequence[Flip],
     protected: range = range(0),
     voter: str = "feedback",
+    product: range | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Rows, columns and changes of the accumulators of a tile; those that change by 0 included.
 
-    act : (m, k). wgt : (n, k). start : (m, n), what the accumulators begin with. protected, voter :
+    act : (m, k). wgt : (n, k). start : (m, n), what the accumulators begin with. protected, voter, product :
     as of `os_tile`. The changes are modulo 2**acc_bits. Raises FlexhycaError for a flip outside the
     array.
     """
-    plan = os_plan(flips, act.shape[1], rows, cols, arithmetic, protected)
-    if len(protected):
-        dropped = outvoted(flips, protected, voter)
+    plan = os_plan(flips, act.shape[1], rows, cols, arithmetic, protected, product)
+    if protected or product:
+        dropped = outvoted(flips, protected, voter, product)
         left = [flip for flip, drop in zip(flips, dropped, strict=True) if not drop]
-        plan = os_plan(left, act.shape[1], rows, cols, arithmetic, protected)
+        plan = os_plan(left, act.shape[1], rows, cols, arithmetic, protected, product)
     return os_corrections(
         np.ascontiguousarray(act, np.int8),
         np.ascontiguousarray(wgt, np.int8),

@@ -123,8 +123,9 @@ def _pes(spans: Spans, span: Span) -> dict[str, Any]:
 
 
 def _voter(spans: Spans, span: Span) -> dict[str, Any]:
-    config = spans.program.config
+    config, shift = spans.program.config, spans.program.network.layers[span.layer].shift
     return {
-        "protected": protected_columns(config, spans.program.network.layers[span.layer].shift),
+        "protected": protected_columns(config, shift),
+        "product": protected_columns(config, shift, register="prod"),
         "voter": config.protection.voter,
     }

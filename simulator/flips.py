@@ -53,12 +53,13 @@ def make_plan(
     places: Places,
     arithmetic: Arithmetic,
     protected: range = range(0),
+    product: range | None = None,
 ) -> NDArray[np.int64]:
     """The faults as the kernels read them: (f, 8), flips first, then stuck at 0, then at 1.
 
     units : that the tile runs on; the registers of the i-th have the codes i * UNIT_STEP + code.
     places : rows and columns of a register. protected : columns with three copies, in the
-    registers that isa.protection.TRIPLED names.
+    registers that isa.protection.TRIPLED names. product : those of `prod`, if they are others.
     Raises FlexhycaError for a unit, register, place, bit, copy or step that does not exist.
     """
     plan = np.zeros((len(flips), 8), np.int64)
@@ -78,7 +79,7 @@ def make_plan(
         rows, cols = places(register)
         if rows < 1 or cols < 1:
             raise FlexhycaError(f"flip of {flip.register}: this machine has none in unit {unit!r}")
-        single = not _tripled(flip._replace(unit=unit), protected)
+        single = not _tripled(flip._replace(unit=unit), protected, product)
         for name, value, limit in (
             ("step", flip.step, steps),
             ("row", flip.row, rows),
@@ -115,12 +116,16 @@ def make_plan(
     return plan[np.argsort(plan[:, KIND], kind="stable")]
 
 
-def _tripled(flip: Flip, protected: range) -> bool:
+def _tripled(flip: Flip, protected: range, product: range | None) -> bool:
     """Whether a bit has copies."""
+    if product is not None and flip.register == "prod":
+        protected = product
     return flip.bit in protected and flip.register in TRIPLED.get(flip.unit, ())
 
 
-def outvoted(flips: Sequence[Flip], protected: range, voter: str) -> list[bool]:
+def outvoted(
+    flips: Sequence[Flip], protected: range, voter: str, product: range | None = None
+) -> list[bool]:
     """Which of the faults of a tile cannot matter, because the other copies are right.
 
     A copy is right again at the next edge where the voter stands behind each register (`feedback`);
@@ -136,14 +141,14 @@ def outvoted(flips: Sequence[Flip], protected: range, voter: str) -> list[bool]:
 
     at: dict[tuple[object, ...], list[Flip]] = {}
     for flip in flips:
-        if _tripled(flip, protected):
+        if _tripled(flip, protected, product):
             at.setdefault(place(flip), []).append(flip)
 
     def alone(flip: Flip) -> bool:
         others = (f for f in at[place(flip)] if f.copy != flip.copy)
         return not any(voter == "output" or _meet(flip, other) for other in others)
 
-    return [_tripled(f, protected) and alone(f) for f in flips]
+    return [_tripled(f, protected, product) and alone(f) for f in flips]
 
 
 def _meet(one: Flip, other: Flip) -> bool:

@@ -50,6 +50,7 @@ def os_plan(
     cols: int,
     arithmetic: Arithmetic,
     protected: range = range(0),
+    product: range | None = None,
 ) -> NDArray[np.int64]:
     """The faults of a tile over k operands as the kernels read them (`flips.make_plan`)."""
 
@@ -59,7 +60,7 @@ def os_plan(
         return (rows, rows - 1) if register.name == "act" else (cols - 1, cols)
 
     steps = os_tile_cycles(k, rows, cols)
-    return make_plan(("array", "skew"), flips, steps, places, arithmetic, protected)
+    return make_plan(("array", "skew"), flips, steps, places, arithmetic, protected, product)
 
 
 def os_tile(
@@ -73,19 +74,21 @@ def os_tile(
     flips: Sequence[Flip] = (),
     protected: range = range(0),
     voter: str = "feedback",
+    product: range | None = None,
 ) -> tuple[NDArray[np.int32], int]:
     """Run one tile on a rows x cols array.
 
     act : (m, k), m <= rows. wgt : (n, k), n <= cols. bias : (n,), or (m, n) for sums
     that go on; fits acc_bits. protected : columns of prod and acc that have three copies, which are
-    voted behind each register (`feedback`) or when the sum leaves (`output`).
+    voted behind each register (`feedback`) or when the sum leaves (`output`). product : those of
+    prod, if they are others; with `feedback` only.
     Returns (accumulators (m, n), cycles). Raises FlexhycaError for a flip outside the array.
     """
     m, k = act.shape
     n = wgt.shape[0]
     if m > rows or n > cols or wgt.shape[1] != k or k < 1:
         raise InternalError(f"tile {act.shape} x {wgt.shape} on a {rows}x{cols} array")
-    plan = os_plan(flips, k, rows, cols, arithmetic, protected)
+    plan = os_plan(flips, k, rows, cols, arithmetic, protected, product)
     tile = (
         np.ascontiguousarray(act, np.int8),
         np.ascontiguousarray(wgt, np.int8),

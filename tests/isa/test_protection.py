@@ -12,13 +12,29 @@ def config(*overrides):
 
 
 def test_routed_copies_follow_the_layer_s_shift():
-    c = config("protection.nb_th=1", "protection.ib_th=2")
+    c = config("protection.nb_th=1")
     assert protected_columns(c, 7) == range(14, 15)
     assert protected_columns(c, 9) == range(16, 17)
-    assert (
-        protected_columns(c, 7, "dppu") == protected_columns(c, 7, "dppu_excess") == range(13, 15)
-    )
     assert protected_columns(c, 7, "array_ws") == range(0)
+
+
+def test_the_dppu_is_tripled_directly():
+    c = config("protection.ib_th=2")
+    for shift in (7, 12):
+        for unit in ("dppu", "dppu_excess"):
+            assert protected_columns(c, shift, unit) == range(13, 24)
+
+
+def test_products_have_copies_where_columns_are_merged_or_not_routed():
+    c = config("protection.nb_th=1", "protection.q_scale=2")
+    assert protected_columns(c, 2, register="prod") == range(9, 10)
+    assert protected_columns(c, 5, register="prod") == range(12, 16)  # 12 to 15 are one unit
+    assert protected_columns(c, 5) == range(12, 13)
+    c = config("protection.nb_th=2", "protection.ib_th=2", "protection.q_scale=4")
+    assert protected_columns(c, 6, register="prod") == range(10, 16)  # not worth routing
+    assert protected_columns(c, 6) == range(12, 14)
+    c = config("protection.nb_th=1", "protection.q_scale=2", "protection.voter=output")
+    assert protected_columns(c, 5, register="prod") == protected_columns(c, 5)
 
 
 def test_direct_copies_are_all_columns_that_a_layer_may_select():
@@ -40,7 +56,7 @@ def test_copies_are_those_of_registers_that_hold_sums_of_products(unit):
     for register in BY_UNIT[unit]:
         expected = COPIES if register in TRIPLED[unit] else 1
         assert copies(c, 7, register, 14, unit) == expected
-        assert copies(c, 7, register, 12, unit) == copies(c, 7, register, 15, unit) == 1
+        assert copies(c, 7, register, 12, unit) == 1
 
 
 def test_without_protected_bits_there_is_one_flip_flop_a_bit():
@@ -50,9 +66,9 @@ def test_without_protected_bits_there_is_one_flip_flop_a_bit():
     # The DPPU may have copies where the array has none.
     c = config("protection.nb_th=0", "protection.pe_policy=none", "protection.ib_th=2")
     assert protected_columns(c, 7) == range(0)
-    assert protected_columns(c, 7, "dppu") == range(13, 15)
+    assert protected_columns(c, 7, "dppu") == range(13, 24)
 
 
 def test_every_copy_is_a_flip_flop():
     c = config("protection.nb_th=1", "protection.ib_th=1")
-    assert len(bits_of_layer(c, 7)) == 8 + 8 + (16 + 2) + (24 + 2)
+    assert len(bits_of_layer(c, 7)) == 8 + 8 + (16 + 2 * 2) + (24 + 2)  # prod: 14 and 15 merged

@@ -29,6 +29,10 @@ def cases(draw):
     low = draw(st.integers(0, acc_bits))
     protected = range(low, draw(st.integers(low, acc_bits)))
     voter = draw(st.sampled_from(["feedback", "output"]))
+    product = None
+    if voter == "feedback" and draw(st.booleans()):
+        first = draw(st.integers(0, act_bits + weight_bits))
+        product = range(first, draw(st.integers(first, act_bits + weight_bits)))
     number, extreme = draw(st.integers(1, 8)), draw(st.booleans())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     act = operands(rng, act_bits, (m, k), extreme).astype(np.int8)
@@ -46,10 +50,9 @@ def cases(draw):
             line = int(line) if line else 1
             stage = int(rng.integers(line))
             row, col = (line, stage) if name == "act" else (stage, line)
+        own = product if name == "prod" and product is not None else protected
         flips.append(
-            random_flip(
-                rng, unit, name, row, col, arithmetic, steps, around, protected, TRIPLED["array"]
-            )
+            random_flip(rng, unit, name, row, col, arithmetic, steps, around, own, TRIPLED["array"])
         )
     machine = {
         "rows": rows,
@@ -57,6 +60,7 @@ def cases(draw):
         "arithmetic": arithmetic,
         "protected": protected,
         "voter": voter,
+        "product": product,
     }
     return act, wgt, start, machine, flips
 
@@ -98,7 +102,7 @@ def test_corrections_equal_the_stepper_often():
 @given(cases())
 def test_what_is_outvoted_changes_nothing(case):
     act, wgt, start, machine, flips = case
-    dropped = outvoted(flips, machine["protected"], machine["voter"])
+    dropped = outvoted(flips, machine["protected"], machine["voter"], machine["product"])
     left = [f for f, drop in zip(flips, dropped, strict=True) if not drop]
     faulty, _ = os_tile(act, wgt, start, **machine, flips=flips)
     without, _ = os_tile(act, wgt, start, **machine, flips=left)
