@@ -11,16 +11,22 @@ from flexhyca.faults.live import windows
 from flexhyca.faults.live_dppu import DppuLive
 from flexhyca.faults.machine_faults import MachineFaults
 from flexhyca.faults.outcomes import OUTCOMES, STAGES, outcome, output_hash
-from flexhyca.faults.population import Population, strata
+from flexhyca.faults.population import Population, strata, stuck
 from flexhyca.isa.program import save
 from flexhyca.isa.protection import copies, protected_columns
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.dppu_schedule import dppu_schedule, shape_of
 from flexhyca.simulator.fault_plan import make_plan, moments
-from flexhyca.simulator.fault_run import FaultRun
+from flexhyca.simulator.fault_run import FaultRun, run_reference
 from flexhyca.simulator.sites import Site, parse_site
 from flexhyca.simulator.spans import Spans
-from flexhyca.tests.support import compiled, one_conv, random_inputs, small_config
+from flexhyca.tests.support import (
+    compiled,
+    one_conv,
+    random_inputs,
+    small_config,
+    with_redundancy,
+)
 
 MODELS = ("register", "memory", "control", "stuck")
 
@@ -262,6 +268,36 @@ def test_the_story_of_a_fault_elsewhere(files, text):
     last = lines.splitlines()[-1]
     stage = last.partition("(")[2].partition(")")[0]
     assert stage in STAGES or last.partition(":")[0] in OUTCOMES
+
+
+@pytest.mark.parametrize("kind", ["ws", "is", "space", "time", "dram", "hybrid_sram"])
+def test_all_that_is_drawn_exists(kind):
+    """Every machine has its population; both executions agree on what is drawn from it."""
+    overrides = ["array.cols=6"]
+    if kind in ("ws", "is"):
+        overrides += [f"array.dataflow={kind}"]
+    if kind in ("dram", "hybrid_sram"):
+        overrides += [f"dppu.data_reuse={kind}"]
+    else:
+        overrides += ["dppu.size=0", "protection.s_th=0"]
+    config = small_config(*overrides)
+    if kind in ("space", "time"):
+        config = with_redundancy(config, kind, ["conv"])
+    network = one_conv(h=3, c=5, n=5)
+    masks = {0: np.arange(45).reshape(3, 3, 5) % 3 == 0} if config.dppu.size else None
+    program = compiled(network, config, masks)
+    run, rng = FaultRun(program, random_inputs(network, 1, 0)[0]), np.random.default_rng(0)
+    for model in MODELS:
+        for live in (False, True):
+            population = Population(run.spans, model, live)
+            for _ in range(12):
+                site = population.draw(rng)
+                if model == "stuck":
+                    site = stuck(site, rng, run.spans, int(rng.integers(3)))
+                assert parse_site(str(site)) == site
+                outcome, end = run.run([site]), run_reference(program, run.image, [site])
+                assert outcome.failure == end.failure, site
+                np.testing.assert_array_equal(outcome.output, end.output, str(site))
 
 
 def test_a_machine_without_what_is_asked_for(files):
