@@ -61,10 +61,10 @@ def validate_text(p: Program, where: str) -> None:
     check(_is(c, "HALT") != last, "HALT must be the last instruction, and no other one")
     check(_is(c, "SYNC") & (c["engines"] == 0), "SYNC of no engine")
     check((c["wait"] & takers(c)) != 0, "an engine waits for its own token")
+    check_operands(p, c, check)
     for engine, names in _TILE_ENGINES.items():
         wrong = configured(p, engine)[Table.LAYER] != p.debug_layer
         check(_is(c, *names) & wrong, "the configured layer is not the tile's")
-    check_operands(p, c, check)
     _taps(p, c, check)
     stored = np.zeros(len(p.layers), np.int64)
     np.add.at(stored, p.debug_layer, np.where(_is(c, "STORE"), c["m"] * c["n"], 0))

@@ -33,9 +33,9 @@ def os_tile_faults(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Rows, columns and changes of the accumulators of a tile; those that change by 0 included.
 
-    act : (m, k). wgt : (n, k). start : (m, n), what the accumulators begin with. protected, voter, product :
-    as of `os_tile`. The changes are modulo 2**acc_bits. Raises FlexhycaError for a flip outside the
-    array.
+    act : (m, k). wgt : (n, k). start : (m, n), what the accumulators begin with. protected, voter,
+    product : as of `os_tile`. The changes are modulo 2**acc_bits. Raises FlexhycaError for a flip
+    outside the array.
     """
     plan = os_plan(flips, act.shape[1], rows, cols, arithmetic, protected, product)
     if protected or product:
