@@ -47,6 +47,7 @@ class Difference:
             fresh=np.zeros(max(t.c for t in network.tensors), np.int8),
         )
         self.at = 0  # layers before it have been computed
+        self.same = True  # so far the two runs do not differ
 
     def tensor(self, tensor: int) -> NDArray[np.int8]:
         """Values of a tensor in the faulty run, int8 (h, w, c); later calls change them."""
@@ -71,12 +72,14 @@ class Difference:
 
     def differing(self) -> dict[int, int]:
         """Tensor -> elements that differ from the fault-free run, where there are any."""
+        if self.same:
+            return {}
         counts = differing(self.tables, self.run)
         return {int(tensor): int(counts[tensor]) for tensor in np.flatnonzero(counts)}
 
     def set(self, tensor: int, elements: ArrayLike, values: ArrayLike) -> None:
         """Change stored elements (flat numbers) of a tensor whose layer has been computed."""
-        base = int(self.tables.tensors[tensor, 3])
+        base, self.same = int(self.tables.tensors[tensor, 3]), False
         for at, value in zip(np.ravel(elements).tolist(), np.ravel(values).tolist(), strict=True):
             if value != self.run.faulty[base + at]:
                 self.run.faulty[base + at] = value
@@ -89,14 +92,11 @@ class Difference:
 
         at, by : accumulators of the first of them (flat numbers, each once) and what faults add.
         """
-        propagate(
-            self.at,
-            last,
-            self.tables,
-            self.run,
-            np.asarray(at, np.int64).ravel(),
-            np.asarray(by, np.int64).ravel(),
-        )
+        at, by = np.asarray(at, np.int64).ravel(), np.asarray(by, np.int64).ravel()
+        if len(at) or not self.same:
+            self.same = False
+            propagate(self.at, last, self.tables, self.run, at, by)
+            self.same = not self.run.count.any()
         self.at = last
 
     def finish(self) -> NDArray[np.int8]:
@@ -106,8 +106,9 @@ class Difference:
 
     def reset(self) -> None:
         """Back to the fault-free run."""
-        reset(self.tables, self.run)
-        self.at = 0
+        if not self.same:
+            reset(self.tables, self.run)
+        self.at, self.same = 0, True
 
     def _view(self, values: NDArray[np.int8], tensor: int) -> NDArray[np.int8]:
         shape = self.network.tensors[tensor]

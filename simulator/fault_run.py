@@ -23,6 +23,7 @@ from .fault_plan import Key, Plan, Sum, copies_of, force, make_plan
 from .faulty_memory import FaultyMemory
 from .sites import Site
 from .spans import Span, Spans
+from .tile_kernels import stored_at
 from .tile_sums import Evaluator, TileSums
 from .vector_faults import added, element_of, in_tile, readers
 
@@ -198,18 +199,17 @@ class FaultRun:
     # ---- what a tile's words become -----------------------------------------------------------
 
     def _hit(self, tile: TileSums) -> Hit:
-        layer, a = self.network.layers[tile.span.layer], self.network.arithmetic
         rows, cols = np.nonzero((tile.by != 0) | (tile.array != 0))
+        if not len(rows):
+            none = np.zeros(0, np.int64)
+            return Hit(tile.span, True, none, none, none, none != 0, none, none)
         gone = tile.overwritten[rows, cols] & (tile.by[rows, cols] == 0)
         change = np.where(gone, tile.array[rows, cols], tile.by[rows, cols])
-        exact = tile.clean.sums(rows, cols)
-        before, after = (fixedpoint.wrap(x, a.acc_bits) for x in (exact, exact + change))
-        stored = (
-            fixedpoint.requantise(x, layer.shift, a.act_bits, a.rounding, a.overflow)
-            for x in (before, after)
-        )
+        exact, finish = tile.clean.sums(rows, cols), self.difference.tables.finish[tile.span.layer]
+        before, stored_before = stored_at(exact, finish)
+        after, stored_after = stored_at(exact + change, finish)
         at = self.spans.elements(tile.span, rows, cols)
-        return Hit(tile.span, True, at, before, after, gone, *stored)
+        return Hit(tile.span, True, at, before, after, gone, stored_before, stored_after)
 
     def _residuals(self, tile: TileSums, reads: Sequence[Read]) -> Iterable[Hit]:
         """Wrong residual operands: what VEC adds to the (perhaps wrong) sums."""

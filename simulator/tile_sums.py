@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from .dppu_unit import DppuPart, run_dppu
 from .fault_plan import DPPU_UNITS, Plan, Sum, force
 from .flips import Flip
 from .spans import Span, Spans
+from .tile_kernels import sums_at
 from .timing import read_steps
 from .work import REDUCTION, gather_geometry
 
@@ -35,8 +36,8 @@ class Operands:
 
     def sums(self, rows: Int, cols: Int) -> Int:
         """Sums, not wrapped, of some neurons of the tile."""
-        act, wgt = self.act[rows].astype(np.int64), self.wgt[cols].astype(np.int64)
-        return np.asarray(np.einsum("ik,ik->i", act, wgt) + self.start[cols])
+        found: Int = sums_at(self.act, self.wgt, self.start, rows, cols)
+        return found
 
     def change(self, wrong: Operands) -> Int:
         """How much the sums of `wrong` differ from these: (m, n)."""
@@ -128,23 +129,28 @@ class Evaluator:
 
     def operands(self, span: Span, x: NDArray[np.int8]) -> Operands:
         """Fault-free operands of a tile. x : (h, w, c)."""
-        weight = self._weights[span.layer]
-        groups = self.network.layers[span.layer].groups
-        per_out, per_in = len(weight) // groups, weight.shape[3]
-        first = span.n0 // per_out * per_in  # input channels of the group
-        own = weight[span.n0 : span.n0 + span.n]
-        wgt = [
-            own[:, ky0 : ky0 + nky, :, kc0 - first : kc0 - first + kcc].reshape(span.n, -1)
-            for ky0, nky, kc0, kcc in self._windows(span)
-        ]
-        bias = self.network.biases[span.layer][span.n0 : span.n0 + span.n]
-        return Operands(self._gather(span, x), np.concatenate(wgt, 1), bias.astype(np.int64))
+        wgt, start = self._constants(span.layer, span.n0, span.n, self._windows(span))
+        return Operands(self._gather(span, x), wgt, start)
 
-    def _windows(self, span: Span) -> list[list[int]]:
-        """(ky0, nky, kc0, kcc) of each part of the reduction; folds of one window are one part."""
+    @lru_cache(64)  # noqa: B019 -- one object a program; neighbours in a layer share them
+    def _constants(
+        self, index: int, n0: int, n: int, windows: tuple[int, ...]
+    ) -> tuple[NDArray[np.int8], Int]:
+        """Weights (n, k) and biases (n,) of some channels, only to be read."""
+        weight, groups = self._weights[index], self.network.layers[index].groups
+        per_out, per_in = len(weight) // groups, weight.shape[3]
+        first = n0 // per_out * per_in  # input channels of the group
+        own = weight[n0 : n0 + n]
+        wgt = [
+            own[:, ky0 : ky0 + nky, :, kc0 - first : kc0 - first + kcc].reshape(n, -1)
+            for ky0, nky, kc0, kcc in self.program.windows[list(windows)][:, REDUCTION].tolist()
+        ]
+        return np.concatenate(wgt, 1), self.network.biases[index][n0 : n0 + n].astype(np.int64)
+
+    def _windows(self, span: Span) -> tuple[int, ...]:
+        """Window of each part of the reduction; folds of one window are one part."""
         index = self.spans.windows[Engine.ARRAY]
-        rows = list(dict.fromkeys(index[pc] for pc in span.gemms))
-        return [self.program.windows[row, REDUCTION].tolist() for row in rows]
+        return tuple(dict.fromkeys(index[pc] for pc in span.gemms))
 
     def _gather(self, span: Span, x: NDArray[np.int8]) -> NDArray[np.int8]:
         """Activations of all operands, (m, k), from an input (h, w, c)."""
@@ -154,7 +160,8 @@ class Evaluator:
         pixels = np.arange(span.m0, span.m0 + span.m)
         memory = np.ascontiguousarray(x).reshape(-1)
         parts = []
-        for ky0, nky, kc0, kcc in self._windows(span):
+        windows = self.program.windows[list(self._windows(span))][:, REDUCTION]
+        for ky0, nky, kc0, kcc in windows.tolist():
             held = (0, height, 0, width, 0, channels, ky0, nky, kc0, kcc)
             out = np.empty((span.m, nky * kernel_w * kcc), np.int8)
             kernels.gather(memory, 0, np.array(held, np.int64), geometry, pixels, out)
