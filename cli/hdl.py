@@ -57,8 +57,10 @@ def emit_command(
     elif what == "dppu":
         if not d.size:
             raise FlexhycaError("hdl emit dppu: the configuration has no DPPU (dppu.size is 0)")
-        resident = d.window // -(-d.window // d.width)
-        text = emit.emit_dppu(datapath, d.width, resident, p.q_scale + a.act_bits - p.ib_th)
+        from ..hdl.array_area import resident_neurons
+
+        first = p.q_scale + a.act_bits - p.ib_th
+        text = emit.emit_dppu(datapath, d.width, resident_neurons(settings), first)
     else:
         size = rows or settings.array.rows, cols or settings.array.cols
         text = emit.emit_array(datapath, *size, flips)

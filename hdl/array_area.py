@@ -6,6 +6,9 @@ from functools import cache
 from typing import NamedTuple
 
 from ..config import Config
+from ..isa.layers import Arithmetic
+from ..isa.protection import copies, protected_columns
+from ..isa.registers import BY_UNIT
 from .area import LIBRARY, cost
 from .area_table import Point, lookup
 from .cells import KINDS
@@ -45,6 +48,18 @@ def machine_area(config: Config, multiplier: str = "wallace") -> MachineArea:
     return MachineArea({name: round(area, 1) for name, area in parts.items()}, scopes)
 
 
+#: State of the DPPU outside its groups: what is read and written in many places at once, and what
+#: is taken entry by entry.
+_FILES = {
+    "flip-flops": (
+        ("dppu", "file_act"),
+        ("dppu", "file_wgt"),
+        ("dppu", "position"),
+        ("dppu_excess", "file_act"),
+        ("dppu_excess", "file_wgt"),
+    ),
+    "SRAM": (("dppu_excess", "position"), ("dppu_excess", "psum")),
+}
 _SCOPES = {
     "computing array": ("PEs", "DPPU arithmetic", "voters of the array"),
     "with register files": ("DPPU register files",),
@@ -70,11 +85,13 @@ def _parts(config: Config, multiplier: str) -> dict[str, float]:
         pe += a.acc_bits * (flip_flop + KINDS["MUX2"].area[LIBRARY])
     groups = d.size // d.width
     datapath = Datapath(a.act_bits, a.weight_bits, a.acc_bits, point.datapath.multiplier)
-    resident = d.window // -(-d.window // d.width)
-    first = p.q_scale + a.act_bits - p.ib_th if p.ib_th and p.pe_policy != "none" else a.acc_bits
-    group = _group_area(datapath, d.width, resident, first) if groups else 0.0
-    held = 2 * d.window * (array.rows * a.act_bits + array.cols * a.weight_bits) if groups else 0
-    positions = groups * resident * config.position_bits if groups else 0
+    resident = resident_neurons(config)
+    columns = protected_columns(config, p.q_scale, "dppu")
+    group = (
+        _group_area(datapath, d.width, resident, columns.start if columns else a.acc_bits)
+        if groups
+        else 0.0
+    )
     voted = array.cols // 3 if p.redundancy == "space" else 0
     b = config.buffers
     sram = (
@@ -85,9 +102,27 @@ def _parts(config: Config, multiplier: str) -> dict[str, float]:
         "PEs": array.rows * array.cols * pe,
         "DPPU arithmetic": groups * group,
         "voters of the array": voted * cost(word_voter(a.acc_bits)).area_ge,
-        "DPPU register files": (held + positions) * flip_flop,
+        "DPPU register files": sum(
+            _bits(config, unit, name) * (flip_flop if kind == "flip-flops" else SRAM_BIT_GE)
+            for kind, registers in _FILES.items()
+            for unit, name in registers
+        ),
         "buffers": sram * 8 * SRAM_BIT_GE,
     }
+
+
+def resident_neurons(config: Config) -> int:
+    """Partial sums of a group of the DPPU; one at least, in which each sum is made."""
+    groups = config.dppu.size // config.dppu.width
+    return max(1, -(-BY_UNIT["dppu"]["psum"].rows(config) // groups)) if groups else 0
+
+
+def _bits(config: Config, unit: str, name: str) -> int:
+    """Stored bits of a register of the table, copies included."""
+    register = BY_UNIT[unit][name]
+    bits = register.bits(Arithmetic(**config.arithmetic.model_dump()))
+    copied = sum(copies(config, config.protection.q_scale, name, bit, unit) for bit in range(bits))
+    return register.rows(config) * register.cols(config) * copied
 
 
 @cache
