@@ -355,9 +355,12 @@ def stuck(site: Site, rng: Rng, spans: Spans, cycles: int = 0) -> Site:
     if not cycles:
         _, own = copies_of(spans, span, site.unit, site.register, site.bit)
         run, copy = divmod(site.copy, own)
-        col = site.col
-        if (site.unit, site.register) != ("skew", "act"):  # in a third of the array
-            col += run * spans.array(span).array.cols
+        col, third = site.col, spans.array(span).array.cols
+        if third < spans.program.config.array.cols and (site.unit, site.register) != (
+            "skew",
+            "act",
+        ):
+            col += run * third
         return replace(site, layer=ALL, tile=EVERY, cycle=0, col=col, copy=copy, stuck=value)
     until = site.cycle + cycles
     return replace(
