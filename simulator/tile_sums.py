@@ -42,6 +42,8 @@ class Operands:
     def change(self, wrong: Operands) -> Int:
         """How much the sums of `wrong` differ from these: (m, n)."""
         out = np.zeros((len(self.act), len(self.wgt)), np.int64)
+        if wrong is self:
+            return out
         rows = cols = np.zeros(0, np.int64)
         if wrong.act is not self.act:
             rows = np.flatnonzero((self.act != wrong.act).any(1))
@@ -92,7 +94,8 @@ class Evaluator:
         wrong = self._read(span, x, clean, [r for r in reads if r.engine == Engine.ARRAY])
         by = clean.change(wrong)
         if key in plan.flips:
-            start = np.tile(wrong.start.astype(np.int32), (span.m, 1))
+            start = np.empty((span.m, span.n), np.int32)
+            start[:] = wrong.start
             folds = self.spans.depth[list(span.gemms)].tolist()
             runs = plan.flips[key]
             by += changes(wrong.act, wrong.wgt, start, self.spans, span, runs, folds)
@@ -172,6 +175,8 @@ class Evaluator:
         self, span: Span, x: NDArray[np.int8], clean: Operands, reads: Sequence[Read]
     ) -> Operands:
         """The operands as a unit reads them."""
+        if not reads:
+            return clean
         a = self.arithmetic
         wrong = Operands(clean.act, clean.wgt, clean.start)
         words: dict[int, int] = {}
