@@ -78,7 +78,7 @@ def draw_sensitivity(path: Path, title: str, sensitivity: Rows, cumulative: Rows
     bars.invert_yaxis()
     bars.axvline(0, color="black", linewidth=0.8)
     bars.set_xlabel("points gained by protecting this alone", fontsize=9)
-    bars.legend(title="bit error rate", fontsize=7.5, title_fontsize=7.5)
+    bars.legend(title="bit error rate", loc="lower right", fontsize=7.5, title_fontsize=7.5)
     curve.set_xlabel("layers or blocks protected, the most sensitive first", fontsize=9)
     curve.set_ylabel("accuracy, %", fontsize=9)
     for axes in (bars, curve):
