@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -110,13 +111,13 @@ def truncations(datapath: Datapath, rng: np.random.Generator, vectors: int) -> R
 def stuck(datapath: Datapath, protection: Protection, rng: np.random.Generator) -> Result:
     """Every stuck output of a copy is masked at the protected bits."""
     circuit = protected(core(datapath), datapath, protection)
-    found, total = {}, 0
+    found: Counter[str] = Counter()
+    total = 0
     for shift in shifts(datapath, protection) if circuit.lines else (protection.q_scale,):
         columns = protected_outputs(datapath, protection, shift)
         faults = gate_faults(circuit.at(shift), operands(datapath, rng, 256), "y")
         total += len(faults)
-        for name, count in residual(faults, columns).items():
-            found[name] = found.get(name, 0) + count
+        found += residual(faults, columns)
     rest = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
     label = f"stuck cells, {_name(datapath, protection)}"
     return Result(label, f"{total} faults; left: {rest or 'none'}", "copy" not in found)
