@@ -33,13 +33,14 @@ def one(request: Request) -> None:
     run = FaultRun(built.program, inputs[image])
     result = run.run(sites)
     name = outcome(run.golden, result.output, result.masked, result.failure)
+    digest = None if result.failure else output_hash(result.output)
     report = {
         "trials": [
             {
                 "index": 0,
                 "site": "; ".join(map(str, sites)),
                 "outcome": name,
-                "output_hash": output_hash(result.output),
+                "output_hash": digest,
             }
         ]
     }
@@ -49,7 +50,7 @@ def one(request: Request) -> None:
     if request.own["explain"]:
         print("\n".join(story(run, sites, result)))
     else:
-        print(f"{name} (output {output_hash(result.output)})")
+        print(f"{name} ({result.reason or f'output {digest}'})")
 
 
 def campaign(request: Request, model: Model) -> None:

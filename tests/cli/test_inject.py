@@ -59,6 +59,13 @@ def test_what_cannot_be_injected(flexhyca, options, message):
     assert run.err.count("\n") == 1
 
 
+def test_a_crash_has_no_output(flexhyca):
+    site = "layer=conv1,tile=0,word=0,reg=instruction,bit=4"
+    trial = json.loads(flexhyca("inject", "digits", "--site", site, "--json", "-").out)["trials"]
+    assert (trial[0]["outcome"], trial[0]["output_hash"]) == ("crash", None)
+    assert flexhyca("inject", "digits", "--site", site).out.startswith("crash (instruction 0: ")
+
+
 @pytest.mark.parametrize("model", ["memory", "control", "stuck"])
 def test_campaigns_of_other_faults(flexhyca, tmp_path, model):
     study = tmp_path / "study.db"
