@@ -42,9 +42,12 @@ def cases(draw):
         "pe_policy": draw(st.sampled_from(["direct", "configurable"])),
         "voter": draw(st.sampled_from(["feedback", "output"])),
     }
+    thrice = config.array.dataflow == "os" and draw(st.sampled_from([True, False, False]))
+    if thrice:  # instead of the DPPU
+        values["dppu"]["size"], values["protection"]["s_th"] = 0, 0.0
     config = Config.model_validate(values)
     network = draw(networks(arithmetic_of(config)))
-    if draw(st.booleans()):
+    if thrice:
         config = draw(redundant(config, network))
     masks = random_masks(network, draw(st.sampled_from([0.1, 0.4, 1.0])), 1)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -111,7 +114,7 @@ def test_both_executions_agree_often():
     stages = {what[1] for what in COVERED if what[0] == "outcome"}
     assert stages == {"crash", "hang", "masked:None", *(f"masked:{stage}" for stage in STAGES)}
     for redundancy in ("none", "space", "time", "time_refetch"):
-        assert COVERED["redundancy", redundancy] > 100
+        assert COVERED["redundancy", redundancy] > 50
     assert COVERED["interacting", True] > 1000
 
 
