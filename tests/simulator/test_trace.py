@@ -93,7 +93,10 @@ def test_buffers_never_overflow_and_end_empty(program):
     is_load = program.columns["op"] == 1
     for name, buffer in names.items():
         own = is_load & (program.columns["buffer"] == buffer)
-        assert sum(x.amount for x in found if x.counter == name) == loads[own].sum()
+        used, loaded = sum(x.amount for x in found if x.counter == name), loads[own].sum()
+        # What is fetched again for the runs of a redundant layer lies where it lay.
+        again = program.config.protection.redundancy == "time_refetch"
+        assert used <= loaded if again else used == loaded
     stores = int((program.columns["op"] == 2).sum())
     assert sum(x.counter == "output buffer" for x in found) == stores
 
