@@ -120,7 +120,7 @@ class Study:
         from dataclasses import asdict
 
         return {
-            "campaign": str(self.request.file),
+            "campaign": self.request.name,
             "model": self.kit.model.name,
             "config": self.request.settings.name,
             "options": asdict(self.options),

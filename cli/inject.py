@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +12,7 @@ import typer
 from ..errors import FlexhycaError
 from ..faults.ber_options import BerOptions
 from . import ber_options as ber_
-from . import inject_register
+from . import inject_register, output
 from .inject_models import MODELS, SITE_OPTIONS
 from .inject_request import Request
 from .options import (
@@ -98,7 +100,10 @@ def command(
     ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.db", help="The campaign's file; run again to go on or extend."),
+        typer.Option(
+            metavar="FILE.db",
+            help="The campaign's file; run again to go on or extend. Without it nothing is kept.",
+        ),
     ] = None,
     margin: Annotated[
         float | None,
@@ -160,11 +165,15 @@ def command(
     request = Request(**{**shared, "set_": set_ or ()}, own=own)
     if faults is None:
         inject_register.one(request)
-    else:
+    elif out is not None:
         MODELS[faults].run(request)
+    else:
+        output.note("the campaign is not kept; with --out FILE.db it is, and can be gone on with")
+        with tempfile.TemporaryDirectory() as folder:
+            MODELS[faults].run(replace(request, out=Path(folder, "campaign.db"), kept=False))
 
 
-_SHARED = tuple(name for name in Request.__dataclass_fields__ if name != "own")
+_SHARED = tuple(name for name in Request.__dataclass_fields__ if name not in ("own", "kept"))
 
 
 def _check_options(context: typer.Context, faults: str | None) -> None:

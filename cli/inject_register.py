@@ -85,7 +85,7 @@ def campaign(request: Request, model: Model) -> None:
     output.write_json(
         request.json,
         {
-            "campaign": str(out),
+            "campaign": request.name,
             "trials": finished.trials,
             "live": live,
             "results": [{"what": label, **interval.to_dict()} for label, interval in intervals],

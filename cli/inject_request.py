@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """The options that all fault models share; `own` holds those of one model, by name."""
+    """The options that all fault models share; `own` holds those of one model, by name.
+
+    out : the campaign's file. kept : it is the user's, and not one for this run only.
+    """
 
     model: str
     config: str
@@ -40,6 +43,7 @@ class Request:
     json: str | None
     seed: int
     own: Mapping[str, Any]
+    kept: bool = True
 
     @property
     def settings(self) -> Config:
@@ -63,10 +67,14 @@ class Request:
 
     @property
     def file(self) -> Path:
-        """Where the campaign is kept; FlexhycaError without --out."""
-        if self.out is None:
-            raise FlexhycaError("inject: --faults needs --out FILE.db, where the campaign is kept")
+        """The campaign's file."""
+        assert self.out is not None
         return self.out
+
+    @property
+    def name(self) -> str | None:
+        """The campaign's file in a report, if it is still there to be read."""
+        return str(self.out) if self.kept else None
 
     def build(self) -> tuple[Build, NDArray[np.int8]]:
         """The compiled network and its quantised images (n, h, w, c)."""

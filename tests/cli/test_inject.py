@@ -38,7 +38,6 @@ def test_the_story_of_one_flip(flexhyca):
     ("options", "message"),
     [
         ((), "inject: give either --site or --faults"),
-        (("--faults", "register"), "inject: --faults needs --out FILE.db"),
         (("--site", "layer=conv9,tile=0,cycle=0,row=0,col=0,reg=act,bit=0"), "did you mean conv"),
         (("--site", SITE.replace("row=3", "row=32")), "row=32 is outside 0..31"),
         (("--site", SITE, "--image", "360"), "image 360 is outside 0..359"),
@@ -105,3 +104,13 @@ def test_registers_under_a_scheme(flexhyca):
     assert tripled["outcome"] == "masked:tmr"
     run = flexhyca("inject", "digits", "--scheme", "base,tmr_cl", *flip)
     assert run.err == ("error: inject: 2 schemes are given; only --faults ber compares several\n")
+
+
+def test_a_campaign_that_is_not_kept(flexhyca, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = flexhyca("inject", "digits", "--faults", "register", "--trials", 20, "--json", "-")
+    assert run.code == 0
+    assert "the campaign is not kept; with --out FILE.db it is" in run.err
+    report = json.loads(run.out)
+    assert (report["campaign"], report["trials"]) == (None, 20)
+    assert list(tmp_path.iterdir()) == []

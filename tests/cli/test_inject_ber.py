@@ -67,7 +67,6 @@ def test_raw_rates_are_error_rates_by_exposure(flexhyca, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "inject: --faults needs --out FILE.db"),
         (("--out", "x.db", "--ber", "0.7"), "ber 0.7 is outside 0..0.5"),
         (("--out", "x.db", "--ber", "1e-4,1e-4"), "a rate is given twice"),
         (("--out", "x.db", "--scheme", "tmr"), "scheme 'tmr' does not exist; did you mean"),
