@@ -102,6 +102,17 @@ def test_myhdl_equals_the_stepper(case):
     check(lambda played: in_myhdl(4, 4, played), 4, 4, case)
 
 
+@pytest.mark.slow
+def test_one_pe_in_myhdl_100000_times():
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        act, wgt = (rng.integers(-128, 128, (1, 2000)).astype(np.int8) for _ in range(2))
+        start = rng.integers(-(1 << 23), 1 << 23, (1, 1)).astype(np.int32)
+        want, _ = os_tile(act, wgt, start, rows=1, cols=1, arithmetic=Arithmetic())
+        played = steps(act, wgt, start, [], 1, 1, D, os_tile_cycles(2000, 1, 1))
+        check(lambda played: in_myhdl(1, 1, played), 1, 1, ([{}, {}, {}, *played], want))
+
+
 @pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not installed")
 @pytest.mark.parametrize(("rows", "cols"), [(4, 4), (5, 3)])
 def test_icarus_equals_the_stepper(rows, cols):
