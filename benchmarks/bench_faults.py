@@ -13,8 +13,11 @@ by block, the faults are executed in turn by
     followed   the stepper on the faulted tile; then the difference followed as by delta
     reference  the whole network on the machine, every register of every tile stepped (a few faults)
 
-and all give the same outputs, which is checked.  Seconds are of CPU, of one thread.  Ratios are of
-sums over blocks of faults, medians over the blocks (reference: over the faults).
+and all give the same outputs, which is checked.  Beside it, what a trial of a campaign takes, whose
+faults meet an image each at random: drawing, the fault-free runs of the images, the row.
+
+Seconds are of CPU, of one thread.  Ratios are of sums over blocks of faults, medians over the
+blocks (reference: over the faults; campaign: one run).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -37,10 +41,11 @@ from bench_ber import resnet20
 from numpy.typing import NDArray
 
 import flexhyca as fh
+from flexhyca.faults.machine_faults import MachineFaults
 from flexhyca.faults.population import Population
 from flexhyca.isa import fixedpoint as fx
 from flexhyca.isa.layers import Arithmetic
-from flexhyca.isa.program import Program
+from flexhyca.isa.program import Program, save
 from flexhyca.simulator.fault_plan import make_plan
 from flexhyca.simulator.fault_run import FaultRun, run_reference
 from flexhyca.simulator.functional import Functional
@@ -146,8 +151,24 @@ def execute(run: FaultRun, stepped: Stepped, sites: list[Site]) -> dict[str, flo
     return dict(zip(WAYS, seconds, strict=True))
 
 
-def measure(program: Program, image: Int8, live: bool, faults: int, whole: int) -> dict[str, Any]:
+def campaign(program: Program, images: Int8, live: bool, trials: int) -> float:
+    """Seconds of a trial, the mean of `trials` after a few others."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder, "program.fhx"), Path(folder, "images.npy")
+        save(program, paths[0])
+        np.save(paths[1], images, allow_pickle=False)
+        experiment = MachineFaults(*paths, seed=0, live=live)
+        experiment.run(range(trials, trials + 20))
+        start = time.thread_time()
+        experiment.run(range(trials))
+        return (time.thread_time() - start) / trials
+
+
+def measure(
+    program: Program, images: Int8, live: bool, faults: int, whole: int, trials: int
+) -> dict[str, Any]:
     """One row of the result: mean seconds of each way and the ratios to delta."""
+    image = images[0]
     run = FaultRun(program, image)
     stepped, rng = Stepped(run), np.random.default_rng(0)
     population = Population(run.spans, "register", live)
@@ -165,13 +186,17 @@ def measure(program: Program, image: Int8, live: bool, faults: int, whole: int) 
         times.append(time.thread_time() - start)
         if not np.array_equal(end.output, run.run([site]).output):
             sys.exit(f"{site}: the outputs differ")
+    others = {
+        "reference": statistics.median(times),
+        "campaign": campaign(program, images, live, trials),
+    }
     return {
         "sites": "live" if live else "all",
         "faults": faults,
         "faults_per_second": 1 / mean["delta"],
-        "seconds": {**mean, "reference": statistics.median(times)},
+        "seconds": mean | others,
         "ratios": {way: statistics.median(s[way] / s["delta"] for s in sums) for way in WAYS[1:]}
-        | {"reference": statistics.median(times) / mean["delta"]},
+        | {way: seconds / mean["delta"] for way, seconds in others.items()},
         "masked": dict(masked.most_common()),
     }
 
@@ -194,6 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--faults", type=int, default=200, help="of each kind of sites")
     parser.add_argument("--whole", type=int, default=5, help="of them stepped as a whole, too")
+    parser.add_argument("--trials", type=int, default=5000, help="of a campaign")
     parser.add_argument("--json", type=Path, help="write the numbers there, too")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -201,8 +227,9 @@ def main() -> None:
     config = fh.load_config("base-32x32")
     network = fh.quantize(model, config, data)
     program = fh.compile(network, config)
-    image = fh.quantize_images(model, network, data.images[:1])[0]
-    rows = [measure(program, image, live, args.faults, args.whole) for live in (False, True)]
+    images = fh.quantize_images(model, network, data.images)
+    counts = args.faults, args.whole, args.trials
+    rows = [measure(program, images, live, *counts) for live in (False, True)]
     speed = stepper_speed()
     for row in rows:
         print(f"resnet20, {row['faults']} flips in {row['sites']} bit-cycles of array registers:")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.program import load
+from ..simulator.difference import Golden
 from ..simulator.fault_run import End, FaultRun, run_reference
 from ..simulator.sites import Site
-from ..simulator.spans import Spans
 from .experiment import ColumnType, Experiment, Quantity, Row, Share
 from .outcomes import outcome, output_hash
 from .population import Model, Population, stuck
 
 Execution = Literal["delta", "reference"]
-_RUNS = 64  # fault-free runs that are kept
+_KEPT_BYTES = 512 << 20  # of fault-free runs, in each worker
 
 
 class MachineFaults(Experiment):
@@ -75,6 +75,8 @@ class MachineFaults(Experiment):
         self.program_path, self.images_path = Path(program), Path(images)
         self.seed, self.flips, self.execution = seed, flips, execution
         self.model, self.live, self.window = model, live, window
+        self._golden: dict[int, Golden] = {}
+        self._kept = 0  # bytes of these
 
     def spec(self) -> dict[str, Any]:
         """See `Experiment.spec`."""
@@ -100,13 +102,40 @@ class MachineFaults(Experiment):
 
     def run(self, indices: Sequence[int]) -> list[Row]:
         """See `Experiment.run`."""
-        return [self._trial(index) for index in indices]
+        trials: dict[int, list[tuple[int, list[Site]]]] = {}  # by image
+        for index in indices:
+            image, sites = self._draw(index)
+            trials.setdefault(image, []).append((index, sites))
+        rows: dict[int, Row] = {}
+        for image, golden in self._fault_free(list(trials)):
+            self._run.use(golden)
+            for index, sites in trials[image]:
+                rows[index] = self._trial(index, image, sites)
+        return [rows[index] for index in indices]
 
-    def _trial(self, index: int) -> Row:
+    def _draw(self, index: int) -> tuple[int, list[Site]]:
+        """Image and sites of a trial."""
         rng = np.random.default_rng([self.seed, index])
         image = int(rng.integers(len(self._images)))
-        run = self._run(image)
-        sites = [self._site(rng, run.spans) for _ in range(self.flips)]
+        return image, [self._site(rng) for _ in range(self.flips)]
+
+    def _fault_free(self, images: Sequence[int]) -> Iterator[tuple[int, Golden]]:
+        """Fault-free runs of some images, in any order; they are kept where there is room."""
+        missing = []
+        for image in images:
+            if image in self._golden:
+                yield image, self._golden[image]
+            else:
+                missing.append(image)
+        computed = self._run.fault_free(self._images[missing])
+        for image, golden in zip(missing, computed, strict=True):
+            if self._kept + golden.nbytes <= _KEPT_BYTES:
+                self._golden[image] = golden
+                self._kept += golden.nbytes
+            yield image, golden
+
+    def _trial(self, index: int, image: int, sites: list[Site]) -> Row:
+        run = self._run
         if self.execution == "delta":
             result = run.run(sites)
             end: End = result
@@ -125,9 +154,11 @@ class MachineFaults(Experiment):
             "sites": "; ".join(map(str, sites)),
         }
 
-    def _site(self, rng: np.random.Generator, spans: Spans) -> Site:
+    def _site(self, rng: np.random.Generator) -> Site:
         site = self._population.draw(rng)
-        return stuck(site, rng, spans, self.window) if self.model == "stuck" else site
+        if self.model == "stuck":
+            return stuck(site, rng, self._run.spans, self.window)
+        return site
 
     @property
     def live_share(self) -> float:
@@ -145,11 +176,11 @@ class MachineFaults(Experiment):
 
     @cached_property
     def _population(self) -> Population:
-        return Population(Spans(self._program), self.model, self.live)
+        return Population(self._run.spans, self.model, self.live)
 
     @cached_property
-    def _run(self) -> Any:
-        return lru_cache(_RUNS)(lambda image: FaultRun(self._program, self._images[image]))
+    def _run(self) -> FaultRun:
+        return FaultRun(self._program, self._images[0])
 
 
 def _digest(path: Path) -> str:

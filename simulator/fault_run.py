@@ -7,7 +7,7 @@ difference; it equals the reference bit for bit under any plan (a property test)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..isa import fixedpoint
 from ..isa.program import Program
 from .buffer_faults import Read, Reads
 from .control import MachineCheckError, damaged, meaningless, run_damaged
-from .difference import Difference
+from .difference import Difference, Golden
 from .fault_plan import Key, Plan, Sum, copies_of, force, make_plan
 from .faulty_memory import FaultyMemory
 from .sites import Site
@@ -97,7 +97,10 @@ class Outcome(End):
 
 
 class FaultRun:
-    """Runs of one image with faults, each as cheap as what it changes."""
+    """Runs of one image with faults, each as cheap as what it changes.
+
+    What depends on the program alone is made once; `use` goes on to another image.
+    """
 
     def __init__(self, program: Program, image: NDArray[np.int8]) -> None:
         """image : int8 (h, w, c). Raises FlexhycaError for a batch."""
@@ -106,10 +109,22 @@ class FaultRun:
                 f"{program.name}: faults run with batch 1, the program has {program.batch}; "
                 "compile it with batch 1"
             )
-        self.program, self.spans, self.image = program, Spans(program), image
-        self.network = program.network
+        self.program, self.spans, self.network = program, Spans(program), program.network
         self.difference = Difference(self.network, image)
         self.reads, self.evaluate = Reads(self.spans), Evaluator(self.spans)
+
+    def fault_free(self, images: NDArray[np.int8]) -> Iterator[Golden]:
+        """The fault-free run of each of `images`, int8 (n, h, w, c), for `use`."""
+        return self.difference.fault_free(images)
+
+    def use(self, golden: Golden) -> None:
+        """Go on with the image of which `golden` is the fault-free run."""
+        self.difference.use(golden)
+
+    @property
+    def image(self) -> NDArray[np.int8]:
+        """The network's input: int8 (h, w, c)."""
+        return self.difference.golden(self.network.input)
 
     @property
     def golden(self) -> NDArray[np.int8]:

@@ -87,10 +87,12 @@ class Functional:
         inputs: NDArray[np.int8],
         overflows: list[Overflows] | None = None,
         upsets: Upsets | None = None,
+        sums: dict[int, NDArray[np.int32]] | None = None,
     ) -> Iterator[tuple[int, NDArray[np.int8]]]:
         """Yield (tensor id, int8 (images, h, w, c), only to be read) after each layer, in order.
 
-        upsets : those of stored values; wrong weights are `run`'s.
+        upsets : those of stored values; wrong weights are `run`'s. sums : filled with the wrapped
+        sums (images, h, w, c) of each CONV layer, before upsets of accumulators.
         """
         import torch
 
@@ -104,7 +106,8 @@ class Functional:
         values = {network.input: start}
         with torch.inference_mode():
             for i, layer in enumerate(network.layers):
-                out = self._layer(i, layer, values, overflows[i] if overflows else None, upsets)
+                lost = overflows[i] if overflows else None
+                out = self._layer(i, layer, values, lost, upsets, sums)
                 if upsets is not None:
                     flip(out, upsets.after.get(i), bits)
                 values[layer.output] = out
@@ -112,16 +115,6 @@ class Functional:
                     if last_use.get(t) == i and t != network.output:
                         values.pop(t, None)
                 yield layer.output, out.cpu().numpy()
-
-    def accumulators(self, index: int, inputs: NDArray[np.int8]) -> NDArray[np.int32]:
-        """Wrapped sums of CONV layer `index` on its inputs, both (images, h, w, c)."""
-        import torch
-
-        with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
-            sums = wrap(integers(self._sums(index, x)), self.network.arithmetic.acc_bits)
-        found: NDArray[np.int32] = sums.cpu().numpy()
-        return found
 
     def _with_weights(self, upsets: Upsets) -> Functional:
         """An engine whose array and DPPU read the wrong weights of `upsets`."""
@@ -150,6 +143,7 @@ class Functional:
         values: dict[int, torch.Tensor],
         lost: Overflows | None,
         upsets: Upsets | None,
+        kept: dict[int, NDArray[np.int32]] | None = None,
     ) -> torch.Tensor:
         """int8 (images, h, w, c), contiguous, as it is stored."""
         import torch
@@ -159,6 +153,8 @@ class Functional:
         residual = values[layer.residual] if layer.residual >= 0 else None
         if layer.op == LayerOp.CONV:
             sums = self._sums(i, x)
+            if kept is not None:
+                kept[i] = wrap(integers(sums), arithmetic.acc_bits).cpu().numpy()
             if lost is None and _has_kernels(self.device):
                 return self._finish(i, layer, sums, residual, upsets)
             acc = integers(sums)

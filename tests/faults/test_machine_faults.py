@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flexhyca.errors import FlexhycaError
+from flexhyca.faults import machine_faults
 from flexhyca.faults.explain import explain
 from flexhyca.faults.live import windows
 from flexhyca.faults.live_dppu import DppuLive
@@ -57,6 +58,18 @@ def test_executions_of_a_campaign_agree(files, model, live):
     again = MachineFaults.from_spec(fast.spec())
     assert again.run([5, 3]) == [fast.run([5])[0], fast.run([3])[0]]
     assert all(row.keys() == {"index", *fast.columns} for row in again.run([0]))
+
+
+def test_fault_free_runs_that_find_no_room_are_made_again(files, monkeypatch):
+    _, program, images = files
+    rows = MachineFaults(program, images, 1).run(range(20))
+    size = MachineFaults(program, images, 1)
+    size.run([0])
+    (golden,) = size._golden.values()
+    monkeypatch.setattr(machine_faults, "_KEPT_BYTES", golden.nbytes)
+    few = MachineFaults(program, images, 1)
+    assert few.run(range(10)) + few.run(range(10, 20)) == rows
+    assert len(few._golden) == 1
 
 
 @pytest.mark.parametrize("model", MODELS[:3])
