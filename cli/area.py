@@ -9,7 +9,7 @@ import typer
 
 from ..errors import FlexhycaError, InternalError
 from . import output
-from .options import DEFAULT_CONFIG, ConfigName, Json, Protect, Scheme, Set, load_settings
+from .options import DEFAULT_CONFIG, ConfigName, Json, Protect, Scheme, Set, Workers, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -161,7 +161,7 @@ def table_command(
         Path | None,
         typer.Option(metavar="FILE.json", help="Where --rebuild writes; default: the package's."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
+    workers: Workers = 1,
 ) -> None:
     """Show the shipped area table, or make it again."""
     from dataclasses import asdict

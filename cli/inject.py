@@ -27,6 +27,7 @@ from .options import (
     Set,
     Std,
     Weights,
+    Workers,
 )
 
 EXAMPLES = (
@@ -111,7 +112,7 @@ def command(
             metavar="X", help="Stop when every interval is at most +- X wide, 0.01 = 1 %."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
+    workers: Workers = 1,
     dask: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of --workers."),

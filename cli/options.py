@@ -177,6 +177,9 @@ Seed = Annotated[
     int,
     typer.Option(min=0, max=2**32 - 1, help="Seed of random weights and of every random choice."),
 ]
+Workers = Annotated[
+    int, typer.Option(min=1, max=256, metavar="N", help="Processes; the result is the same.")
+]
 Json = Annotated[
     str | None,
     typer.Option(

@@ -23,6 +23,7 @@ from .options import (
     Set,
     Std,
     Weights,
+    Workers,
     check_suffix,
     split,
 )
@@ -63,9 +64,7 @@ def command(
     std: Std = None,
     batch: Batch = 1,
     placement: Placement = None,
-    workers: Annotated[
-        int, typer.Option(min=1, max=256, metavar="N", help="Processes; the result is the same.")
-    ] = 1,
+    workers: Workers = 1,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw cycles and extra traffic (.png, .svg or .pdf)."),

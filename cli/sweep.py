@@ -24,6 +24,7 @@ from .options import (
     Set,
     Std,
     Weights,
+    Workers,
     check_suffix,
 )
 from .source import Source
@@ -65,9 +66,7 @@ def command(
     std: Std = None,
     batch: Batch = 1,
     placement: Placement = None,
-    workers: Annotated[
-        int, typer.Option(min=1, max=256, metavar="N", help="Processes; the result is the same.")
-    ] = 1,
+    workers: Workers = 1,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Leave out points that are not possible.")
     ] = False,
