@@ -98,7 +98,15 @@ class Study:
             margin = request.margin
             patterns = request.trials or (_TRIALS if margin is None else _MOST_TRIALS)
         experiment = self.experiment(cases, purpose)
-        drive(experiment, file, patterns * len(cases), request.workers, request.dask, margin)
+        drive(
+            experiment,
+            file,
+            patterns * len(cases),
+            request.workers,
+            request.dask,
+            margin,
+            request.kept,
+        )
         with Campaign(file) as campaign:
             return Counts(campaign.prefix(), cases, request.seed, self.kit.count)
 

@@ -158,18 +158,27 @@ def drive(
     workers: int = 1,
     dask: str | None = None,
     margin: float | None = None,
+    kept: bool = True,
 ) -> Finished:
-    """Run a campaign for a command: progress on a terminal, one line in the end, Ctrl-C is 130."""
+    """Run a campaign for a command: progress on a terminal, one line in the end, Ctrl-C is 130.
+
+    kept : the file outlives the command, so that it is named.
+    """
     from ..faults.campaign import Interrupted, run
 
     try:
         with _progress(trials) as show:
             finished = run(experiment, path, trials, workers, dask, margin, show)
     except Interrupted as interrupted:
-        output.note(str(interrupted))
+        end = "interrupted: nothing is kept; give --out FILE.db to go on where a campaign stopped"
+        output.note(str(interrupted) if kept else end)
         raise typer.Exit(130) from None
     stopped = " (stopped at the margin)" if finished.stopped else ""
-    output.note(f"{path}: {finished.trials:,} trials{stopped}, {finished.computed:,} in this run")
+    if kept:
+        done = f"{path}: {finished.trials:,} trials{stopped}, {finished.computed:,} in this run"
+    else:
+        done = f"{finished.trials:,} trials{stopped}"
+    output.note(done)
     return finished
 
 

@@ -79,7 +79,15 @@ def campaign(request: Request, model: Model) -> None:
             own["stuck_cycles"],
         )
         trials = request.trials or _TRIALS
-        finished = drive(experiment, out, trials, request.workers, request.dask, request.margin)
+        finished = drive(
+            experiment,
+            out,
+            trials,
+            request.workers,
+            request.dask,
+            request.margin,
+            request.kept,
+        )
         live = experiment.live_share if own["live"] else None
     intervals = [(estimate.label, estimate.interval) for estimate in finished.estimates]
     output.write_json(

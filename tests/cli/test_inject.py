@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from flexhyca.faults import campaign
+from flexhyca.faults.campaign import Interrupted
+
 SITE = "layer=conv1,tile=0,cycle=9,row=3,col=4,reg=act,bit=6"
 
 
@@ -113,4 +116,15 @@ def test_a_campaign_that_is_not_kept(flexhyca, tmp_path, monkeypatch):
     assert "the campaign is not kept; with --out FILE.db it is" in run.err
     report = json.loads(run.out)
     assert (report["campaign"], report["trials"]) == (None, 20)
+    assert run.err.endswith("\n20 trials\n")
+
+    def interrupt(*_):
+        raise Interrupted("the temporary file is named here")
+
+    monkeypatch.setattr(campaign, "run", interrupt)
+    run = flexhyca("inject", "digits", "--faults", "register", "--trials", 20)
+    assert run.code == 130
+    assert run.err.endswith(
+        "\ninterrupted: nothing is kept; give --out FILE.db to go on where a campaign stopped\n"
+    )
     assert list(tmp_path.iterdir()) == []
