@@ -144,12 +144,19 @@ def array_command(
     "table",
     epilog="\b\nExamples:\n"
     "  flexhyca area table --csv area.csv\n"
+    "  flexhyca area table --ranking\n"
     "  flexhyca area table --rebuild --workers 2\n",
 )
 def table_command(
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write the table to a file.")
     ] = None,
+    ranking: Annotated[
+        bool,
+        typer.Option(
+            "--ranking", help="Only count pairs of rows whose order depends on the measure."
+        ),
+    ] = False,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -182,6 +189,11 @@ def table_command(
 
             area_table.rebuild(target, workers, moved)
         output.note(f"{len(area_table.points())} rows written to {target}")
+        return
+    if ranking:
+        from ..hdl.area_ranking import Swaps, swaps
+
+        output.table(Swaps._fields, swaps(area_table.shipped()))
         return
     rows: list[dict[str, Any]] = [
         {**asdict(point), **{k: v for k, v in row._asdict().items() if k != "parts"}}

@@ -71,6 +71,15 @@ def test_the_table_as_csv(flexhyca: Command, tmp_path: Path) -> None:
     assert lines[0].startswith("multiplier,policy,overflow,protect,q_scale")
 
 
+def test_rankings_of_the_table(flexhyca: Command) -> None:
+    lines = flexhyca("area", "table", "--ranking").out.splitlines()
+    rows = [line.split() for line in lines]
+    assert rows[0] == ["multiplier", "policy", "pairs", "optimised", "sky130"]
+    assert ["wallace", "direct", "3,570", "16", "0"] in rows  # docs/hardware.md
+    assert ["array", "all", "14,535", "583", "184"] in rows
+    assert len(rows) == 7
+
+
 @pytest.mark.parametrize("what", ["pe", "dppu", "array"])
 def test_verilog_to_take_away(flexhyca: Command, tmp_path: Path, what: str) -> None:
     size = ["--rows", 2, "--cols", 3] if what == "array" else []
