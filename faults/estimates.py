@@ -99,8 +99,9 @@ class _ShareCount:
             shown = {"failure": failed}
             for name in dict.fromkeys([*share.classes, *map(_class_of, values)]):
                 parts = [value for value in values if _class_of(value) == name]
-                shown[name] = parts
-                shown |= {value: [value] for value in parts}
+                worse = [value for value in values if share.within.get(_class_of(value)) == name]
+                shown[name] = parts + worse
+                shown |= {value: [value] for value in parts if value != name}
             for name, counted in shown.items():
                 rate = self._rate(strata, counted, seed, confidence)
                 yield Estimate(f"{share.column} {name}", named, rate, name == "failure")

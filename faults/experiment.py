@@ -11,7 +11,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
 
 from ..database import code_digest
@@ -29,6 +29,7 @@ class Share:
 
     So a value that nobody thought of (None, "decode error") is a failure, and never dropped. A
     value "masked:tmr" is of the class "masked". classes : those shown beside the failures.
+    within : class -> the milder one that its trials belong to as well, such as sdc5 -> sdc1.
     by : columns that make groups, such as the scheme. strata, weights : columns that name a
     trial's stratum and the population share of each "conv1/acc/23"; without them trials are a
     plain random sample.
@@ -37,6 +38,7 @@ class Share:
     column: str
     good: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    within: Mapping[str, str] = field(default_factory=dict)
     by: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
     weights: Mapping[str, float] | None = None

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InternalError
 from ..isa.program import load
 from ..simulator.difference import Golden
 from ..simulator.fault_run import End, FaultRun, run_reference
@@ -51,6 +52,7 @@ class MachineFaults(Experiment):
             "outcome",
             good=("masked", "changed"),
             classes=("masked", "changed", "sdc1", "sdc5", "hang", "crash"),
+            within={"sdc5": "sdc1"},
         ),
     )
     locations: ClassVar[frozenset[str]] = frozenset({"program", "images"})
@@ -68,7 +70,8 @@ class MachineFaults(Experiment):
     ) -> None:
         """program : a program file of batch 1. images : npy, its inputs, int8 (n, h, w, c).
 
-        execution : `delta` (exact corrections) or `reference` (every register stepped; slow).
+        execution : `delta` (exact corrections) or `reference` (every register stepped, slow; then
+        compared with the corrections).
         live : draw only where something stands that is still used; `Population.live_share` says how
         much of the exposure that is. window : cycles for which a bit is `stuck`, 0 for ever.
         """
@@ -136,14 +139,16 @@ class MachineFaults(Experiment):
 
     def _trial(self, index: int, image: int, sites: list[Site]) -> Row:
         run = self._run
-        if self.execution == "delta":
-            result = run.run(sites)
-            end: End = result
-            name = outcome(run.golden, end.output, result.masked, end.failure)
-        else:  # it knows the output, not where a difference ended
+        result = run.run(sites)
+        end: End = result
+        if self.execution == "reference":  # it does not know where a difference ended
             end = run_reference(run.program, self._images[image], sites)
-            same = (end.output == run.golden).all()
-            name = outcome(run.golden, end.output, "somewhere" if same else None, end.failure)
+            if end.failure != result.failure or (end.output != result.output).any():
+                raise InternalError(
+                    f"trial {index}, image {image}, {'; '.join(map(str, sites))}: the stepped "
+                    "machine and the corrections differ; please report this line"
+                )
+        name = outcome(run.golden, end.output, result.masked, end.failure)
         first = sites[0]
         return {
             "index": index,

@@ -12,13 +12,14 @@ OUTCOMES = {
     "crash": "the machine stops: it cannot execute an instruction",
     "hang": "the machine waits for ever: a token is never posted",
     "sdc5": "the fault-free prediction is not among the first five any more",
-    "sdc1": "another prediction",
+    "sdc1": "another prediction, the fault-free one still among the first five",
     "changed": "other logits, the same prediction",
 }
 #: Stages that stop a difference, in the order in which it meets them.
 STAGES = {
     "tmr": "the other copies of the bit outvote it",
-    "idle": "no sum differs: nothing was stored there, or the bit did not matter",
+    "idle": "no sum would differ without copies either: nothing was stored there, or the bit did "
+    "not matter",
     "dppu": "the DPPU's results replace all wrong sums",
     "truncation": "requantisation drops the difference",
     "activation": "the residual add or the clamp drops it",

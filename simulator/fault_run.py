@@ -8,7 +8,8 @@ difference; it equals the reference bit for bit under any plan (a property test)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from .control import MachineCheckError, damaged, meaningless, run_damaged
 from .difference import Difference, Golden
 from .fault_plan import Key, Plan, Sum, copies_of, force, make_plan
 from .faulty_memory import FaultyMemory
+from .flips import Flip
 from .sites import Site
 from .spans import Span, Spans
 from .tile_kernels import stored_at
@@ -308,17 +310,41 @@ class FaultRun:
             return "downstream"
         wrong = [(h.before != h.after) for h in hits]
         if not any(w.any() for w in wrong):
-            return "tmr" if sites and all(map(self._has_copies, sites)) else "idle"
+            return "tmr" if any(map(self._outvoted, sites)) else "idle"
         if all((h.overwritten | ~w).all() for h, w in zip(hits, wrong, strict=True)):
             return "dppu"
         alive = [~h.overwritten & (h.stored_before != h.stored_after) for h in hits]
         return "activation" if any(x.any() for x in alive) else "truncation"
 
-    def _has_copies(self, site: Site) -> bool:
-        """Whether there are other copies of the bit, in any tile where it is hit."""
-        layers = {name: i for i, name in enumerate(self.program.layer_names)}
-        index = layers.get(site.layer, next(iter(self.network.weights), 0))
-        runs, own = copies_of(
-            self.spans, self.spans.own[index][0], site.unit, site.register, site.bit
-        )
-        return runs * own > 1
+    def _outvoted(self, site: Site) -> bool:
+        """Whether the bit has copies, and alone and without them would change a sum."""
+        plan = make_plan([site], self.spans)
+        single = [
+            (key, Plan(flips={key: (_first_copies(flips),)}))
+            for key, runs in plan.flips.items()
+            for flips in runs
+            if flips
+        ]
+        single += [
+            (key[:2], Plan(dppu={key: _first_copies(flips)})) for key, flips in plan.dppu.items()
+        ]
+        for (layer, number), alone in single:
+            span = self.spans.own[layer][number]
+            if copies_of(self.spans, span, site.unit, site.register, site.bit) == (1, 1):
+                continue
+            x = self.difference.golden(self.network.layers[layer].input)
+            tile = self._without_copies(span, x, alone, [])
+            if tile.by.any() or tile.array.any():
+                return True
+        return False
+
+    @cached_property
+    def _without_copies(self) -> Evaluator:
+        config = self.program.config
+        one = config.protection.model_copy(update={"pe_policy": "none", "ib_th": 0, "nb_th": 0})
+        bare = replace(self.program, config=config.model_copy(update={"protection": one}))
+        return Evaluator(Spans(bare))
+
+
+def _first_copies(flips: Iterable[Flip]) -> list[Flip]:
+    return [flip._replace(copy=0) for flip in flips]

@@ -36,6 +36,16 @@ def test_all_that_is_not_good_has_failed() -> None:
     }
 
 
+def test_a_class_within_another() -> None:
+    values = ["sdc1"] * 2 + ["sdc5"] * 3 + ["changed"]
+    found = counted(
+        Share("outcome", ("changed",), ("sdc1", "sdc5"), within={"sdc5": "sdc1"}),
+        [{"outcome": value} for value in values],
+    )
+    assert found["outcome failure"] == found["outcome sdc1"] == share(5, 6, 3)
+    assert found["outcome sdc5"] == share(3, 6, 3)
+
+
 def test_groups_are_apart() -> None:
     rows = [{"scheme": s, "ok": v} for s, v in (("base", "no"), ("cl", "yes"), ("cl", "no"))]
     found = counted(Share("ok", ("yes",), by=("scheme",)), rows)

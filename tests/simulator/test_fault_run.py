@@ -164,7 +164,7 @@ def test_a_text_that_is_no_site(text, message):
 
 def test_one_copy_is_outvoted_and_two_are_not():
     config = small_config("protection.nb_th=2", "protection.s_th=0")
-    program = compiled(one_conv(h=2, n=4), config, None)
+    program = compiled(one_conv(h=2, n=3), config, None)
     run = FaultRun(program, random_inputs(program.network, 1, 0)[0])
     shift = program.network.layers[0].shift
     bit = next(b for b in range(24) if copies(config, shift, "acc", b) == 3)
@@ -178,5 +178,12 @@ def test_one_copy_is_outvoted_and_two_are_not():
     assert abs(change) in (1 << site.bit, (1 << 24) - (1 << site.bit))
     later = dataclasses.replace(second, cycle=second.cycle + 1)
     assert run.run([first, later]).masked == "tmr"  # the first one has healed
+    idle = dataclasses.replace(first, col=run.spans.all[0].n)  # a PE without a neuron
+    assert run.run([idle]).masked == "idle"
+    assert run.run([idle, dataclasses.replace(idle, copy=2)]).masked == "idle"
+    early = dataclasses.replace(first, register="prod", bit=15, cycle=0)
+    assert copies(config, shift, "prod", 15) == 3
+    assert run.run([early]).masked == "idle"  # before the first product
+    assert run.run([idle, first]).masked == "tmr"
     with pytest.raises(FlexhycaError, match=r"copy=1 is outside 0\.\.0"):
         run.run([dataclasses.replace(site, register="act", bit=0, copy=1)])
