@@ -19,6 +19,7 @@ from typing import Any
 
 from .errors import FlexhycaError, first_line
 
+_HEADER = b"SQLite format 3\0"
 _UNWRITABLE = (
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
@@ -41,6 +42,17 @@ def code_digest(*packages: str) -> str:
 def checksum(content: str | bytes, of: str = "") -> int:
     """CRC-32, kept beside what it is of; with the key `of`, so that no row passes for another."""
     return zlib.crc32(of.encode() + (content.encode() if isinstance(content, str) else content))
+
+
+def is_database(path: Path) -> bool:
+    """Whether there is an SQLite file."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HEADER)) == _HEADER
+    except OSError:
+        return False
 
 
 class Database:
@@ -66,7 +78,8 @@ class Database:
         self.name = str(path or "memory")
         self.advice = advice
         if tables is None and path is not None and not path.is_file():
-            raise FlexhycaError(f"{path}: there is no such file")
+            what = "is a folder" if path.is_dir() else "there is no such file"
+            raise FlexhycaError(f"{path}: {what}")
         try:
             self._db = sqlite3.connect(path or ":memory:", timeout=patience_s, isolation_level=None)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -57,7 +58,7 @@ def show_command(
     from ..faults.store import Campaign
     from ..report.masking import breakdown, caption, table
 
-    output.check_target(json, plot)
+    output.check_target(json, plot, study=file)
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     with Campaign(file) as campaign:
         found = None
@@ -136,11 +137,22 @@ def export_command(
         raise FlexhycaError("campaign export: give either --csv or --parquet")
     target, write = (csv, write_csv) if csv is not None else (parquet, write_parquet)
     assert target is not None
-    output.check_target(target)
+    if str(target) == output.STDOUT and parquet is not None:
+        raise FlexhycaError("campaign export: --parquet needs a file; only --csv takes -")
+    output.check_target(target, study=file)
     with Campaign(file) as campaign:
         counts: list[int] = []
-        output.write_file(target, lambda path: counts.append(write(campaign, path)))
-        wanted = campaign.goal.end
+        if str(target) == output.STDOUT:
+            with tempfile.TemporaryDirectory() as folder:
+                counts.append(write(campaign, path := Path(folder, "trials.csv")))
+                output.write_text(output.STDOUT, path.read_text(encoding="utf-8"))
+        else:
+            output.write_file(target, lambda path: counts.append(write(campaign, path)))
+        wanted, done, asked = campaign.goal.end, campaign.count(), campaign.goal.trials
+    if done > asked:
+        output.note(
+            f"{file}: has {done:,} trials; the table is of the {asked:,} that were asked for last"
+        )
     if counts[0] < wanted:
         output.warn(
             [
@@ -148,7 +160,8 @@ def export_command(
                 f"{wanted:,} trials before the first missing one"
             ]
         )
-    print(f"{target}: {counts[0]:,} trials")
+    if str(target) != output.STDOUT:
+        print(f"{target}: {counts[0]:,} trials")
 
 
 def drive(

@@ -35,7 +35,7 @@ def run(request: Request) -> None:
 
     own, plot = request.own, request.own["plot"]
     check_suffix("--plot", plot, ".png", ".svg", ".pdf")
-    output.check_target(request.json, request.file, plot)
+    output.check_target(request.json, plot, study=request.file)
     if own["ber"] is not None and own["fit_per_mbit"] is not None:
         raise FlexhycaError("inject: give either --ber or --fit-per-mbit")
     if own["per_layer"] and own["find_rate"] is not None:

@@ -61,7 +61,7 @@ def campaign(request: Request, model: Model) -> None:
     from ..isa.program import save
 
     out = request.file
-    output.check_target(request.json, out)
+    output.check_target(request.json, study=out)
     built, inputs = request.build()
     with tempfile.TemporaryDirectory() as folder:
         program, images = Path(folder, "program.fhx"), Path(folder, "images.npy")

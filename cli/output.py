@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..database import is_database
 from ..errors import FlexhycaError
 
 STDOUT = "-"
@@ -27,12 +28,27 @@ def warn(messages: Iterable[str]) -> None:
         note(f"warning: {message}")
 
 
-def check_target(*targets: str | Path | None) -> None:
-    """Refuse a file that cannot be written before minutes are spent on its content."""
-    for target in targets:
-        if target is None or str(target) == STDOUT:
+def check_target(*targets: str | Path | None, study: Path | None = None) -> None:
+    """Refuse a file that cannot be written before minutes are spent on its content.
+
+    study : a database that is gone on with. Any other one is not overwritten, nor is one target by
+    the next.
+    """
+    seen: set[Path] = set()
+    for target in (study, *targets):
+        if target is None or (str(target) == STDOUT and target is not study):
             continue
         path = Path(target)
+        if path.resolve() in seen:
+            raise FlexhycaError(f"{path}: is named twice; results need files of their own")
+        seen.add(path.resolve())
+        if target is study and path.is_file():
+            continue
+        if is_database(path):
+            raise FlexhycaError(
+                f"{path}: is a study or a campaign (or another SQLite file), which this would "
+                "overwrite; give another file, or delete it first"
+            )
         folder = path.absolute().parent
         if path.is_dir():
             raise FlexhycaError(f"{path}: is a folder; give a file name in it")

@@ -93,11 +93,11 @@ def command(
     from ..dse.grid import PLACEMENT, expand, parse_axis
 
     study = study or csv.parent / f"{csv.name}.db"
-    if str(csv) == output.STDOUT or study == csv:
+    if str(csv) == output.STDOUT:
         raise typer.BadParameter(
             "must be a file of its own; runs are kept beside it", param_hint="--csv"
         )
-    output.check_target(csv, json, plot, study)
+    output.check_target(csv, json, plot, study=study)
     placements = get_args(api.Placement)
     axes = [parse_axis(text, placements) for text in vary]
     if placement is not None and any(PLACEMENT in axis.keys for axis in axes):

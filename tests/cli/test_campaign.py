@@ -193,3 +193,41 @@ def test_progress_line() -> None:
     )
     assert Progress(0, 9, 0.0, []).seconds_left == math.inf
     assert progress_text(Progress(3, 9_000, 0.5, [])) == "0.5/s, 299:54 left"
+
+
+def test_results_do_not_overwrite_campaigns(flexhyca: Command, in_tmp: Path) -> None:
+    run(Drawn(), Path("c.db"), 20)
+    run(Drawn(), Path("other.db"), 20)
+    before = Path("c.db").read_bytes()
+    twice = "error: c.db: is named twice; results need files of their own\n"
+    database = (
+        "error: other.db: is a study or a campaign (or another SQLite file), which this would "
+        "overwrite; give another file, or delete it first\n"
+    )
+    for options, message in (
+        (("export", "c.db", "--csv", "c.db"), twice),
+        (("export", "c.db", "--parquet", "c.db"), twice),
+        (("show", "c.db", "--json", "./c.db"), twice),
+        (("export", "c.db", "--csv", "other.db"), database),
+        (("show", "c.db", "--json", "other.db"), database),
+    ):
+        refused = flexhyca("campaign", *options)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err.replace("./", "") == message
+    picture = flexhyca("inject", "digits", "--faults", "ber", "--ber", "1e-3", "--trials", 1,
+                       "--out", "p.png", "--plot", "p.png")  # fmt: skip
+    assert (picture.code, picture.err) == (2, twice.replace("c.db", "p.png"))
+    assert Path("c.db").read_bytes() == before
+    assert sorted(path.name for path in in_tmp.iterdir()) == ["c.db", "other.db"]
+
+
+def test_a_table_on_standard_output(flexhyca: Command, in_tmp: Path) -> None:
+    run(Drawn(), Path("c.db"), 30)
+    run(Drawn(), Path("c.db"), 20)
+    flexhyca("campaign", "export", "c.db", "--csv", "t.csv")
+    export = flexhyca("campaign", "export", "c.db", "--csv", "-")
+    assert export.out == Path("t.csv").read_text()
+    assert len(export.out.splitlines()) == 21
+    assert export.err == ("c.db: has 30 trials; the table is of the 20 that were asked for last\n")
+    assert flexhyca("campaign", "export", "c.db", "--parquet", "-").code == 2
+    assert not Path("-").exists()
