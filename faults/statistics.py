@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import FlexhycaError, InternalError
+from .resampling import bootstrap, quantile, student
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
-_DRAWN = 4_000_000  # counts that are drawn at once
+_MANY = 80  # clusters from which on the bootstrap needs no help: t is 1.99 there, not 1.96
+_FEW = 10  # clusters below which a kind that 3 of 10 belong to is often not among them
 
 
 @dataclass(frozen=True)
@@ -74,18 +76,9 @@ class Interval:
         return asdict(self)
 
 
-def _quantile(confidence: float) -> float:
-    """The two-sided quantile of the normal distribution: 1.96 at 0.95."""
-    from scipy.special import ndtri
-
-    if not 0 < confidence < 1:
-        raise FlexhycaError(f"confidence {confidence} is not between 0 and 1; use 0.95 or 0.99")
-    return float(ndtri((1 + confidence) / 2))
-
-
 def wilson(failures: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval (1927) of a share; fractions of trials are allowed."""
-    z = _quantile(confidence)
+    z = quantile(confidence)
     p = failures / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2) / (1 + z * z / trials)
@@ -113,7 +106,7 @@ def required_sample(
             f"no sample for population {population}, margin {margin}, expected share {expected}; "
             "margin and share lie between 0 and 1, the population is at least 1"
         )
-    spread = _quantile(confidence) ** 2 * expected * (1 - expected) / margin**2
+    spread = quantile(confidence) ** 2 * expected * (1 - expected) / margin**2
     if math.isinf(population):
         return max(1, round(spread))
     return max(1, round(population / (1 + (population - 1) / spread)))
@@ -132,7 +125,9 @@ def clustered(
     numerator that is not finite counts as 0: a fault that leaves no answer has no correct image.
     Clusters are resampled (bootstrap, bias-corrected and accelerated: Efron 1987). Where all
     have the same share there is no spread to resample; then it is Wilson's interval with clusters
-    as trials, because agreeing clusters prove no more than that.
+    as trials, because agreeing clusters prove no more than that. The bounds are the outer ones of
+    the bootstrap and, below 80 clusters, Student's t and, below 10, Wilson's with clusters as
+    trials (docs/campaigns.md has what each of them covers).
     """
     import numpy as np
 
@@ -141,12 +136,9 @@ def clustered(
     above = np.where(np.isfinite(above), above, 0.0)
     _check_clusters(above, below)
     estimate = float(above.sum() / below.sum())
-    bounds = _bootstrap(above, below, estimate, seed, confidence, resamples)
-    method = f"cluster bootstrap, {resamples} resamples"
-    if bounds is None:
-        bounds = wilson(estimate * len(above), len(above), confidence)
-        method = "Wilson, clusters as trials"
-    low, high = min(bounds[0], estimate), max(bounds[1], estimate)
+    unseen = wilson(estimate * len(above), len(above), confidence)
+    low, high, method = _bounds(above, below, unseen, seed, confidence, resamples)
+    low, high = max(0.0, min(low, estimate)), min(1.0, max(high, estimate))
     return Interval(estimate, low, high, confidence, round(below.sum()), len(above), seed, method)
 
 
@@ -157,56 +149,32 @@ def _check_clusters(above: NDArray[np.float64], below: NDArray[np.float64]) -> N
         raise InternalError("a cluster has no trials, or more successes than trials")
 
 
-def _bootstrap(
+def _bounds(
     above: NDArray[np.float64],
     below: NDArray[np.float64],
-    estimate: float,
+    unseen: tuple[float, float],
     seed: int,
     confidence: float,
     resamples: int,
-) -> tuple[float, float] | None:
-    """Bounds of sum(above) / sum(below) over resampled clusters; None where all are alike."""
-    import numpy as np
+    paired: str = "",
+) -> tuple[float, float, str]:
+    """Bounds of sum(above) / sum(below), and the method that gave them.
 
-    # Equal clusters are exchangeable: how often each kind is drawn is one multinomial draw.
-    kinds, counts = np.unique(np.stack([above, below]), axis=1, return_counts=True)
-    if len(set(kinds[0] / kinds[1])) == 1:
-        return None
-    rng = np.random.default_rng([seed, 0x626F6F74])  # "boot": apart from the trials' own streams
-    ratios = np.empty(resamples)
-    step = max(1, _DRAWN // len(counts))  # bounds the memory; the stream is the same
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = rng.multinomial(len(above), counts / len(above), size=size)
-        ratios[start : start + size] = (drawn @ kinds[0]) / (drawn @ kinds[1])
-    left_out = (above.sum() - kinds[0]) / (below.sum() - kinds[1])
-    return _accelerated(ratios, estimate, left_out, counts, confidence)
-
-
-def _accelerated(
-    resampled: NDArray[np.float64],
-    estimate: float,
-    left_out: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    confidence: float,
-) -> tuple[float, float]:
-    """Efron's BCa bounds; `left_out` is the estimate without one cluster of each kind."""
-    import numpy as np
-    from scipy.special import ndtr, ndtri
-
-    below = (np.mean(resampled < estimate) + np.mean(resampled <= estimate)) / 2
-    resamples = len(resampled)
-    bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
-    away = np.average(left_out, weights=counts) - left_out
-    spread = float((counts * away**2).sum())
-    acceleration = float((counts * away**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
-    z = _quantile(confidence)
-    ends = []
-    for quantile in (-z, z):
-        shifted = bias + quantile
-        ends.append(ndtr(bias + shifted / (1 - acceleration * shifted)))
-    low, high = np.quantile(resampled, ends)
-    return float(low), float(high)
+    unseen : bounds that allow for kinds of clusters that were not drawn, without any spread.
+    Few clusters may all miss the kind that does the harm, so theirs are never inside these.
+    """
+    drawn = bootstrap(above, below, seed, confidence, resamples)
+    if drawn is None:
+        return *unseen, "Wilson, clusters as trials"
+    found, method = [drawn], f"{paired}cluster bootstrap, {resamples} resamples"
+    if len(above) < _MANY:
+        found.append(student(above, below, confidence))
+        method += "; Student's t"
+    if len(above) < _FEW:
+        found.append(unseen)
+        method += "; Wilson, clusters as trials"
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    return low, high, method
 
 
 @dataclass(frozen=True)
@@ -366,8 +334,9 @@ def paired_ratios(
     """The difference of two accuracies on the same faults and images: paired bootstrap.
 
     first, second : 1-D, correct images of each cluster under the schemes; not finite counts as 0.
-    denominators : images of each cluster. Where every cluster has the same difference, the
-    interval allows for the share of unlike clusters that may have been missed.
+    denominators : images of each cluster. As in `clustered`; where every cluster has the same
+    difference, or clusters are fewer than 10, the interval allows for the share of unlike
+    clusters that may have been missed.
     """
     import numpy as np
 
@@ -376,14 +345,11 @@ def paired_ratios(
     _check_clusters(a, below)
     _check_clusters(b, below)
     estimate = float((a - b).sum() / below.sum())
-    bounds = _bootstrap(a - b, below, estimate, seed, confidence, resamples)
-    method = f"paired cluster bootstrap, {resamples} resamples"
-    if bounds is None:
-        # An unlike cluster has not been seen among so many, and would differ by 1 at most.
-        spare = wilson(0, len(a), confidence)[1]
-        bounds = max(-1.0, estimate - spare), min(1.0, estimate + spare)
-        method = "Wilson, clusters as trials"
-    low, high = min(bounds[0], estimate), max(bounds[1], estimate)
+    # An unlike cluster has not been seen among so many, and would differ by 1 at most.
+    spare = wilson(0, len(a), confidence)[1]
+    unseen = estimate - spare, estimate + spare
+    low, high, method = _bounds(a - b, below, unseen, seed, confidence, resamples, "paired ")
+    low, high = max(-1.0, min(low, estimate)), min(1.0, max(high, estimate))
     return Interval(
         *(estimate, low, high, confidence, round(below.sum()), len(a), seed, method),
         difference=True,
