@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,7 +54,6 @@ def show_command(
     With --masking one row for each register while each layer ran: the share of every outcome in per
     cent with its interval, and a question mark where trials are too few.
     """
-    from ..faults.experiment import flat
     from ..faults.store import Campaign
     from ..report.masking import breakdown, caption, table
 
@@ -97,7 +96,7 @@ def show_command(
     if json == output.STDOUT:
         return
     print(f"{file}: {described['kind']}, version of flexhyca {described['code']}")
-    for name, value in flat(described["spec"]):
+    for name, value in _settings(described):
         print(f"  {name}: {value}")
     stopped = f" (stopped at margin {goal.margin:g})" if goal.stop is not None else ""
     print(f"{goal.end:,} trials wanted{stopped}, {missing:,} missing, {done:,} in the file")
@@ -108,6 +107,21 @@ def show_command(
         assert found is not None
         print(f"\n{caption(found)} (?)")
         output.table(*table(found))
+
+
+def _settings(described: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What determines the trials, in short: parts that have a name, or are many, by their names."""
+    from ..faults.experiment import flat
+
+    for name, value in described["spec"].items():
+        if name in described.get("locations", ()):
+            continue
+        if isinstance(value, Mapping) and "name" in value:
+            yield name, value["name"]
+        elif isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()):
+            yield name, ", ".join(inner.get("name", key) for key, inner in value.items())
+        else:
+            yield from flat(value, name)
 
 
 def _print(estimates: list[Estimate]) -> None:

@@ -94,7 +94,11 @@ def campaign(request: Request, model: Model) -> None:
         request.json,
         {
             "campaign": request.name,
+            "model": built.network.name,
+            "config": built.program.config.name,
+            "faults": model,
             "trials": finished.trials,
+            "seed": request.seed,
             "live": live,
             "results": [{"what": label, **interval.to_dict()} for label, interval in intervals],
         },

@@ -87,6 +87,11 @@ class BerFaults(Experiment):
             "images": [str(path) for path in self.images],
             "labels": str(self.labels),
             "device": self.device,
+            "network": load(self.programs[0]).name,
+            "configs": {
+                str(i): load(path).config.model_dump(mode="json")
+                for i, path in enumerate(self.programs)
+            },
             "program_digests": [_digest(path) for path in self.programs],
             "images_digests": [_digest(path) for path in self.images],
             "labels_digest": _digest(self.labels),

@@ -100,7 +100,7 @@ def run(
     if margin is not None and not experiment.quantities:
         raise FlexhycaError(f"{path}: nothing is estimated here that could have a margin")
     described = description(experiment)
-    with alone(path), Campaign(path, described, experiment.locations) as campaign:
+    with alone(path), Campaign(path, described) as campaign:
         campaign.set_goal(Goal(trials, margin))
         recipe = Recipe(type(experiment), json.dumps(experiment.spec()), described["code"])
         try:

@@ -106,6 +106,7 @@ def description(experiment: Experiment) -> dict[str, Any]:
         "spec": spec,
         "columns": dict(experiment.columns),
         "quantities": [_described(quantity) for quantity in experiment.quantities],
+        "locations": sorted(experiment.locations),
         "code": code_digest(*experiment.code)[:12],
     }
     return cast("dict[str, Any]", json.loads(json.dumps(described, allow_nan=False)))

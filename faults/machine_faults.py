@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InternalError
-from ..isa.program import load
+from ..isa.program import Program, load
 from ..simulator.difference import Golden
 from ..simulator.fault_run import End, FaultRun, run_reference
 from ..simulator.sites import Site
@@ -86,12 +86,14 @@ class MachineFaults(Experiment):
         return {
             "program": str(self.program_path),
             "images": str(self.images_path),
+            "network": self._program.name,
+            "config": self._program.config.model_dump(mode="json"),
             "program_digest": _digest(self.program_path),
             "images_digest": _digest(self.images_path),
             "seed": self.seed,
             "flips": self.flips,
             "execution": self.execution,
-            "model": self.model,
+            "faults": self.model,
             "live": self.live,
             "window": self.window,
         }
@@ -100,7 +102,7 @@ class MachineFaults(Experiment):
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         """See `Experiment.from_spec`."""
         paths = Path(spec["program"]), Path(spec["images"])
-        own = (spec[x] for x in ("seed", "flips", "execution", "model", "live", "window"))
+        own = (spec[x] for x in ("seed", "flips", "execution", "faults", "live", "window"))
         return cls(*paths, *own)
 
     def run(self, indices: Sequence[int]) -> list[Row]:
@@ -171,7 +173,7 @@ class MachineFaults(Experiment):
         return self._population.live_share
 
     @cached_property
-    def _program(self) -> Any:
+    def _program(self) -> Program:
         return load(self.program_path)
 
     @cached_property

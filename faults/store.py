@@ -30,6 +30,7 @@ _WHAT = "a campaign of flexhyca"
 _ADVICE = "delete it, or give another file"
 _SLICE = 20_000  # rows that are read at once
 _PATIENCE_S = 60
+_SHOWN = 6  # fields that differ
 
 
 class Goal(NamedTuple):
@@ -49,16 +50,14 @@ class Campaign:
     """An open file; close it, or use it in `with`.
 
     path : the file. described : what `experiment.description` says, to create the file or to check
-    that it is the same campaign; None to read what is there. locations : fields of the spec that
-    may differ.
-    Raises FlexhycaError, with one line for each field that differs, for another campaign.
+    that it is the same campaign; None to read what is there.
+    Raises FlexhycaError, with a line for each field that differs, for another campaign.
     """
 
     def __init__(
         self,
         path: Path,
         described: Mapping[str, Any] | None = None,
-        locations: frozenset[str] = frozenset(),
     ) -> None:
         self.path = path
         initial: list[tuple[str, Sequence[Sequence[object]]]] = []
@@ -78,7 +77,7 @@ class Campaign:
                 )
             self.described: dict[str, Any] = self._fact("campaign")
             if described is not None:
-                self._check_same(described, locations)
+                self._check_same(described)
             self.goal = Goal(*self._fact("goal"))
         except BaseException:
             self._file.close()
@@ -91,13 +90,15 @@ class Campaign:
         content, crc = found[0]
         return json.loads(self._file.checked(content, crc, name))
 
-    def _check_same(self, described: Mapping[str, Any], locations: frozenset[str]) -> None:
-        there, here = (_fields(each, locations) for each in (self.described, described))
+    def _check_same(self, described: Mapping[str, Any]) -> None:
+        there, here = (_fields(each) for each in (self.described, described))
         lines = [
             f"  {name}: {there.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
             for name in dict.fromkeys([*here, *there])
             if there.get(name) != here.get(name)
         ]
+        if len(lines) > _SHOWN:
+            lines[_SHOWN:] = [f"  ... and {len(lines) - _SHOWN} more fields"]
         if lines:
             raise FlexhycaError(
                 "\n".join([f"{self.path}: holds another campaign; give another file", *lines])
@@ -197,8 +198,9 @@ class Campaign:
         self.close()
 
 
-def _fields(described: Mapping[str, Any], locations: frozenset[str]) -> dict[str, str]:
-    """Field -> value as text; what the spec holds by its own names."""
+def _fields(described: Mapping[str, Any]) -> dict[str, str]:
+    """Field -> value as text; what the spec holds by its own names, and not where it lies."""
+    locations = described.get("locations", ())
     spec = {name: v for name, v in described["spec"].items() if name not in locations}
     rest = {name: value for name, value in described.items() if name != "spec"}
     rest["version of flexhyca"] = rest.pop("code")

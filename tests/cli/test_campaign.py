@@ -38,17 +38,16 @@ def test_show(flexhyca: Command, in_tmp: Path) -> None:
     shown = flexhyca("campaign", "show", "c.db")
     assert (shown.code, shown.err) == (0, "")
     lines = shown.out.splitlines()
-    assert lines[:7] == [
+    assert lines[:6] == [
         "c.db: Drawn, version of flexhyca e3b0c44298fc",
         "  seed: 1",
         "  model.rate: 0.2",
         "  sleep_s: 0.0",
         "  fatal: [-1, 0]",
-        "  folder: ",
         "300 trials wanted, 0 missing, 300 in the file",
     ]
-    assert [line.split("  ")[1] for line in lines[7:]] == [e.label for e in finished.estimates]
-    for line, estimate in zip(lines[7:], finished.estimates, strict=True):
+    assert [line.split("  ")[1] for line in lines[6:]] == [e.label for e in finished.estimates]
+    for line, estimate in zip(lines[6:], finished.estimates, strict=True):
         assert line.endswith(f"  {estimate.interval}")
         assert "300 trials" in line or "6,000 trials in 300 clusters" in line
         assert ", seed 1)" in line
@@ -66,7 +65,7 @@ def test_a_campaign_that_is_not_finished(flexhyca: Command, in_tmp: Path) -> Non
         campaign.set_goal(Goal(20))
         campaign.add(checked_rows(experiment.columns, experiment.run(numbers), numbers, ""))
     lines = flexhyca("campaign", "show", "c.db").out.splitlines()
-    assert lines[6:8] == [
+    assert lines[5:7] == [
         "20 trials wanted, 13 missing, 7 in the file",
         "rates over the 5 trials before the first missing one:",
     ]
@@ -99,7 +98,7 @@ def test_exports_are_complete(
     assert trials < 5000
     assert Path("t.csv").read_bytes() == Path("again.csv").read_bytes()
     assert read_table("t.parquet").num_rows == trials
-    line = flexhyca("campaign", "show", "c.db").out.splitlines()[6]
+    line = flexhyca("campaign", "show", "c.db").out.splitlines()[5]
     assert line.startswith(f"{trials} trials wanted (stopped at margin 0.05), 0 missing, ")
 
 

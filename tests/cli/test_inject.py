@@ -128,3 +128,28 @@ def test_a_campaign_that_is_not_kept(flexhyca, tmp_path, monkeypatch):
         "\ninterrupted: nothing is kept; give --out FILE.db to go on where a campaign stopped\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_configuration_is_refused_with_its_fields(flexhyca, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    register = ("inject", "digits", "--faults", "register", "--trials", 5, "--out", "c.db")
+    report = json.loads(flexhyca(*register, "--json", "-").out)
+    assert [report[key] for key in ("model", "config", "faults", "trials", "seed")] == [
+        "digits", "flexhyca-32x32", "register", 5, 0
+    ]  # fmt: skip
+    other = flexhyca(*register, "--set", "array.rows=16", "--set", "protection.voter=output")
+    assert (other.code, other.out) == (2, "")
+    lines = other.err.splitlines()
+    assert "c.db: holds another campaign; give another file" in lines[0]
+    assert {line.removeprefix("error: ").strip() for line in lines[1:3]} == {
+        "config.array.rows: 32 there, 16 here",
+        "config.protection.voter: feedback there, output here",
+    }
+    shown = flexhyca("campaign", "show", "c.db").out
+    assert "\n  network: digits\n  config: flexhyca-32x32\n" in shown
+    assert str(tmp_path.parent) not in shown
+    ber = ("inject", "digits", "--faults", "ber", "--ber", "1e-3", "--trials", 1, "--out", "b.db")
+    assert flexhyca(*ber).code == 0
+    other = flexhyca(*ber, "--set", "array.rows=16")
+    assert "configs.0.array.rows: 32 there, 16 here" in other.err
+    assert "  cases: 00 base 0.001, 01 tmr_cl 0.001\n" in flexhyca("campaign", "show", "b.db").out

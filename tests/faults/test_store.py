@@ -63,9 +63,9 @@ def test_long_campaigns_are_read_in_slices(tmp_path: Path, monkeypatch: pytest.M
 def test_another_campaign_is_refused_field_by_field(tmp_path: Path) -> None:
     path = tmp_path / "c.db"
     Campaign(path, description(Drawn(folder="a"))).close()
-    Campaign(path, description(Drawn(folder="b")), Drawn.locations).close()
+    Campaign(path, description(Drawn(folder="b"))).close()
     with pytest.raises(FlexhycaError) as caught:
-        Campaign(path, description(Drawn(seed=2, rate=0.5, folder="b")), Drawn.locations)
+        Campaign(path, description(Drawn(seed=2, rate=0.5, folder="b")))
     assert str(caught.value) == (
         f"{path}: holds another campaign; give another file\n"
         "  seed: 1 there, 2 here\n"
@@ -82,6 +82,12 @@ def test_another_campaign_is_refused_field_by_field(tmp_path: Path) -> None:
         "  version of flexhyca: e3b0c44298fc there, abc here",
         "  model.rate: 0.2 there, nothing here",
     ]
+    many = description(Drawn(folder="a"))
+    many["spec"] |= {f"more{i}": i for i in range(9)}
+    with pytest.raises(FlexhycaError) as caught:
+        Campaign(path, many)
+    lines = str(caught.value).splitlines()
+    assert (lines[6], lines[7:]) == ("  more5: nothing there, 5 here", ["  ... and 3 more fields"])
 
 
 def test_files_that_are_no_campaign(tmp_path: Path) -> None:
