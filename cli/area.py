@@ -117,10 +117,13 @@ def array_command(
 
     The computing array is what the paper counts: PEs, the DPPU's arithmetic, voters.
     """
+    from ..config.schemes import SCHEMES
     from ..hdl.array_area import machine_area
 
     output.check_target(json)
-    settings = load_settings(config, set_ or (), scheme, protect or ("*" if scheme else None))
+    if protect is None and scheme in SCHEMES and SCHEMES[scheme].redundant:
+        protect = "*"  # which layers does not matter to the area
+    settings = load_settings(config, set_ or (), scheme, protect)
     area = machine_area(settings, multiplier)
     output.write_json(
         json,

@@ -13,7 +13,7 @@ from ..errors import FlexhycaError
 from ..faults.ber_options import BerOptions
 from . import ber_options as ber_
 from . import inject_register, output
-from .inject_models import MODELS, SITE_OPTIONS
+from .inject_models import MODELS, MODES
 from .inject_request import Request
 from .options import (
     DEFAULT_CONFIG,
@@ -86,7 +86,9 @@ def command(
             "or at most 10000 with --margin).",
         ),
     ] = None,
-    flips: Annotated[int, typer.Option(min=1, metavar="N", help="Faults of each trial.")] = 1,
+    flips: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="Faults of each trial.")
+    ] = 1,
     live: Annotated[
         bool,
         typer.Option(
@@ -160,7 +162,9 @@ def command(
     """
     if (site is None) == (faults is None):
         raise FlexhycaError("inject: give either --site or --faults")
-    _check_options(context, faults)
+    _check_options(context, _mode(faults, per_layer, find_rate))
+    if dask is not None and workers > 1:
+        raise FlexhycaError("inject: give either --workers or --dask")
     own = {name: value for name, value in context.params.items() if name not in _SHARED}
     shared = {name: context.params[name] for name in _SHARED}
     request = Request(**{**shared, "set_": set_ or ()}, own=own)
@@ -177,14 +181,23 @@ def command(
 _SHARED = tuple(name for name in Request.__dataclass_fields__ if name not in ("own", "kept"))
 
 
-def _check_options(context: typer.Context, faults: str | None) -> None:
-    """Refuse an option that would mean nothing."""
+def _check_options(context: typer.Context, mode: str) -> None:
+    """Refuse an option that would mean nothing. mode : a name of `MODES`."""
     for name, option in ((p.name or "", p.opts[-1]) for p in context.command.params):
         source = context.get_parameter_source(name)
         if source is None or source.name != "COMMANDLINE":
             continue
-        of = [f"--faults {key}" for key, kind in MODELS.items() if name in kind.options]
-        if name in SITE_OPTIONS:
-            of.append("--site")
-        if of and (f"--faults {faults}" if faults else "--site") not in of:
-            raise FlexhycaError(f"inject: {option} goes with {' or '.join(of)} only")
+        of = [key for key, options in MODES.items() if name in options]
+        if of and mode not in of:
+            raise FlexhycaError(f"inject: {option} goes with {' or '.join(of)}, not with {mode}")
+
+
+def _mode(faults: str | None, per_layer: bool, find_rate: object) -> str:
+    """What is asked for, as `MODES` names it."""
+    if faults is None:
+        return "--site"
+    if faults != "ber":
+        return f"--faults {faults}"
+    if per_layer and find_rate is not None:
+        raise FlexhycaError("inject: give either --per-layer or --find-rate")
+    return "--per-layer" if per_layer else "--faults ber" if find_rate is None else "--find-rate"

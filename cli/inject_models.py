@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from . import inject_ber, inject_register
@@ -12,17 +12,20 @@ from .inject_request import Request
 
 @dataclass(frozen=True)
 class FaultModel:
-    """What random faults are drawn, by `run`. options : those of `inject` that mean it, by name.
+    """What random faults are drawn, by `run`. options : those of `inject` that it knows, by name.
 
-    An option that several models share stands in each of them; one that no model names is for all.
+    flows : option that asks for something else of the model -> the options known then. Those that
+    all campaigns have (`CAMPAIGN`) are left out.
     """
 
     meaning: str
     options: frozenset[str]
     run: Callable[[Request], None]
+    flows: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-_MACHINE = frozenset({"flips", "execution", "live"})
+CAMPAIGN = frozenset({"trials", "out", "margin", "workers", "dask"})
+_MACHINE = frozenset({"flips", "execution", "live", "scheme", "protect"})
 
 MODELS: dict[str, FaultModel] = {
     "register": FaultModel(
@@ -47,9 +50,16 @@ MODELS: dict[str, FaultModel] = {
     ),
     "ber": FaultModel(
         "every stored bit of neurons and weights is wrong with a probability",
-        inject_ber.OPTIONS,
+        inject_ber.COMPARE,
         inject_ber.run,
+        {"--per-layer": inject_ber.PER_LAYER, "--find-rate": inject_ber.FIND_RATE},
     ),
 }
-#: What --site takes.
-SITE_OPTIONS = frozenset({"explain", "image"})
+#: What can be asked for -> options that mean something then; one that stands nowhere is for all.
+MODES: dict[str, frozenset[str]] = {
+    "--site": frozenset({"explain", "image", "scheme", "protect"}),
+    **{f"--faults {name}": kind.options | CAMPAIGN for name, kind in MODELS.items()},
+    **{
+        option: known | CAMPAIGN for kind in MODELS.values() for option, known in kind.flows.items()
+    },
+}

@@ -34,6 +34,7 @@ def one(request: Request) -> None:
     result = run.run(sites)
     name = outcome(run.golden, result.output, result.masked, result.failure)
     digest = None if result.failure else output_hash(result.output)
+    lines = list(story(run, sites, result)) if request.own["explain"] else []
     report = {
         "trials": [
             {
@@ -41,14 +42,15 @@ def one(request: Request) -> None:
                 "site": "; ".join(map(str, sites)),
                 "outcome": name,
                 "output_hash": digest,
+                **({"story": lines} if lines else {}),
             }
         ]
     }
     output.write_json(request.json, report)
     if request.json == output.STDOUT:
         return
-    if request.own["explain"]:
-        print("\n".join(story(run, sites, result)))
+    if lines:
+        print("\n".join(lines))
     else:
         print(f"{name} ({result.reason or f'output {digest}'})")
 

@@ -108,12 +108,12 @@ def load_settings(
                 f"scheme {scheme}: no layer is named that it protects; give --protect LAYER,... "
                 "('*' is all of them)"
             )
-    elif layers:
-        if settings.protection.redundancy == "none":
-            raise FlexhycaError(
-                "--protect: the configuration computes nothing three times; give --scheme tmr_arch "
-                "or tmr_alg besides"
-            )
+    if layers and settings.protection.redundancy == "none":
+        what = "the configuration" if scheme is None else f"scheme {scheme}"
+        raise FlexhycaError(
+            f"--protect: {what} computes nothing three times; give --scheme tmr_arch or tmr_alg"
+        )
+    if layers and scheme is None:
         names = f"protection.redundant_layers={json.dumps(layers)}"
         settings = load_config(config, [*changes, names])
     return settings

@@ -6,11 +6,26 @@ from typing import Any
 
 from . import output
 from .busy import busy
-from .options import DEFAULT_CONFIG, ConfigName, Data, Json, Mean, Model, Seed, Set, Std, Weights
+from .options import (
+    DEFAULT_CONFIG,
+    ConfigName,
+    Data,
+    Json,
+    Mean,
+    Model,
+    Protect,
+    Scheme,
+    Seed,
+    Set,
+    Std,
+    Weights,
+    load_settings,
+)
 
 EXAMPLES = (
     "\b\nExamples:\n"
     "  flexhyca sites digits\n"
+    "  flexhyca sites digits --scheme tmr_crt1\n"
     "  flexhyca sites resnet20 --weights w.npz --data images.npz --json sites.json\n"
 )
 
@@ -19,6 +34,8 @@ def command(
     model: Model,
     config: ConfigName = DEFAULT_CONFIG,
     set_: Set = None,
+    scheme: Scheme = None,
+    protect: Protect = None,
     weights: Weights = None,
     data: Data = None,
     mean: Mean = None,
@@ -33,12 +50,11 @@ def command(
     still used; a flip at another time is masked as idle. Buffers are listed for the whole run.
     """
     from .. import api
-    from ..config import load_config
     from ..faults.population import strata
     from ..simulator.spans import Spans
 
     output.check_target(json)
-    settings = load_config(config, set_ or ())
+    settings = load_settings(config, set_ or (), scheme, protect)
     with busy() as say:
         built = api.build(
             model, settings, weights=weights, data=data, mean=mean, std=std, seed=seed, say=say

@@ -25,6 +25,11 @@ class Scheme:
     meaning: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def redundant(self) -> bool:
+        """Whether it computes some layers three times, which have to be named."""
+        return bool(self.settings.get("protection.redundancy", "none") != "none")
+
 
 _PLAIN = {
     "dppu.size": 0,

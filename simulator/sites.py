@@ -111,7 +111,7 @@ def _fill(text: str, values: dict[str, str | int]) -> None:
         values.setdefault("col", 0)
     if not register.row:
         values.setdefault("row", 0)
-    if not register.timed or values.get("layer") == ALL:
+    if not register.timed or values.get("layer") == ALL or values.get("tile") == EVERY:
         values.setdefault("cycle", 0)
 
 

@@ -25,13 +25,32 @@ def test_sites_lists_what_every_layer_uses(flexhyca):
     assert flexhyca("sites", "digits").out.startswith("layer")
 
 
+def test_sites_under_a_scheme(flexhyca):
+    bare, tripled = (
+        json.loads(flexhyca("sites", "digits", "--scheme", name, "--json", "-").out)["rows"]
+        for name in ("base", "tmr_crt1")
+    )
+    count = [
+        sum(r["flip_flops"] for r in rows if r["register"] == "acc") for rows in (bare, tripled)
+    ]
+    assert count[1] > count[0]
+
+
+def test_a_bit_that_is_stuck_in_all_tiles_of_a_layer_has_no_cycle(flexhyca):
+    site = "layer=conv2,tile=*,row=0,col=0,reg=acc,bit=3,stuck=1"
+    run = flexhyca("inject", "digits", "--site", site, "--json", "-", "--explain")
+    (trial,) = json.loads(run.out)["trials"]
+    assert trial["story"][0].startswith("layer=conv2,tile=*,cycle=0,")
+    assert trial["outcome"] in trial["story"][-1] or "masked" in trial["story"][-1]
+
+
 def test_the_story_of_one_flip(flexhyca):
     run = flexhyca("inject", "digits", "--site", SITE, "--explain")
     lines = run.out.splitlines()
     assert run.code == 0
     assert lines[0] == SITE + ",copy=0,unit=array"
     assert lines[1] == "tile 0 of conv1: pixels 0..31, channels 0..15, 9 operands a sum"
-    assert lines[2].startswith("12 sum(s) differ; stored are bits")  # row 3, columns 4..15
+    assert any(x.startswith("12 sum(s) differ; stored are bits") for x in lines)  # columns 4..15
     trial = json.loads(flexhyca("inject", "digits", "--site", SITE, "--json", "-").out)["trials"]
     assert trial[0]["site"] == lines[0]
     assert trial[0]["outcome"] == lines[-1].partition(":")[0]
@@ -47,9 +66,20 @@ def test_the_story_of_one_flip(flexhyca):
         (("--site", "layer=conv1,tile=0,reg=ifmap,word=7,bit=0"), "cycle missing"),
         (("--site", "layer=relu,tile=0,reg=ifmap,word=7,bit=0,cycle=0"), "layer 'relu' is not in"),
         (("--site", SITE, "--live"), "--live goes with --faults register or"),
+        (("--site", SITE, "--out", "x.db"), "--out goes with --faults register or"),
+        (("--site", SITE, "--workers", "2"), " or --find-rate, not with --site"),
+        (("--site", SITE, "--protect", "conv1"), "the configuration computes nothing three times"),
+        (
+            ("--faults", "register", "--scheme", "tmr_cl", "--protect", "conv1", "--out", "x.db"),
+            "--protect: scheme tmr_cl computes nothing three times; give --scheme tmr_arch or ",
+        ),
+        (
+            ("--faults", "register", "--workers", "2", "--dask", "tcp://x:1"),
+            "give either --workers or --dask",
+        ),
         (
             ("--faults", "memory", "--out", "x.db", "--stuck-cycles", "3"),
-            "--stuck-cycles goes with --faults stuck only",
+            "--stuck-cycles goes with --faults stuck, not with --faults memory",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_raw_rates_are_error_rates_by_exposure(flexhyca, tmp_path):
         (("--out", "x.db", "--per-layer", "--find-rate", "1,2"), "either --per-layer or"),
         (("--out", "x.db", "--find-rate", "10"), "give two losses in points"),
         (("--out", "x.db", "--flips", "2"), "--flips goes with --faults register"),
-        (("--out", "x.db", "--explain"), "--explain goes with --site only"),
+        (("--out", "x.db", "--explain"), "--explain goes with --site, not with --faults ber"),
         (("--out", "x.db", "--device", "abacus"), "device"),
     ],
 )
@@ -93,7 +93,17 @@ def test_what_cannot_be_asked(flexhyca, tmp_path, monkeypatch, options, message)
 
 def test_options_of_other_models_are_refused(flexhyca):
     run = flexhyca("inject", "digits", "--site", "x", "--ber", "1e-4")
-    assert run.err == "error: inject: --ber goes with --faults ber only\n"
+    assert run.err == (
+        "error: inject: --ber goes with --faults ber or --per-layer, not with --site\n"
+    )
+    for flow, options in (
+        ("--per-layer", ("scheme", "protect", "choose-trials")),
+        ("--find-rate=10,40", ("ber", "fit-per-mbit", "goal", "scheme", "protect")),
+    ):
+        for option in options:
+            run = flexhyca("inject", "digits", "--faults", "ber", flow, f"--{option}", "1")
+            assert f"inject: --{option} goes with " in run.err
+            assert run.err.endswith(f", not with {flow.partition('=')[0]}\n")
     run = flexhyca("inject", "digits", "--faults", "gamma")
     assert run.code == 2
     assert "'gamma' is no fault model; use register or " in run.err
