@@ -36,7 +36,7 @@ EXAMPLES = (
     "      --overflow slice,saturate --json - --plot curve.png --csv curve.csv\n"
 )
 
-COLUMNS = ("overflow", "q_scale", "accuracy", "correct", "images", "error")
+COLUMNS = ("overflow", "q_scale", "accuracy", "low", "high", "correct", "images", "error")
 
 
 def command(
@@ -90,12 +90,15 @@ def command(
         for point in configs:
             points.append(_measure(network, dataset, point, seed))
             step(1)
+    exact_share = output.fault_free(exact, len(dataset), seed)
     result = {
         "model": model,
         "config": base.name,
         "config_hash": base.config_hash,
         "images": len(dataset),
+        "seed": seed,
         "float": exact,
+        "float_interval": [exact_share.low, exact_share.high],
         "points": points,
     }
     if csv is not None:
@@ -116,6 +119,8 @@ def _measure(model: FloatModel, data: Dataset, config: Config, seed: int) -> dic
         "overflow": config.arithmetic.overflow,
         "q_scale": config.protection.q_scale,
         "accuracy": None,
+        "low": None,
+        "high": None,
         "correct": None,
         "images": len(data),
         "error": None,
@@ -125,7 +130,9 @@ def _measure(model: FloatModel, data: Dataset, config: Config, seed: int) -> dic
     except QuantisationError as error:
         return point | {"error": str(error)}
     exact = api.int8_accuracy(model, network, data)
-    return point | {"accuracy": exact, "correct": round(exact * len(data))}
+    found = output.fault_free(exact, len(data), seed)
+    bounds = {"low": found.low, "high": found.high}
+    return point | bounds | {"accuracy": exact, "correct": round(exact * len(data))}
 
 
 def _steps(text: str) -> list[int]:
@@ -166,33 +173,41 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
     axes.axhline(100 * result["float"], color="0.5", linestyle="--", label="float")
     for rule in dict.fromkeys(point["overflow"] for point in result["points"]):
         curve = [
-            (point["q_scale"], 100 * point["accuracy"])
+            (point["q_scale"], *(100 * point[name] for name in ("low", "accuracy", "high")))
             for point in result["points"]
             if point["overflow"] == rule and point["accuracy"] is not None
         ]
-        axes.plot(*zip(*curve, strict=True), marker="o", label=rule) if curve else None
+        if curve:
+            x, low, y, high = zip(*curve, strict=True)
+            axes.plot(x, y, marker="o", label=rule)
+            axes.fill_between(x, low, high, alpha=0.15)
     axes.set_xlabel("q_scale (lowest legal truncation bit)")
     axes.set_ylabel("accuracy (%)")
-    axes.set_title(f"{result['model']}, {result['images']} images, no faults")
+    axes.set_title(f"{result['model']}, {result['images']} images, no faults, 95 % bands")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
 
 
 def _show(result: dict[str, Any], rules: list[str]) -> None:
-    print(f"{result['model']}: float accuracy {result['float']:.2%} on {result['images']} images")
+    images, seed = result["images"], result["seed"]
+    exact = output.fault_free(result["float"], images, seed)
+    print(
+        f"{result['model']}: float accuracy {output.brief(exact)}, {images:,} images, 95 % "
+        f"intervals, seed {seed}"
+    )
+
+    def text(accuracy: float | None) -> str:
+        return "-" if accuracy is None else output.brief(output.fault_free(accuracy, images, seed))
+
     cells = {(p["overflow"], p["q_scale"]): p for p in result["points"]}
     output.table(
         ("q_scale", *rules),
         (
-            (q, *(_percent(cells[rule, q]["accuracy"]) for rule in rules))
+            (q, *(text(cells[rule, q]["accuracy"]) for rule in rules))
             for q in sorted({q for _, q in cells})
         ),
     )
     for point in result["points"]:
         if point["error"]:
             output.note(f"q_scale {point['q_scale']} {point['overflow']}: {point['error']}")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"

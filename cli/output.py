@@ -1,5 +1,7 @@
 """Where results go: tables and JSON to standard output or files, everything else to stderr."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json
@@ -9,10 +11,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..database import is_database
 from ..errors import FlexhycaError
+
+if TYPE_CHECKING:
+    from ..faults.statistics import Interval
 
 STDOUT = "-"
 
@@ -100,6 +105,18 @@ def _plain(value: Any) -> object:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} does not go into JSON")
+
+
+def fault_free(accuracy: float, images: int, seed: int) -> Interval:
+    """An accuracy without faults, and how sure so many images make it. accuracy : 0..1."""
+    from ..faults.statistics import share
+
+    return share(round(accuracy * images), images, seed)
+
+
+def brief(interval: Interval) -> str:
+    """Without confidence, trials and seed, which stand beside it."""
+    return str(interval).partition(" (")[0].replace(" points", "")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

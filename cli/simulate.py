@@ -193,7 +193,7 @@ def command(
         title = f"{report['model']} on {report['config']}: {report['total_cycles']:,} cycles"
         output.write_file(plot, lambda path: draw_layers(path, title, report["layers"]))
     if not no_values:
-        report |= run_values(built, images, values)
+        report |= run_values(built, images, values, seed)
     output.write_json(json, report)
     if json != output.STDOUT:
         show(report)
@@ -273,7 +273,7 @@ def describe(
 
 
 def run_values(
-    built: Build, images: int | None, values: Literal["fast", "machine", "registers"]
+    built: Build, images: int | None, values: Literal["fast", "machine", "registers"], seed: int
 ) -> dict[str, Any]:
     """Compute the integers of the first `images` images; their accuracy where labels are known."""
     from .. import api
@@ -298,6 +298,7 @@ def run_values(
             "float": api.float_accuracy(built.model, data),
             "int8": api.accuracy(logits, data.labels),
             "images": len(data),
+            "seed": seed,
         }
     }
 
@@ -318,10 +319,12 @@ def show(report: dict[str, Any]) -> None:
     )
     if "accuracy" in report:
         accuracy = report["accuracy"]
-        print(
-            f"  accuracy on {accuracy['images']} images: int8 {accuracy['int8']:.2%}, "
-            f"float {accuracy['float']:.2%}"
+        images, seed = accuracy["images"], accuracy["seed"]
+        int8, exact = (
+            output.brief(output.fault_free(accuracy[name], images, seed))
+            for name in ("int8", "float")
         )
+        print(f"  accuracy on {images} images: int8 {int8}, float {exact} (95 %, seed {seed})")
     steps = {"quantize": "quantised", "importance": "neurons ranked", "compile": "compiled",
              "simulate": "simulated"}  # fmt: skip
     times = {done: report.get(f"{step}_seconds") for step, done in steps.items()}
