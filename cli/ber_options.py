@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+CHOOSE_TRIALS = 200
+
 
 class Numbers(tuple[float, ...]):
     """Numbers between commas."""
@@ -25,6 +27,12 @@ def _numbers(example: str) -> Callable[[str], Numbers]:
             raise typer.BadParameter(f"{text!r} is no list of numbers, such as {example}") from None
 
     return parse
+
+
+def _given(context: typer.Context, param: typer.CallbackParam, value: int) -> int | None:
+    """None for a default, so that the option can be refused where it would mean nothing."""
+    source = context.get_parameter_source(param.name or "")
+    return value if source is not None and source.name == "COMMANDLINE" else None
 
 
 def _words(text: str) -> Words:
@@ -72,8 +80,8 @@ Goal = Annotated[
     typer.Option(
         parser=_numbers("0.97,0.95"),
         metavar="LIST",
-        help="ber: accuracy wanted at each rate, relative to the fault-free one; the last number "
-        "is also that of further rates. Default: the paper's, 0.97,0.95.",
+        help="ber: accuracy wanted, relative to the fault-free one: a number for all rates, or one "
+        "for each. Default: the paper's, 0.97 at the first rate and 0.95 at the others.",
     ),
 ]
 Protect = Annotated[
@@ -104,7 +112,10 @@ FindRate = Annotated[
 ChooseTrials = Annotated[
     int,
     typer.Option(
-        min=1, metavar="N", help="ber: patterns that choose the layers of tmr_arch and tmr_alg."
+        min=1,
+        metavar="N",
+        callback=_given,
+        help="ber: patterns that choose the layers of tmr_arch and tmr_alg.",
     ),
 ]
 BerStage = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,10 +53,12 @@ class Study:
         self.exposure: Exposure = self._exposure()
         self.rates, self.profile = list(own["ber"] or _RATES), dict[str, float]()
         if own["fit_per_mbit"] is not None:
-            self.rates = [self.exposure.ber(fit, self.clock_hz) for fit in own["fit_per_mbit"]]
             self.profile = self.exposure.profile
+            self.rates = [self._rate_of(fit) for fit in own["fit_per_mbit"]]
         if len(set(self.rates)) < len(self.rates):
-            raise FlexhycaError(f"ber: a rate is given twice in {self.rates}")
+            option = "ber" if own["fit_per_mbit"] is None else "fit-per-mbit"
+            given = ",".join(f"{rate:g}" for rate in own[option.replace("-", "_")])
+            raise FlexhycaError(f"{option}: a rate is given twice in {given}")
 
     @property
     def clock_hz(self) -> float:
@@ -64,11 +67,18 @@ class Study:
 
     def goals(self) -> dict[float, float]:
         """Rate -> accuracy wanted, relative to acc0."""
-        given = list(self.request.own["goal"] or _GOALS)
+        given, rates = list(self.request.own["goal"] or ()), self.rates
+        text = ",".join(f"{goal:g}" for goal in given)
         if not all(0 < goal <= 1 for goal in given):
-            raise FlexhycaError(f"goal {given}: relative accuracies lie between 0 and 1, like 0.97")
-        given += given[-1:] * len(self.rates)
-        return dict(zip(self.rates, given, strict=False))
+            raise FlexhycaError(f"goal {text}: relative accuracies lie between 0 and 1, like 0.97")
+        if len(given) not in (0, 1, len(rates)):
+            raise FlexhycaError(
+                f"goal {text}: {len(given)} goals, and rates are {len(rates)}; "
+                "give one goal for all rates, or one for each"
+            )
+        given = given or list(_GOALS)
+        given += given[-1:] * len(rates)
+        return dict(zip(rates, given, strict=False))
 
     def experiment(self, cases: Sequence[Case], purpose: Purpose) -> BerFaults:
         """The campaign of these cases."""
@@ -145,6 +155,20 @@ class Study:
             fit, clock = link["fit_per_mbit"], link["clock_mhz"]
             print(f"  ber {link['ber']:.3g} is {fit:.3g} FIT per Mbit at {clock:g} MHz")
 
+    def _rate_of(self, fit: float) -> float:
+        """The mean bit error rate of a raw rate."""
+        from ..faults.ber_options import MOST
+
+        rate = self.exposure.ber(fit, self.clock_hz)
+        peak = max([1.0, *self.profile.values()])  # of the bits that live longest
+        if not 0 <= rate * peak <= MOST:
+            most = self.exposure.fit_per_mbit(MOST / peak, self.clock_hz)
+            raise FlexhycaError(
+                f"fit-per-mbit {fit:g} is outside 0..{most:.2g}: beyond that a bit of this "
+                f"network is wrong with more than {MOST:g} at {self.clock_hz / 1e6:g} MHz"
+            )
+        return rate
+
     def _exposure(self) -> Exposure:
         from .. import api
         from ..faults.fit import exposure
@@ -157,10 +181,12 @@ class Study:
 def _check_device(device: str) -> None:
     import torch
 
+    if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
+        raise FlexhycaError(f"device {device!r} is not known; use cpu or cuda")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise FlexhycaError(f"device {device!r}: {first_line(error)}; use cpu or cuda") from None
+        raise FlexhycaError(f"device {device!r}: {first_line(error)}; use cpu") from None
 
 
 def brief(interval: Interval) -> str:
@@ -168,10 +194,19 @@ def brief(interval: Interval) -> str:
     return str(interval).partition(" (")[0].replace(" points", "")
 
 
-def title(study: Study, counts: Counts) -> str:
-    """What stands above a table and a picture: trials and seed of all their numbers."""
-    images = int(counts.images[0, 0])
+def size(counts: Counts) -> str:
+    """The trials of an accuracy."""
+    return f"{counts.patterns:,} patterns x {int(counts.images[0, 0])} images a case"
+
+
+def title(study: Study, counts: Counts | None = None) -> str:
+    """What stands above tables and pictures; with the trials, where all numbers have the same."""
+    trials = "" if counts is None else f"{size(counts)}, "
     return (
-        f"{study.kit.model.name}: {counts.patterns:,} patterns x {images} images a case, 95 % "
-        f"intervals over patterns, seed {counts.seed}"
+        f"{study.kit.model.name}: {trials}95 % intervals over patterns, seed {study.request.seed}"
     )
+
+
+def fault_free(counts: Counts) -> str:
+    """Head of a column of accuracies without faults, in which each image counts once."""
+    return f"fault-free, {counts.golden_accuracy(0).trials:,} images"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..config import Config, load_config
 from ..errors import FlexhycaError
 from . import output
-from .ber_study import Study, brief, title
+from .ber_study import Study, brief, fault_free, title
 from .inject_request import Request
 from .options import check_suffix
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from ..faults.ber_options import Case
     from ..faults.ber_results import Result
 
-#: Options of `inject` that only this model has.
-OPTIONS = frozenset(
+#: Options of `inject` that mean something in each flow of this model, but for those of all.
+FIND_RATE = frozenset(
     {
-        *("ber", "fit_per_mbit", "clock_mhz", "goal", "per_layer", "find_rate", "choose_trials"),
         *("ber_stage", "ber_target", "weight_faults", "protected_bits", "ber_logits", "ber_input"),
-        *("images_per_pattern", "device", "plot"),
+        *("images_per_pattern", "device", "plot", "clock_mhz", "find_rate"),
     }
 )
+PER_LAYER = FIND_RATE - {"find_rate"} | {"ber", "fit_per_mbit", "goal", "per_layer"}
+COMPARE = PER_LAYER - {"per_layer"} | {"scheme", "protect", "choose_trials"}
 _SCHEMES = ("base", "tmr_cl")
 
 
@@ -36,10 +37,10 @@ def run(request: Request) -> None:
     own, plot = request.own, request.own["plot"]
     check_suffix("--plot", plot, ".png", ".svg", ".pdf")
     output.check_target(request.json, plot, study=request.file)
+    if request.margin is not None and not 0 < request.margin < 1:
+        raise FlexhycaError(f"margin {request.margin:g} is not between 0 and 1; give 0.01 for 1 %")
     if own["ber"] is not None and own["fit_per_mbit"] is not None:
         raise FlexhycaError("inject: give either --ber or --fit-per-mbit")
-    if own["per_layer"] and own["find_rate"] is not None:
-        raise FlexhycaError("inject: give either --per-layer or --find-rate")
     with tempfile.TemporaryDirectory() as folder:
         study = Study(request, Path(folder))
         if own["find_rate"] is not None:
@@ -74,7 +75,7 @@ def _compare(study: Study) -> None:
     if request.json == output.STDOUT:
         return
     print(title(study, counts))
-    _print_results(found)
+    _print_results(found, fault_free(counts))
     if pairs:
         print("\non the same patterns, points:")
         output.table(
@@ -102,9 +103,9 @@ def _cases(study: Study, goals: dict[float, float]) -> list[Case]:
         for label, config in configs.items()
         if config.protection.redundancy != "none"
     }
-    chosen: dict[float, tuple[str, ...]] = {}
-    if any(not layers for layers in own.values()):
-        chosen = inject_ber_layers.choose(study, goals)
+    choosing = any(not layers for layers in own.values())
+    _check_layers(labels, protect, request.own["choose_trials"] is not None, bool(own), choosing)
+    chosen = inject_ber_layers.choose(study, goals) if choosing else {}
     cases = []
     for rate in study.rates:
         for label, config in configs.items():
@@ -116,6 +117,20 @@ def _cases(study: Study, goals: dict[float, float]) -> list[Case]:
     return cases
 
 
+def _check_layers(
+    labels: Sequence[str], protect: Sequence[str], asked: bool, redundant: bool, choosing: bool
+) -> None:
+    """Refuse --protect and --choose-trials where no scheme would take notice of them."""
+    option = "protect" if protect else "choose-trials"
+    if not redundant and (protect or asked):
+        raise FlexhycaError(
+            f"{option}: {','.join(labels)} computes no layer three times; leave it out, or give "
+            "--scheme tmr_arch or tmr_alg"
+        )
+    if asked and not choosing:
+        raise FlexhycaError("choose-trials: the layers are given; leave it out, or --protect")
+
+
 def _config_of(label: str, request: Request) -> Config:
     """What `tmr_crt1` or `tmr_cl@CONFIG` names."""
     from ..config.schemes import with_scheme
@@ -125,9 +140,9 @@ def _config_of(label: str, request: Request) -> Config:
     return with_scheme(config, name)
 
 
-def _print_results(found: Sequence[Result]) -> None:
+def _print_results(found: Sequence[Result], golden: str) -> None:
     output.table(
-        ("scheme", "ber", "accuracy", "fault-free", "points lost", "goal", "protected layers"),
+        ("scheme", "ber", "accuracy", golden, "points lost", "goal", "protected layers"),
         (
             (
                 r.case.scheme,
@@ -135,12 +150,17 @@ def _print_results(found: Sequence[Result]) -> None:
                 brief(r.accuracy),
                 brief(r.golden),
                 brief(r.loss),
-                f"{100 * r.goal:g} % of acc0: {r.verdict}",
+                _judged(r),
                 _layers(r.case.protect),
             )
             for r in found
         ),
     )
+
+
+def _judged(result: Result) -> str:
+    assert result.goal is not None
+    return f"{100 * result.goal:g} % of acc0: {result.verdict}"
 
 
 def _layers(names: Sequence[str]) -> str:

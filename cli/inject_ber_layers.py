@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import output
-from .ber_study import Study, brief, title
+from .ber_options import CHOOSE_TRIALS
+from .ber_study import Study, brief, size, title
 
 if TYPE_CHECKING:
     from ..faults.ber_results import Counts
@@ -37,18 +38,22 @@ def run(study: Study) -> None:
         output.write_file(
             request.own["plot"],
             lambda path: draw_sensitivity(
-                path, title(study, single), report["sensitivity"], report["cumulative"]
+                path,
+                title(study),
+                report["sensitivity"],
+                report["cumulative"],
+                (size(single), size(curve)),
             ),
         )
     if request.json == output.STDOUT:
         return
-    print(title(study, single))
-    print("\nsensitivity: points gained when this alone is protected")
+    print(title(study))
+    print(f"\nsensitivity: points gained when this alone is protected, {size(single)}")
     output.table(
         ("protected", "ber", "gain"),
         ((r.unit, f"{r.ber:g}", brief(r.gain)) for rows in ranking.values() for r in rows),
     )
-    print("\nprotected one after the other")
+    print(f"\nprotected one after the other, {size(curve)}")
     output.table(
         ("and", "ber", "accuracy", "points lost"),
         ((s.unit, f"{s.ber:g}", brief(s.accuracy), brief(s.loss)) for s in along),
@@ -63,7 +68,8 @@ def choose(study: Study, goals: Mapping[float, float]) -> dict[float, tuple[str,
 
     file = study.request.file
     beside = file.with_name(f"{file.stem}.sensitivity{file.suffix}")
-    curve = _measured(study, beside, study.request.own["choose_trials"])[2]
+    patterns = study.request.own["choose_trials"] or CHOOSE_TRIALS
+    curve = _measured(study, beside, patterns)[2]
     return chosen(curve, goals)
 
 

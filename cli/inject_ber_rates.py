@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import FlexhycaError
 from . import output
-from .ber_study import Study, brief, title
+from .ber_study import Study, brief, fault_free, title
 from .busy import busy
 
 _PATTERNS = 40  # of the search; what is found is measured with more
@@ -24,18 +24,34 @@ def run(study: Study) -> None:
     with busy() as say:
         search = study.experiment([Case("base", 0.0)], "rates")
         rates = find_rates(search, low, high, _PATTERNS, say)
-    study.rates = list(rates)
-    counts = study.count([Case("base", rate) for rate in rates], "study", request.file)
-    found = results(counts, [1.0, 1.0])
+    study.rates = [rates.first, rates.second]
+    counts = study.count([Case("base", rate) for rate in study.rates], "study", request.file)
+    found = results(counts)
     report = study.report(
-        rates=dict(zip(("I'", "II'"), rates, strict=True)),
+        rates={"I'": rates.first, "II'": rates.second},
         results=[result.to_dict() for result in found],
+        search=[tried.to_dict() for tried in rates.tried],
     )
     output.write_json(request.json, report)
+    if request.own["plot"] is not None:
+        from ..report.ber_plots import draw_rates
+
+        searched = f"{_PATTERNS} patterns x {int(counts.images[0, 0])} images"
+        output.write_file(
+            request.own["plot"],
+            lambda path: draw_rates(
+                path,
+                title(study, counts),
+                report["search"],
+                report["results"],
+                (wanted[0], wanted[1]),
+                searched,
+            ),
+        )
     if request.json != output.STDOUT:
         print(title(study, counts))
         output.table(
-            ("rate", "ber", "accuracy", "fault-free", "points lost"),
+            ("rate", "ber", "accuracy", fault_free(counts), "points lost"),
             (
                 (name, f"{r.case.ber:g}", brief(r.accuracy), brief(r.golden), brief(r.loss))
                 for name, r in zip(("I'", "II'"), found, strict=True)

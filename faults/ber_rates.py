@@ -8,14 +8,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ..errors import FlexhycaError
 from .ber import BerFaults, one_thread
 from .ber_options import MOST, Case
+from .statistics import Interval, paired_ratios
 
 _FIRST = 1e-4
 _LEAST = 1e-9
 _NEAR = 0.05  # of the target: two points of forty are not worth another step
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a rate costs, on the patterns of the search. loss : acc0 minus the accuracy."""
+
+    ber: float
+    loss: Interval
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ber": self.ber, **self.loss.to_dict()}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """I' and II', and all the rates that were tried for them, in ascending order."""
+
+    first: float
+    second: float
+    tried: list[Tried]
 
 
 def find_rates(
@@ -24,8 +50,8 @@ def find_rates(
     high: float,
     patterns: int,
     say: Callable[[str], object] = lambda what: None,
-) -> tuple[float, float]:
-    """(I', II') at which the first program, unprotected, loses between `low` and `high` (0..1).
+) -> Rates:
+    """I' and II', at which the first program, unprotected, loses between `low` and `high` (0..1).
 
     Bisection over the logarithm of the rate, on the same `patterns` patterns, whose errors at a
     lower rate are a part of those at a higher one. I' is aimed a tenth of the way from `low` to
@@ -36,17 +62,20 @@ def find_rates(
         raise FlexhycaError(
             f"find-rate {100 * low:g},{100 * high:g}: give two losses in points, such as 10,40"
         )
-    known: dict[float, float] = {}
+    known: dict[float, Interval] = {}
 
     def loss(rate: float) -> float:
         if rate not in known:
             case = Case("base", rate)
             with one_thread():
                 rows = [experiment.bench.trial(case, n, rate) for n in range(patterns)]
-            lost = sum(row["acc0_correct"] - row["correct"] for row in rows)  # type: ignore[operator, misc]
-            known[rate] = lost / sum(row["images"] for row in rows)  # type: ignore[misc]
-            say(f"rate {rate:.3g} loses {100 * known[rate]:.1f} points")
-        return known[rate]
+            acc0, right, images = (
+                np.array([row[name] for row in rows], float)
+                for name in ("acc0_correct", "correct", "images")
+            )
+            known[rate] = paired_ratios(acc0, right, images, experiment.seed)
+            say(f"rate {rate:.3g} loses {100 * known[rate].estimate:.1f} points")
+        return known[rate].estimate
 
     first = _rounded(_rate_of(loss, low + (high - low) / 10, high))
     if loss(2 * first) > high:
@@ -57,7 +86,7 @@ def find_rates(
             f"{100 * loss(2 * first):.1f}: no rate and its double lose between {100 * low:g} and "
             f"{100 * high:g}; give a wider range"
         )
-    return first, 2 * first
+    return Rates(first, 2 * first, [Tried(rate, known[rate]) for rate in sorted(known)])
 
 
 def _rate_of(loss: Callable[[float], float], target: float, most: float) -> float:

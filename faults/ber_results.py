@@ -70,11 +70,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Result:
-    """A scheme at a rate. golden : its own fault-free accuracy; acc0 : the reference's."""
+    """A scheme at a rate. golden : its own fault-free accuracy; acc0 : the reference's.
+
+    goal : relative to acc0; None, and no verdict, where none was asked for.
+    """
 
     case: Case
-    goal: float
-    verdict: Verdict
+    goal: float | None
+    verdict: Verdict | None
     accuracy: Interval
     golden: Interval
     acc0: Interval
@@ -84,6 +87,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """For JSON; intervals with their trials and seed, and the estimates by themselves."""
         accuracy = self.accuracy
+        judged = {} if self.goal is None else {"goal": self.goal, "verdict": self.verdict}
         return {
             "scheme": self.case.scheme,
             "ber": self.case.ber,
@@ -96,8 +100,7 @@ class Result:
             "seed": accuracy.seed,
             "golden_accuracy": self.golden.estimate,
             "acc0": self.acc0.estimate,
-            "goal": self.goal,
-            "verdict": self.verdict,
+            **judged,
             "details": {
                 name: getattr(self, name).to_dict()
                 for name in ("accuracy", "golden", "acc0", "loss", "changed")
@@ -105,20 +108,21 @@ class Result:
         }
 
 
-def results(counts: Counts, goals: Sequence[float]) -> list[Result]:
-    """One a case. goals : of each case, relative to acc0."""
+def results(counts: Counts, goals: Sequence[float] | None = None) -> list[Result]:
+    """One a case. goals : of each case, relative to acc0; without them there are no verdicts."""
+    wanted: Sequence[float | None] = goals or [None] * len(counts.cases)
     return [
         Result(
             case,
             goal,
-            counts.verdict(i, goal),
+            None if goal is None else counts.verdict(i, goal),
             counts.accuracy(i),
             counts.golden_accuracy(i),
             counts.golden_accuracy(i, of_acc0=True),
             counts.loss(i),
             clustered(counts.changed[i], counts.images[i], counts.seed),
         )
-        for i, (case, goal) in enumerate(zip(counts.cases, goals, strict=True))
+        for i, (case, goal) in enumerate(zip(counts.cases, wanted, strict=True))
     ]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .plots import save
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -46,8 +48,13 @@ def draw_schemes(path: Path, title: str, results: Rows) -> None:
     _save(figure, path, title)
 
 
-def draw_sensitivity(path: Path, title: str, sensitivity: Rows, cumulative: Rows) -> None:
-    """Left: points gained by protecting one unit; right: accuracy as more are protected."""
+def draw_sensitivity(
+    path: Path, title: str, sensitivity: Rows, cumulative: Rows, trials: tuple[str, str]
+) -> None:
+    """Left: points gained by protecting one unit; right: accuracy as more are protected.
+
+    trials : of the numbers at the left and at the right, in words.
+    """
     from matplotlib.figure import Figure
 
     rates = list(dict.fromkeys(row["ber"] for row in sensitivity))
@@ -81,10 +88,62 @@ def draw_sensitivity(path: Path, title: str, sensitivity: Rows, cumulative: Rows
     bars.legend(title="bit error rate", loc="lower right", fontsize=7.5, title_fontsize=7.5)
     curve.set_xlabel("layers or blocks protected, the most sensitive first", fontsize=9)
     curve.set_ylabel("accuracy, %", fontsize=9)
-    for axes in (bars, curve):
+    for axes, counted in zip((bars, curve), trials, strict=True):
+        axes.set_title(counted, fontsize=8)
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
     _save(figure, path, title)
+
+
+def draw_rates(
+    path: Path,
+    title: str,
+    tried: Rows,
+    found: Rows,
+    goals: tuple[float, float],
+    trials: str,
+) -> None:
+    """Points lost over the rate: all that were tried, the band of `goals`, and what was found.
+
+    tried : rows of `search` of `inject --json`. found : of `results`; I' and II'. goals : points.
+    trials : of the numbers of `tried`, in words.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.axhspan(*goals, color="#2e8b57", alpha=0.12, label=f"{goals[0]:g} to {goals[1]:g} points")
+    _draw_losses(axes, tried, [row["ber"] for row in tried], _COLOURS[5], f"search, {trials}")
+    for i, (name, row) in enumerate(zip(("I'", "II'"), found, strict=True)):
+        rate, loss = row["ber"], row["details"]["loss"]
+        axes.axvline(rate, color=_COLOURS[i], linewidth=0.8, linestyle="--")
+        _draw_losses(axes, [loss], [rate], _COLOURS[i], f"{name} = {rate:g}", marker="D")
+    axes.set_xscale("log")
+    axes.set_xlabel("bit error rate", fontsize=9)
+    axes.set_ylabel("points of accuracy lost", fontsize=9)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=7.5, loc="upper left")
+    _save(figure, path, title)
+
+
+def _draw_losses(
+    axes: Axes, rows: Rows, rates: Sequence[float], colour: str, label: str, marker: str = "o"
+) -> None:
+    losses = [100 * row["estimate"] for row in rows]
+    errors = [
+        [100 * (row["estimate"] - row["low"]) for row in rows],
+        [100 * (row["high"] - row["estimate"]) for row in rows],
+    ]
+    axes.errorbar(
+        *(rates, losses, errors),
+        marker=marker,
+        markersize=4,
+        linewidth=0.8,
+        capsize=3,
+        color=colour,
+        label=label,
+    )
 
 
 def _draw_curve(axes: Axes, rows: Rows, colour: str) -> None:
@@ -102,10 +161,5 @@ def _errors(rows: Rows) -> list[list[float]]:
 
 
 def _save(figure: Figure, path: Path, title: str) -> None:
-    """No date and no random names: the same result gives the same bytes."""
-    from matplotlib import rc_context
-
     figure.suptitle(title, fontsize=9)
-    metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    with rc_context({"svg.hashsalt": "flexhyca"}):
-        figure.savefig(path, dpi=100, metadata=metadata[path.suffix])
+    save(figure, path)

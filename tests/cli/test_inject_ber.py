@@ -47,6 +47,109 @@ def test_layers_are_measured_then_protected(flexhyca, tmp_path):
     assert "points gained when this alone is protected" in flexhyca(*BER, *options).out
 
 
+def test_each_table_of_layers_has_its_own_trials(flexhyca, tmp_path):
+    """A margin stops the layers alone and the cumulative curve at different patterns."""
+    layers, svg = tmp_path / "l.db", tmp_path / "l.svg"
+    options = ("inject", "digits", "--faults", "ber", "--ber", "1e-3", "--images-per-pattern", 20)
+    options += ("--per-layer", "--margin", "0.08", "--out", layers, "--plot", svg)
+    run = flexhyca(*options, "--json", tmp_path / "l.json")
+    report = json.loads((tmp_path / "l.json").read_text())
+    numbers = [report[part][0]["clusters"] for part in ("sensitivity", "cumulative")]
+    assert numbers[0] != numbers[1]
+    heading, single, cumulative = (line for line in run.out.splitlines() if "patterns" in line)
+    assert heading == "digits: 95 % intervals over patterns, seed 0"
+    assert single.endswith(f"is protected, {numbers[0]} patterns x 20 images a case")
+    assert cumulative == (
+        f"protected one after the other, {numbers[1]} patterns x 20 images a case"
+    )
+    text = svg.read_text()
+    assert all(f"{number} patterns x 20 images a case" in text for number in numbers)
+
+
+def test_rates_are_found_and_drawn(flexhyca, tmp_path):
+    plot = tmp_path / "r.svg"
+    options = ("--find-rate", "10,40", "--trials", 12, "--plot", plot, "--out", tmp_path / "r.db")
+    run = flexhyca(*BER, *options, "--json", tmp_path / "r.json")
+    assert run.code == 0, run.err
+    report = json.loads((tmp_path / "r.json").read_text())
+    first, second = report["rates"]["I'"], report["rates"]["II'"]
+    assert [row["ber"] for row in report["results"]] == [first, second]
+    assert all(not {"goal", "verdict"} & row.keys() for row in report["results"])
+    search = report["search"]
+    assert {first, second} <= {row["ber"] for row in search}
+    assert [row["ber"] for row in search] == sorted(row["ber"] for row in search)
+    assert all(row["clusters"] == 40 and row["low"] < row["high"] for row in search)
+    text = plot.read_text()
+    for part in (
+        "digits: 12 patterns x 20 images a case, 95 % intervals over patterns, seed 0",
+        "search, 40 patterns x 20 images",
+        "10 to 40 points",
+        f"I' = {first:g}",
+        f"II' = {second:g}",
+    ):
+        assert part in text, part
+    assert "fault-free, 60 images" in run.out
+
+
+def test_a_goal_for_all_rates_or_for_each(flexhyca, tmp_path):
+    options = ("--ber", "0,1e-4,2e-4", "--scheme", "base", "--trials", 2, "--out")
+    for given, goals in (("0.9", [0.9] * 3), ("0.9,0.8,0.7", [0.9, 0.8, 0.7])):
+        run = flexhyca(*BER, *options, tmp_path / "g.db", "--goal", given, "--json", "-")
+        assert [row["goal"] for row in json.loads(run.out)["results"]] == goals
+    run = flexhyca(*BER, *options, tmp_path / "g.db", "--json", "-")
+    assert [row["goal"] for row in json.loads(run.out)["results"]] == [0.97, 0.95, 0.95]
+
+
+def test_few_patterns_decide_nothing(flexhyca, tmp_path):
+    options = ("--ber", "1e-3", "--scheme", "base", "--goal", "0.85", "--trials")
+    few, more = (
+        json.loads(flexhyca(*BER, *options, n, "--out", tmp_path / "f.db", "--json", "-").out)
+        for n in (2, 100)
+    )
+    assert few["results"][0]["accuracy"] > 0.85
+    assert few["results"][0]["verdict"] == "open"
+    assert more["results"][0]["verdict"] == "met"
+
+
+REDUNDANT = "computes no layer three times; leave it out, or give --scheme tmr_arch or tmr_alg"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--goal", "0.9,0.8,0.7", "--ber", "1e-3"),
+            "goal 0.9,0.8,0.7: 3 goals, and rates are 1; give one goal for all rates, or one for "
+            "each",
+        ),
+        (
+            ("--goal", "0.9,0.8", "--ber", "1e-4,2e-4,3e-4"),
+            "goal 0.9,0.8: 2 goals, and rates are 3; give one goal for all rates, or one for each",
+        ),
+        (("--protect", "nolayer"), f"protect: base,tmr_cl {REDUNDANT}"),
+        (("--scheme", "base", "--choose-trials", 200), f"choose-trials: base {REDUNDANT}"),
+        (
+            ("--scheme", "tmr_alg", "--protect", "conv2", "--choose-trials", 9),
+            "choose-trials: the layers are given; leave it out, or --protect",
+        ),
+        (("--device", "tpu"), "device 'tpu' is not known; use cpu or cuda"),
+        (("--fit-per-mbit", "5,5"), "fit-per-mbit: a rate is given twice in 5,5"),
+        (("--margin", "0"), "margin 0 is not between 0 and 1; give 0.01 for 1 %"),
+        *(
+            (
+                ("--fit-per-mbit", value),
+                f"fit-per-mbit {shown} is outside 0..6.4e+23: beyond that a bit of this network is "
+                "wrong with more than 0.5 at 1000 MHz",
+            )
+            for value, shown in (("-4", "-4"), ("1e30", "1e+30"), ("nan", "nan"))
+        ),
+    ],
+)
+def test_errors_name_option_value_and_limit(flexhyca, tmp_path, options, message):
+    run = flexhyca(*BER, *options, "--out", tmp_path / "x.db")
+    assert (run.code, run.out, run.err) == (2, "", f"error: {message}\n")
+
+
 def test_redundant_schemes_choose_their_layers(flexhyca, tmp_path):
     options = ("--ber", "3e-3", "--scheme", "tmr_alg", "--goal", "0.9", "--choose-trials", 4)
     run = flexhyca(*BER, *options, "--trials", 4, "--out", tmp_path / "s.db", "--json", "-")

@@ -62,6 +62,9 @@ def test_results_are_paired_and_have_their_trials():
             row.keys()
         )
         assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
+    bare = results(counts)[0].to_dict()
+    assert bare == {k: v for k, v in results(counts, [0.97] * 3)[0].to_dict().items() if k in bare}
+    assert not {"goal", "verdict"} & bare.keys()
     (pair,) = differences(counts)
     assert (pair.scheme, pair.than, pair.ber) == ("tmr_crt1", "base", 1e-3)
     assert 0.22 < pair.interval.low < 0.25 < pair.interval.high < 0.3
@@ -110,6 +113,8 @@ def test_protecting_in_the_order_of_sensitivity():
 class Bench:
     """Loses 100 * (1 - exp(-rate / scale)) points."""
 
+    seed = 0
+
     def __init__(self, scale):
         self.scale, self.bench = scale, self
 
@@ -121,12 +126,19 @@ class Bench:
 
 @pytest.mark.parametrize("scale", [1e-7, 3e-4, 0.02, 0.5])
 def test_find_rates(scale):
-    first, second = find_rates(Bench(scale), 0.1, 0.4, 3)
+    found = find_rates(Bench(scale), 0.1, 0.4, 3)
+    first, second = found.first, found.second
     assert second == 2 * first
     assert first == float(f"{first:.2g}")
     for rate in (first, second):
         assert 0.1 <= 1 - np.exp(-rate / scale) <= 0.4
     assert 0.1 < 1 - np.exp(-first / scale) < 0.16
+    rates = [tried.ber for tried in found.tried]
+    assert rates == sorted(set(rates))
+    assert {first, second} <= set(rates)
+    for tried in found.tried:
+        assert tried.loss.estimate == pytest.approx(1 - np.exp(-tried.ber / scale))
+        assert (tried.loss.trials, tried.loss.clusters) == (300, 3)
 
 
 def test_rates_that_cannot_be_found():
