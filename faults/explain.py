@@ -12,29 +12,38 @@ from ..simulator.buffer_faults import Read
 from ..simulator.control import words
 from ..simulator.fault_run import FaultRun, Hit, Outcome
 from ..simulator.sites import Site
+from ..simulator.spans import Span
+from .hit_words import hit_tile, stored
 from .outcomes import OUTCOMES, STAGES, outcome
+from .region import region
 
 #: Registers of buffers whose readers are told.
 READ = ("ifmap", "weight", "residual", "position")
+#: How errors about program files end: advice that is none where a fault made the error.
+ADVICE = ("; recompile the program", "; the word is damaged or from another version")
 _SHOWN = 6  #: words, and readers, that are listed
 
 
 def explain(run: FaultRun, sites: Sequence[Site], result: Outcome) -> Iterator[str]:
     """Lines about `result`, the outcome of `run.run(sites)`."""
     yield from (str(site) for site in sites)
+    told: Span | None = None
     for site in sites:
+        span = hit_tile(run, site)
+        if span != told:
+            yield _tile(run, span)
+        told = span
         if site.register == "instruction":
             yield from _instruction(run, site)
+        else:
+            yield from stored(run, span, site, sites)
     yield from _listed([_reader(run, read) for read in result.reads], "reads")
     if not result.reads and any(s.unit == "buffer" and s.register in READ for s in sites):
         yield "nothing reads the wrong byte before it is written again"
     for hit in [hit for hit in result.hits if len(hit.elements)] or result.hits[:1]:
-        span, layer = hit.span, run.network.layers[hit.span.layer]
-        operands = f", {run.evaluate.depth(span)} operands a sum" if span.gemms else ""
-        yield (
-            f"tile {span.number} of {layer.name}: pixels {span.m0}..{span.m0 + span.m - 1}, "
-            f"channels {span.n0}..{span.n0 + span.n - 1}{operands}"
-        )
+        if hit.span != told:
+            yield _tile(run, hit.span)
+        told = hit.span
         yield from _words(run, hit)
     for name, count in result.changed.items():
         size = next(t.elements for t in run.network.tensors if t.name == name)
@@ -44,10 +53,26 @@ def explain(run: FaultRun, sites: Sequence[Site], result: Outcome) -> Iterator[s
     if stage:
         yield f"masked ({stage}): {STAGES[stage]}"
     elif result.failure:
-        yield f"{kind}: {OUTCOMES[kind]}; {result.reason}"
+        yield f"{kind}: {OUTCOMES[kind]}; {_reason(result.reason)}"
     else:
         before, after = (int(np.argmax(x)) for x in (run.golden, result.output))
         yield f"{kind}: {OUTCOMES[kind]}; prediction {before} -> {after}"
+
+
+def _tile(run: FaultRun, span: Span) -> str:
+    operands = f", {run.evaluate.depth(span)} operands a sum" if span.gemms else ""
+    return (
+        f"tile {span.number} of {run.network.layers[span.layer].name}: "
+        f"pixels {span.m0}..{span.m0 + span.m - 1}, "
+        f"channels {span.n0}..{span.n0 + span.n - 1}{operands}"
+    )
+
+
+def _reason(error: str) -> str:
+    """A machine's error without what one does about a program file."""
+    for advice in ADVICE:
+        error = error.partition(advice)[0]
+    return error
 
 
 def _instruction(run: FaultRun, site: Site) -> Iterator[str]:
@@ -60,7 +85,7 @@ def _instruction(run: FaultRun, site: Site) -> Iterator[str]:
         low, high = words((low, high), [(site.bit, site.stuck)])
         yield f"becomes: {line(low, high, pc)}"
     except ProgramError as error:
-        yield f"becomes nothing: {error}"
+        yield f"becomes nothing: {_reason(str(error))}"
 
 
 def _reader(run: FaultRun, read: Read) -> str:
@@ -105,6 +130,13 @@ def _words(run: FaultRun, hit: Hit) -> Iterator[str]:
         )
     else:
         yield f"{len(hit.elements)} stored value(s) differ:"
+    where = region(hit.elements, out.w, out.c)
+    if hit.summed:
+        gone = int(hit.overwritten.sum())
+        stored_so = int(((hit.stored_before != hit.stored_after) & ~hit.overwritten).sum())
+        where += f"; stored differently: {stored_so}"
+        where += f", overwritten by the DPPU: {gone}" if gone else ""
+    yield f"  reached: {where}"
     lines = []
     for i, at in enumerate(hit.elements.tolist()):
         pixel, channel = divmod(at, out.c)

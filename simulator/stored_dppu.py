@@ -34,31 +34,29 @@ def dppu_stored(
         if not resident(schedule, positions, row, step):
             return None
         end = sum(s.end - s.first for s in _slices(schedule, row, step))
-        return Stored("sum", *positions[row].tolist(), 0, end, start=True)
+        r, c = positions[row].tolist()
+        return Stored("sum", r, c, 0, end, start=True)
     stage = int(register.removeprefix("tree")) if register.startswith("tree") else 0
     operand = register in ("act", "wgt")
     read = _read(schedule, positions, row, step - (1 if operand else 2 + stage))
     if read is None:
         return None
-    place = positions[read.neuron].tolist()
+    r, c = positions[read.neuron].tolist()
     first = min(read.first + (col << stage), read.end)
     end = min(first + (1 << stage), read.end)
     if not operand:
-        return Stored("sum", *place, first, end)
+        return Stored("sum", r, c, first, end)
     if first == end:  # a lane without an operand: both factors are 0
         return None
-    return _operand(register, place, first)
+    return (
+        Stored("act", r, -1, first, end) if register == "act" else Stored("wgt", -1, c, first, end)
+    )
 
 
 def resident(schedule: DppuSchedule, positions: Int, neuron: int, step: int) -> bool:
     """Whether a neuron's position and partial sum stand in their registers."""
     there = neuron < schedule.neurons and positions[neuron, 0] >= 0
     return bool(there and schedule.loads[0] <= step < schedule.cycles)
-
-
-def _operand(side: str, place: list[int], k: int) -> Stored:
-    row, col = place
-    return Stored(side, row if side == "act" else -1, col if side == "wgt" else -1, k, k + 1)
 
 
 def _turns(schedule: DppuSchedule) -> int:

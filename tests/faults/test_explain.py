@@ -1,0 +1,262 @@
+"""The story of a fault: what is said to be stored is what is stored, and nothing hides."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from flexhyca.faults.buffer_contents import word_content
+from flexhyca.faults.contents import content
+from flexhyca.faults.explain import explain
+from flexhyca.faults.hit_words import hit_tile
+from flexhyca.faults.population import Population
+from flexhyca.faults.region import region
+from flexhyca.isa.registers import BY_UNIT
+from flexhyca.simulator.fault_plan import copies_of, moments
+from flexhyca.simulator.fault_run import FaultRun
+from flexhyca.simulator.sites import FLIP, Site, check_place, parse_site
+from flexhyca.tests.support import (
+    compiled,
+    one_conv,
+    programs,
+    random_inputs,
+    small_config,
+    with_redundancy,
+)
+
+
+def machine(kind):
+    """A run of one convolution: padded, in several tiles, in two parts of the reduction or more."""
+    overrides = ["array.cols=6"]
+    if kind in ("ws", "is"):
+        overrides += [f"array.dataflow={kind}"]
+    if kind in ("hybrid", "dram", "hybrid_sram"):
+        overrides += [f"dppu.data_reuse={kind}"]
+    else:
+        overrides += ["dppu.size=0", "protection.s_th=0"]
+    config = small_config(*overrides)
+    if kind in ("space", "time"):
+        config = with_redundancy(config, kind, ["conv"])
+    network = one_conv(h=4, c=5, n=5)
+    masks = {0: np.arange(80).reshape(4, 4, 5) % 3 == 0} if config.dppu.size else None
+    return FaultRun(compiled(network, config, masks), random_inputs(network, 1, 0)[0])
+
+
+def differences(run, sites):
+    """What differs, tile by tile, and the output."""
+    result = run.run(sites)
+    hits = [
+        (hit.span.number, at, int(after))
+        for hit in result.hits
+        for at, after, before in zip(hit.elements.tolist(), hit.after, hit.before, strict=True)
+        if after != before
+    ]
+    return hits, result.output.tobytes()
+
+
+TOLD: Counter[str] = Counter()  #: bytes by the first word that is said of them
+KINDS = ("os", "ws", "is", "space", "time", "hybrid", "dram", "hybrid_sram")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_said_to_be_stored_is_stored(kind):
+    """Held at the bit that is told, nothing changes; held at the other one, as if it had flipped.
+
+    Where nothing is told, no flip changes anything.
+    """
+    run, rng = machine(kind), np.random.default_rng(0)
+    held = 0
+    for model, live in (("register", True), ("register", False), ("memory", True)):
+        population = Population(run.spans, model, live)
+        for _ in range(60):
+            site = population.draw(rng)
+            span = hit_tile(run, site)
+            told = (word_content if site.unit == "buffer" else content)(run, span, site)
+            if told.value is None:
+                assert differences(run, [site]) == differences(run, [])
+                continue
+            _, own = copies_of(run.spans, span, site.unit, site.register, site.bit)
+            if own > 1:  # they are another test's
+                continue
+            is_position = site.register == "position"
+            bit = told.value >> (0 if is_position else site.bit) & 1
+            last = moments(check_place(site, run.program.config), span, run.spans)
+            until = site.cycle + 1 if site.cycle + 1 < last else -1
+            same, other = (
+                Site(**{**vars(site), "stuck": value, "until": until}) for value in (bit, 1 - bit)
+            )
+            assert differences(run, [same]) == differences(run, []), (site, told)
+            assert differences(run, [other]) == differences(run, [site]), (site, told)
+            held += 1
+    assert held > 60
+
+
+WEIGHT = re.compile(r"weight \((\d+), (\d+), channel (\d+)\) of output channel (\d+) of (\w+),")
+ELEMENT = re.compile(r"element \((\d+), (\d+), channel (\d+)\) of (\w+),")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(programs(), st.integers(0, 2**32 - 1))
+def test_bytes_of_buffers_in_any_network(program, seed):
+    """A byte is called what it is; the networks have groups, cut reductions, adds and pools."""
+    assume(program.batch == 1)
+    network, config = program.network, program.config
+    run = FaultRun(program, random_inputs(network, 1, 0)[0])
+    rng = np.random.default_rng(seed)
+    layers = {layer.name: i for i, layer in enumerate(network.layers)}
+    tensors = {tensor.name: i for i, tensor in enumerate(network.tensors)}
+    for name in ("ifmap", "weight", "residual"):
+        words = BY_UNIT["buffer"][name].rows(config)
+        for span in run.spans.all[:: max(1, len(run.spans.all) // 6)]:
+            for word in rng.integers(min(words, 300), size=5).tolist() if words else ():
+                layer = network.layers[span.layer].name
+                site = Site(layer, span.number, 0, word, 0, name, 0, unit="buffer")
+                told = word_content(run, span, site)
+                if found := WEIGHT.match(told.meaning):
+                    *place, layer = found.groups()
+                    ky, kx, c, n = map(int, place)
+                    weights = network.weights[layers[layer]]
+                    groups = network.layers[layers[layer]].groups
+                    first = n // (len(weights) // groups) * weights.shape[3]
+                    assert told.value == weights[n, ky, kx, c - first]
+                elif found := ELEMENT.match(told.meaning):
+                    *place, tensor = found.groups()
+                    values = run.difference.golden(tensors[tensor])
+                    assert told.value == values[tuple(map(int, place))]
+                TOLD[told.meaning.split()[0]] += 1
+
+
+def test_all_kinds_of_bytes_were_seen():
+    if TOLD:
+        assert TOLD.keys() >= {"weight", "element", "byte", "nothing"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_site_has_a_story(kind):
+    run, rng = machine(kind), np.random.default_rng(1)
+    for model in ("register", "memory", "control"):
+        for live in (True, False):
+            population = Population(run.spans, model, live)
+            for _ in range(15):
+                site = population.draw(rng)
+                for stuck in (FLIP, 1) if site.register != "instruction" else (FLIP,):
+                    own = [Site(**{**vars(site), "stuck": stuck})]
+                    lines = list(explain(run, own, run.run(own)))
+                    assert lines[0] == str(own[0])
+                    assert lines[1].startswith("tile ")
+                    assert all(lines)
+
+
+def story(run, *texts):
+    sites = [parse_site(f"layer=conv,tile=0,{text}") for text in texts]
+    return list(explain(run, sites, run.run(sites)))
+
+
+@pytest.fixture(scope="module")
+def run():
+    config = small_config("protection.nb_th=1", "protection.s_th=0.2", "protection.q_scale=7")
+    network = one_conv(h=4, n=4)
+    masks = {0: np.arange(64).reshape(4, 4, 4) % 5 == 0}
+    return FaultRun(compiled(network, config, masks), random_inputs(network, 1, 0)[0])
+
+
+def test_the_words_of_a_story(run):
+    """Values from the operands themselves: PE (1, 2) reads operand 4 in cycle 8."""
+    layer, (x,) = run.network.layers[0], [run.image.astype(int)]
+    w = run.network.weights[0].astype(int)
+    assert (layer.pad_top, layer.pad_left, layer.stride_w) == (1, 1, 1)
+    c = x.shape[2]
+    ky, kx, channel = 1, 1, 4 % c  # operand 3 * c + c + channel: the middle of the window
+    k = (ky * 3 + kx) * c + channel
+    a, b = x[0, 1, channel], w[2, ky, kx, channel]
+    at = f"cycle={k + 4},row=1,col=2"
+    name = run.network.tensors[layer.input].name
+    (line,) = [y for y in story(run, f"{at},reg=act,bit=1") if y.startswith("act of PE (1, 2)")]
+    assert line == (
+        f"act of PE (1, 2) in cycle {k + 4}: operand {k} of output pixel (0, 1), element "
+        f"(0, 1, channel {channel}) of {name}: {a} -> {a ^ 2} (bit 1: {a >> 1 & 1} -> "
+        f"{1 - (a >> 1 & 1)})"
+    )
+    (line,) = [y for y in story(run, f"{at},reg=wgt,bit=1") if y.startswith("wgt of PE (1, 2)")]
+    assert line == (
+        f"wgt of PE (1, 2) in cycle {k + 4}: operand {k} of output channel 2, its weight "
+        f"({ky}, {kx}, channel {channel}): {b} -> {b ^ 2} (bit 1: {b >> 1 & 1} -> "
+        f"{1 - (b >> 1 & 1)})"
+    )
+    line = story(run, f"cycle={k + 5},row=1,col=2,reg=prod,bit=0")[2]
+    assert line.startswith(
+        f"prod of PE (1, 2) in cycle {k + 5}: product {k} of (0, 1, channel 2): {a} x {b} = "
+        f"{a * b} -> {(a * b) ^ 1} (bit 0"
+    )
+    bias, depth = int(run.network.biases[0][2]), 9 * c
+    assert story(run, "cycle=0,row=1,col=2,reg=acc,bit=0")[2].startswith(
+        f"acc of PE (1, 2) in cycle 0: partial sum of (0, 1, channel 2) after 0 of {depth} "
+        f"products (bias {bias}): {bias} -> {bias ^ 1} (bit 0"
+    )
+    padding = story(run, "cycle=1,row=0,col=0,reg=act,bit=3")[2]
+    assert padding == (
+        "act of PE (0, 0) in cycle 1: operand 0 of output pixel (0, 0), a zero of the padding: "
+        "0 -> 8 (bit 3: 0 -> 1)"
+    )
+    assert story(run, "cycle=2,row=1,col=2,reg=act,bit=3")[2] == (
+        f"act of PE (1, 2) holds nothing that is used in cycle 2; it does in cycles 4..{depth + 3}"
+    )
+
+
+def test_a_stuck_bit_is_told_in_its_first_cycle_of_use(run):
+    depth = run.evaluate.depth(run.spans.own[0][0])
+    line = story(run, "cycle=0,row=0,col=0,reg=act,bit=3,stuck=1")[2]
+    assert line.startswith("act of PE (0, 0) in cycle 1: ")
+    assert line.endswith(": 0 -> 8 (bit 3: 0 -> 1); it is held at 1 to the end of the tile")
+    line = story(run, "cycle=0,until=9,row=0,col=0,reg=act,bit=3,stuck=0")[2]
+    assert line.endswith(": 0; bit 3 is 0 already; it is held at 0 up to cycle 8")
+    assert story(run, "cycle=0,until=2,row=3,col=3,reg=act,bit=3,stuck=0")[2] == (
+        "act of PE (3, 3) holds nothing that is used while it is stuck; it does in cycles "
+        f"7..{depth + 6}"
+    )
+    sites = [parse_site("layer=*,tile=*,row=0,col=0,reg=wgt,bit=3,stuck=0")]
+    lines = list(explain(run, sites, run.run(sites)))
+    assert lines[2].endswith("it is held at 0 in all tiles of all layers")
+
+
+def test_copies_and_their_voter(run):
+    span = run.spans.own[0][0]
+    bit = next(b for b in range(24) if copies_of(run.spans, span, "array", "acc", b)[1] == 3)
+    at = f"cycle=9,row=0,col=0,reg=acc,bit={bit}"
+    one, two = story(run, at), story(run, f"{at},copy=1", f"{at},copy=2")
+    before, after = map(int, re.search(r": (-?\d+) -> (-?\d+) \(bit", one[2]).groups())
+    assert one[3] == f"  the bit has 3 copies, wrong in 0; the voter reads {before}"
+    assert f"  the bit has 3 copies, wrong in 1 and 2; the voter reads {after}" in two
+    assert not any("copies" in line for line in story(run, "cycle=9,row=0,col=0,reg=acc,bit=0"))
+
+
+def test_a_crash_gives_no_advice_about_program_files(run):
+    lines = story(run, "word=0,reg=instruction,bit=4")
+    assert any("opcode 17 is unknown" in line for line in lines)
+    assert not any("recompile" in line or "another version" in line for line in lines)
+
+
+def test_regions():
+    def flat(*places):
+        return np.array([(y * 4 + x) * 8 + c for y, x, c in places])
+
+    assert region(flat((1, 2, 3)), 4, 8) == "pixel (1, 2), channel 3"
+    row = [(0, 1, c) for c in (2, 3, 4, 7)]
+    assert region(flat(*row), 4, 8) == "pixel (0, 1), channels 2..4, 7"
+    column = [(y, x, 5) for y in (0, 1) for x in range(4)]
+    assert region(flat(*column), 4, 8) == "pixels (0, 0)..(1, 3), channel 5"
+    both = region(flat((0, 0, 1), (0, 1, 1), (2, 0, 2)), 4, 8)
+    assert both == "pixels (0, 0)..(0, 1), channel 1; pixel (2, 0), channel 2"
+    scattered = [(0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 0, 3), (1, 1, 4)]
+    assert region(flat(*scattered), 4, 8) == "some in pixels (0, 0)..(1, 1), channels 0..4"
+
+
+def test_the_reach_of_many_words_is_told_before_the_list(run):
+    lines = story(run, "cycle=65,row=0,col=0,reg=wgt,bit=6")  # its middle
+    at = next(i for i, line in enumerate(lines) if "sum(s) differ" in line)
+    count = int(lines[at].split()[0])
+    assert lines[at + 1].startswith("  reached: pixel")
+    assert count > 1
