@@ -65,10 +65,15 @@ def campaign(request: Request, model: Model) -> None:
     out = request.file
     output.check_target(request.json, study=out)
     built, inputs = request.build()
+    assert built.data is not None
+    known = built.data.labels
     with tempfile.TemporaryDirectory() as folder:
         program, images = Path(folder, "program.fhx"), Path(folder, "images.npy")
         save(built.program, program)
         np.save(images, inputs, allow_pickle=False)
+        labels = None if known is None else Path(folder, "labels.npy")
+        if labels is not None and known is not None:
+            np.save(labels, known[: len(inputs)], allow_pickle=False)
         own = request.own
         experiment = MachineFaults(
             program,
@@ -79,6 +84,7 @@ def campaign(request: Request, model: Model) -> None:
             model,
             own["live"],
             own["stuck_cycles"],
+            labels,
         )
         trials = request.trials or _TRIALS
         finished = drive(

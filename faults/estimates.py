@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import InternalError
 from . import statistics
-from .experiment import Quantity, Ratio, Row, Share
+from .experiment import Change, Quantity, Ratio, Row, Share
 from .statistics import CONFIDENCE, Interval, Stratum
 
 Group: TypeAlias = tuple[Any, ...]
@@ -37,10 +37,7 @@ class Tally:
     """The rows of a campaign, counted as they come; `estimates` at any time."""
 
     def __init__(self, quantities: Sequence[Quantity], seed: int) -> None:
-        self._counts = [
-            (_ShareCount if isinstance(quantity, Share) else _RatioCount)(quantity)  # type: ignore[arg-type]
-            for quantity in quantities
-        ]
+        self._counts = [_COUNTS[type(quantity)](quantity) for quantity in quantities]
         self._seed = seed
         self.trials = 0
 
@@ -155,3 +152,33 @@ class _RatioCount:
             interval = statistics.clustered(above, below, seed, confidence)
             named = dict(zip(ratio.by, group, strict=True))
             yield Estimate(f"{ratio.above}/{ratio.below}", named, interval, True)
+
+
+class _ChangeCount:
+    complete = True
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._pairs: Counter[tuple[bool, bool]] = Counter()  # right with the faults, and without
+
+    def add(self, row: Row) -> None:
+        after, before = row[self._change.after], row[self._change.before]
+        if before is not None:
+            self._pairs[bool(after), bool(before)] += 1
+
+    def estimates(self, seed: int, confidence: float) -> Iterator[Estimate]:
+        trials = self._pairs.total()
+        if not trials:
+            return
+        after, before = zip(*self._pairs.elements(), strict=True)
+        right = statistics.share(sum(after), trials, seed, confidence)
+        change = statistics.paired_shares(after, before, seed, confidence).interval
+        yield Estimate("accuracy", {}, right, False)
+        yield Estimate("accuracy minus fault-free", {}, change, False)
+
+
+_COUNTS: dict[type[Quantity], Any] = {
+    Share: _ShareCount,
+    Ratio: _RatioCount,
+    Change: _ChangeCount,
+}

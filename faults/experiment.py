@@ -58,7 +58,20 @@ class Ratio:
     by: tuple[str, ...] = ()
 
 
-Quantity: TypeAlias = Share | Ratio
+@dataclass(frozen=True)
+class Change:
+    """Accuracy under faults, and how much it is less than without, over trials of one image.
+
+    after, before : columns that are 1 where the image is classified rightly, with the faults and
+    without, else 0; None where that is not known.
+    """
+
+    after: str
+    before: str
+
+
+Quantity: TypeAlias = Share | Ratio | Change
+_QUANTITIES = {kind.__name__: kind for kind in (Share, Ratio, Change)}
 
 
 class Experiment(ABC):
@@ -121,9 +134,9 @@ def quantity_of(described: Mapping[str, Any]) -> Quantity:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in described.items()
-        if name != "kind"
     }
-    return Share(**fields) if described["kind"] == "Share" else Ratio(**fields)
+    del fields["kind"]
+    return _QUANTITIES[described["kind"]](**fields)
 
 
 def flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:

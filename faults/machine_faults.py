@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ from ..isa.program import Program, load
 from ..simulator.difference import Golden
 from ..simulator.fault_run import End, FaultRun, run_reference
 from ..simulator.sites import Site
-from .experiment import ColumnType, Experiment, Quantity, Row, Share
+from .experiment import Change, ColumnType, Experiment, Quantity, Row, Share
 from .outcomes import outcome, output_hash
 from .population import Model, Population, stuck
 
 Execution = Literal["delta", "reference"]
+Int8: TypeAlias = NDArray[np.int8]
 _KEPT_BYTES = 512 << 20  # of fault-free runs, in each worker
 
 
@@ -44,6 +45,8 @@ class MachineFaults(Experiment):
         "bit": "int",
         "copy": "int",
         "outcome": "str",
+        "golden_correct": "int",
+        "correct": "int",
         "output_hash": "str",
         "sites": "str",
     }
@@ -54,8 +57,9 @@ class MachineFaults(Experiment):
             classes=("masked", "changed", "sdc1", "sdc5", "hang", "crash"),
             within={"sdc5": "sdc1"},
         ),
+        Change("correct", "golden_correct"),
     )
-    locations: ClassVar[frozenset[str]] = frozenset({"program", "images"})
+    locations: ClassVar[frozenset[str]] = frozenset({"program", "images", "labels"})
 
     def __init__(
         self,
@@ -67,8 +71,11 @@ class MachineFaults(Experiment):
         model: Model = "register",
         live: bool = False,
         window: int = 0,
+        labels: Path | None = None,
     ) -> None:
         """program : a program file of batch 1. images : npy, its inputs, int8 (n, h, w, c).
+
+        labels : npy, integers (n,); without them no accuracy is counted.
 
         execution : `delta` (exact corrections) or `reference` (every register stepped, slow; then
         compared with the corrections).
@@ -78,6 +85,7 @@ class MachineFaults(Experiment):
         self.program_path, self.images_path = Path(program), Path(images)
         self.seed, self.flips, self.execution = seed, flips, execution
         self.model, self.live, self.window = model, live, window
+        self.labels_path = None if labels is None else Path(labels)
         self._golden: dict[int, Golden] = {}
         self._kept = 0  # bytes of these
 
@@ -90,6 +98,8 @@ class MachineFaults(Experiment):
             "config": self._program.config.model_dump(mode="json"),
             "program_digest": _digest(self.program_path),
             "images_digest": _digest(self.images_path),
+            "labels": self.labels_path and str(self.labels_path),
+            "labels_digest": self.labels_path and _digest(self.labels_path),
             "seed": self.seed,
             "flips": self.flips,
             "execution": self.execution,
@@ -101,9 +111,8 @@ class MachineFaults(Experiment):
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         """See `Experiment.from_spec`."""
-        paths = Path(spec["program"]), Path(spec["images"])
-        own = (spec[x] for x in ("seed", "flips", "execution", "faults", "live", "window"))
-        return cls(*paths, *own)
+        own = ("seed", "flips", "execution", "faults", "live", "window", "labels")
+        return cls(Path(spec["program"]), Path(spec["images"]), *(spec[name] for name in own))
 
     def run(self, indices: Sequence[int]) -> list[Row]:
         """See `Experiment.run`."""
@@ -157,9 +166,18 @@ class MachineFaults(Experiment):
             "image": image,
             **{name: getattr(first, name) for name in list(self.columns)[1:10]},
             "outcome": name,
+            **self._correct(image, run.golden, None if end.failure else end.output),
             "output_hash": None if end.failure else output_hash(end.output),
             "sites": "; ".join(map(str, sites)),
         }
+
+    def _correct(self, image: int, golden: Int8, output: Int8 | None) -> dict[str, int | None]:
+        """Whether the classes are right: 1 or 0; None without labels. output : if there is one."""
+        if self._labels is None:
+            return {"golden_correct": None, "correct": None}
+        right = int(self._labels[image])
+        before, after = (x is not None and int(np.argmax(x)) == right for x in (golden, output))
+        return {"golden_correct": int(before), "correct": int(after)}
 
     def _site(self, rng: np.random.Generator) -> Site:
         site = self._population.draw(rng)
@@ -180,6 +198,10 @@ class MachineFaults(Experiment):
     def _images(self) -> NDArray[np.int8]:
         images: NDArray[np.int8] = np.load(self.images_path, allow_pickle=False)
         return images
+
+    @cached_property
+    def _labels(self) -> NDArray[np.int64] | None:
+        return None if self.labels_path is None else np.load(self.labels_path, allow_pickle=False)
 
     @cached_property
     def _population(self) -> Population:

@@ -7,12 +7,14 @@ import pytest
 
 from flexhyca.errors import FlexhycaError
 from flexhyca.faults import machine_faults
+from flexhyca.faults.estimates import Tally
 from flexhyca.faults.explain import explain
 from flexhyca.faults.live import windows
 from flexhyca.faults.live_dppu import DppuLive
 from flexhyca.faults.machine_faults import MachineFaults
 from flexhyca.faults.outcomes import OUTCOMES, STAGES, outcome, output_hash
 from flexhyca.faults.population import Population, strata, stuck
+from flexhyca.faults.statistics import share
 from flexhyca.isa.program import save
 from flexhyca.isa.protection import copies, protected_columns
 from flexhyca.isa.registers import BY_UNIT
@@ -58,6 +60,32 @@ def test_executions_of_a_campaign_agree(files, model, live):
     again = MachineFaults.from_spec(fast.spec())
     assert again.run([5, 3]) == [fast.run([5])[0], fast.run([3])[0]]
     assert all(row.keys() == {"index", *fast.columns} for row in again.run([0]))
+
+
+def test_accuracy_with_and_without_faults(files, tmp_path):
+    program, path, images = files
+    golden = [int(np.argmax(FaultRun(program, x).golden)) for x in np.load(images)]
+    labels = tmp_path / "labels.npy"
+    np.save(labels, np.array([golden[0], golden[1], golden[2] + 1]))
+    experiment = MachineFaults(path, images, 0, 3, model="stuck", labels=labels)
+    rows = MachineFaults.from_spec(experiment.spec()).run(range(200))
+    assert {row["golden_correct"] for row in rows if row["image"] < 2} == {1}
+    assert {row["golden_correct"] for row in rows if row["image"] == 2} == {0}
+    wrong = [row for row in rows if row["image"] < 2 and not row["correct"]]
+    assert wrong
+    assert {row["outcome"] for row in wrong} <= {"sdc1", "sdc5", "hang", "crash"}
+    tally = Tally(experiment.quantities, 0)
+    for row in rows:
+        tally.add(row)
+    found = {e.name: e.interval for e in tally.estimates()}
+    right = sum(row["correct"] for row in rows)
+    assert found["accuracy"] == share(right, 200, 0)
+    change = found["accuracy minus fault-free"]
+    assert change.difference
+    without = sum(row["golden_correct"] for row in rows)
+    assert change.estimate == pytest.approx((right - without) / 200)
+    (row,) = MachineFaults(path, images, 0).run([0])
+    assert (row["golden_correct"], row["correct"]) == (None, None)
 
 
 def test_fault_free_runs_that_find_no_room_are_made_again(files, monkeypatch):
