@@ -165,6 +165,10 @@ def command(
     _check_options(context, _mode(faults, per_layer, find_rate))
     if dask is not None and workers > 1:
         raise FlexhycaError("inject: give either --workers or --dask")
+    if margin is not None and not 0 < margin < 1:
+        raise FlexhycaError(
+            f"inject: --margin {margin:g} is not between 0 and 1; give 0.01 for 1 %"
+        )
     own = {name: value for name, value in context.params.items() if name not in _SHARED}
     shared = {name: context.params[name] for name in _SHARED}
     request = Request(**{**shared, "set_": set_ or ()}, own=own)

@@ -139,7 +139,7 @@ def units_of(config: Config) -> list[str]:
     own = {units[config.array.dataflow] for units in by_dataflow}
     foreign = {unit for units in by_dataflow for unit in units.values()} - own
     if not config.dppu.size:
-        foreign.add("dppu")
+        foreign |= {"dppu", "dppu_excess"}
     return [unit for unit in BY_UNIT if unit not in foreign]
 
 

@@ -78,6 +78,11 @@ def test_the_story_of_one_flip(flexhyca):
             "give either --workers or --dask",
         ),
         (
+            ("--site", SITE, "--config", "base-32x32", "--set", "array.dataflow=ws"),
+            "unit 'array' is not in this machine; use array_ws, skew_ws, buffer\n",
+        ),
+        (("--faults", "register", "--margin", "0"), "--margin 0 is not between 0 and 1"),
+        (
             ("--faults", "memory", "--out", "x.db", "--stuck-cycles", "3"),
             "--stuck-cycles goes with --faults stuck, not with --faults memory",
         ),
