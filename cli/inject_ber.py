@@ -37,8 +37,6 @@ def run(request: Request) -> None:
     own, plot = request.own, request.own["plot"]
     check_suffix("--plot", plot, ".png", ".svg", ".pdf")
     output.check_target(request.json, plot, study=request.file)
-    if request.margin is not None and not 0 < request.margin < 1:
-        raise FlexhycaError(f"margin {request.margin:g} is not between 0 and 1; give 0.01 for 1 %")
     if own["ber"] is not None and own["fit_per_mbit"] is not None:
         raise FlexhycaError("inject: give either --ber or --fit-per-mbit")
     with tempfile.TemporaryDirectory() as folder:

@@ -134,7 +134,10 @@ REDUNDANT = "computes no layer three times; leave it out, or give --scheme tmr_a
         ),
         (("--device", "tpu"), "device 'tpu' is not known; use cpu or cuda"),
         (("--fit-per-mbit", "5,5"), "fit-per-mbit: a rate is given twice in 5,5"),
-        (("--margin", "0"), "margin 0 is not between 0 and 1; give 0.01 for 1 %"),
+        (
+            ("--margin", "0"),
+            "inject: --margin 0 is not between 0 and 1; give 0.01 for 1 %",
+        ),
         *(
             (
                 ("--fit-per-mbit", value),
