@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InternalError
 from ..isa.instructions import Engine
@@ -17,7 +19,7 @@ from ..simulator.fault_run import FaultRun
 from ..simulator.sites import END, FLIP, Site
 from ..simulator.spans import Span
 from ..simulator.stored import Shape, Stored, os_stored, runs, stationary_stored, value
-from ..simulator.stored_dppu import dppu_stored, resident
+from ..simulator.stored_dppu import dppu_stored
 from ..simulator.work import REDUCTION
 from .live import windows
 
@@ -47,13 +49,18 @@ def content(run: FaultRun, span: Span, site: Site) -> Content:
         first = _first(used, site)
         if first is None:
             return Content(site.cycle, cycles=used)
-        site = Site(**{**vars(site), "cycle": first})
+        site = replace(site, cycle=first)
         stored = find(first)
         assert stored is not None
     x = run.difference.golden(run.network.layers[span.layer].input)
     tile = run.evaluate.operands(span, x)
     number = value(stored, tile.act, tile.wgt, tile.start, bits)
     return Content(site.cycle, _meaning(run, span, stored, site.register), number, bits)
+
+
+def is_used(run: FaultRun, span: Span, site: Site) -> bool:
+    """Whether a register of the array, its delay lines or the DPPU is used in a tile."""
+    return bool(_used(run, span, site, _finder(run, span, site)))
 
 
 def place(site: Site) -> str:
@@ -69,10 +76,10 @@ def place(site: Site) -> str:
         "file_act": f"file_act of row {row}, place {col}",
         "file_wgt": f"file_wgt of column {col}, place {row}",
         "psum": f"psum of entry {row} of the position table",
-        "position": f"position register of entry {row}",
+        "position": f"position register of entry {row} of the table",
     }
     kind = "node" if name.startswith("tree") else "lane"
-    return where.get(name, f"{name} of group {row}, {kind} {col}") + ", in the DPPU"
+    return "the DPPU's " + where.get(name, f"{name} of group {row}, {kind} {col}")
 
 
 def output_of(run: FaultRun, span: Span, row: int, col: int) -> str:
@@ -105,8 +112,7 @@ def _finder(run: FaultRun, span: Span, site: Site) -> Callable[[int], Stored | N
         if not work.steps:
             return lambda cycle: None
         schedule = dppu_schedule(work.parts, work.neurons, shape_of(run.program.config, excess))
-        positions = run.spans.decode(work.pcs[0], run.spans.table(work.pcs[0]))
-        return partial(dppu_stored, schedule, positions, *where)
+        return partial(dppu_stored, schedule, _positions(run, span, excess), *where)
     stored = os_stored if site.unit in ("array", "skew") else stationary_stored
     return partial(stored, shape_of_tile(run, span), site.unit, *where)
 
@@ -115,6 +121,8 @@ def _used(
     run: FaultRun, span: Span, site: Site, find: Callable[[int], Stored | None]
 ) -> list[tuple[int, int]]:
     """Stretches of cycles, (first, last), in which what is in the register is used."""
+    if site.unit in DPPU_UNITS and site.register in ("psum", "position"):
+        return _resident(run, span, site)
     if site.unit in DPPU_UNITS:
         steps = run.spans.dppu(span, site.unit == DPPU_UNITS[1]).steps
         return runs([cycle for cycle in range(steps) if find(cycle) is not None])
@@ -135,26 +143,38 @@ def _first(used: tuple[tuple[int, int], ...], site: Site) -> int | None:
     return None
 
 
-def _position(run: FaultRun, span: Span, site: Site) -> Content:
-    """The bit of a position register; the meaning says where it points to."""
+def _resident(run: FaultRun, span: Span, site: Site) -> list[tuple[int, int]]:
+    """Cycles in which an entry's position and partial sum stand in their registers."""
     excess = site.unit == DPPU_UNITS[1]
     work = run.spans.dppu(span, excess)
+    if site.row >= work.neurons or _positions(run, span, excess)[site.row, 0] < 0:
+        return []
     schedule = dppu_schedule(work.parts, work.neurons, shape_of(run.program.config, excess))
-    positions = run.spans.decode(work.pcs[0], run.spans.table(work.pcs[0]))
-    loads = schedule.loads[0]
-    cycle = site.cycle if site.stuck == FLIP or site.until != END else max(site.cycle, loads)
-    if not resident(schedule, positions, site.row, cycle):
-        there = site.row < work.neurons and positions[site.row, 0] >= 0
-        return Content(cycle, cycles=((loads, schedule.cycles - 1),) if there else ())
-    shape = schedule.shape
-    row, col = positions[site.row].tolist()
+    return [(schedule.loads[0], schedule.cycles - 1)]
+
+
+def _positions(run: FaultRun, span: Span, excess: bool) -> NDArray[np.int64]:
+    """Entries of the position table that the DPPU decodes: (neurons, 2)."""
+    pc = run.spans.dppu(span, excess).pcs[0]
+    return run.spans.decode(pc, run.spans.table(pc))
+
+
+def _position(run: FaultRun, span: Span, site: Site) -> Content:
+    """The bit of a position register; the meaning says where it points to."""
+    used = tuple(_resident(run, span, site))
+    cycle: int | None = site.cycle
+    if not any(begin <= site.cycle <= last for begin, last in used):
+        cycle = _first(used, site)
+    if cycle is None:
+        return Content(site.cycle, cycles=used)
+    excess = site.unit == DPPU_UNITS[1]
+    shape = shape_of(run.program.config, excess)
+    row, col = _positions(run, span, excess)[site.row].tolist()
     word = row << shape.column_bits | col
-    other = word ^ 1 << site.col
-    to = other >> shape.column_bits, other & ((1 << shape.column_bits) - 1)
-    meaning = (
-        f"bit {site.col} of row {row}, column {col} of the tile; with the other bit it is row "
-        f"{to[0]}, column {to[1]}"
-    )
+    turned = word ^ 1 << site.col
+    y, x = turned >> shape.column_bits, turned & ((1 << shape.column_bits) - 1)
+    where = "" if y < span.m and x < span.n else ", outside the tile,"
+    meaning = f"bit {site.col} of row {row}, column {col} (row {y}, column {x}{where} if it turns)"
     return Content(cycle, meaning, -(word >> site.col & 1), 1)
 
 

@@ -3,44 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..isa.layers import Redundancy
-from ..isa.protection import redundancy_of
+from ..isa.protection import COPIES, redundancy_of
 from ..isa.registers import BY_UNIT
-from ..simulator.fault_plan import copies_of, force, moments
+from ..simulator.fault_plan import copies_of, force
 from ..simulator.fault_run import FaultRun
 from ..simulator.sites import ALL, END, EVERY, FLIP, Site
 from ..simulator.spans import Span
 from .buffer_contents import word_content, word_place
-from .contents import Content, content, place
+from .contents import Content, content, is_used, place
 from .region import stretches
 
 _STRETCHES = 3  #: of cycles that are listed
 
 
 def hit_tile(run: FaultRun, site: Site) -> Span:
-    """The tile of a site; the first one of a bit that is stuck in many."""
-    spans = run.spans
-    if site.layer == ALL:
-        register = BY_UNIT[site.unit][site.register]
-        own = [s for s in spans.all if (s.gemms or site.unit == "buffer") and _there(run, s, site)]
-        own = [s for s in own if moments(register, s, spans)] or spans.all
-        return own[0]
-    own = spans.own[run.program.layer_names.index(site.layer)]
-    return own[0 if site.tile == EVERY else site.tile]
+    """The tile of a site; of a bit that is stuck in many, the first that uses it."""
+    spans, layers = run.spans, range(len(run.network.layers))
+    if site.layer != ALL:
+        own = spans.own[run.program.layer_names.index(site.layer)]
+        return own[0 if site.tile == EVERY else site.tile]
+    first = [spans.own[i][0] for i in layers if spans.own[i]]
+    for span in first:
+        own_site = as_of(run, span, site)
+        if site.unit == "buffer" or (own_site and span.gemms and is_used(run, span, own_site)):
+            return span
+    return first[0]
 
 
-def _there(run: FaultRun, span: Span, site: Site) -> bool:
-    """Whether places of the array are those of the tile: thirds of it count their own columns."""
+def as_of(run: FaultRun, span: Span, site: Site) -> Site | None:
+    """What a bit that is stuck in all layers is in a tile; None where the tile has no such PE.
+
+    Of three parts of an array that compute a layer, each counts its own columns.
+    """
+    if site.layer != ALL or not _of_a_third(run, span, site):
+        return site
+    run_number, col = divmod(site.col, run.spans.array(span).array.cols)
+    _, own = copies_of(run.spans, span, site.unit, site.register, site.bit)
+    if run_number >= COPIES or not BY_UNIT[site.unit][site.register].exists(site.row, col):
+        return None
+    return replace(site, col=col, copy=run_number * own + site.copy)
+
+
+def _of_a_third(run: FaultRun, span: Span, site: Site) -> bool:
+    """Whether three parts of the array compute the layer, and the register is in one of them."""
     name = run.program.layer_names[span.layer]
-    return redundancy_of(run.program.config, name) != Redundancy.SPACE
+    rows = site.unit == "skew" and site.register == "act"  # these feed all three
+    space = redundancy_of(run.program.config, name) == Redundancy.SPACE
+    return space and not rows and site.unit in ("array", "skew")
 
 
 def stored(run: FaultRun, span: Span, site: Site, sites: Sequence[Site]) -> Iterator[str]:
     """Lines about a register or word that is hit; values are those of the fault-free run."""
     is_word = site.unit == "buffer"
-    found = (word_content if is_word else content)(run, span, site)
     name = word_place(site) if is_word else place(site)
+    own = as_of(run, span, site)
+    if own is None:
+        yield f"{name} computes nothing of this layer"
+        return
+    found = (word_content if is_word else content)(run, span, own)
     if found.value is None:
         yield _unused(name, site, found)
         return
@@ -48,7 +71,7 @@ def stored(run: FaultRun, span: Span, site: Site, sites: Sequence[Site]) -> Iter
     after = force(found.value, bit, site.stuck, found.bits)
     when = "" if is_word else f" in cycle {found.cycle}"
     yield f"{name}{when}: {found.meaning}" + _becomes(site, found, bit, after)
-    yield from _copies(run, span, site, sites, found, after)
+    yield from _copies(run, span, own, sites, found, after)
 
 
 def _unused(name: str, site: Site, found: Content) -> str:
@@ -94,20 +117,24 @@ def _copies(
     number, copy = divmod(site.copy, own)
     if own > 1:
         wrong = {copy} if after != found.value else set()
-        wrong |= {s.copy % own for s in sites if _same_bit(s, site, own) and _acts(s, found, site)}
+        here = [other for other in (as_of(run, span, s) for s in sites) if other]
+        wrong |= {s.copy % own for s in here if _same_bit(s, site, own) and _acts(s, found, site)}
         listed = " and ".join(map(str, sorted(wrong)))
+        are = f"copy {listed} is wrong" if len(wrong) == 1 else f"copies {listed} are wrong"
         if not wrong:
             yield f"  the bit has {own} copies, and all are right"
         elif run.program.config.protection.voter == "output":
             yield (
-                f"  the bit has {own} copies, wrong in {listed}; they go on apart up to the voter "
+                f"  the bit has {own} copies; {are}; they go on apart up to the voter "
                 "behind the last sum"
             )
         else:
             reads = found.value if len(wrong) == 1 else after
-            yield f"  the bit has {own} copies, wrong in {listed}; the voter reads {reads}"
-    if many > 1:
-        yield f"  it is run {number} of {many} of this layer, whose sums are voted bit by bit"
+            yield f"  the bit has {own} copies; {are}, and the voter reads {reads}"
+    if many > 1 and site.layer == ALL and not _of_a_third(run, span, site):
+        yield f"  all {many} runs of this layer have it"
+    elif many > 1:
+        yield f"  it is in run {number} of {many} of this layer, whose sums are voted bit by bit"
 
 
 def _same_bit(one: Site, other: Site, own: int) -> bool:

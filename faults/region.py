@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..simulator.stored import runs
 
-_GROUPS = 4  #: rectangles, and stretches in one, that are listed
+_MOST = 24  #: stretches of pixels and channels that are listed
 
 
 def region(elements: NDArray[np.int64], width: int, channels: int) -> str:
@@ -21,10 +21,10 @@ def region(elements: NDArray[np.int64], width: int, channels: int) -> str:
     for pixel, own in of.items():
         groups.setdefault(tuple(own), []).append(pixel)
     rectangles = [(runs(pixels), runs(own)) for own, pixels in groups.items()]
-    if len(groups) <= _GROUPS and all(max(map(len, r)) <= _GROUPS for r in rectangles):
+    if sum(len(pixels) + len(own) for pixels, own in rectangles) <= _MOST:
         return "; ".join(_rectangle(pixels, own, width) for pixels, own in rectangles)
     every = [(min(of), max(of))], [(min(map(min, of.values())), max(map(max, of.values())))]
-    return f"some in {_rectangle(*every, width)}"
+    return f"within {_rectangle(*every, width)}"
 
 
 def _rectangle(

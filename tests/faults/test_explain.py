@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from flexhyca.faults.contents import content
 from flexhyca.faults.explain import explain
 from flexhyca.faults.hit_words import hit_tile
 from flexhyca.faults.population import Population
+from flexhyca.faults.population import stuck as stuck_bit
 from flexhyca.faults.region import region
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.fault_plan import copies_of, moments
@@ -69,10 +71,13 @@ def test_what_is_said_to_be_stored_is_stored(kind):
     """
     run, rng = machine(kind), np.random.default_rng(0)
     held = 0
-    for model, live in (("register", True), ("register", False), ("memory", True)):
+    draws = ("register", True), ("register", False), ("memory", True), ("control", True)
+    for model, live in draws:
         population = Population(run.spans, model, live)
         for _ in range(60):
             site = population.draw(rng)
+            if model == "control" and site.unit == "buffer":  # no values
+                continue
             span = hit_tile(run, site)
             told = (word_content if site.unit == "buffer" else content)(run, span, site)
             if told.value is None:
@@ -85,9 +90,7 @@ def test_what_is_said_to_be_stored_is_stored(kind):
             bit = told.value >> (0 if is_position else site.bit) & 1
             last = moments(check_place(site, run.program.config), span, run.spans)
             until = site.cycle + 1 if site.cycle + 1 < last else -1
-            same, other = (
-                Site(**{**vars(site), "stuck": value, "until": until}) for value in (bit, 1 - bit)
-            )
+            same, other = (replace(site, stuck=value, until=until) for value in (bit, 1 - bit))
             assert differences(run, [same]) == differences(run, []), (site, told)
             assert differences(run, [other]) == differences(run, [site]), (site, told)
             held += 1
@@ -135,6 +138,23 @@ def test_all_kinds_of_bytes_were_seen():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_an_idle_register_is_said_to_be_used_when_it_is(kind):
+    run, rng = machine(kind), np.random.default_rng(2)
+    population, seen = Population(run.spans, "register", False), 0
+    for _ in range(40):
+        site = population.draw(rng)
+        span = hit_tile(run, site)
+        told = content(run, span, site)
+        if told.value is None:
+            cycles = moments(check_place(site, run.program.config), span, run.spans)
+            every = [content(run, span, replace(site, cycle=t)) for t in range(cycles)]
+            used = [t for t, other in enumerate(every) if other.value is not None]
+            assert used == [t for a, b in told.cycles for t in range(a, b + 1)], site
+            seen += bool(used)
+    assert seen
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_site_has_a_story(kind):
     run, rng = machine(kind), np.random.default_rng(1)
     for model in ("register", "memory", "control"):
@@ -142,8 +162,11 @@ def test_every_site_has_a_story(kind):
             population = Population(run.spans, model, live)
             for _ in range(15):
                 site = population.draw(rng)
+                if site.register != "instruction":
+                    own = [stuck_bit(site, rng, run.spans)]  # for ever
+                    assert all(explain(run, own, run.run(own)))
                 for stuck in (FLIP, 1) if site.register != "instruction" else (FLIP,):
-                    own = [Site(**{**vars(site), "stuck": stuck})]
+                    own = [replace(site, stuck=stuck)]
                     lines = list(explain(run, own, run.run(own)))
                     assert lines[0] == str(own[0])
                     assert lines[1].startswith("tile ")
@@ -228,8 +251,8 @@ def test_copies_and_their_voter(run):
     at = f"cycle=9,row=0,col=0,reg=acc,bit={bit}"
     one, two = story(run, at), story(run, f"{at},copy=1", f"{at},copy=2")
     before, after = map(int, re.search(r": (-?\d+) -> (-?\d+) \(bit", one[2]).groups())
-    assert one[3] == f"  the bit has 3 copies, wrong in 0; the voter reads {before}"
-    assert f"  the bit has 3 copies, wrong in 1 and 2; the voter reads {after}" in two
+    assert one[3] == f"  the bit has 3 copies; copy 0 is wrong, and the voter reads {before}"
+    assert f"  the bit has 3 copies; copies 1 and 2 are wrong, and the voter reads {after}" in two
     assert not any("copies" in line for line in story(run, "cycle=9,row=0,col=0,reg=acc,bit=0"))
 
 
@@ -251,7 +274,15 @@ def test_regions():
     both = region(flat((0, 0, 1), (0, 1, 1), (2, 0, 2)), 4, 8)
     assert both == "pixels (0, 0)..(0, 1), channel 1; pixel (2, 0), channel 2"
     scattered = [(0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 0, 3), (1, 1, 4)]
-    assert region(flat(*scattered), 4, 8) == "some in pixels (0, 0)..(1, 1), channels 0..4"
+    assert region(flat(*scattered[::2]), 4, 8) == (
+        "pixel (0, 0), channel 0; pixel (0, 2), channel 2; pixel (1, 1), channel 4"
+    )
+    scattered = [(y, x, (y * 4 + x) % 8) for y in range(4) for x in range(4)]
+    assert region(flat(*scattered), 4, 8) == "pixels (0, 0), (2, 0), channel 0; " + "; ".join(
+        f"pixels ({i // 4}, {i % 4}), ({i // 4 + 2}, {i % 4}), channel {i}" for i in range(1, 8)
+    )
+    scattered = [(y, x, (y * 4 + x) % 8) for y in range(5) for x in range(4)]
+    assert region(flat(*scattered), 4, 8) == "within pixels (0, 0)..(4, 3), channels 0..7"
 
 
 def test_the_reach_of_many_words_is_told_before_the_list(run):
