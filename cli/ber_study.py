@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..faults.ber_options import BerOptions, Case
     from ..faults.ber_results import Counts
     from ..faults.fit import Exposure
-    from ..faults.statistics import Interval
 
 _RATES = (1e-4, 2e-4)  # the paper's I and II
 _GOALS = (0.97, 0.95)  # its goals at these
@@ -187,11 +186,6 @@ def _check_device(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise FlexhycaError(f"device {device!r}: {first_line(error)}; use cpu") from None
-
-
-def brief(interval: Interval) -> str:
-    """Without trials and seed, which stand above the table."""
-    return str(interval).partition(" (")[0].replace(" points", "")
 
 
 def size(counts: Counts) -> str:

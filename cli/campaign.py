@@ -206,6 +206,14 @@ def drive(
     else:
         done = f"{finished.trials:,} trials{stopped}"
     output.note(done)
+    if margin is not None and not finished.stopped:
+        leading = [e for e in finished.estimates if e.leading]
+        widest = max(leading, key=lambda e: e.interval.margin, default=None)
+        if widest is not None and widest.interval.margin > margin:
+            output.note(
+                f"the margin {margin:g} is not reached: {widest.label} is +- "
+                f"{widest.interval.margin:.2g}; give more --trials"
+            )
     return finished
 
 

@@ -133,7 +133,7 @@ def command(
     protect: ber_.Protect = None,
     per_layer: ber_.PerLayer = False,
     find_rate: ber_.FindRate = None,
-    choose_trials: ber_.ChooseTrials = 200,
+    choose_trials: ber_.ChooseTrials = ber_.CHOOSE_TRIALS,
     ber_stage: ber_.BerStage = _DEFAULTS.stage,
     ber_target: ber_.BerTarget = _DEFAULTS.target,
     weight_faults: ber_.WeightFaults = _DEFAULTS.weight_faults,

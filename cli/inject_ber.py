@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..config import Config, load_config
 from ..errors import FlexhycaError
 from . import output
-from .ber_study import Study, brief, fault_free, title
+from .ber_study import Study, fault_free, title
 from .inject_request import Request
 from .options import check_suffix
 
@@ -78,7 +78,7 @@ def _compare(study: Study) -> None:
         print("\non the same patterns, points:")
         output.table(
             ("scheme", "minus", "ber", "difference"),
-            ((p.scheme, p.than, f"{p.ber:g}", brief(p.interval)) for p in pairs if p.next),
+            ((p.scheme, p.than, f"{p.ber:g}", output.brief(p.interval)) for p in pairs if p.next),
         )
     print()
     study.print_links()
@@ -145,9 +145,9 @@ def _print_results(found: Sequence[Result], golden: str) -> None:
             (
                 r.case.scheme,
                 f"{r.case.ber:g}",
-                brief(r.accuracy),
-                brief(r.golden),
-                brief(r.loss),
+                output.brief(r.accuracy),
+                output.brief(r.golden),
+                output.brief(r.loss),
                 _judged(r),
                 _layers(r.case.protect),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import FlexhycaError
 from . import output
-from .ber_study import Study, brief, fault_free, title
+from .ber_study import Study, fault_free, title
 from .busy import busy
 
 _PATTERNS = 40  # of the search; what is found is measured with more
@@ -53,7 +53,13 @@ def run(study: Study) -> None:
         output.table(
             ("rate", "ber", "accuracy", fault_free(counts), "points lost"),
             (
-                (name, f"{r.case.ber:g}", brief(r.accuracy), brief(r.golden), brief(r.loss))
+                (
+                    name,
+                    f"{r.case.ber:g}",
+                    output.brief(r.accuracy),
+                    output.brief(r.golden),
+                    output.brief(r.loss),
+                )
                 for name, r in zip(("I'", "II'"), found, strict=True)
             ),
         )
@@ -61,7 +67,7 @@ def run(study: Study) -> None:
     outside = [r for r in found if not low <= r.loss.estimate <= high]
     if outside:
         output.warn(
-            f"rate {r.case.ber:g} loses {brief(r.loss)} points, outside {wanted[0]:g} to "
+            f"rate {r.case.ber:g} loses {output.brief(r.loss)} points, outside {wanted[0]:g} to "
             f"{wanted[1]:g}: with these patterns the search was lucky; give another --seed"
             for r in outside
         )

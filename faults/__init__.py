@@ -2,7 +2,7 @@
 
 `experiment` is the contract between a kind of fault and the engine: start there. `campaign` runs
 an experiment's trials, `store` is the file that keeps them, `export` makes tables of it,
-`estimates` and `statistics` say how sure the rates are. See docs/campaigns.md.
+`estimates`, `statistics` and `resampling` say how sure the rates are. See docs/campaigns.md.
 
 Bit error rates (docs/ber.md): `ber` is the experiment, `random_bits` says which bits are wrong,
 `ber_memory` and `ber_protection` which of them are left, `ber_machine` what an inference meets;

@@ -230,3 +230,13 @@ def test_a_table_on_standard_output(flexhyca: Command, in_tmp: Path) -> None:
     assert export.err == ("c.db: has 30 trials; the table is of the 20 that were asked for last\n")
     assert flexhyca("campaign", "export", "c.db", "--parquet", "-").code == 2
     assert not Path("-").exists()
+
+
+def test_a_margin_that_is_not_reached_is_told(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = drive(Drawn(), Path("c.db"), 100, margin=0.001)
+    widest = max(e.interval.margin for e in finished.estimates if e.leading)
+    line = capsys.readouterr().err.splitlines()[1]
+    assert line.startswith("the margin 0.001 is not reached: ")
+    assert line.endswith(f" is +- {widest:.2g}; give more --trials")
