@@ -16,7 +16,7 @@ from flexhyca.faults.hit_words import hit_tile
 from flexhyca.faults.population import Population
 from flexhyca.faults.population import stuck as stuck_bit
 from flexhyca.faults.region import region
-from flexhyca.isa.registers import BY_UNIT
+from flexhyca.isa.registers import BY_UNIT, UNIT_OF_DATAFLOW
 from flexhyca.simulator.fault_plan import copies_of, moments
 from flexhyca.simulator.fault_run import FaultRun
 from flexhyca.simulator.sites import FLIP, Site, check_place, parse_site
@@ -59,7 +59,7 @@ def differences(run, sites):
     return hits, result.output.tobytes()
 
 
-TOLD: Counter[str] = Counter()  #: bytes by the first word that is said of them
+TOLD: Counter[str] = Counter()  #: bytes by the first word of what they are, and operands
 KINDS = ("os", "ws", "is", "space", "time", "hybrid", "dram", "hybrid_sram")
 
 
@@ -98,10 +98,14 @@ def test_what_is_said_to_be_stored_is_stored(kind):
 
 
 WEIGHT = re.compile(r"weight \((\d+), (\d+), channel (\d+)\) of output channel (\d+) of (\w+),")
-ELEMENT = re.compile(r"element \((\d+), (\d+), channel (\d+)\) of (\w+),")
+ELEMENT = re.compile(r"element \((\d+), (\d+), channel (\d+)\) of (\w+)")
+OPERAND = re.compile(r"of output channel (\d+), its weight \((\d+), (\d+), channel (\d+)\)")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+
+
+@SOME
 @given(programs(), st.integers(0, 2**32 - 1))
 def test_bytes_of_buffers_in_any_network(program, seed):
     """A byte is called what it is; the networks have groups, cut reductions, adds and pools."""
@@ -109,8 +113,6 @@ def test_bytes_of_buffers_in_any_network(program, seed):
     network, config = program.network, program.config
     run = FaultRun(program, random_inputs(network, 1, 0)[0])
     rng = np.random.default_rng(seed)
-    layers = {layer.name: i for i, layer in enumerate(network.layers)}
-    tensors = {tensor.name: i for i, tensor in enumerate(network.tensors)}
     for name in ("ifmap", "weight", "residual"):
         words = BY_UNIT["buffer"][name].rows(config)
         for span in run.spans.all[:: max(1, len(run.spans.all) // 6)]:
@@ -118,23 +120,60 @@ def test_bytes_of_buffers_in_any_network(program, seed):
                 layer = network.layers[span.layer].name
                 site = Site(layer, span.number, 0, word, 0, name, 0, unit="buffer")
                 told = word_content(run, span, site)
-                if found := WEIGHT.match(told.meaning):
-                    *place, layer = found.groups()
-                    ky, kx, c, n = map(int, place)
-                    weights = network.weights[layers[layer]]
-                    groups = network.layers[layers[layer]].groups
-                    first = n // (len(weights) // groups) * weights.shape[3]
-                    assert told.value == weights[n, ky, kx, c - first]
-                elif found := ELEMENT.match(told.meaning):
-                    *place, tensor = found.groups()
-                    values = run.difference.golden(tensors[tensor])
-                    assert told.value == values[tuple(map(int, place))]
+                check_name(run, told)
                 TOLD[told.meaning.split()[0]] += 1
 
 
-def test_all_kinds_of_bytes_were_seen():
+def check_name(run, told):
+    """A weight, or an element of a tensor, is that one."""
+    network = run.network
+    layers = {layer.name: i for i, layer in enumerate(network.layers)}
+    tensors = {tensor.name: i for i, tensor in enumerate(network.tensors)}
+    if found := WEIGHT.search(told.meaning):
+        (*place, layer) = found.groups()
+        ky, kx, c, n = map(int, place)
+        weights, groups = network.weights[layers[layer]], network.layers[layers[layer]].groups
+        first = n // (len(weights) // groups) * weights.shape[3]
+        assert told.value == weights[n, ky, kx, c - first]
+    elif found := ELEMENT.search(told.meaning):
+        (*place, tensor) = found.groups()
+        values = run.difference.golden(tensors[tensor])
+        assert told.value == values[tuple(map(int, place))]
+    elif "padding" in told.meaning:
+        assert told.value == 0
+
+
+@SOME
+@given(programs(), st.integers(0, 2**32 - 1))
+def test_operands_in_any_network(program, seed):
+    """The registers of PEs hold what they are said to, whatever the windows of a layer are."""
+    assume(program.batch == 1)
+    run = FaultRun(program, random_inputs(program.network, 1, 0)[0])
+    rng, unit = np.random.default_rng(seed), UNIT_OF_DATAFLOW[program.config.array.dataflow]
+    for span in run.spans.all[:: max(1, len(run.spans.all) // 6)]:
+        layer = run.network.layers[span.layer].name
+        for name in ("act", "wgt") if span.gemms else ():
+            for row, col in rng.integers(2, size=(3, 2)).tolist():
+                site = Site(layer, span.number, 0, row, col, name, 0, unit=unit)
+                cycles = content(run, span, site).cycles
+                if cycles:
+                    site = replace(site, cycle=int(rng.integers(cycles[0][0], cycles[-1][1] + 1)))
+                told = content(run, span, site)
+                if told.value is None:
+                    continue
+                TOLD[name] += 1
+                if name == "act":
+                    check_name(run, told)
+                    continue
+                n, ky, kx, c = map(int, OPERAND.search(told.meaning).groups())
+                layer_of, weights = run.network.layers[span.layer], run.network.weights[span.layer]
+                first = n // (len(weights) // layer_of.groups) * weights.shape[3]
+                assert told.value == weights[n, ky, kx, c - first]
+
+
+def test_all_kinds_of_names_were_seen():
     if TOLD:
-        assert TOLD.keys() >= {"weight", "element", "byte", "nothing"}
+        assert TOLD.keys() >= {"weight", "element", "byte", "nothing", "act", "wgt"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -236,13 +275,34 @@ def test_a_stuck_bit_is_told_in_its_first_cycle_of_use(run):
     assert line.endswith(": 0 -> 8 (bit 3: 0 -> 1); it is held at 1 to the end of the tile")
     line = story(run, "cycle=0,until=9,row=0,col=0,reg=act,bit=3,stuck=0")[2]
     assert line.endswith(": 0; bit 3 is 0 already; it is held at 0 up to cycle 8")
-    assert story(run, "cycle=0,until=2,row=3,col=3,reg=act,bit=3,stuck=0")[2] == (
+    line = story(run, "cycle=0,until=8,row=3,col=3,reg=act,bit=3,stuck=0")[2]
+    assert line.startswith("act of PE (3, 3) in cycle 7: ")
+    assert story(run, "cycle=0,until=7,row=3,col=3,reg=act,bit=3,stuck=0")[2] == (
         "act of PE (3, 3) holds nothing that is used while it is stuck; it does in cycles "
         f"7..{depth + 6}"
     )
     sites = [parse_site("layer=*,tile=*,row=0,col=0,reg=wgt,bit=3,stuck=0")]
     lines = list(explain(run, sites, run.run(sites)))
     assert lines[2].endswith("it is held at 0 in all tiles of all layers")
+
+
+@pytest.mark.parametrize(
+    ("kind", "register", "line"),
+    [
+        ("space", "acc", "  it is in run 1 of 3 of this layer, whose sums are voted bit by bit"),
+        ("time", "acc", "  all 3 runs of this layer have it"),
+    ],
+)
+def test_a_permanent_fault_of_a_layer_that_is_computed_three_times(kind, register, line):
+    """Column 3 of 6 is the second one of the second third."""
+    run = machine(kind)
+    sites = [parse_site(f"layer=*,tile=*,row=0,col=3,reg={register},bit=3,stuck=0")]
+    lines = list(explain(run, sites, run.run(sites)))
+    channel = 1 if kind == "space" else 3
+    assert lines[2].startswith(
+        f"acc of PE (0, 3) in cycle 0: partial sum of (0, 0, channel {channel})"
+    )
+    assert lines[3] == line
 
 
 def test_copies_and_their_voter(run):
