@@ -13,7 +13,7 @@ from ..simulator.control import words
 from ..simulator.fault_run import FaultRun, Hit, Outcome
 from ..simulator.sites import Site
 from ..simulator.spans import Span
-from .hit_words import hit_tile, stored
+from .hit_words import hit_tile, meets_zeros, stored
 from .outcomes import OUTCOMES, STAGES, outcome
 from .region import region
 
@@ -45,6 +45,8 @@ def explain(run: FaultRun, sites: Sequence[Site], result: Outcome) -> Iterator[s
             yield _tile(run, hit.span)
         told = hit.span
         yield from _words(run, hit)
+        if not len(hit.elements) and len(sites) == 1 and meets_zeros(run, hit.span, sites[0]):
+            yield "  every operand that it is multiplied by is 0"
     for name, count in result.changed.items():
         size = next(t.elements for t in run.network.tensors if t.name == name)
         yield f"  {name}: {count} of {size} elements differ"

@@ -16,6 +16,8 @@ from .buffer_contents import word_content, word_place
 from .contents import Content, content, is_used, place
 from .region import stretches
 
+#: Registers that hold an operand.
+_OPERANDS = ("act", "wgt", "preload", "file_act", "file_wgt")
 _STRETCHES = 3  #: of cycles that are listed
 
 
@@ -72,6 +74,14 @@ def stored(run: FaultRun, span: Span, site: Site, sites: Sequence[Site]) -> Iter
     when = "" if is_word else f" in cycle {found.cycle}"
     yield f"{name}{when}: {found.meaning}" + _becomes(site, found, bit, after)
     yield from _copies(run, span, own, sites, found, after)
+
+
+def meets_zeros(run: FaultRun, span: Span, site: Site) -> bool:
+    """Whether a site that changes no sum is an operand: then all that it is multiplied by is 0."""
+    if site.unit == "buffer" or site.register not in _OPERANDS or site.stuck != FLIP:
+        return False
+    runs, own = copies_of(run.spans, span, site.unit, site.register, site.bit)
+    return runs * own == 1 and content(run, span, site).value is not None
 
 
 def _unused(name: str, site: Site, found: Content) -> str:

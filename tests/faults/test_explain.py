@@ -286,6 +286,16 @@ def test_a_stuck_bit_is_told_in_its_first_cycle_of_use(run):
     assert lines[2].endswith("it is held at 0 in all tiles of all layers")
 
 
+def test_why_an_operand_in_use_changes_nothing(run):
+    """Operand 0 of pixel (0, 3) is padding; PE (3, 0) is the last one that meets this weight."""
+    zeros = "  every operand that it is multiplied by is 0"
+    lines = story(run, "cycle=4,row=3,col=0,reg=wgt,bit=6")
+    assert "operand 0 of output channel 0" in lines[2]
+    assert lines[3:5] == ["no sum differs", zeros]
+    for other in ("cycle=3,row=3,col=0,reg=wgt,bit=6", "cycle=65,row=0,col=0,reg=wgt,bit=6"):
+        assert zeros not in story(run, other)
+
+
 @pytest.mark.parametrize(
     ("kind", "register", "line"),
     [
