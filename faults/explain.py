@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ProgramError
 from ..isa.assembly import line
 from ..simulator.buffer_faults import Read
-from ..simulator.control import words
+from ..simulator.control import without_advice, words
 from ..simulator.fault_run import FaultRun, Hit, Outcome
 from ..simulator.sites import Site
 from ..simulator.spans import Span
@@ -19,8 +19,6 @@ from .region import region
 
 #: Registers of buffers whose readers are told.
 READ = ("ifmap", "weight", "residual", "position")
-#: How errors about program files end: advice that is none where a fault made the error.
-ADVICE = ("; recompile the program", "; the word is damaged or from another version")
 _SHOWN = 6  #: words, and readers, that are listed
 
 
@@ -55,7 +53,7 @@ def explain(run: FaultRun, sites: Sequence[Site], result: Outcome) -> Iterator[s
     if stage:
         yield f"masked ({stage}): {STAGES[stage]}"
     elif result.failure:
-        yield f"{kind}: {OUTCOMES[kind]}; {_reason(result.reason)}"
+        yield f"{kind}: {OUTCOMES[kind]}; {result.reason}"
     else:
         before, after = (int(np.argmax(x)) for x in (run.golden, result.output))
         yield f"{kind}: {OUTCOMES[kind]}; prediction {before} -> {after}"
@@ -70,13 +68,6 @@ def _tile(run: FaultRun, span: Span) -> str:
     )
 
 
-def _reason(error: str) -> str:
-    """A machine's error without what one does about a program file."""
-    for advice in ADVICE:
-        error = error.partition(advice)[0]
-    return error
-
-
 def _instruction(run: FaultRun, site: Site) -> Iterator[str]:
     """The instruction that is hit, before and after."""
     span = run.spans.own[run.program.layer_names.index(site.layer)][site.tile]
@@ -87,7 +78,7 @@ def _instruction(run: FaultRun, site: Site) -> Iterator[str]:
         low, high = words((low, high), [(site.bit, site.stuck)])
         yield f"becomes: {line(low, high, pc)}"
     except ProgramError as error:
-        yield f"becomes nothing: {_reason(str(error))}"
+        yield f"becomes nothing: {without_advice(error)}"
 
 
 def _reader(run: FaultRun, read: Read) -> str:

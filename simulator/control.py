@@ -31,8 +31,20 @@ _WORD = (1 << 64) - 1
 _POSITIONS = "LOAD of positions"  # how the check of a rule for program files, not machines, begins
 
 
+#: How errors about program files end: advice that is none where a fault made the error.
+_ADVICE = ("; recompile the program", "; the word is damaged or from another version")
+
+
 class MachineCheckError(ProgramError):
     """The machine finds that it cannot execute an instruction, and stops."""
+
+
+def without_advice(error: Exception) -> str:
+    """A machine's error without what one does about a program file."""
+    text = str(error)
+    for advice in _ADVICE:
+        text = text.partition(advice)[0]
+    return text
 
 
 def damaged(program: Program, faults: Mapping[int, Sequence[tuple[int, int]]]) -> Program:

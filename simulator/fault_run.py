@@ -18,7 +18,7 @@ from ..errors import DeadlockError, FlexhycaError, ProgramError
 from ..isa import fixedpoint
 from ..isa.program import Program
 from .buffer_faults import Read, Reads
-from .control import MachineCheckError, damaged, meaningless, run_damaged
+from .control import MachineCheckError, damaged, meaningless, run_damaged, without_advice
 from .difference import Difference, Golden
 from .fault_plan import Key, Plan, Sum, copies_of, force, make_plan
 from .faulty_memory import FaultyMemory
@@ -59,7 +59,7 @@ def _run_damaged(
     except (ProgramError, DeadlockError) as error:
         failure = "hang" if isinstance(error, DeadlockError) else "crash"
         nothing = np.zeros(program.tensors[program.output, :3].tolist(), np.int8)
-        return None, End(nothing, failure, str(error))
+        return None, End(nothing, failure, without_advice(error))
     return memory, End(memory.output()[0])
 
 

@@ -18,7 +18,7 @@ from flexhyca.faults.population import stuck as stuck_bit
 from flexhyca.faults.region import region
 from flexhyca.isa.registers import BY_UNIT, UNIT_OF_DATAFLOW
 from flexhyca.simulator.fault_plan import copies_of, moments
-from flexhyca.simulator.fault_run import FaultRun
+from flexhyca.simulator.fault_run import FaultRun, run_reference
 from flexhyca.simulator.sites import FLIP, Site, check_place, parse_site
 from flexhyca.tests.support import (
     compiled,
@@ -107,7 +107,7 @@ SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 @SOME
 @given(programs(), st.integers(0, 2**32 - 1))
-def test_bytes_of_buffers_in_any_network(program, seed):
+def bytes_of_buffers_in_any_network(program, seed):
     """A byte is called what it is; the networks have groups, cut reductions, adds and pools."""
     assume(program.batch == 1)
     network, config = program.network, program.config
@@ -145,7 +145,7 @@ def check_name(run, told):
 
 @SOME
 @given(programs(), st.integers(0, 2**32 - 1))
-def test_operands_in_any_network(program, seed):
+def operands_in_any_network(program, seed):
     """The registers of PEs hold what they are said to, whatever the windows of a layer are."""
     assume(program.batch == 1)
     run = FaultRun(program, random_inputs(program.network, 1, 0)[0])
@@ -171,9 +171,11 @@ def test_operands_in_any_network(program, seed):
                 assert told.value == weights[n, ky, kx, c - first]
 
 
-def test_all_kinds_of_names_were_seen():
-    if TOLD:
-        assert TOLD.keys() >= {"weight", "element", "byte", "nothing", "act", "wgt"}
+def test_names_of_what_is_stored_in_any_network():
+    TOLD.clear()
+    bytes_of_buffers_in_any_network()
+    operands_in_any_network()
+    assert TOLD.keys() >= {"weight", "element", "byte", "nothing", "act", "wgt"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -330,6 +332,10 @@ def test_a_crash_gives_no_advice_about_program_files(run):
     lines = story(run, "word=0,reg=instruction,bit=4")
     assert any("opcode 17 is unknown" in line for line in lines)
     assert not any("recompile" in line or "another version" in line for line in lines)
+    site = Site(run.program.layer_names[0], 0, 0, 0, 0, "instruction", 4, unit="buffer")
+    (reason,) = {run.run([site]).reason, run_reference(run.program, run.image, [site]).reason}
+    assert "opcode 17 is unknown" in reason
+    assert reason.endswith("8 HALT)")
 
 
 def test_regions():
