@@ -177,9 +177,9 @@ def command(
     elif out is not None:
         MODELS[faults].run(request)
     else:
-        output.note("the campaign is not kept; with --out FILE.db it is, and can be gone on with")
         with tempfile.TemporaryDirectory() as folder:
             MODELS[faults].run(replace(request, out=Path(folder, "campaign.db"), kept=False))
+        output.note("the campaign was not kept; with --out FILE.db it is, and can be gone on with")
 
 
 _SHARED = tuple(name for name in Request.__dataclass_fields__ if name not in ("own", "kept"))
