@@ -75,10 +75,8 @@ class MachineFaults(Experiment):
     ) -> None:
         """program : a program file of batch 1. images : npy, its inputs, int8 (n, h, w, c).
 
-        labels : npy, integers (n,); without them no accuracy is counted.
-
-        execution : `delta` (exact corrections) or `reference` (every register stepped, slow; then
-        compared with the corrections).
+        labels : npy, integers (n,); without them no accuracy is counted. execution : `delta`
+        (exact corrections) or `reference` (every register stepped, slow; then compared with them).
         live : draw only where something stands that is still used; `Population.live_share` says how
         much of the exposure that is. window : cycles for which a bit is `stuck`, 0 for ever.
         """
