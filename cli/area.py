@@ -178,6 +178,11 @@ def table_command(
 
     from ..hdl import area_table
 
+    if not rebuild and (out is not None or workers > 1):
+        raise FlexhycaError("area table: --out and --workers go with --rebuild")
+    if rebuild and (ranking or csv is not None):
+        raise FlexhycaError("area table: --rebuild writes the table only; drop --csv, --ranking")
+    output.check_target(csv)
     if rebuild:
         target = out or Path(area_table.__file__).with_name("area_table.json")
         output.check_target(target)
@@ -196,7 +201,11 @@ def table_command(
     if ranking:
         from ..hdl.area_ranking import Swaps, swaps
 
-        output.table(Swaps._fields, swaps(area_table.shipped()))
+        counts = [row._asdict() for row in swaps(area_table.shipped())]
+        if csv is not None:
+            output.write_text(csv, output.csv_text(Swaps._fields, counts))
+        else:
+            output.table(Swaps._fields, (list(row.values()) for row in counts))
         return
     rows: list[dict[str, Any]] = [
         {**asdict(point), **{k: v for k, v in row._asdict().items() if k != "parts"}}
@@ -204,7 +213,6 @@ def table_command(
     ]
     columns = list(rows[0])
     if csv is not None:
-        output.check_target(csv)
         output.write_text(csv, output.csv_text(columns, rows))
         return
     output.table(columns, ([row[c] for c in columns] for row in rows))

@@ -57,7 +57,7 @@ def show_command(
     from ..faults.store import Campaign
     from ..report.masking import breakdown, caption, table
 
-    output.check_target(json, plot, study=file)
+    output.check_target(json, plot, studies=[file])
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     with Campaign(file) as campaign:
         found = None
@@ -153,7 +153,7 @@ def export_command(
     assert target is not None
     if str(target) == output.STDOUT and parquet is not None:
         raise FlexhycaError("campaign export: --parquet needs a file; only --csv takes -")
-    output.check_target(target, study=file)
+    output.check_target(target, studies=[file])
     with Campaign(file) as campaign:
         counts: list[int] = []
         if str(target) == output.STDOUT:

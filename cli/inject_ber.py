@@ -36,7 +36,7 @@ def run(request: Request) -> None:
 
     own, plot = request.own, request.own["plot"]
     check_suffix("--plot", plot, ".png", ".svg", ".pdf")
-    output.check_target(request.json, plot, study=request.file)
+    output.check_target(request.json, plot, studies=inject_ber_layers.files(request.file))
     if own["ber"] is not None and own["fit_per_mbit"] is not None:
         raise FlexhycaError("inject: give either --ber or --fit-per-mbit")
     with tempfile.TemporaryDirectory() as folder:

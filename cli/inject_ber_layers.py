@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from ..faults.sensitivity import Sensitivity
 
 
+_SENSITIVITY, _CUMULATIVE = "sensitivity", "cumulative"
+
+
+def files(file: Path) -> list[Path]:
+    """All campaigns that may be kept for a study: study.db, study.cumulative.db, ..."""
+    own = [file, _beside(file, _SENSITIVITY)]
+    return own + [_beside(one, _CUMULATIVE) for one in own]
+
+
+def _beside(file: Path, what: str) -> Path:
+    return file.with_name(f"{file.stem}.{what}{file.suffix}")
+
+
 def run(study: Study) -> None:
     """Each layer or block alone, then cumulatively in the order found; two campaign files."""
     from ..faults.ber_results import results
@@ -67,9 +80,8 @@ def choose(study: Study, goals: Mapping[float, float]) -> dict[float, tuple[str,
     from ..faults.sensitivity import chosen
 
     file = study.request.file
-    beside = file.with_name(f"{file.stem}.sensitivity{file.suffix}")
     patterns = study.request.own["choose_trials"] or CHOOSE_TRIALS
-    curve = _measured(study, beside, patterns)[2]
+    curve = _measured(study, _beside(file, _SENSITIVITY), patterns)[2]
     return chosen(curve, goals)
 
 
@@ -81,6 +93,6 @@ def _measured(
     cases = single_cases(study.kit.first.network, study.rates)
     single = study.count(cases, "sensitivity", file, patterns)
     ranking = ranked(single)
-    beside = file.with_name(f"{file.stem}.cumulative{file.suffix}")
+    beside = _beside(file, _CUMULATIVE)
     curve = study.count(cumulative_cases(ranking), "sensitivity", beside, patterns)
     return single, ranking, curve

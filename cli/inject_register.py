@@ -63,7 +63,7 @@ def campaign(request: Request, model: Model) -> None:
     from ..isa.program import save
 
     out = request.file
-    output.check_target(request.json, study=out)
+    output.check_target(request.json, studies=[out])
     built, inputs = request.build()
     assert built.data is not None
     known = built.data.labels

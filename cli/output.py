@@ -33,21 +33,22 @@ def warn(messages: Iterable[str]) -> None:
         note(f"warning: {message}")
 
 
-def check_target(*targets: str | Path | None, study: Path | None = None) -> None:
+def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> None:
     """Refuse a file that cannot be written before minutes are spent on its content.
 
-    study : a database that is gone on with. Any other one is not overwritten, nor is one target by
-    the next.
+    studies : databases that are gone on with. Any other one is not overwritten, nor is one target
+    by the next.
     """
     seen: set[Path] = set()
-    for target in (study, *targets):
-        if target is None or (str(target) == STDOUT and target is not study):
+    for number, target in enumerate((*studies, *targets)):
+        is_study = number < len(studies)
+        if target is None or (str(target) == STDOUT and not is_study):
             continue
         path = Path(target)
         if path.resolve() in seen:
             raise FlexhycaError(f"{path}: is named twice; results need files of their own")
         seen.add(path.resolve())
-        if target is study and path.is_file():
+        if is_study and path.is_file():
             continue
         if is_database(path):
             raise FlexhycaError(
@@ -66,7 +67,7 @@ def check_target(*targets: str | Path | None, study: Path | None = None) -> None
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing."""
     check_target(path)
-    path = Path(path)
+    path = Path(path).resolve()  # what a link points to, not the link
     # The suffix stays, for writers that choose the format by it.
     handle, name = tempfile.mkstemp(
         prefix=f".{path.stem}.", suffix=path.suffix, dir=path.absolute().parent

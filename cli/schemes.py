@@ -92,6 +92,11 @@ def command(
     settings = load_config(config, set_ or ())
     layers = split(protect)
     configs = {name: with_scheme(settings, name, layers) for name in split(scheme) or SCHEMES}
+    if layers and all(c.protection.redundancy == "none" for c in configs.values()):
+        raise FlexhycaError(
+            f"--protect: {','.join(configs)} computes nothing three times; leave it out, or add "
+            "tmr_arch or tmr_alg to --scheme"
+        )
     _leave_out_unnamed(configs)
     source = Source(model, weights, data, (mean, std), batch, seed)
     report = _compare(source, settings, configs, placement, workers)

@@ -91,6 +91,12 @@ class Campaign:
         return json.loads(self._file.checked(content, crc, name))
 
     def _check_same(self, described: Mapping[str, Any]) -> None:
+        if described["code"] != self.described["code"]:
+            raise FlexhycaError(
+                f"{self.path}: was made by another version of flexhyca "
+                f"({self.described['code']}, here {described['code']}), whose trials may differ; "
+                "give another file, or go on with that version"
+            )
         there, here = (_fields(each) for each in (self.described, described))
         lines = [
             f"  {name}: {there.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
@@ -202,8 +208,7 @@ def _fields(described: Mapping[str, Any]) -> dict[str, str]:
     """Field -> value as text; what the spec holds by its own names, and not where it lies."""
     locations = described.get("locations", ())
     spec = {name: v for name, v in described["spec"].items() if name not in locations}
-    rest = {name: value for name, value in described.items() if name != "spec"}
-    rest["version of flexhyca"] = rest.pop("code")
+    rest = {name: value for name, value in described.items() if name not in ("spec", "code")}
     return {name: _short(value) for name, value in [*flat(spec), *flat(rest)]}
 
 

@@ -192,7 +192,7 @@ def caption(found: Breakdown) -> str:
     which = " in what is still used" if found.live else ""
     return (
         f"per cent of the faults{which} [{100 * found.confidence:g} % interval], "
-        f"{found.trials:,} trials, seed {found.seed}; {_FEW}"
+        f"each by its worst outcome, {found.trials:,} trials, seed {found.seed}; {_FEW}"
     )
 
 

@@ -7,6 +7,7 @@ difference; it equals the reference bit for bit under any plan (a property test)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from .difference import Difference, Golden
 from .fault_plan import Key, Plan, Sum, copies_of, force, make_plan
 from .faulty_memory import FaultyMemory
 from .flips import Flip
-from .sites import Site
+from .sites import FLIP, Site
 from .spans import Span, Spans
 from .tile_kernels import stored_at
 from .tile_sums import Evaluator, TileSums
@@ -310,7 +311,7 @@ class FaultRun:
             return "downstream"
         wrong = [(h.before != h.after) for h in hits]
         if not any(w.any() for w in wrong):
-            return "tmr" if any(map(self._outvoted, sites)) else "idle"
+            return "tmr" if any(map(self._outvoted, _odd(sites))) else "idle"
         if all((h.overwritten | ~w).all() for h, w in zip(hits, wrong, strict=True)):
             return "dppu"
         alive = [~h.overwritten & (h.stored_before != h.stored_after) for h in hits]
@@ -344,6 +345,11 @@ class FaultRun:
         one = config.protection.model_copy(update={"pe_policy": "none", "ib_th": 0, "nb_th": 0})
         bare = replace(self.program, config=config.model_copy(update={"protection": one}))
         return Evaluator(Spans(bare))
+
+
+def _odd(sites: Sequence[Site]) -> list[Site]:
+    """Sites without flips that undo each other."""
+    return [site for site, n in Counter(sites).items() if n % 2 or site.stuck != FLIP]
 
 
 def _first_copies(flips: Iterable[Flip]) -> list[Flip]:

@@ -71,13 +71,19 @@ def test_the_table_as_csv(flexhyca: Command, tmp_path: Path) -> None:
     assert lines[0].startswith("multiplier,policy,overflow,protect,q_scale")
 
 
-def test_rankings_of_the_table(flexhyca: Command) -> None:
+def test_rankings_of_the_table(flexhyca: Command, tmp_path: Path) -> None:
     lines = flexhyca("area", "table", "--ranking").out.splitlines()
     rows = [line.split() for line in lines]
     assert rows[0] == ["multiplier", "policy", "pairs", "optimised", "sky130"]
     assert ["wallace", "direct", "3,570", "16", "0"] in rows  # docs/hardware.md
     assert ["array", "all", "14,535", "583", "184"] in rows
     assert len(rows) == 7
+    assert flexhyca("area", "table", "--ranking", "--csv", tmp_path / "r.csv").code == 0
+    lines = (tmp_path / "r.csv").read_text().splitlines()
+    assert (len(lines), lines[1]) == (7, "wallace,direct,3570,16,0")
+    refused = flexhyca("area", "table", "--out", tmp_path / "t.json")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == "error: area table: --out and --workers go with --rebuild\n"
 
 
 @pytest.mark.parametrize("what", ["pe", "dppu", "array"])

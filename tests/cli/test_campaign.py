@@ -162,7 +162,8 @@ def test_masking(flexhyca: Command, in_tmp: Path) -> None:
     assert shown.out.startswith(plain.out)
     assert shown.out[len(plain.out) :].splitlines() == [
         "",
-        "per cent of the faults [95 % interval], 600 trials, seed 3; half width above 5 points: "
+        "per cent of the faults [95 % interval], each by its worst outcome, 600 trials, "
+        "seed 3; half width above 5 points: "
         "too few trials to rely on (?)",
         "layer  register  trials  tmr                 sdc1",
         "conv1  acc          300  67 [61-72]?         33 [28-39]?",

@@ -213,3 +213,11 @@ def test_options_of_other_models_are_refused(flexhyca):
     run = flexhyca("inject", "digits", "--faults", "gamma")
     assert run.code == 2
     assert "'gamma' is no fault model; use register or " in run.err
+
+
+def test_results_in_the_place_of_a_further_campaign_are_refused(flexhyca, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("s.cumulative.db", "s.sensitivity.db", "s.sensitivity.cumulative.db"):
+        run = flexhyca(*BER, "--per-layer", "--ber", "1e-3", "--out", "s.db", "--json", name)
+        assert run.err == f"error: {name}: is named twice; results need files of their own\n"
+    assert list(tmp_path.iterdir()) == []

@@ -52,3 +52,12 @@ def test_table_puts_numbers_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         "name  cycles  share\na          5   0.25\nlong  12,345    0.5\n"
     )
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    target, link = tmp_path / "result.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    link.symlink_to(target)
+    output.write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"

@@ -367,3 +367,8 @@ def test_the_reach_of_many_words_is_told_before_the_list(run):
     count = int(lines[at].split()[0])
     assert lines[at + 1].startswith("  reached: pixel")
     assert count > 1
+
+
+def test_nobody_knows_the_readers_where_instructions_are_wrong_too(run):
+    lines = story(run, "word=0,reg=ifmap,bit=1,cycle=0", "word=0,reg=instruction,bit=120")
+    assert not any("nothing reads the wrong byte" in line for line in lines)

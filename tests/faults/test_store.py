@@ -74,12 +74,10 @@ def test_another_campaign_is_refused_field_by_field(tmp_path: Path) -> None:
     other = description(Drawn(folder="a"))
     del other["spec"]["model"]
     other["columns"]["image"] = "int"
-    other["code"] = "abc"
     with pytest.raises(FlexhycaError) as caught:
         Campaign(path, other)
     assert str(caught.value).splitlines()[1:] == [
         "  columns.image: nothing there, int here",
-        "  version of flexhyca: e3b0c44298fc there, abc here",
         "  model.rate: 0.2 there, nothing here",
     ]
     many = description(Drawn(folder="a"))
@@ -88,6 +86,18 @@ def test_another_campaign_is_refused_field_by_field(tmp_path: Path) -> None:
         Campaign(path, many)
     lines = str(caught.value).splitlines()
     assert (lines[6], lines[7:]) == ("  more5: nothing there, 5 here", ["  ... and 3 more fields"])
+
+
+def test_a_campaign_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    Campaign(path, description(EXPERIMENT)).close()
+    other = description(Drawn(seed=2)) | {"code": "abc"}
+    with pytest.raises(FlexhycaError) as caught:
+        Campaign(path, other)
+    assert str(caught.value) == (
+        f"{path}: was made by another version of flexhyca (e3b0c44298fc, here abc), whose trials "
+        "may differ; give another file, or go on with that version"
+    )
 
 
 def test_files_that_are_no_campaign(tmp_path: Path) -> None:

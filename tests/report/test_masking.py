@@ -105,7 +105,8 @@ def test_a_table_has_trials_and_intervals_and_marks_wide_ones():
     ]  # fmt: skip
     assert lines[3][:4] == ["conv10", "acc", 400, "75.0 [70.5-79.0]"]
     assert caption(found) == (
-        "per cent of the faults [95 % interval], 415 trials, seed 5; half width above 5 points: "
+        "per cent of the faults [95 % interval], each by its worst outcome, 415 trials, "
+        "seed 5; half width above 5 points: "
         "too few trials to rely on"
     )
     live = breakdown(described(live=True), rows(*MANY), "x.db")
