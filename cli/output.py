@@ -67,10 +67,10 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing."""
     check_target(path)
-    path = Path(path).resolve()  # what a link points to, not the link
+    target = Path(path).resolve()  # what a link points to, not the link
     # The suffix stays, for writers that choose the format by it.
     handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem}.", suffix=path.suffix, dir=path.absolute().parent
+        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
     )
     os.close(handle)
     temporary = Path(name)
@@ -79,7 +79,7 @@ def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 is not what a user expects of a result
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         raise FlexhycaError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
