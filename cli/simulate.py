@@ -293,14 +293,13 @@ def run_values(
             )
     if data.labels is None:
         return {}
-    return {
-        "accuracy": {
-            "float": api.float_accuracy(built.model, data),
-            "int8": api.accuracy(logits, data.labels),
-            "images": len(data),
-            "seed": seed,
-        }
+    shares = {
+        "float": api.float_accuracy(built.model, data),
+        "int8": api.accuracy(logits, data.labels),
     }
+    found = {name: output.fault_free(share, len(data), seed) for name, share in shares.items()}
+    bounds = {f"{name}_interval": [i.low, i.high] for name, i in found.items()}
+    return {"accuracy": {**shares, **bounds, "images": len(data), "seed": seed}}
 
 
 def show(report: dict[str, Any]) -> None:

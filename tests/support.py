@@ -273,3 +273,25 @@ def programs(draw: st.DrawFn) -> Program:
 def heed_ctrl_c() -> None:
     """In a new process: Ctrl-C works, although shells let jobs in the background ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def one_conv_on(kind, size):
+    """A convolution of size x size pixels on a machine of a kind, and an image.
+
+    kind : a dataflow, a way of redundancy, or where the DPPU has its operands from. The convolution
+    is padded, and cut into several tiles and parts of its reduction.
+    """
+    overrides = ["array.cols=6"]
+    if kind in ("ws", "is"):
+        overrides += [f"array.dataflow={kind}"]
+    if kind in ("hybrid", "dram", "hybrid_sram"):
+        overrides += [f"dppu.data_reuse={kind}"]
+    else:
+        overrides += ["dppu.size=0", "protection.s_th=0"]
+    config = small_config(*overrides)
+    if kind in ("space", "time"):
+        config = with_redundancy(config, kind, ["conv"])
+    network = one_conv(h=size, c=5, n=5)
+    shape = size, size, 5
+    masks = {0: np.arange(np.prod(shape)).reshape(shape) % 3 == 0} if config.dppu.size else None
+    return compiled(network, config, masks), random_inputs(network, 1, 0)[0]

@@ -39,6 +39,8 @@ def test_simulate_reports_what_the_readme_promises(flexhyca: Command, in_tmp: Pa
     assert report["important_neurons"] > 0
     assert report["accuracy"]["images"] == 40
     assert report["accuracy"]["int8"] >= 0.97
+    low, high = report["accuracy"]["int8_interval"]
+    assert 0.85 < low < report["accuracy"]["int8"] <= high
     assert set(report["dram_bytes"]) == KINDS
     for kind in KINDS:
         by_layer = sum(layer["dram_bytes"][kind] for layer in report["layers"])

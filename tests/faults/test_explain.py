@@ -23,28 +23,15 @@ from flexhyca.simulator.sites import FLIP, Site, check_place, parse_site
 from flexhyca.tests.support import (
     compiled,
     one_conv,
+    one_conv_on,
     programs,
     random_inputs,
     small_config,
-    with_redundancy,
 )
 
 
 def machine(kind):
-    """A run of one convolution: padded, in several tiles, in two parts of the reduction or more."""
-    overrides = ["array.cols=6"]
-    if kind in ("ws", "is"):
-        overrides += [f"array.dataflow={kind}"]
-    if kind in ("hybrid", "dram", "hybrid_sram"):
-        overrides += [f"dppu.data_reuse={kind}"]
-    else:
-        overrides += ["dppu.size=0", "protection.s_th=0"]
-    config = small_config(*overrides)
-    if kind in ("space", "time"):
-        config = with_redundancy(config, kind, ["conv"])
-    network = one_conv(h=4, c=5, n=5)
-    masks = {0: np.arange(80).reshape(4, 4, 5) % 3 == 0} if config.dppu.size else None
-    return FaultRun(compiled(network, config, masks), random_inputs(network, 1, 0)[0])
+    return FaultRun(*one_conv_on(kind, 4))
 
 
 def differences(run, sites):

@@ -26,9 +26,9 @@ from flexhyca.simulator.spans import Spans
 from flexhyca.tests.support import (
     compiled,
     one_conv,
+    one_conv_on,
     random_inputs,
     small_config,
-    with_redundancy,
 )
 
 MODELS = ("register", "memory", "control", "stuck")
@@ -314,20 +314,8 @@ def test_the_story_of_a_fault_elsewhere(files, text):
 @pytest.mark.parametrize("kind", ["ws", "is", "space", "time", "dram", "hybrid_sram"])
 def test_all_that_is_drawn_exists(kind):
     """Every machine has its population; both executions agree on what is drawn from it."""
-    overrides = ["array.cols=6"]
-    if kind in ("ws", "is"):
-        overrides += [f"array.dataflow={kind}"]
-    if kind in ("dram", "hybrid_sram"):
-        overrides += [f"dppu.data_reuse={kind}"]
-    else:
-        overrides += ["dppu.size=0", "protection.s_th=0"]
-    config = small_config(*overrides)
-    if kind in ("space", "time"):
-        config = with_redundancy(config, kind, ["conv"])
-    network = one_conv(h=3, c=5, n=5)
-    masks = {0: np.arange(45).reshape(3, 3, 5) % 3 == 0} if config.dppu.size else None
-    program = compiled(network, config, masks)
-    run, rng = FaultRun(program, random_inputs(network, 1, 0)[0]), np.random.default_rng(0)
+    program, image = one_conv_on(kind, 3)
+    run, rng = FaultRun(program, image), np.random.default_rng(0)
     for model in MODELS:
         for live in (False, True):
             population = Population(run.spans, model, live)
