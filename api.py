@@ -21,13 +21,13 @@ from .compiler.data import load_dataset as _read_dataset
 from .compiler.model import Model, load_model
 from .config import Config
 from .errors import ModelError
-from .isa.layers import Arithmetic, Network
 from .isa.program import Program
+from .network.layers import Arithmetic, Network
 
 if TYPE_CHECKING:
-    from .compiler.importance import Ranking
+    from .compiler.importance.ranking import Ranking
+    from .simulator.cycles.trace import Recorder
     from .simulator.run import CycleModels, Result
-    from .simulator.trace import Recorder
 
 __all__ = [
     "Build",
@@ -119,7 +119,7 @@ def quantize(
 
     Raises QuantisationError, naming the layer, where a fault-free result would wrap or overflow.
     """
-    from .compiler.quantise import quantise
+    from .compiler.quantise.quantiser import quantise
 
     return quantise(
         model,
@@ -139,7 +139,7 @@ def quantize_images(model: Model, network: Network, images: NDArray[np.uint8]) -
 
 def rank_neurons(model: Model, data: Dataset | None = None, *, seed: int = 0) -> Ranking:
     """How much each neuron's output moves the loss (paper, Algorithm 1); independent of s_th."""
-    from .compiler.importance import rank
+    from .compiler.importance.ranking import rank
 
     data = calibration_data(model, data, seed=seed)
     return rank(model, data.images, data.labels)
@@ -150,7 +150,7 @@ def place_neurons(network: Network, placement: Placement, *, seed: int = 0) -> R
 
     Raises ModelError for `gradient`, which needs the float model: use `rank_neurons`.
     """
-    from .compiler.placement import clustered_ranking, random_ranking
+    from .compiler.importance.placement import clustered_ranking, random_ranking
 
     if placement == "random":
         return random_ranking(network, seed)
@@ -163,7 +163,7 @@ def place_neurons(network: Network, placement: Placement, *, seed: int = 0) -> R
 
 def select_important(ranking: Ranking, network: Network, config: Config) -> Masks:
     """The important neurons, layer index -> bool (h, w, c); empty where `config` protects none."""
-    from .compiler.importance import important_neurons
+    from .compiler.importance.ranking import important_neurons
 
     return important_neurons(ranking, network, config)
 
@@ -172,7 +172,7 @@ def compile(
     network: Network, config: Config, important: Masks | None = None, batch: int = 1
 ) -> Program:
     """Tile `network`, place the important neurons and emit the program of one inference."""
-    from .compiler.emit import compile_network
+    from .compiler.codegen.emit import compile_network
 
     return compile_network(network, config, important, batch)
 
@@ -191,8 +191,8 @@ def simulate(
     Cycles do not depend on `values`: "fast" computes whole layers, "machine" moves every byte
     through the modelled buffers, "registers" steps every register of the array besides, "none"
     computes nothing. `cycle_model`: "compiled", or its SimPy reference, equal in every number; a
-    `recorder` (`simulator.trace`) takes the reference, which tells `progress` the cycle and the
-    layer's index with each tile that is stored.
+    `recorder` (`simulator.cycles.trace`) takes the reference, which tells `progress` the cycle and
+    the layer's index with each tile that is stored.
     """
     from .simulator.run import simulate as run
 
@@ -219,7 +219,7 @@ def run_images(
     "fast" computes whole layers; "machine" and "registers" run one inference of `program.batch`
     images after the other, the last one filled up with zeros, and tell `progress` of each tile.
     """
-    from .simulator.functional import Functional
+    from .network.functional import Functional
 
     size = 64 if values == "fast" else program.batch
     engine = Functional(program.network)
@@ -240,7 +240,7 @@ def run_images(
 
 def int8_accuracy(model: Model, network: Network, data: Dataset) -> float:
     """Accuracy of the quantised network on labelled data, without any fault."""
-    from .simulator.functional import Functional
+    from .network.functional import Functional
 
     if data.labels is None:
         raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
@@ -305,7 +305,7 @@ def build(
     timing_only : leave all weights zero. Cycles and traffic are the same, and calibration, which
     takes most of the time, is left out.  say : told what begins now.
     """
-    from .compiler.topology import is_topology
+    from .compiler.frontends.topology import is_topology
 
     warnings: list[str] = []
     model, dataset, times = None, None, [time.perf_counter()]
@@ -361,7 +361,7 @@ def open_program(path: str | Path) -> Build:
 
     Raises ProgramError where the file is damaged or something else.
     """
-    from .isa.program import load
+    from .isa.program_file import load
 
     program = load(path)
     return Build(None, None, program.network, {}, None, program, {}, ())
@@ -380,7 +380,7 @@ def _shapes(model: Model, config: Config) -> Network:
 
 
 def _load_topology(path: str, config: Config) -> Network:
-    from .compiler.topology import network_of, read_topology
+    from .compiler.frontends.topology import network_of, read_topology
 
     arithmetic = Arithmetic(**config.arithmetic.model_dump())
     return network_of(read_topology(path), Path(path).stem, arithmetic, config.protection.q_scale)

@@ -31,9 +31,9 @@ import flexhyca as fh
 from flexhyca.compiler.data import Dataset, normalise
 from flexhyca.compiler.networks import network as entry
 from flexhyca.config.schemes import with_scheme
-from flexhyca.faults.ber import BerFaults
-from flexhyca.faults.ber_options import BerOptions, Case
-from flexhyca.isa.program import save
+from flexhyca.faults.ber.experiment import BerFaults
+from flexhyca.faults.ber.options import BerOptions, Case
+from flexhyca.isa.program_file import save
 
 CASES = (("base", 1e-4), ("tmr_cl", 1e-4), ("base", 1e-3), ("tmr_cl", 1e-3))
 

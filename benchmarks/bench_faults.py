@@ -41,17 +41,18 @@ from bench_ber import resnet20
 from numpy.typing import NDArray
 
 import flexhyca as fh
-from flexhyca.faults.machine_faults import MachineFaults
-from flexhyca.faults.population import Population
-from flexhyca.isa import fixedpoint as fx
-from flexhyca.isa.layers import Arithmetic
-from flexhyca.isa.program import Program, save
-from flexhyca.simulator.fault_plan import make_plan
-from flexhyca.simulator.fault_run import FaultRun, run_reference
-from flexhyca.simulator.functional import Functional
-from flexhyca.simulator.sites import Site
-from flexhyca.simulator.stepper import os_tile
-from flexhyca.simulator.timing import os_tile_cycles
+from flexhyca.faults.machine.experiment import MachineFaults
+from flexhyca.faults.machine.population import Population
+from flexhyca.isa.program import Program
+from flexhyca.isa.program_file import save
+from flexhyca.network import fixedpoint as fx
+from flexhyca.network.functional import Functional
+from flexhyca.network.layers import Arithmetic
+from flexhyca.simulator.array.stepper import os_tile
+from flexhyca.simulator.array.timing import os_tile_cycles
+from flexhyca.simulator.inject.fault_plan import make_plan
+from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
+from flexhyca.simulator.inject.sites import Site
 
 BLOCKS = 10
 WAYS = ("delta", "recomputed", "stopped", "followed")

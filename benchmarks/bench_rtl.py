@@ -14,13 +14,13 @@ import time
 
 import numpy as np
 
-from flexhyca.hdl.blocks import ports
-from flexhyca.hdl.pe import Datapath
-from flexhyca.hdl.rtl import Verilator, array_verilog
-from flexhyca.hdl.stimulus import split, steps
-from flexhyca.isa.layers import Arithmetic
-from flexhyca.simulator.stepper import os_tile
-from flexhyca.simulator.timing import os_tile_cycles
+from flexhyca.hdl.netlist.pe import Datapath
+from flexhyca.hdl.rtl.blocks import ports
+from flexhyca.hdl.rtl.players import Verilator, array_verilog
+from flexhyca.hdl.rtl.stimulus import split, steps
+from flexhyca.network.layers import Arithmetic
+from flexhyca.simulator.array.stepper import os_tile
+from flexhyca.simulator.array.timing import os_tile_cycles
 
 SIZE, K, TILES = 16, 512, 200
 

@@ -17,10 +17,10 @@ import numpy as np
 
 import flexhyca as fh
 from flexhyca.compiler.execute import run as run_float
-from flexhyca.isa.layers import Arithmetic
-from flexhyca.simulator.functional import Functional
-from flexhyca.simulator.stepper import os_tile
-from flexhyca.simulator.timing import os_tile_cycles
+from flexhyca.network.functional import Functional
+from flexhyca.network.layers import Arithmetic
+from flexhyca.simulator.array.stepper import os_tile
+from flexhyca.simulator.array.timing import os_tile_cycles
 
 ROUNDS = 7
 

@@ -59,7 +59,7 @@ def pe_command(
 
     Relative figures are to the same PE without protection.
     """
-    from ..hdl.area_table import Point, lookup
+    from ..hdl.area.table import Point, lookup
 
     output.check_target(json)
     if q_scale > acc_bits - act_bits:
@@ -118,7 +118,7 @@ def array_command(
     The computing array is what the paper counts: PEs, the DPPU's arithmetic, voters.
     """
     from ..config.schemes import SCHEMES
-    from ..hdl.array_area import machine_area
+    from ..hdl.area.machine import machine_area
 
     output.check_target(json)
     if protect is None and scheme in SCHEMES and SCHEMES[scheme].redundant:
@@ -176,7 +176,7 @@ def table_command(
     """Show the shipped area table, or make it again."""
     from dataclasses import asdict
 
-    from ..hdl import area_table
+    from ..hdl.area import table as area_table
 
     if not rebuild and (out is not None or workers > 1):
         raise FlexhycaError("area table: --out and --workers go with --rebuild")
@@ -199,7 +199,7 @@ def table_command(
         output.note(f"{len(area_table.points())} rows written to {target}")
         return
     if ranking:
-        from ..hdl.area_ranking import Swaps, swaps
+        from ..hdl.area.ranking import Swaps, swaps
 
         counts = [row._asdict() for row in swaps(area_table.shipped())]
         if csv is not None:
@@ -271,9 +271,9 @@ def _plain(point: Any) -> Any:
 
 def _mapped(point: Any, liberty: Path) -> dict[str, float]:
     """The circuit in a library of the user's, and relative to the unprotected one in it."""
-    from ..hdl import yosys
-    from ..hdl.design import protected
-    from ..hdl.pe import pe
+    from ..hdl.netlist.design import protected
+    from ..hdl.netlist.pe import pe
+    from ..hdl.rtl import yosys
 
     try:
         text = liberty.read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ def command(
     except OSError as error:
         raise ProgramError(f"{text}: cannot be read: {error.strerror}") from None
     from ..isa.assembly import assemble
-    from ..isa.program import save
+    from ..isa.program_file import save
 
     program = assemble(source, str(text))
     save(program, out)

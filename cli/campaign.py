@@ -17,9 +17,9 @@ from . import output
 from .options import PLOT_SUFFIXES, Json, check_suffix
 
 if TYPE_CHECKING:
-    from ..faults.campaign import Finished, Progress
-    from ..faults.estimates import Estimate
-    from ..faults.experiment import Experiment
+    from ..faults.campaign.estimates import Estimate
+    from ..faults.campaign.experiment import Experiment
+    from ..faults.campaign.run import Finished, Progress
 
 app = typer.Typer(no_args_is_help=True, help="Show and export campaigns of faults.")
 
@@ -54,7 +54,7 @@ def show_command(
     With --masking one row for each register while each layer ran: the share of every outcome in per
     cent with its interval, and a question mark where trials are too few.
     """
-    from ..faults.store import Campaign
+    from ..faults.campaign.store import Campaign
     from ..report.masking import breakdown, caption, table
 
     output.check_target(json, plot, studies=[file])
@@ -111,7 +111,7 @@ def show_command(
 
 def _settings(described: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """What determines the trials, in short: parts that have a name, or are many, by their names."""
-    from ..faults.experiment import flat
+    from ..faults.campaign.experiment import flat
 
     for name, value in described["spec"].items():
         if name in described.get("locations", ()):
@@ -144,8 +144,8 @@ def export_command(
     ] = None,
 ) -> None:
     """Write one row a trial, sorted by index: the same bytes however the campaign was run."""
-    from ..faults.export import write_csv, write_parquet
-    from ..faults.store import Campaign
+    from ..faults.campaign.export import write_csv, write_parquet
+    from ..faults.campaign.store import Campaign
 
     if (csv is None) == (parquet is None):
         raise FlexhycaError("campaign export: give either --csv or --parquet")
@@ -191,7 +191,7 @@ def drive(
 
     kept : the file outlives the command, so that it is named.
     """
-    from ..faults.campaign import Interrupted, run
+    from ..faults.campaign.run import Interrupted, run
 
     try:
         with _progress(trials) as show:

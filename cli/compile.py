@@ -54,7 +54,7 @@ def command(
     configuration: everything that a simulation needs.
     """
     from .. import api
-    from ..isa.program import save
+    from ..isa.program_file import save
 
     output.check_target(out, json)
     settings = load_settings(config, set_ or (), scheme, protect)

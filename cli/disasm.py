@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Write a program as assembly text, from which `flexhyca asm` makes the same program again."""
     from ..isa.assembly import disassemble
-    from ..isa.program import load
+    from ..isa.program_file import load
 
     output.check_target(out)
     output.write_text(out, disassemble(load(program)))

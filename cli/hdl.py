@@ -45,9 +45,9 @@ def emit_command(
 ) -> None:
     """Write Verilog with its ports documented; the configuration says what is protected."""
     from ..config import load_config
-    from ..hdl import emit
-    from ..hdl.design import Protection
-    from ..hdl.pe import Datapath
+    from ..hdl.netlist.design import Protection
+    from ..hdl.netlist.pe import Datapath
+    from ..hdl.rtl import emit
 
     settings = load_config(config, set_ or ())
     a, p, d = settings.arithmetic, settings.protection, settings.dppu
@@ -57,7 +57,7 @@ def emit_command(
     elif what == "dppu":
         if not d.size:
             raise FlexhycaError("hdl emit dppu: the configuration has no DPPU (dppu.size is 0)")
-        from ..hdl.array_area import resident_neurons
+        from ..hdl.area.machine import resident_neurons
 
         first = p.q_scale + a.act_bits - p.ib_th
         text = emit.emit_dppu(datapath, d.width, resident_neurons(settings), first)

@@ -17,7 +17,7 @@ from ..database import is_database
 from ..errors import FlexhycaError
 
 if TYPE_CHECKING:
-    from ..faults.statistics import Interval
+    from ..faults.campaign.statistics import Interval
 
 STDOUT = "-"
 
@@ -110,7 +110,7 @@ def _plain(value: Any) -> object:
 
 def fault_free(accuracy: float, images: int, seed: int) -> Interval:
     """An accuracy without faults, and how sure so many images make it. accuracy : 0..1."""
-    from ..faults.statistics import share
+    from ..faults.campaign.statistics import share
 
     return share(round(accuracy * images), images, seed)
 

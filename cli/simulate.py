@@ -129,7 +129,7 @@ def command(
     from .. import api
     from ..report.layers import flat
     from ..report.plots import draw_layers
-    from ..simulator.trace import check_traceable
+    from ..simulator.cycles.trace import check_traceable
 
     output.check_target(json, layers, plot, trace)
     check_suffix("--layers", layers, ".csv")
@@ -212,9 +212,9 @@ def refuse_options(program: str, used: dict[str, Any]) -> None:
 def run_traced(program: Program, path: Path, patterns: str | None) -> Result:
     """Run the cycle model with a recorder, and write the trace."""
     from .. import api
-    from ..isa.names import match_layers
+    from ..network.names import match_layers
     from ..report import trace
-    from ..simulator.trace import Recorder
+    from ..simulator.cycles.trace import Recorder
 
     count = len(program.layer_names)
     detail = None

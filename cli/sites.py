@@ -50,8 +50,8 @@ def command(
     still used; a flip at another time is masked as idle. Buffers are listed for the whole run.
     """
     from .. import api
-    from ..faults.population import strata
-    from ..simulator.spans import Spans
+    from ..faults.machine.population import strata
+    from ..simulator.text.spans import Spans
 
     output.check_target(json)
     settings = load_settings(config, set_ or (), scheme, protect)

@@ -11,7 +11,7 @@ from . import output
 from .options import Channels
 
 if TYPE_CHECKING:
-    from ..compiler.importance import Ranking
+    from ..compiler.importance.ranking import Ranking
     from ..compiler.model import Model
     from ..dse.sweep import Subject
 
@@ -29,15 +29,15 @@ class Source:
         seed: int,
     ) -> None:
         from .. import api
+        from ..compiler.frontends.topology import is_topology, network_of, read_topology
         from ..compiler.model import is_onnx
         from ..compiler.networks import NETWORKS
         from ..compiler.shapes import shapes_of
-        from ..compiler.topology import is_topology, network_of, read_topology
         from ..database import code_digest
         from ..dse.store import CODE
         from ..dse.sweep import Subject
         from ..errors import ModelError
-        from ..isa.layers import Arithmetic
+        from ..network.layers import Arithmetic
 
         self.batch, self.seed = batch, seed
         self.model = self.data = None

@@ -89,7 +89,7 @@ def command(
     goes on, and a larger grid computes only what is new. Delete that file to start again.
     """
     from .. import api
-    from ..compiler.topology import is_topology
+    from ..compiler.frontends.topology import is_topology
     from ..dse.grid import PLACEMENT, expand, parse_axis
 
     study = study or csv.parent / f"{csv.name}.db"

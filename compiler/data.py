@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..isa.fixedpoint import limits
+from ..network.fixedpoint import limits
 from .model import Model
 from .npz import read_npz
 

@@ -64,7 +64,7 @@ def from_module(
     """
     import torch
 
-    from .frontend_torch import from_torch
+    from .frontends.frontend_torch import from_torch
     from .passes import simplify
 
     graph = simplify(from_torch(module, torch.zeros(2, *input_shape), name, share=share))
@@ -127,7 +127,7 @@ def load_model(
     if is_onnx(source):
         if weights is not None:
             raise ModelError(f"{source}: an ONNX file holds its weights; leave out {weights}")
-        from .frontend_onnx import from_onnx
+        from .frontends.frontend_onnx import from_onnx
         from .passes import simplify
 
         title = Path(source).name
@@ -158,7 +158,7 @@ def _from_example(
     import torch
     from torch import nn
 
-    from .frontend_torch import from_torch
+    from .frontends.frontend_torch import from_torch
     from .passes import simplify
 
     if not isinstance(module, nn.Module):

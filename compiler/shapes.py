@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..isa.layers import NO_TENSOR, Arithmetic, LayerOp, Network, Tensor
-from .lower import lower
+from ..network.layers import (
+    NO_TENSOR,
+    Arithmetic,
+    LayerOp,
+    Network,
+    Tensor,
+)
 from .model import Model
+from .quantise.lower import lower
 from .zeros import SCALE, empty_bias, empty_weight
 
 

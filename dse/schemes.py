@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from .. import pool
-from ..compiler.importance import Ranking
+from ..compiler.importance.ranking import Ranking
 from ..config import Config
 from ..config.schemes import SCHEMES
 from ..errors import CompileError

@@ -26,7 +26,7 @@ CREATE TABLE runs (
 CREATE TABLE rankings (name TEXT PRIMARY KEY, content BLOB NOT NULL, crc INTEGER NOT NULL);
 """
 #: Packages whose sources decide what a run costs.
-CODE = ("compiler", "config", "dse", "isa", "simulator")
+CODE = ("compiler", "config", "dse", "isa", "network", "simulator")
 
 
 class Key(NamedTuple):

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from safetensors.numpy import load, save
 
 from .. import pool
-from ..compiler.emit import compile_network
-from ..compiler.importance import Ranking, important_neurons
+from ..compiler.codegen.emit import compile_network
+from ..compiler.importance.ranking import Ranking, important_neurons
 from ..compiler.zeros import empty_bias, empty_weight
 from ..config import Config
 from ..errors import CompileError
-from ..isa.layers import Arithmetic, LayerOp, Network
+from ..network.layers import Arithmetic, LayerOp, Network
 from ..simulator.run import simulate
 from .costs import Cost, base_of, cost_of, row
 from .grid import Point

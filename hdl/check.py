@@ -14,17 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.columns import configurable_sum
-from . import emit, yosys
-from .area import cost
-from .area_table import Point, lookup
-from .design import Protection, protected, shifts
-from .dppu import truncation
-from .evaluate import Simulation, pack, unpack
-from .gate_faults import gate_faults, residual
-from .multipliers import MULTIPLIERS
-from .netlist import Netlist
-from .pe import Datapath, core, multiplier, pe
-from .prove import proofs
+from .area.table import Point, lookup
+from .netlist.cost import cost
+from .netlist.design import Protection, protected, shifts
+from .netlist.dppu import truncation
+from .netlist.evaluate import Simulation, pack, unpack
+from .netlist.gate_faults import gate_faults, residual
+from .netlist.multipliers import MULTIPLIERS
+from .netlist.netlist import Netlist
+from .netlist.pe import (
+    Datapath,
+    core,
+    multiplier,
+    pe,
+)
+from .rtl import emit, yosys
+from .rtl.prove import proofs
 
 #: A spread of policies; `full` and `none` at the ends.
 SPREAD: tuple[Protection, ...] = (

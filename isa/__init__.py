@@ -1,5 +1,5 @@
-"""The tables: instructions, registers, layers, fixed-point rules, and the program file.
+"""The tables: instructions, layer descriptors, registers, protected columns, and the program file.
 
-Start with `instructions` (what an engine executes) and `layers` (what a network computes). Nothing
+Start with `instructions` (what an engine executes) and `registers` (what state there is). Nothing
 here runs a program: `compiler` writes it and `simulator` executes it.
 """

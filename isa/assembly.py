@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProgramError
+from .descriptors import LAYER_COLUMNS
 from .encoding import decode, encode
 from .instructions import BY_NAME, Engine
-from .layers import LAYER_COLUMNS
-from .program import Program, from_parts, parts
+from .program import Program
+from .program_file import from_parts, parts
 
 _CODES = {"u64": "<u8", "i64": "<i8", "i32": "<i4", "i8": "|i1", "u8": "|u1"}
 _NAMES = {np.dtype(v): k for k, v in _CODES.items()}

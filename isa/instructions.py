@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .layers import LAYER_DESCRIPTOR
+from .descriptors import LAYER_DESCRIPTOR
 
 ISA_VERSION = 2
 INSTRUCTION_BITS = 128

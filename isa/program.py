@@ -1,50 +1,31 @@
-"""The program file: everything an execution needs, in one safetensors file.
+"""A compiled program, as every execution reads it; `program_file` writes and reads the file.
 
 Tensors: `text` u64 (n, 2); `layers` i64 (layers, columns); `windows` i32 (windows, columns);
 `tensors` i64 (tensors, 4: h, w, c, DRAM address); `weights` i8, `bias` i32, `positions` u8 with
 `positions_indptr` i64; `credits` i64 (4, 4: from, to); `debug.layer`, `debug.tile` i32 (n).
-Metadata (JSON strings): versions, names, scales, batch, memory map, arithmetic, configuration.
-Every size and offset is validated on load, before anything is executed.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Config, config_from_json
-from ..errors import ProgramError, first_line
+from ..config import Config
+from ..network.layers import (
+    LAYER_FIELDS,
+    Arithmetic,
+    Layer,
+    LayerOp,
+    Network,
+    Tensor,
+)
+from .descriptors import LAYER_COLUMNS
 from .encoding import Text, decode_text
-from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
-from .layers import LAYER_COLUMNS, LAYER_FIELDS, Arithmetic, Layer, LayerOp, Network, Tensor
-from .validate import validate
-
-FORMAT = "flexhyca-program"
-FORMAT_VERSION = 2
-
-_TENSORS: dict[str, tuple[Any, int]] = {
-    "text": (np.uint64, 2),
-    "layers": (np.int64, 2),
-    "windows": (np.int32, 2),
-    "tensors": (np.int64, 2),
-    "weights": (np.int8, 1),
-    "bias": (np.int32, 1),
-    "positions": (np.uint8, 1),
-    "positions_indptr": (np.int64, 1),
-    "credits": (np.int64, 2),
-    "debug.layer": (np.int32, 1),
-    "debug.tile": (np.int32, 1),
-}
 
 
 @dataclass(frozen=True)
@@ -163,142 +144,3 @@ def chunks(
         for ky in range(0, kernel_h, step_ky)
         for c in range(0, channels, step_c)
     ]
-
-
-def parts(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Program -> (tensors, metadata), the content of a program file."""
-    tensors = {name: getattr(program, name.replace(".", "_")) for name in _TENSORS}
-    meta = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "isa_version": ISA_VERSION,
-        "name": program.name,
-        "batch": program.batch,
-        "config": program.config.model_dump(mode="json"),
-        "config_hash": program.config.config_hash,
-        "arithmetic": asdict(program.network.arithmetic),
-        "layer_names": list(program.layer_names),
-        "tensor_names": list(program.tensor_names),
-        "scales": [s.hex() for s in program.scales],
-        "memory_map": {k: list(v) for k, v in program.memory_map.items()},
-        "input": program.input,
-        "output": program.output,
-    }
-    return tensors, {k: json.dumps(v, sort_keys=True) for k, v in meta.items()}
-
-
-def from_parts(
-    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str], where: str
-) -> Program:
-    """(tensors, metadata) -> validated Program. `where` names the source in error messages."""
-
-    def bad(what: str) -> ProgramError:
-        return ProgramError(f"{where}: {what}; recompile the program")
-
-    meta = {}
-    for key, value in metadata.items():
-        try:
-            meta[key] = json.loads(value)
-        except (ValueError, RecursionError):
-            raise bad(f"metadata {key!r} is not JSON") from None
-    if meta.get("format") != FORMAT:
-        raise bad(f"metadata format is {meta.get('format')!r}, not {FORMAT!r}")
-    for key, want in (("format_version", FORMAT_VERSION), ("isa_version", ISA_VERSION)):
-        if meta.get(key) != want:
-            raise bad(f"{key} is {meta.get(key)!r}, this release reads {want}")
-    for name, (dtype, ndim) in _TENSORS.items():
-        array = tensors.get(name)
-        if array is None or array.dtype != dtype or array.ndim != ndim:
-            have = "missing" if array is None else f"{array.dtype} with {array.ndim} axes"
-            raise bad(f"tensor {name!r} must be {np.dtype(dtype)} with {ndim} axes, is {have}")
-    for name, columns in (
-        ("text", 2),
-        ("layers", len(LAYER_COLUMNS)),
-        ("windows", len(WINDOW_FIELDS)),
-        ("tensors", 4),
-        ("credits", len(Engine)),
-    ):
-        if tensors[name].shape[1] != columns:
-            raise bad(f"tensor {name!r} has {tensors[name].shape[1]} columns, needs {columns}")
-    try:
-        config = config_from_json(meta["config"], where)
-        program = Program(
-            name=str(meta["name"]),
-            config=config,
-            batch=int(meta["batch"]),
-            layer_names=tuple(map(str, meta["layer_names"])),
-            tensor_names=tuple(map(str, meta["tensor_names"])),
-            scales=tuple(float.fromhex(s) for s in meta["scales"]),
-            memory_map={str(k): (int(a), int(b)) for k, (a, b) in meta["memory_map"].items()},
-            input=int(meta["input"]),
-            output=int(meta["output"]),
-            **{name.replace(".", "_"): tensors[name] for name in _TENSORS},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise bad(
-            f"metadata is incomplete or malformed ({type(error).__name__}: {error})"
-        ) from None
-    if meta.get("config_hash") != config.config_hash:
-        raise bad("metadata config_hash does not match the configuration")
-    validate(program, where)
-    return program
-
-
-def save(program: Program, path: str | os.PathLike[str]) -> None:
-    """Write the program to `path`, whole or not at all (a temporary file is renamed)."""
-    from safetensors.numpy import save as dump
-
-    tensors, meta = parts(program)
-    target = Path(path)
-    data = _sort_header(
-        dump({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=meta)
-    )
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name + ".")
-    except OSError as error:
-        raise ProgramError(
-            f"{path}: cannot be written ({error.strerror}); choose another"
-        ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except OSError as error:
-        raise ProgramError(
-            f"{path}: cannot be written ({error.strerror}); choose another"
-        ) from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _sort_header(data: bytes) -> bytes:
-    """Put the keys of a safetensors header in order; the library leaves them in a random one.
-
-    The same program must give the same file, bit for bit.
-    """
-    size = int.from_bytes(data[:8], "little")
-    text = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
-    header = text.encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[8 + size :]
-
-
-def load(path: str | os.PathLike[str]) -> Program:
-    """Read and validate a program file. Raises ProgramError with one clear line."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            meta = file.metadata() or {}
-            names = set(file.keys()) & set(_TENSORS)
-            tensors = {name: file.get_tensor(name) for name in sorted(names)}
-    except OSError as error:
-        raise ProgramError(
-            f"{path}: cannot be read ({first_line(error)}); check the path"
-        ) from None
-    except (SafetensorError, TypeError, ValueError, KeyError) as error:
-        raise ProgramError(
-            f"{path}: not a program file ({first_line(error)}); make one with `flexhyca compile`"
-        ) from None
-    return from_parts(tensors, meta, str(path))

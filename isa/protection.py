@@ -9,9 +9,10 @@ the next edge.  Or it stands behind the last sum (`output`), and the copies go o
 from __future__ import annotations
 
 from ..config import Config
+from ..network.layers import Arithmetic
+from ..network.names import matches
 from .columns import configurable_product, configurable_sum
-from .layers import Arithmetic, Redundancy
-from .names import matches
+from .descriptors import Redundancy
 from .registers import BY_UNIT, TREE_STAGES, UNIT_OF_DATAFLOW
 
 #: Copies of a protected bit.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..config import Config
+from ..network.layers import Arithmetic
 from .instructions import INSTRUCTION_BITS
-from .layers import Arithmetic
 
 #: Stages that the widest adder tree of a DPPU group has (`dppu.width` is at most 4096).
 TREE_STAGES = 12

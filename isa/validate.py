@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ProgramError
+from ..network.layers import LayerOp
+from .descriptors import LAYER_COLUMNS, Redundancy
 from .instructions import WINDOW_FIELDS, Engine
-from .layers import LAYER_COLUMNS, LayerOp, Redundancy
 from .protection import redundancy_of
 from .validate_text import validate_text
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProgramError
+from ..network.layers import LayerOp
+from .descriptors import Redundancy
 from .instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
-from .layers import LayerOp, Redundancy
 
 if TYPE_CHECKING:
     from .program import Program

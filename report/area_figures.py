@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Config
-from ..hdl.area import cost
-from ..hdl.area_table import Point, lookup
-from ..hdl.array_area import machine_area
-from ..hdl.design import Protection, protected
-from ..hdl.pe import Datapath, multiplier
+from ..hdl.area.machine import machine_area
+from ..hdl.area.table import Point, lookup
+from ..hdl.netlist.cost import cost
+from ..hdl.netlist.design import Protection, protected
+from ..hdl.netlist.pe import Datapath, multiplier
 from .plots import save
 
 #: (label, policy, q_scale) of Fig. 14.

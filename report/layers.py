@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..isa.instructions import Engine, Kind
-from ..simulator.stalls import BUSY, STALLS
+from ..simulator.cycles.stalls import BUSY, STALLS
 
 #: Columns that come first; then `ENGINE.busy`, `ENGINE.STALL` and `bytes.KIND`.
 COLUMNS: dict[str, str] = {

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import FlexhycaError
-from ..faults.experiment import quantity_of
-from ..faults.outcomes import OUTCOMES, STAGES
-from ..faults.statistics import CONFIDENCE, Interval, share
+from ..faults.campaign.experiment import quantity_of
+from ..faults.campaign.statistics import CONFIDENCE, Interval, share
+from ..faults.machine.outcomes import OUTCOMES, STAGES
 from ..isa.registers import REGISTERS
 
 #: Stands for all layers, or all registers, in a cell that sums over them.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..isa.instructions import Engine, Kind
-from ..simulator.stalls import BOUND, BUSY, STALLS
+from ..simulator.cycles.stalls import BOUND, BUSY, STALLS
 from .layers import shorten
 
 if TYPE_CHECKING:

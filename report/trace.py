@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from ..isa.instructions import BY_OPCODE, Engine, Kind
 from ..isa.program import Program
-from ..simulator.occupancy import COUNTERS, leases, levels
+from ..simulator.cycles.occupancy import COUNTERS, leases, levels
+from ..simulator.cycles.stalls import BUSY
+from ..simulator.cycles.trace import Recorder, Track
 from ..simulator.run import Result
-from ..simulator.stalls import BUSY
-from ..simulator.trace import Recorder, Track
 
 #: Slices up to which every tile is drawn unless layers are named. Perfetto takes far more, but a
 #: file of this many has some 40 MB already.

@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FlexhycaError, InternalError
+from ..isa.descriptors import Redundancy
 from ..isa.instructions import BY_NAME, Engine, Kind, Source
-from ..isa.layers import LayerOp, Redundancy
 from ..isa.program import Program
 from ..isa.protection import COPIES
-from . import scalesim
-from .compiled import CompiledModel
-from .engines import CycleModel, layer_cycles
-from .functional import Functional
+from ..network.functional import Functional
+from ..network.layers import LayerOp
+from .cycles import scalesim
+from .cycles.compiled import CompiledModel
+from .cycles.engines import CycleModel, layer_cycles
+from .cycles.stalls import BUSY, STALLS, bound
+from .cycles.trace import Recorder, check_traceable
 from .inputs import check_inputs
-from .memory import Memory
-from .stalls import BUSY, STALLS, bound
-from .trace import Recorder, check_traceable
+from .machine.memory import Memory
 
 if TYPE_CHECKING:
     import pandas as pd

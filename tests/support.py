@@ -8,12 +8,18 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from flexhyca.compiler.emit import compile_network
+from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.config import Config, load_config
 from flexhyca.errors import CompileError
 from flexhyca.isa.assembly import assemble, disassemble
-from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
 from flexhyca.isa.program import Program
+from flexhyca.network.layers import (
+    Arithmetic,
+    Layer,
+    LayerOp,
+    Network,
+    Tensor,
+)
 
 
 def small_config(*overrides: str, base: str = "flexhyca-32x32") -> Config:

@@ -4,8 +4,8 @@ import numpy as np
 
 import flexhyca as fh
 from flexhyca.isa.assembly import assemble, disassemble
-from flexhyca.isa.layers import Arithmetic
-from flexhyca.simulator.stepper import Flip, os_tile
+from flexhyca.network.layers import Arithmetic
+from flexhyca.simulator.array.stepper import Flip, os_tile
 
 
 def test_the_whole_flow():

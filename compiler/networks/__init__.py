@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
-from ..topology import is_topology
+from ..frontends.topology import is_topology
 
 if TYPE_CHECKING:
     from torch import nn

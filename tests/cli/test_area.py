@@ -29,7 +29,7 @@ def test_a_pe_that_cannot_be(flexhyca: Command) -> None:
 
 
 def test_a_library_of_the_users(flexhyca: Command, tmp_path: Path) -> None:
-    from flexhyca.hdl.liberty import liberty
+    from flexhyca.hdl.rtl.liberty import liberty
 
     own = tmp_path / "own.lib"
     own.write_text(liberty("sky130"))

@@ -6,7 +6,7 @@ import sys
 from flexhyca import api
 from flexhyca.cli.busy import busy
 from flexhyca.config import load_config
-from flexhyca.isa.program import save
+from flexhyca.isa.program_file import save
 
 
 class Terminal(io.StringIO):

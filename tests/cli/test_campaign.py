@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Self
 import pytest
 
 from flexhyca.cli.campaign import drive, progress_text
-from flexhyca.faults.campaign import Progress, run
-from flexhyca.faults.estimates import Estimate
-from flexhyca.faults.experiment import (
+from flexhyca.faults.campaign.estimates import Estimate
+from flexhyca.faults.campaign.experiment import (
     ColumnType,
     Experiment,
     Quantity,
@@ -20,9 +19,10 @@ from flexhyca.faults.experiment import (
     checked_rows,
     description,
 )
-from flexhyca.faults.statistics import share
-from flexhyca.faults.store import Campaign, Goal
-from flexhyca.tests.faults.experiments import Drawn
+from flexhyca.faults.campaign.run import Progress, run
+from flexhyca.faults.campaign.statistics import share
+from flexhyca.faults.campaign.store import Campaign, Goal
+from flexhyca.tests.faults.campaign.experiments import Drawn
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
 
@@ -133,7 +133,7 @@ class Flips(Experiment):
         "outcome": "str",
     }
     quantities: ClassVar[Sequence[Quantity]] = (Share("outcome", good=("masked", "changed")),)
-    code: ClassVar[tuple[str, ...]] = ()  # as in tests/faults/experiments.py
+    code: ClassVar[tuple[str, ...]] = ()  # as in tests/faults/campaign/experiments.py
 
     def spec(self) -> dict[str, Any]:
         return {"seed": 3, "flips": 1}

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from flexhyca.faults import campaign
-from flexhyca.faults.campaign import Interrupted
+from flexhyca.faults.campaign import run as campaign
+from flexhyca.faults.campaign.run import Interrupted
 
 SITE = "layer=conv1,tile=0,cycle=9,row=3,col=4,reg=act,bit=6"
 

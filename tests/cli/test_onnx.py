@@ -12,7 +12,7 @@ import torch
 from flexhyca.compiler.data import digits_dataset
 from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.weights import load_weights, read_weights
-from flexhyca.tests.compiler.onnx_models import export, make, write
+from flexhyca.tests.compiler.frontends.onnx_models import export, make, write
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
 DIGITS = NETWORKS["digits"]

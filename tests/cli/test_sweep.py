@@ -16,7 +16,7 @@ import pytest
 
 from flexhyca.config import load_config
 from flexhyca.isa.instructions import Engine
-from flexhyca.simulator.stalls import STALLS
+from flexhyca.simulator.cycles.stalls import STALLS
 from flexhyca.tests.support import heed_ctrl_c
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err

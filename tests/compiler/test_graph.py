@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from flexhyca.compiler.execute import logits, run, steps
-from flexhyca.compiler.frontend_torch import from_torch
+from flexhyca.compiler.frontends.frontend_torch import from_torch
 from flexhyca.compiler.graph import OPS, Graph, Node, infer_shape, unsupported, verify
 from flexhyca.compiler.passes import drop_identities, fold_batch_norm, fold_pads, simplify
 from flexhyca.errors import ModelError
-from flexhyca.tests.compiler.zoo import SHAPES, ZOO, build
+from flexhyca.tests.compiler.frontends.zoo import SHAPES, ZOO, build
 
 ONES = np.ones(2, np.float32)
 

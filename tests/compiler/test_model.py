@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import flexhyca as fh
+from flexhyca.compiler.frontends.onnx_ops import HANDLERS
 from flexhyca.compiler.model import is_onnx
-from flexhyca.compiler.onnx_ops import HANDLERS
 from flexhyca.errors import ModelError
-from flexhyca.tests.compiler.zoo import build
+from flexhyca.tests.compiler.frontends.zoo import build
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 

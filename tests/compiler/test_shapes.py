@@ -9,7 +9,7 @@ from flexhyca import api
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.config import load_config
-from flexhyca.isa.layers import Arithmetic
+from flexhyca.network.layers import Arithmetic
 
 
 @pytest.mark.parametrize("name", ["digits", "resnet20"])

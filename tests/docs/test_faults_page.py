@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import flexhyca
-from flexhyca.faults.outcomes import OUTCOMES, STAGES
+from flexhyca.faults.machine.outcomes import OUTCOMES, STAGES
 from flexhyca.isa.registers import BY_UNIT
 
 PAGE = (Path(flexhyca.__file__).parent / "docs" / "faults.md").read_text(encoding="utf-8")

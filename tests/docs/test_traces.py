@@ -6,8 +6,13 @@ import flexhyca
 from flexhyca.isa.instructions import Engine
 from flexhyca.report.layers import COLUMNS
 from flexhyca.report.trace import INTERVALS, MOST_CHANGES, MOST_SLICES, TRACKS
-from flexhyca.simulator.occupancy import COUNTERS
-from flexhyca.simulator.stalls import BOUND, BUSY, RESOURCES, STALLS
+from flexhyca.simulator.cycles.occupancy import COUNTERS
+from flexhyca.simulator.cycles.stalls import (
+    BOUND,
+    BUSY,
+    RESOURCES,
+    STALLS,
+)
 
 ROOT = Path(flexhyca.__file__).parent
 PAGE = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")

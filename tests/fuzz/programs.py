@@ -15,14 +15,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from flexhyca.compiler.emit import compile_network
+from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.config import config_from_json
 from flexhyca.errors import FlexhycaError, ProgramError
 from flexhyca.isa import program as files
 from flexhyca.isa.encoding import decode
 from flexhyca.isa.instructions import BY_NAME
-from flexhyca.isa.layers import Arithmetic, Layer, LayerOp, Network, Tensor
 from flexhyca.isa.program import Program
+from flexhyca.network.layers import (
+    Arithmetic,
+    Layer,
+    LayerOp,
+    Network,
+    Tensor,
+)
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.fuzz.damage import VALUES, WILD, damaged, one_line
 from flexhyca.tests.support import random_masks, small_config

@@ -99,7 +99,7 @@ def test_commands_often(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "where"),
     [
-        (["compile", "digits", "-o", "x.fhx"], "flexhyca.compiler.emit.encode_text"),
+        (["compile", "digits", "-o", "x.fhx"], "flexhyca.compiler.codegen.emit.encode_text"),
         (["compile", "digits", "-o", "x.fhx"], "pathlib.Path.chmod"),
         (["simulate", "digits", "--json", "x.json"], "pathlib.Path.chmod"),
         (["accuracy", "digits", "--q-scale", "7", "--csv", "x.csv"], "pathlib.Path.chmod"),
@@ -151,7 +151,7 @@ def test_memory_that_runs_out_is_one_line():
 
 
 def test_a_network_of_too_many_tiles_or_neurons_is_refused(tmp_path):
-    from flexhyca.compiler.topology import COLUMNS
+    from flexhyca.compiler.frontends.topology import COLUMNS
 
     header = ", ".join(("Layer name", *COLUMNS))
     (tmp_path / "t.csv").write_text(f"{header}\nhuge, 40000, 40000, 1, 1, 1, 1, 1\n")

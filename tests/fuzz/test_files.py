@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flexhyca import api
-from flexhyca.compiler.importance import Ranking
+from flexhyca.compiler.importance.ranking import Ranking
 from flexhyca.compiler.weights import load_weights, read_weights
 from flexhyca.dse.store import Key, Study
 from flexhyca.errors import FlexhycaError, ModelError

@@ -8,13 +8,14 @@ import pytest
 from flexhyca.config import load_config
 from flexhyca.config.schemes import SCHEMES, with_scheme
 from flexhyca.errors import FlexhycaError
-from flexhyca.hdl import area_table, check
-from flexhyca.hdl.area import cells_by_column, cost
-from flexhyca.hdl.area_table import Point, lookup
-from flexhyca.hdl.array_area import machine_area
-from flexhyca.hdl.design import Protection, protected
-from flexhyca.hdl.multipliers import MULTIPLIERS
-from flexhyca.hdl.pe import Datapath, multiplier, pe
+from flexhyca.hdl import check
+from flexhyca.hdl.area import table as area_table
+from flexhyca.hdl.area.machine import machine_area
+from flexhyca.hdl.area.table import Point, lookup
+from flexhyca.hdl.netlist.cost import cells_by_column, cost
+from flexhyca.hdl.netlist.design import Protection, protected
+from flexhyca.hdl.netlist.multipliers import MULTIPLIERS
+from flexhyca.hdl.netlist.pe import Datapath, multiplier, pe
 from flexhyca.isa.columns import groups, partial_products
 
 PLAIN = Point("wallace", "none", "slice", 0, 0)

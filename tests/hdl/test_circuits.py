@@ -6,14 +6,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.hdl import check
-from flexhyca.hdl.design import Protection, protected, shifts
-from flexhyca.hdl.evaluate import Simulation, constant, pack, unpack
-from flexhyca.hdl.gate_faults import gate_faults
-from flexhyca.hdl.multipliers import MULTIPLIERS
-from flexhyca.hdl.pe import Datapath, core, multiplier, pe
+from flexhyca.hdl.netlist.design import Protection, protected, shifts
+from flexhyca.hdl.netlist.evaluate import (
+    Simulation,
+    constant,
+    pack,
+    unpack,
+)
+from flexhyca.hdl.netlist.gate_faults import gate_faults
+from flexhyca.hdl.netlist.multipliers import MULTIPLIERS
+from flexhyca.hdl.netlist.pe import (
+    Datapath,
+    core,
+    multiplier,
+    pe,
+)
 from flexhyca.isa.columns import configurable_product, configurable_sum
-from flexhyca.isa.layers import Arithmetic
-from flexhyca.simulator.stepper import os_tile
+from flexhyca.network.layers import Arithmetic
+from flexhyca.simulator.array.stepper import os_tile
 
 POLICIES = ("direct", "configurable")
 

@@ -3,9 +3,9 @@
 import pytest
 
 from flexhyca.hdl import check
-from flexhyca.hdl.design import Protection
-from flexhyca.hdl.pe import Datapath
-from flexhyca.hdl.prove import proofs
+from flexhyca.hdl.netlist.design import Protection
+from flexhyca.hdl.netlist.pe import Datapath
+from flexhyca.hdl.rtl.prove import proofs
 
 
 @pytest.mark.parametrize(

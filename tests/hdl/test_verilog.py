@@ -5,12 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
-from flexhyca.hdl.design import Protection, protected
-from flexhyca.hdl.evaluate import Simulation, constant
-from flexhyca.hdl.multipliers import MULTIPLIERS
-from flexhyca.hdl.pe import Datapath, pe
-from flexhyca.hdl.rtl import Icarus, Verilator
-from flexhyca.hdl.verilog import design
+from flexhyca.hdl.netlist.design import Protection, protected
+from flexhyca.hdl.netlist.evaluate import Simulation, constant
+from flexhyca.hdl.netlist.multipliers import MULTIPLIERS
+from flexhyca.hdl.netlist.pe import Datapath, pe
+from flexhyca.hdl.rtl.players import Icarus, Verilator
+from flexhyca.hdl.rtl.verilog import design
 
 TOOLS = {
     tool: pytest.param(

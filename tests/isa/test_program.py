@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.emit import compile_network
+from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.errors import ProgramError
 from flexhyca.isa import program as files
 from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.encoding import encode_text
-from flexhyca.isa.layers import Arithmetic
 from flexhyca.isa.validate import validate
+from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
     crowded,

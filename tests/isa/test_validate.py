@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from flexhyca.errors import ProgramError
+from flexhyca.isa.descriptors import LAYER_COLUMNS
 from flexhyca.isa.encoding import encode_text
 from flexhyca.isa.instructions import BY_NAME, WINDOW_FIELDS
-from flexhyca.isa.layers import LAYER_COLUMNS
 from flexhyca.isa.validate import validate
 from flexhyca.tests.fuzz.programs import programs
 

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 
 from flexhyca.isa.instructions import Kind
 from flexhyca.report.layers import COLUMNS, engine_columns, flat, shorten
+from flexhyca.simulator.cycles.stalls import BUSY
 from flexhyca.simulator.run import simulate
-from flexhyca.simulator.stalls import BUSY
 from flexhyca.tests.support import programs
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flexhyca.errors import FlexhycaError
-from flexhyca.faults.statistics import share
+from flexhyca.faults.campaign.statistics import share
 from flexhyca.report.heat import draw_masking
 from flexhyca.report.masking import ALL, FAILURE, breakdown, caption, short, table
 

@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from flexhyca.compiler.emit import compile_network
+from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.report.plots import _states, draw_layers
+from flexhyca.simulator.cycles.stalls import (
+    BOUND,
+    BUSY,
+    RESOURCES,
+    STALLS,
+)
 from flexhyca.simulator.run import simulate
-from flexhyca.simulator.stalls import BOUND, BUSY, RESOURCES, STALLS
 from flexhyca.tests.support import one_conv, small_config
 
 

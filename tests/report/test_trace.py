@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca import api
-from flexhyca.compiler.emit import compile_network
+from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.config import load_config
 from flexhyca.isa.instructions import Engine, Kind
 from flexhyca.report import trace
-from flexhyca.simulator.occupancy import COUNTERS
+from flexhyca.simulator.cycles.occupancy import COUNTERS
+from flexhyca.simulator.cycles.stalls import BUSY, STALLS
+from flexhyca.simulator.cycles.trace import Recorder
 from flexhyca.simulator.run import simulate
-from flexhyca.simulator.stalls import BUSY, STALLS
-from flexhyca.simulator.trace import Recorder
 from flexhyca.tests.support import one_conv, programs, small_config
 
 KINDS = [kind.name.lower() for kind in Kind]

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.isa import reference
 from flexhyca.isa.instructions import Engine
-from flexhyca.simulator.engines import CycleModel
-from flexhyca.simulator.functional import Functional
-from flexhyca.simulator.memory import Memory
+from flexhyca.network import reference
+from flexhyca.network.functional import Functional
+from flexhyca.simulator.cycles.engines import CycleModel
+from flexhyca.simulator.machine.memory import Memory
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
     arithmetic_of,

@@ -1,0 +1,83 @@
+"""Units of prefetching: tiles that one round of loads serves, with their position tables."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...config import Config
+from ...isa.instructions import Source
+from .loads import ABlock, BBlock
+from .positions import Positions, pack, split
+from .tiles import Plan, Run, Tile
+
+_WORD = 4  # position tables start at multiples of this
+
+
+class Work(NamedTuple):
+    """A tile with the part of its run, and its position tables: (source, positions)."""
+
+    run: Run
+    tile: Tile
+    tables: list[tuple[Source, Positions]]
+
+
+class Unit(NamedTuple):
+    """Tiles that one round of loads serves; the unit of prefetching."""
+
+    layer: int
+    a: ABlock | None
+    b: BBlock | None
+    first_chunk: bool
+    works: list[Work]
+    packed: list[tuple[int, int]]  #: (format, offset in the position half) of every table, in order
+    table_bytes: bytes
+
+
+def _tables(
+    mask: NDArray[np.bool_] | None, tile: Tile, config: Config
+) -> list[tuple[Source, Positions]]:
+    """The position tables of a tile in DPPU order: what comes from DRAM is started first."""
+    if mask is None or not config.dppu.size or config.array.dataflow != "os":
+        return []
+    flat = mask.reshape(-1, mask.shape[-1])
+    rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
+    found = np.argwhere(flat[rows, tile.n0 : tile.n0 + tile.n])
+    reuse = config.dppu.data_reuse
+    capacity = {"array": len(found), "dram": 0}.get(reuse, config.tap_capacity)
+    tapped, excess = split(found, tile.m, tile.n, capacity)
+    elsewhere = Source.BUFFER if reuse == "hybrid_sram" else Source.DRAM
+    pairs = [(elsewhere, excess), (Source.ARRAY, tapped)]
+    return [(source, positions) for source, positions in pairs if len(positions)]
+
+
+def units_of_layer(
+    index: int, plan: Plan, mask: NDArray[np.bool_] | None, config: Config
+) -> list[Unit]:
+    """Cut the steps of layer `index` where the position buffer's half is full.
+
+    mask : (h, w, c), True where a neuron is important; None for a layer without any.
+    """
+    column_bits, bits = config.position_column_bits, config.position_bits
+    units: list[Unit] = []
+    for step in plan.steps:
+        a, b, first = step.a, step.b, step.runs[0].first
+        works: list[Work] = []
+        packed: list[tuple[int, int]] = []
+        table = bytearray()
+        for run in step.runs:
+            for tile in run.tiles:
+                tables = _tables(mask, tile, config)
+                new = [pack(p, tile.m, tile.n, column_bits, bits) for _, p in tables]
+                size = sum(-(-len(data) // _WORD) * _WORD for _, data in new)
+                if works and len(table) + size > config.buffers.position_bytes // 2:
+                    units.append(Unit(index, a, b, first, works, packed, bytes(table)))
+                    a, b, works, packed, table = None, None, [], [], bytearray()
+                works.append(Work(run, tile, tables))
+                for fmt, data in new:
+                    packed.append((fmt, len(table)))
+                    table += data + bytes(-len(data) % _WORD)
+        units.append(Unit(index, a, b, first, works, packed, bytes(table)))
+    return units

@@ -1,0 +1,1 @@
+"""Which neurons matter: measured by gradients (`ranking`, Algorithm 1), or drawn (`placement`)."""

@@ -1,0 +1,114 @@
+"""Which scales are tied to which: values that meet in an add differ by a power of two.
+
+Only shifts align the operands of an add, so all values that are connected by adds (and by layers
+that keep the scale) share one *phase*: scale = 2**(phase + integer).  A convolution can hit any
+phase, since its weight scale is free; `phases` picks, for every group, the one that suits all its
+values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from ...network.fixedpoint import limits
+from ...network.layers import LayerOp
+from .calibrate import Stats
+from .lower import Step
+
+_PHASES = 16
+_ROWS = 512
+
+
+class Groups:
+    """Union-find over values; `offset` is a value's phase relative to its root's."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, tuple[str, float]] = {}
+
+    def find(self, name: str) -> tuple[str, float]:
+        """(root of `name`, phase of `name` minus phase of the root)."""
+        offset = 0.0
+        while name in self._parent:
+            name, step = self._parent[name]
+            offset += step
+        return name, offset
+
+    def tie(self, a: str, b: str, difference: float = 0.0) -> None:
+        """phase(b) = phase(a) + difference, modulo 1."""
+        root_a, offset_a = self.find(a)
+        root_b, offset_b = self.find(b)
+        if root_a != root_b:
+            self._parent[root_b] = (root_a, offset_a + difference - offset_b)
+
+
+def tie_steps(steps: Sequence[Step]) -> Groups:
+    """The groups that the steps' operations force."""
+    groups = Groups()
+    for step in steps:
+        if step.residual is not None:
+            groups.tie(step.residual, step.output)
+            groups.tie(step.residual, step.own if step.op == LayerOp.CONV else step.source)
+        elif step.op == LayerOp.AVGPOOL:
+            groups.tie(step.source, step.output, -math.log2(step.divisor))
+        elif step.op != LayerOp.CONV:
+            groups.tie(step.source, step.output)
+        elif step.own != step.output:
+            groups.tie(step.own, step.output)
+    return groups
+
+
+def quantisation_error(rows: Tensor, scale: float, bits: int) -> float:
+    """Mean squared error of rounding `rows` to multiples of `scale` that fit `bits` bits."""
+    steps = (rows / scale).round().clamp(*limits(bits))
+    return float((steps * scale - rows).square().mean())
+
+
+def phases(
+    steps: Sequence[Step],
+    groups: Groups,
+    stats: Mapping[str, Stats],
+    least: Mapping[str, float],
+    bits: int,
+) -> dict[str, float]:
+    """root -> phase, for every group with two or more scales to choose; the others stay free.
+
+    least : smallest scale that a value may have (the input, and under `slice` every result); its
+    keys that no step yields (the input) count as scales to choose, too.  A group's phase is that of
+    the smallest sum of log errors over its values.
+    """
+    made = {step.output for step in steps} | {step.own for step in steps}
+    members: dict[str, list[str]] = {}
+    for name in (name for name in least if name not in made):
+        members.setdefault(groups.find(name)[0], []).append(name)
+    for step in steps:
+        if step.op == LayerOp.CONV:
+            names = [step.output] if step.residual is None else [step.own, step.output]
+            members.setdefault(groups.find(step.output)[0], []).extend(names)
+    chosen: dict[str, float] = {}
+    for root, names in members.items():
+        if len(names) > 1:
+            costs = []
+            for p in range(_PHASES):
+                at = [(name, groups.find(name)[1] + p / _PHASES) for name in names]
+                costs.append(sum(_cost(stats[n], f, least.get(n, 0.0), bits) for n, f in at))
+            chosen[root] = costs.index(min(costs)) / _PHASES
+    return chosen
+
+
+def _cost(stats: Stats, phase: float, least: float, bits: int) -> float:
+    rows = stats.rows[:: max(1, len(stats.rows) // _ROWS)]
+    widest = max(abs(stats.lo), abs(stats.hi), 1e-12) / limits(bits)[1]
+    top = math.floor(math.log2(widest) - phase) + 1
+    scales = [2.0 ** (phase + top - i) for i in range(5)]
+    errors = [quantisation_error(rows, s, bits) for s in scales if s >= least]
+    if not errors:
+        errors = [quantisation_error(rows, 2.0 ** (phase + top + 1), bits)]
+    return math.log(min(errors) + 1e-30)
+
+
+def on_phase(scale: float, phase: float) -> float:
+    """Smallest 2**(phase + integer) that is not below `scale`."""
+    return float(2.0 ** (phase + math.ceil(math.log2(scale) - phase - 1e-9)))

@@ -1,0 +1,96 @@
+"""Which stored bits a machine protects, as the bit error model sees it (docs/ber.md).
+
+Of a neuron the top `nb_th` bits, of an important one, which the DPPU computes, the top `ib_th`;
+of an accumulator what `isa.protection` gives copies; of a redundant layer everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...config import Config
+from ...isa.program import Program
+from ...isa.protection import layer_copies, protected_columns
+from ...network.names import matches
+from ...simulator.text.spans import Spans
+from .memories import Shield
+from .options import BerOptions
+
+
+def important_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
+    """Layer -> flat elements (h, w, c) of one image that the DPPU computes, ascending."""
+    if not program.config.dppu.size or program.config.array.dataflow != "os":
+        return {}
+    spans = Spans(program)
+    found = {}
+    for layer in sorted(program.network.weights):
+        parts = []
+        for span in spans.own[layer]:
+            places = spans.important(span)
+            parts.append(spans.elements(span, places[:, 0], places[:, 1]))
+        elements = np.unique(np.concatenate(parts))
+        elements = elements[elements < program.network.neurons(layer)]  # of the batch's first image
+        if len(elements):
+            found[layer] = elements
+    return found
+
+
+def redundant(program: Program, protect: Sequence[str] = ()) -> NDArray[np.bool_]:
+    """Of each CONV layer in order: whether it is computed three times over, or in `protect`."""
+    layers, config = program.network.layers, program.config
+    names = [layers[i].name for i in sorted(program.network.weights)]
+    return np.array(
+        [
+            layer_copies(config, name) > 1 or any(matches(pattern, name) for pattern in protect)
+            for name in names
+        ],
+        bool,
+    )
+
+
+def neuron_shield(program: Program, options: BerOptions, protect: Sequence[str] = ()) -> Shield:
+    """Protected bits of neurons, or of their accumulators."""
+    config, network = program.config, program.network
+    acc = options.target == "acc"
+    bits = config.arithmetic.acc_bits if acc else config.arithmetic.act_bits
+    ranges = []
+    for i in sorted(network.weights):
+        shift = network.layers[i].shift
+        own = [protected_columns(config, shift, unit) for unit in ("array", "dppu")]
+        ranges.append(own if acc else [range(bits - top, bits) for top in _tops(config)])
+    return _with_whole(_shield(ranges), redundant(program, protect), bits)
+
+
+def weight_shields(
+    program: Program, options: BerOptions, protect: Sequence[str] = ()
+) -> tuple[Shield, Shield]:
+    """Protected bits of weights as the array and as the DPPU read them."""
+    config, layers = program.config, len(program.network.weights)
+    bits = config.arithmetic.weight_bits
+    whole = redundant(program, protect)
+    shields = []
+    for top in _tops(config):
+        count = top if options.weight_faults == "pe" else 0
+        own = range(max(0, bits - count), bits)
+        shields.append(_with_whole(_shield([[own, own]] * layers), whole, bits))
+    return shields[0], shields[1]
+
+
+def _tops(config: Config) -> tuple[int, int]:
+    """How many top bits the array and the DPPU protect."""
+    p = config.protection
+    return 0 if p.pe_policy == "none" else p.nb_th, p.ib_th
+
+
+def _shield(ranges: Sequence[Sequence[range]]) -> Shield:
+    low = np.array([[r.start for r in pair] for pair in ranges], np.int64)
+    return Shield(low, np.array([[r.stop for r in pair] for pair in ranges], np.int64))
+
+
+def _with_whole(shield: Shield, whole: NDArray[np.bool_], bits: int) -> Shield:
+    return Shield(
+        np.where(whole[:, None], 0, shield.low), np.where(whole[:, None], bits, shield.high)
+    )

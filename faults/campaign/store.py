@@ -1,0 +1,271 @@
+"""A campaign's file: its spec and one row a trial, append-only, good to kill at any moment.
+
+Everything that is read comes from the *prefix*: the trials before the first one that is missing.
+Trials that take long (a hang) are the last to arrive, so rates over whatever is there would favour
+short ones; the prefix is also the same for any number of workers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...database import Database, checksum
+from ...errors import FlexhycaError
+from .estimates import Tally
+from .experiment import (
+    Row,
+    Value,
+    flat,
+    quantity_of,
+)
+
+_MARK = 0x66786663  # "fxfc", in the file's header
+_FORMAT = 1
+_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE trials (number INTEGER PRIMARY KEY, content TEXT NOT NULL, crc INTEGER NOT NULL);
+"""
+_WHAT = "a campaign of flexhyca"
+_ADVICE = "delete it, or give another file"
+_SLICE = 20_000  # rows that are read at once
+_PATIENCE_S = 60
+_SHOWN = 6  # fields that differ
+
+
+class Goal(NamedTuple):
+    """What was asked for last: `trials`, fewer if a margin was reached at `stop`."""
+
+    trials: int
+    margin: float | None = None
+    stop: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The number of trials of the finished campaign."""
+        return self.trials if self.stop is None else self.stop
+
+
+class Campaign:
+    """An open file; close it, or use it in `with`.
+
+    path : the file. described : what `experiment.description` says, to create the file or to check
+    that it is the same campaign; None to read what is there.
+    Raises FlexhycaError, with a line for each field that differs, for another campaign.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        described: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = path
+        initial: list[tuple[str, Sequence[Sequence[object]]]] = []
+        if described is not None:
+            texts = {"format": json.dumps(_FORMAT), "campaign": json.dumps(described)}
+            texts["goal"] = json.dumps(Goal(0))
+            facts = [(name, text, checksum(text, name)) for name, text in texts.items()]
+            initial = [("INSERT INTO facts VALUES (?, ?, ?)", facts)]
+        tables = None if described is None else _TABLES
+        self._file = Database(path, _MARK, tables, _WHAT, _ADVICE, initial, _PATIENCE_S)
+        try:
+            version = self._fact("format")
+            if version != _FORMAT:
+                raise FlexhycaError(
+                    f"{path}: has format {version}, this version of flexhyca knows {_FORMAT}; "
+                    "use the version that wrote it, or give another file"
+                )
+            self.described: dict[str, Any] = self._fact("campaign")
+            if described is not None:
+                self._check_same(described)
+            self.goal = Goal(*self._fact("goal"))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _fact(self, name: str) -> Any:
+        found = self._file.read("SELECT value, crc FROM facts WHERE name = ?", (name,))
+        if not found:
+            raise self._file.damaged(f"no {name}")
+        content, crc = found[0]
+        return json.loads(self._file.checked(content, crc, name))
+
+    def _check_same(self, described: Mapping[str, Any]) -> None:
+        if described["code"] != self.described["code"]:
+            raise FlexhycaError(
+                f"{self.path}: was made by another version of flexhyca "
+                f"({self.described['code']}, here {described['code']}), whose trials may differ; "
+                "give another file, or go on with that version"
+            )
+        there, here = (_fields(each) for each in (self.described, described))
+        lines = [
+            f"  {name}: {there.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
+            for name in dict.fromkeys([*here, *there])
+            if there.get(name) != here.get(name)
+        ]
+        if len(lines) > _SHOWN:
+            lines[_SHOWN:] = [f"  ... and {len(lines) - _SHOWN} more fields"]
+        if lines:
+            raise FlexhycaError(
+                "\n".join([f"{self.path}: holds another campaign; give another file", *lines])
+            )
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The experiment's spec."""
+        spec: dict[str, Any] = self.described["spec"]
+        return spec
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """name -> type of the columns beside `index`."""
+        columns: dict[str, str] = self.described["columns"]
+        return columns
+
+    def set_goal(self, goal: Goal) -> None:
+        """Keep what is asked for; it decides what is exported."""
+        if goal != self.goal:
+            text = json.dumps(goal)
+            self._file.write(
+                "REPLACE INTO facts VALUES ('goal', ?, ?)", [(text, checksum(text, "goal"))]
+            )
+            self.goal = goal
+
+    def add(self, rows: Sequence[tuple[int, Sequence[Value]]]) -> None:
+        """Keep rows, all or none; they are on the disk when this returns. The first one stays."""
+        packed = []
+        for number, values in rows:
+            text = json.dumps(values, separators=(",", ":"))
+            packed.append((number, text, checksum(text, f"{number}:")))
+        self._file.write("INSERT OR IGNORE INTO trials VALUES (?, ?, ?)", packed)
+
+    def count(self) -> int:
+        """Trials that are there, up to the goal or not."""
+        (row,) = self._file.read("SELECT count(*) FROM trials")
+        return int(row[0])
+
+    def missing(self, trials: int) -> list[tuple[int, int]]:
+        """Ranges (start, stop) of numbers below `trials` that are not there, in order."""
+        gaps = []
+        following = 0
+        statement = "SELECT number FROM trials WHERE number < ? ORDER BY number"
+        for (number,) in self._file.read(statement, (trials,)):
+            if number > following:
+                gaps.append((following, number))
+            following = number + 1
+        if following < trials:
+            gaps.append((following, trials))
+        return gaps
+
+    def all_rows(self, start: int = 0) -> Iterator[Row]:
+        """Rows from `start` on that are there, by number; read in slices, so that it may be long.
+
+        Raises FlexhycaError for a row that is not what was written.
+        """
+        names = list(self.columns)
+        statement = (
+            "SELECT number, content, crc FROM trials WHERE number >= ? ORDER BY number LIMIT ?"
+        )
+        while True:
+            found = self._file.read(statement, (start, _SLICE))
+            for number, content, crc in found:
+                values = json.loads(self._file.checked(content, crc, f"{number}:"))
+                yield {"index": number, **dict(zip(names, values, strict=True))}
+            if len(found) < _SLICE:
+                return
+            start = found[-1][0] + 1
+
+    def prefix(self) -> Iterator[Row]:
+        """The rows that count: up to the goal, and before the first missing trial."""
+        for expected, row in enumerate(self.all_rows()):
+            if row["index"] != expected or expected >= self.goal.end:
+                return
+            yield row
+
+    def empty_tally(self) -> Tally:
+        """For the quantities that were declared."""
+        return Tally([quantity_of(q) for q in self.described["quantities"]], self.spec["seed"])
+
+    def tally(self) -> Tally:
+        """The prefix, counted."""
+        tally = self.empty_tally()
+        for row in self.prefix():
+            tally.add(row)
+        return tally
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def __enter__(self) -> Campaign:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _fields(described: Mapping[str, Any]) -> dict[str, str]:
+    """Field -> value as text; what the spec holds by its own names, and not where it lies."""
+    locations = described.get("locations", ())
+    spec = {name: v for name, v in described["spec"].items() if name not in locations}
+    rest = {name: value for name, value in described.items() if name not in ("spec", "code")}
+    return {name: _short(value) for name, value in [*flat(spec), *flat(rest)]}
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if text.isprintable() else repr(text)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes from running the campaign in `path`; reading it stays possible.
+
+    The lock is a file beside it, because SQLite's own locks would shut readers out. It is the
+    operating system's, so it ends with the process however that ends; the file itself is removed
+    in the end, and one that was left over hinders nobody. Raises FlexhycaError if it is taken.
+    """
+    lock = path.with_name(path.name + ".lock")
+    handle = _locked(path, lock)
+    while not _is(lock, handle):  # its last owner has just removed it
+        os.close(handle)
+        handle = _locked(path, lock)
+    try:
+        with suppress(OSError):  # a full disk: the lock holds without its owner's number
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(path: Path, lock: Path) -> int:
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise FlexhycaError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(handle, 20, 0).decode("ascii", "replace")
+        os.close(handle)
+        if not isinstance(error, BlockingIOError):
+            raise FlexhycaError(f"{lock}: cannot be locked: {error.strerror}") from None
+        raise FlexhycaError(
+            f"{path}: process {owner or '(just started)'} is running this campaign; "
+            "wait until it has ended, or end it"
+        ) from None
+    return handle
+
+
+def _is(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,102 @@
+"""When a program's tiles are at work, and what the buffers hold meanwhile: from a timed run.
+
+A moment of real time is translated to a site's (tile, cycle): the tile that is on the array then,
+or the next one, in program order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...simulator.cycles.engines import CycleModel
+from ...simulator.cycles.occupancy import leases
+from ...simulator.cycles.trace import Recorder, check_traceable
+from ...simulator.text.spans import Span, Spans
+
+_COUNTERS = {
+    "ifmap buffer": "ifmap",
+    "weight buffer": "weight",
+    "position buffer": "position",
+    "residual slots": "residual",
+}
+
+
+class Lease(NamedTuple):
+    """Words of a register that hold something that is still read, from `begin` to `end`."""
+
+    register: str
+    word: int
+    words: int
+    begin: int
+    end: int
+
+
+class MachineTime:
+    """One timed run of a program. cycles : of the whole run."""
+
+    def __init__(self, spans: Spans) -> None:
+        program = spans.program
+        check_traceable(program.config)
+        self.spans, self.program, self.recorder = spans, program, Recorder()
+        self.cycles = CycleModel(program, recorder=self.recorder).run()
+        begin, end = self.recorder.begin, self.recorder.end
+        first = [span.gemms[0] if span.gemms else span.vec for span in spans.all]
+        last = [span.gemms[-1] if span.gemms else span.vec for span in spans.all]
+        self.begins = np.array([begin[pc] for pc in first])
+        self.ends = np.maximum.accumulate(np.array([end[pc] for pc in last]))
+
+    def at(self, time: int) -> tuple[Span, int]:
+        """The tile that is at work at a time, or the next, or the last one; and its cycle."""
+        index = int(np.searchsorted(self.ends, time, side="right"))
+        index = min(index, len(self.ends) - 1)
+        span = self.spans.all[index]
+        return span, min(max(0, time - int(self.begins[index])), span.cycles - 1)
+
+    def sums(self, span: Span) -> list[int]:
+        """Cycles that the tile's sums stand in the output buffer, before and after the merge."""
+        end = self.recorder.end
+        drained = end[span.gemms[-1]]
+        merged = max([drained, *(end[pc] for pc in span.dppus)])
+        return [merged - drained, max(0, end[span.vec] - merged)]
+
+    def results(self, span: Span) -> int:
+        """Cycles that the tile's results stand there."""
+        return self.recorder.end[span.store] - self.recorder.end[span.vec]
+
+    def leases(self) -> Iterator[Lease]:
+        """What is in the buffers and still read, LOAD by LOAD."""
+        c, program = self.program.columns, self.program
+        end = self.recorder.end
+        for lease in leases(program):
+            name = _COUNTERS.get(lease.counter)
+            if name is None or not lease.ends:
+                continue
+            (pc,) = lease.begins
+            words = int(c["row_bytes"][pc] * c["count"][pc])
+            last = max(end[reader] for reader in lease.ends)
+            yield Lease(name, int(c["buf_addr"][pc]), words, end[pc], max(end[pc] + 1, last))
+
+    def instructions(self) -> NDArray[np.int64]:
+        """Cycles that each instruction waits in its buffer."""
+        fetched: dict[int, int] = {}
+        for pc, state, start, cycles in zip(
+            self.recorder.channel.pcs,
+            self.recorder.channel.states,
+            self.recorder.channel.starts,
+            self.recorder.channel.cycles,
+            strict=True,
+        ):
+            if state == "instruction":
+                fetched[pc] = start + cycles + self.program.config.dram.latency_cycles
+        chunks = np.array(sorted(fetched))
+        ready = np.array([fetched[pc] for pc in chunks.tolist()])
+        pcs = np.arange(len(self.program.text))
+        there = ready[np.searchsorted(chunks, pcs, side="right") - 1]
+        taken = np.array([self.recorder.begin.get(pc, -1) for pc in pcs.tolist()])
+        # SYNC and HALT do no work; they are taken when they are there.
+        waits: NDArray[np.int64] = np.maximum(1, np.where(taken < 0, there, taken) - there)
+        return waits

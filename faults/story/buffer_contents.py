@@ -1,0 +1,142 @@
+"""What words of the buffers hold in the fault-free run, and what it means."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import InternalError
+from ...isa.descriptors import LAYER_COLUMNS
+from ...isa.program import chunks
+from ...simulator.array.stored import stationary_stored, value
+from ...simulator.inject.fault_plan import make_plan
+from ...simulator.inject.fault_run import FaultRun
+from ...simulator.inject.sites import FLIP, Site
+from ...simulator.text.spans import Span
+from .contents import Content, output_of, shape_of_tile
+
+_NAMES = {
+    "ifmap": "ifmap buffer",
+    "weight": "weight buffer",
+    "residual": "residual slots",
+    "position": "position buffer",
+}
+
+
+def word_content(run: FaultRun, span: Span, site: Site) -> Content:
+    """Of a word of a buffer, in the moment of the fault."""
+    if site.register == "output":
+        return _output(run, span, site)
+    if site.register == "result":
+        return _result(run, span, site)
+    return _byte(run, site)
+
+
+def word_place(site: Site) -> str:
+    """A word of a buffer."""
+    if site.register in ("output", "result"):
+        buffer = "output buffer" if site.register == "output" else "results of VEC"
+        return f"word {site.row} of the tile in the {buffer}"
+    return f"byte {site.row} of the {_NAMES[site.register]}"
+
+
+def _output(run: FaultRun, span: Span, site: Site) -> Content:
+    if site.row >= span.m * span.n:
+        return Content(site.cycle)
+    row, col = divmod(site.row, span.n)
+    at, bits = output_of(run, span, row, col), run.network.arithmetic.acc_bits
+    dataflow = run.program.config.array.dataflow
+    if dataflow == "os":
+        number = int(run.difference.accumulators(span.layer).reshape(-1)[_element(run, span, site)])
+        when = "before" if site.cycle == 0 else "after"
+        return Content(site.cycle, f"finished sum of {at}, {when} the DPPU's merge", number, bits)
+    tile = run.evaluate.operands(span, run.difference.golden(run.network.layers[span.layer].input))
+    shape = shape_of_tile(run, span)
+    stored = stationary_stored(shape, f"array_{dataflow}", "output", site.row, 0, site.cycle)
+    assert stored is not None
+    number = value(stored, tile.act, tile.wgt, tile.start, bits)
+    meaning = f"sum of {at} after {stored.end} of {shape.k} products"
+    return Content(site.cycle, f"{meaning} (bias {int(tile.start[col])})", number, bits)
+
+
+def _element(run: FaultRun, span: Span, site: Site) -> int:
+    row, col = (np.array([i]) for i in divmod(site.row, span.n))
+    return int(run.spans.elements(span, row, col)[0])
+
+
+def _result(run: FaultRun, span: Span, site: Site) -> Content:
+    if site.row >= span.m * span.n:
+        return Content(site.cycle)
+    layer = run.network.layers[span.layer]
+    number = int(run.difference.golden(layer.output).reshape(-1)[_element(run, span, site)])
+    at = output_of(run, span, *divmod(site.row, span.n))
+    name = run.network.tensors[layer.output].name
+    return Content(site.cycle, f"element {at} of {name}", number, run.network.arithmetic.act_bits)
+
+
+def _byte(run: FaultRun, site: Site) -> Content:
+    """A byte that the last LOAD before the fault has brought."""
+    (word,) = make_plan([site], run.spans).words
+    loads, c = run.reads, run.program.columns
+    covers = (loads.first <= word.address) & (word.address < loads.end)
+    own = loads.load[covers & (loads.buffer == word.buffer)]
+    before = int(np.searchsorted(own, word.begin[0]))  # LOADs before the fault
+    if not before and (site.stuck == FLIP or not len(own)):
+        return Content(site.cycle, "nothing has been loaded there yet", 0, 8)
+    pc = int(own[max(0, before - 1)])  # of a stuck bit the first that is wrong
+    line, at = divmod(word.address - int(c["buf_addr"][pc]), int(c["row_bytes"][pc]))
+    address = int(c["dram_addr"][pc]) + line * int(c["stride"][pc]) + at
+    meaning, number = _dram(run, pc, address)
+    return Content(site.cycle, f"{meaning}, loaded at pc {pc}", number, 8)
+
+
+def _dram(run: FaultRun, pc: int, address: int) -> tuple[str, int]:
+    """What a LOAD reads at an address of DRAM."""
+    program, index = run.program, int(run.program.debug_layer[pc])
+    row = dict(zip(LAYER_COLUMNS, program.layers[index].tolist(), strict=True))
+    layer = program.layer_names[index]
+    for region, constants in (
+        ("weights", program.weights),
+        ("bias", program.bias.view(np.int8)),
+        ("positions", program.positions.view(np.int8)),
+    ):
+        base, size = program.memory_map[region]
+        if base <= address < base + size:
+            number = int(constants[address - base])
+            if region == "bias":
+                channel, byte = divmod(address - row["bias_addr"], 4)
+                return f"byte {byte} of the bias of channel {channel} of {layer}", number
+            if region == "weights":
+                return _weight(run, index, address - row["weight_addr"]), number
+            return f"a byte of the position tables of {layer}", number
+    for tensor in (row["input"], row["residual"]):
+        if tensor < 0:
+            continue
+        own, base = run.network.tensors[tensor], int(program.tensors[tensor][3])
+        if base <= address < base + own.elements:
+            place, channel = divmod(address - base, own.c)
+            y, x = divmod(place, own.w)
+            number = int(run.difference.golden(tensor).reshape(-1)[address - base])
+            return f"element ({y}, {x}, channel {channel}) of {own.name}", number
+    raise InternalError(f"LOAD at pc {pc} reads DRAM byte {address}, which is none of {layer}'s")
+
+
+def _weight(run: FaultRun, index: int, at: int) -> str:
+    """A weight of a layer, by its place in DRAM: [group][chunk][channel][k]."""
+    layer, row = run.network.layers[index], run.program.layers[index].tolist()
+    values = dict(zip(LAYER_COLUMNS, row, strict=True))
+    outputs, kernel_h, kernel_w, inputs = run.network.weights[index].shape
+    per_group = outputs // layer.groups
+    group, at = divmod(at, per_group * kernel_h * kernel_w * inputs)
+    for ky0, nky, c0, cc in chunks(kernel_h, inputs, values["chunk_ky"], values["chunk_c"]):
+        size = nky * kernel_w * cc
+        if at >= per_group * size:
+            at -= per_group * size
+            continue
+        channel, k = divmod(at, size)
+        place, c = divmod(k, cc)
+        ky, kx = divmod(place, kernel_w)
+        return (
+            f"weight ({ky0 + ky}, {kx}, channel {group * inputs + c0 + c}) of output channel "
+            f"{group * per_group + channel} of {layer.name}"
+        )
+    raise InternalError(f"{layer.name} has {at} weights less")

@@ -1,0 +1,1 @@
+"""Areas: the shipped table of processing elements, rankings of it, and whole machines."""

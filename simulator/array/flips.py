@@ -1,0 +1,219 @@
+"""Faults of one tile's registers: flips and stuck bits, as plain data and as the kernels read them.
+
+Steps count within the tile.  What happens before a step: the flips of this step first, then bits
+that are stuck at 0, then bits that are stuck at 1; so a stuck bit does not flip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ...errors import FlexhycaError
+from ...isa.protection import COPIES, TRIPLED
+from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register
+from ...network.layers import Arithmetic
+from .voters import signed
+
+#: Columns of a plan: steps [FROM, TO), KIND, register code, place, bit, copy.
+FROM, TO, KIND, REGISTER, ROW, COL, BIT, COPY = range(8)
+#: Kinds, in the order in which they act: a flip, stuck at 0, stuck at 1.
+FLIP, STUCK_0, STUCK_1 = range(3)
+#: COPY of a bit that has one flip-flop, which all copies of the word share.
+SHARED = -1
+#: Codes of the registers of the second, third ... unit of a plan begin here, times its place.
+UNIT_STEP = 16
+_ARRAYS = tuple(UNIT_OF_DATAFLOW.values())
+
+Places = Callable[[Register], tuple[int, int]]
+
+
+class Flip(NamedTuple):
+    """A wrong bit of a tile: it flips before it is read in `step`, or is stuck from then on."""
+
+    step: int
+    register: str  #: a name in isa.registers: act, wgt, prod, acc; in WS and IS preload, psum too
+    row: int
+    col: int
+    bit: int
+    copy: int = 0  #: of a protected bit
+    unit: str = "array"  #: the PEs of any dataflow, or a unit of isa.registers
+    stuck: int = -1  #: -1: one flip; else the value that the bit holds
+    until: int = -1  #: first step in which a stuck bit is free again; -1: stuck to the end
+
+
+def make_plan(
+    units: Sequence[str],
+    flips: Sequence[Flip],
+    steps: int,
+    places: Places,
+    arithmetic: Arithmetic,
+    protected: range = range(0),
+    product: range | None = None,
+) -> NDArray[np.int64]:
+    """The faults as the kernels read them: (f, 8), flips first, then stuck at 0, then at 1.
+
+    units : that the tile runs on; the registers of the i-th have the codes i * UNIT_STEP + code.
+    places : rows and columns of a register. protected : columns with three copies, in the
+    registers that isa.protection.TRIPLED names. product : those of `prod`, if they are others.
+    Raises FlexhycaError for a unit, register, place, bit, copy or step that does not exist.
+    """
+    plan = np.zeros((len(flips), 8), np.int64)
+    for i, flip in enumerate(flips):
+        unit = units[0] if flip.unit == "array" and units[0] in _ARRAYS else flip.unit
+        if unit not in units:
+            raise FlexhycaError(
+                f"flip of {flip.register}: unit {flip.unit!r} is not here; "
+                f"use one of {', '.join(units)}"
+            )
+        register = BY_UNIT[unit].get(flip.register)
+        if register is None:
+            raise FlexhycaError(
+                f"register {flip.register!r} does not exist in unit {unit!r}; "
+                f"use one of {', '.join(BY_UNIT[unit])}"
+            )
+        rows, cols = places(register)
+        if rows < 1 or cols < 1:
+            raise FlexhycaError(f"flip of {flip.register}: this machine has none in unit {unit!r}")
+        single = not _tripled(flip._replace(unit=unit), protected, product)
+        for name, value, limit in (
+            ("step", flip.step, steps),
+            ("row", flip.row, rows),
+            ("col", flip.col, cols),
+            ("bit", flip.bit, register.bits(arithmetic)),
+            ("copy", flip.copy, 1 if single else COPIES),
+        ):
+            if not 0 <= value < limit:
+                raise FlexhycaError(
+                    f"flip of {flip.register}: {name}={value} is outside 0..{limit - 1}"
+                )
+        if not register.exists(flip.row, flip.col):
+            raise FlexhycaError(
+                f"flip of {flip.register}: there is none at row={flip.row}, col={flip.col}"
+            )
+        end = flip.step + 1
+        if flip.stuck != -1:
+            end = steps if flip.until == -1 else flip.until
+            if flip.stuck not in (0, 1) or end <= flip.step:
+                raise FlexhycaError(
+                    f"flip of {flip.register}: stuck={flip.stuck} until step {end} from "
+                    f"{flip.step}; a bit is stuck at 0 or 1 until a later step"
+                )
+        plan[i] = (
+            flip.step,
+            end,
+            FLIP if flip.stuck == -1 else STUCK_0 + flip.stuck,
+            units.index(unit) * UNIT_STEP + register.code,
+            flip.row,
+            flip.col,
+            flip.bit,
+            SHARED if single else flip.copy,
+        )
+    return plan[np.argsort(plan[:, KIND], kind="stable")]
+
+
+def _tripled(flip: Flip, protected: range, product: range | None) -> bool:
+    """Whether a bit has copies."""
+    if product is not None and flip.register == "prod":
+        protected = product
+    return flip.bit in protected and flip.register in TRIPLED.get(flip.unit, ())
+
+
+def outvoted(
+    flips: Sequence[Flip], protected: range, voter: str, product: range | None = None
+) -> list[bool]:
+    """Which of the faults of a tile cannot matter, because the other copies are right.
+
+    A copy is right again at the next edge where the voter stands behind each register (`feedback`);
+    with a voter behind the last sum only (`output`) the copies of an array PE go on apart, and in
+    the DPPU, which adds many products, those of the whole unit do.  Faults in two different copies
+    that may meet are left to the execution.
+    """
+
+    def place(flip: Flip) -> tuple[object, ...]:
+        if voter == "feedback":
+            return flip.unit, flip.register, flip.row, flip.col, flip.bit
+        return (flip.unit, flip.row, flip.col) if flip.unit == "array" else (flip.unit,)
+
+    at: dict[tuple[object, ...], list[Flip]] = {}
+    for flip in flips:
+        if _tripled(flip, protected, product):
+            at.setdefault(place(flip), []).append(flip)
+
+    def alone(flip: Flip) -> bool:
+        others = (f for f in at[place(flip)] if f.copy != flip.copy)
+        return not any(voter == "output" or _meet(flip, other) for other in others)
+
+    return [_tripled(f, protected, product) and alone(f) for f in flips]
+
+
+def _meet(one: Flip, other: Flip) -> bool:
+    """Whether two faults act in one step."""
+
+    def end(flip: Flip) -> float:
+        if flip.stuck == -1:
+            return flip.step + 1
+        return float("inf") if flip.until == -1 else flip.until
+
+    return one.step < end(other) and other.step < end(one)
+
+
+@njit(cache=True, nogil=True)
+def strike(plan: NDArray[np.int64], i: int, value: int, bits: int) -> int:
+    """A two's-complement number of `bits` bits after fault i of a plan."""
+    mask = np.int64(1) << plan[i, BIT]
+    if plan[i, KIND] == FLIP:
+        return signed(value ^ mask, bits)
+    if plan[i, KIND] == STUCK_0:
+        return signed(value & ~mask, bits)
+    return signed(value | mask, bits)
+
+
+@njit(cache=True, nogil=True)
+def strike_copies(plan: NDArray[np.int64], i: int, copies: NDArray[np.int64], bits: int) -> None:
+    """Three copies of a word after fault i of a plan, in place."""
+    for copy in range(3):
+        if plan[i, COPY] == copy or plan[i, COPY] == SHARED:
+            copies[copy] = strike(plan, i, copies[copy], bits)
+
+
+@njit(cache=True, nogil=True)
+def _acts(plan: NDArray[np.int64], i: int, register: int, row: int, col: int, step: int) -> bool:
+    return bool(
+        plan[i, REGISTER] == register
+        and plan[i, FROM] <= step
+        and step < plan[i, TO]
+        and plan[i, ROW] == row
+        and plan[i, COL] == col
+    )
+
+
+@njit(cache=True, nogil=True)
+def stored(
+    plan: NDArray[np.int64], register: int, row: int, col: int, step: int, value: int, bits: int
+) -> int:
+    """What a register without copies holds when it is read in `step`."""
+    for i in range(len(plan)):
+        if _acts(plan, i, register, row, col, step):
+            value = strike(plan, i, value, bits)
+    return value
+
+
+@njit(cache=True, nogil=True)
+def stored_copies(
+    plan: NDArray[np.int64],
+    register: int,
+    row: int,
+    col: int,
+    step: int,
+    copies: NDArray[np.int64],
+    bits: int,
+) -> None:
+    """What the three copies of a register hold when they are read in `step`, in place."""
+    for i in range(len(plan)):
+        if _acts(plan, i, register, row, col, step):
+            strike_copies(plan, i, copies, bits)

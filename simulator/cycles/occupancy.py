@@ -1,0 +1,192 @@
+"""What lies in the buffers and what waits for the DPPU, over the time of a recorded run.
+
+A program's text says who uses what from when to when (`leases`); a `Recorder` says when that was
+(`levels`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...isa.instructions import (
+    BY_OPCODE,
+    WINDOW_FIELDS,
+    Buffer,
+    Engine,
+    Source,
+    Table,
+)
+from ...isa.program import Program
+from ...isa.validate_text import configured
+from ...network.layers import NO_TENSOR, LayerOp
+from .trace import Recorder
+
+#: What is counted, and its unit.
+COUNTERS = {
+    "ifmap buffer": "bytes",
+    "weight buffer": "bytes",
+    "position buffer": "bytes",
+    "output buffer": "slots",
+    "residual slots": "slots",
+    "DPPU backlog": "neurons",
+}
+_BUFFERS = {
+    Buffer.IFMAP: "ifmap buffer",
+    Buffer.WEIGHT: "weight buffer",
+    Buffer.POSITION: "position buffer",
+}
+
+
+class Lease(NamedTuple):
+    """`amount` of `counter`, from when the first of `begins` works until all of `ends` have ended.
+
+    Both are pcs.
+    """
+
+    counter: str
+    amount: int
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
+class _Half:
+    """Half a buffer: what was loaded since its last reader, and the last readers since."""
+
+    def __init__(self) -> None:
+        self.loads: dict[int, tuple[int, int]] = {}  # address -> (pc, bytes)
+        self.readers: dict[Engine, int] = {}
+
+    def close(self, counter: str) -> Iterator[Lease]:
+        for pc, nbytes in self.loads.values():
+            yield Lease(counter, nbytes, (pc,), tuple(self.readers.values()))
+        self.loads, self.readers = {}, {}
+
+
+class _Walk:
+    """The text from its beginning to its end, which is a valid order of execution."""
+
+    def __init__(self, program: Program) -> None:
+        self.c = {name: column.tolist() for name, column in program.columns.items()}
+        self.tile = program.debug_tile.tolist()
+        self.words = program.config.tile_words
+        b = program.config.buffers
+        self.middle = {
+            Buffer.IFMAP: b.ifmap_bytes // 2,
+            Buffer.WEIGHT: b.weight_bytes // 2,
+            Buffer.POSITION: b.position_bytes // 2,
+        }
+        self.halves = {(buffer, late): _Half() for buffer in _BUFFERS for late in (False, True)}
+        self.slots: dict[int, int] = {}  # slot -> pc that began to fill it
+        self.residuals: dict[int, int] = {}  # residual slot -> pc of its LOAD
+        self.gemm = -1  # the last GEMM
+        fields = [name for name, _ in WINDOW_FIELDS]
+        found = {engine: configured(program, engine)[Table.WINDOW] for engine in Engine}
+        self.bases = {
+            (engine, field): program.windows[window, fields.index(field)].tolist()
+            if len(program.windows)
+            else []
+            for engine, window in found.items()
+            for field in ("a_base", "b_base")
+        }
+        layer = configured(program, Engine.STORE)[Table.LAYER]
+        self.conv = (program.column("op")[layer] == LayerOp.CONV).tolist()
+        self.residual = (program.column("residual")[layer] != NO_TENSOR).tolist()
+
+    def run(self) -> Iterator[Lease]:
+        steps = {
+            "LOAD": self._load,
+            "GEMM": self._gemm,
+            "DPPU": self._dppu,
+            "VEC": self._vec,
+            "STORE": self._store,
+        }
+        for pc, op in enumerate(self.c["op"]):
+            step = steps.get(BY_OPCODE[op].name)
+            if step is not None:
+                yield from step(pc)
+        for (buffer, _), half in self.halves.items():
+            yield from half.close(_BUFFERS[buffer])
+
+    def _half(self, buffer: Buffer, address: int) -> _Half:
+        return self.halves[buffer, address >= self.middle[buffer]]
+
+    def _load(self, pc: int) -> Iterator[Lease]:
+        c = self.c
+        buffer, address = Buffer(c["buffer"][pc]), c["buf_addr"][pc]
+        if buffer == Buffer.OUTPUT:
+            self.residuals[address // self.words] = pc
+            return
+        half = self._half(buffer, address)
+        if half.readers:
+            yield from half.close(_BUFFERS[buffer])
+        # The same bytes once more (redundancy time_refetch) take no more room.
+        half.loads.setdefault(address, (pc, c["row_bytes"][pc] * c["count"][pc]))
+
+    def _reads(self, engine: Engine, buffer: Buffer, field: str, pc: int) -> None:
+        self._half(buffer, self.bases[engine, field][pc]).readers[engine] = pc
+
+    def _gemm(self, pc: int) -> Iterator[Lease]:
+        self.gemm = pc
+        self._reads(Engine.ARRAY, Buffer.IFMAP, "a_base", pc)
+        self._reads(Engine.ARRAY, Buffer.WEIGHT, "b_base", pc)
+        self.slots.setdefault(self.c["slot"][pc], pc)
+        yield from ()
+
+    def _dppu(self, pc: int) -> Iterator[Lease]:
+        self._half(Buffer.POSITION, self.c["pos_addr"][pc]).readers[Engine.DPPU] = pc
+        if self.c["source"][pc] == Source.BUFFER:
+            self._reads(Engine.DPPU, Buffer.IFMAP, "a_base", pc)
+            self._reads(Engine.DPPU, Buffer.WEIGHT, "b_base", pc)
+        same = self.gemm >= 0 and self.tile[self.gemm] == self.tile[pc]
+        yield Lease("DPPU backlog", self.c["count"][pc], (self.gemm, pc) if same else (pc,), (pc,))
+
+    def _vec(self, pc: int) -> Iterator[Lease]:
+        self.slots.setdefault(self.c["slot"][pc], pc)
+        if not self.conv[pc]:
+            self._reads(Engine.STORE, Buffer.IFMAP, "a_base", pc)
+        elif self.residual[pc]:
+            slot = self.c["res_slot"][pc]
+            if slot in self.residuals:
+                yield Lease("residual slots", 1, (self.residuals.pop(slot),), (pc,))
+
+    def _store(self, pc: int) -> Iterator[Lease]:
+        slot = self.c["slot"][pc]
+        if slot in self.slots:
+            yield Lease("output buffer", 1, (self.slots.pop(slot),), (pc,))
+
+
+def leases(program: Program) -> Iterator[Lease]:
+    """Who uses what: everything that `COUNTERS` count, in the order in which it is given back.
+
+    Contents of a buffer are given back by half: what was loaded into a half is in use until its
+    last readers (GEMM, DPPU, VEC) before the next LOAD into that half have ended.
+    """
+    return _Walk(program).run()
+
+
+Level = tuple[NDArray[np.int64], NDArray[np.int64]]  #: cycles of change, and the level from then on
+
+
+def levels(found: Iterable[Lease], recorder: Recorder) -> dict[str, Level]:
+    """The course of each counter in a recorded run; all begin at 0 and are 0 before their first."""
+    changes: dict[str, tuple[list[int], list[int]]] = {name: ([], []) for name in COUNTERS}
+    for counter, amount, begins, ends in found:
+        times, amounts = changes[counter]
+        times.append(min(recorder.begin[pc] for pc in begins))
+        amounts.append(amount)
+        if ends:  # else it is never read, and stays
+            times.append(max(recorder.end[pc] for pc in ends))
+            amounts.append(-amount)
+    return {name: _course(*change) for name, change in changes.items()}
+
+
+def _course(times: list[int], amounts: list[int]) -> Level:
+    at, where = np.unique(np.array(times, np.int64), return_inverse=True)
+    steps = np.zeros(len(at), np.int64)
+    np.add.at(steps, where, amounts)
+    changed = steps != 0
+    return at[changed], np.cumsum(steps)[changed]

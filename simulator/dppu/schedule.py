@@ -1,0 +1,145 @@
+"""When the DPPU works on what in one tile: the recorded schedule that its registers follow.
+
+A window of at most W operands is filled into one register file while the groups work on the other
+one.  Each neuron takes ceil(size / width) cycles of a group; neuron i is group i mod groups', in
+round i div groups.  Time is counted from the tile's first operand, with a DPPU that is idle then,
+and with the cycles in which the taps hold the array up.
+
+Operands of the excess are not tapped but fetched: window j+1 stands in its file when the work on
+window j begins.  Its cycles are those that the instruction gets; what lies between them (slack that
+the taps leave, waiting for DRAM) is no time of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...config import Config
+
+
+@dataclass(frozen=True)
+class DppuShape:
+    """The DPPU beside an array of rows x cols PEs. excess : neurons that are not tapped."""
+
+    rows: int
+    cols: int
+    groups: int
+    width: int
+    window: int
+    excess: bool = False
+
+    @property
+    def stages(self) -> int:
+        """Stages of the adder tree behind the products."""
+        return (self.width - 1).bit_length()
+
+    @property
+    def column_bits(self) -> int:
+        """Low bits of a position: the column (as `Config.position_column_bits`)."""
+        return (self.cols - 1).bit_length()
+
+    @property
+    def position_bits(self) -> int:
+        """Bits of a position (as `Config.position_bits`)."""
+        return max(1, (self.rows - 1).bit_length() + self.column_bits)
+
+    @property
+    def unit(self) -> str:
+        """The unit of its registers in isa.registers."""
+        return "dppu_excess" if self.excess else "dppu"
+
+    def nodes(self, stage: int) -> int:
+        """Registers of a stage of the tree; stage 0 are the products."""
+        return -(-self.width >> stage)
+
+
+def shape_of(config: Config, excess: bool = False) -> DppuShape:
+    """The DPPU of a configuration that has one."""
+    d, array = config.dppu, config.array
+    return DppuShape(array.rows, array.cols, d.size // d.width, d.width, d.window, excess)
+
+
+class Window(NamedTuple):
+    """Operands first .. first+size-1 of a tile, worked on from step `begin` on."""
+
+    first: int
+    size: int
+    begin: int
+    part: int  #: of the reduction
+    slices: int  #: cycles of a group for a neuron
+
+
+@dataclass(frozen=True)
+class DppuSchedule:
+    """Of one tile. filled : (k,), the first step in which an operand stands in its file.
+
+    slot : (k,), where it stands in the files' 2 W places. loads : step in which the position
+    registers of each part are first there. done : step by which all operands have been read.
+    cycles : up to the step, included, in which the sums are written.
+    """
+
+    shape: DppuShape
+    neurons: int
+    windows: tuple[Window, ...]
+    filled: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    loads: tuple[int, ...]
+    done: int
+
+    @property
+    def cycles(self) -> int:
+        """Operand registers, products, tree and partial sum follow `done` at the next edges."""
+        return self.done + self.shape.stages + 3
+
+    def slices(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """(step, group, neuron, first k, operands) of all that the groups read, in order."""
+        width, groups = self.shape.width, self.shape.groups
+        for w in self.windows:
+            for at in range(-(-self.neurons // groups) * w.slices):
+                turn, x = divmod(at, w.slices)
+                for neuron in range(turn * groups, min((turn + 1) * groups, self.neurons)):
+                    count = min(width, w.size - x * width)
+                    yield w.begin + at, neuron % groups, neuron, w.first + x * width, count
+
+
+def dppu_schedule(parts: Sequence[int], neurons: int, shape: DppuShape) -> DppuSchedule:
+    """The schedule of `neurons` entries of a position table over parts of a reduction.
+
+    parts : operands of each part, which follow one another at once; windows begin anew in each.
+    """
+    return _schedule(tuple(parts), neurons, shape)
+
+
+@lru_cache(maxsize=256)
+def _schedule(parts: tuple[int, ...], neurons: int, shape: DppuShape) -> DppuSchedule:
+    turns = -(-neurons // shape.groups)
+    filled, slot = np.zeros(sum(parts), np.int64), np.zeros(sum(parts), np.int64)
+    windows: list[Window] = []
+    loads: list[int] = []
+    end = done = before = first = 0  # of the filling, the work, and the work one window earlier
+    for part, length in enumerate(parts):
+        for at in range(0, length, shape.window):
+            size = min(shape.window, length - at)
+            places = np.arange(size)
+            own = slice(first, first + size)
+            slot[own] = len(windows) % 2 * shape.window + places
+            if shape.excess:
+                filled[own] = windows[-1].begin if windows else 0
+                begin = done
+            else:
+                begin = max(end, before)  # of the filling: the file has to be left first
+                filled[own] = begin + places + 1
+                end = begin + size
+                begin = max(end, done)
+            if at == 0:
+                loads.append(begin)
+            windows.append(Window(first, size, begin, part, -(-size // shape.width)))
+            before, done = done, begin + turns * windows[-1].slices
+            first += size
+    return DppuSchedule(shape, neurons, tuple(windows), filled, slot, tuple(loads), done)

@@ -1,0 +1,236 @@
+"""Wrong words of the buffers: which operand, of which tiles, a wrong byte is a copy of, and when.
+
+The exact fast way of what `faulty_memory` finds by executing every byte.  A byte is wrong from its
+fault until a LOAD writes it (a stuck bit, until it is free); whoever reads it meanwhile reads a
+wrong copy of one element of a tensor, one weight, a byte of a bias or of a position table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...isa.instructions import (
+    BY_NAME,
+    WINDOW_FIELDS,
+    Buffer,
+    Engine,
+    Source,
+)
+from ...network.layers import NO_TENSOR, LayerOp
+from ..text.spans import Span, Spans
+from .fault_plan import Word
+from .sites import FLIP
+
+_LAST = 1 << 62  # after every step of an instruction
+_WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
+
+
+class Bits(NamedTuple):
+    """What has become of a byte: (byte & keep) ^ turn."""
+
+    keep: int = 0xFF
+    turn: int = 0
+
+    def of(self, value: int, bits: int = 8) -> int:
+        """A two's complement number of `bits` bits, read from the wrong byte."""
+        word = ((value & self.keep) ^ self.turn) & ((1 << bits) - 1)
+        return word - (1 << bits) if word >> (bits - 1) else word
+
+
+class Read(NamedTuple):
+    """A reader of a wrong byte. pc : the instruction. part : of the tile's reduction, or 0.
+
+    what : `input`, `other` (second operand of an ADD), `weight`, `bias`, `residual`, `position`.
+    at : the element of the tensor; (channel in the tile, k in the part); (channel in the tile, byte
+    of the bias); the word of the tile; the byte of the table. bits : (step, Bits) in order; a value
+    that is read in a step has the bits of the last entry that is not later.
+    """
+
+    pc: int
+    engine: Engine
+    part: int
+    what: str
+    at: tuple[int, int]
+    bits: tuple[tuple[int, Bits], ...]
+
+
+class Reads:
+    """Finds the readers of wrong bytes in a program."""
+
+    def __init__(self, spans: Spans) -> None:
+        self.spans, program = spans, spans.program
+        c = program.columns
+        self.load = np.flatnonzero(c["op"] == BY_NAME["LOAD"].opcode)
+        self.buffer = c["buffer"][self.load]
+        self.first = c["buf_addr"][self.load]
+        self.end = self.first + c["row_bytes"][self.load] * c["count"][self.load]
+        self.slot_words = program.config.tile_words
+        self.span_ends = np.array([span.end for span in spans.all])
+
+    def find(self, words: Iterable[Word]) -> dict[tuple[int, int], list[Read]]:
+        """Every read of a wrong byte, by layer and tile."""
+        cells: dict[tuple[Buffer, int], list[Word]] = {}
+        for word in words:
+            cells.setdefault((word.buffer, word.address), []).append(word)
+        found: dict[tuple[int, int], list[Read]] = {}
+        for (buffer, address), own in cells.items():
+            course = self._course(buffer, address, own)
+            for begin, end in _wrong(course):
+                first = int(np.searchsorted(self.span_ends, begin, side="right"))
+                for span in self.spans.all[first:]:
+                    if span.begin > end:
+                        break
+                    for read in self._of_tile(buffer, address, span, course):
+                        if begin <= read.pc <= end:
+                            found.setdefault((span.layer, span.number), []).append(read)
+        return found
+
+    def _course(
+        self, buffer: Buffer, address: int, words: Sequence[Word]
+    ) -> list[tuple[int, int, Bits]]:
+        """(pc, step, bits from then on) of a byte, in program order."""
+        covers = (self.buffer == buffer) & (self.first <= address) & (address < self.end)
+        loads = self.load[covers].tolist()
+        since = min(word.begin[0] for word in words)
+        events: list[tuple[int, int, str, Word]] = []
+        for word in words:
+            events.append((*word.begin, "begin", word))
+            if word.end is not None:
+                events.append((*word.end, "end", word))
+        events += [(pc, _LAST, "load", words[0]) for pc in loads if pc >= since]
+        held: list[Word] = []
+        bits, course = Bits(), []
+        for pc, step, what, word in sorted(events, key=lambda event: event[:2]):
+            if what == "load":
+                bits = Bits()
+            elif what == "end":
+                held.remove(word)
+            elif word.stuck == FLIP:
+                bits = Bits(bits.keep, bits.turn ^ word.mask)
+            else:
+                held.append(word)
+            for stuck in held:
+                on = stuck.mask if stuck.stuck else 0
+                bits = Bits(bits.keep & ~stuck.mask, (bits.turn & ~stuck.mask) | on)
+            course.append((pc, step, bits))
+        return course
+
+    def _of_tile(
+        self, buffer: Buffer, address: int, span: Span, course: Sequence[tuple[int, int, Bits]]
+    ) -> Iterator[Read]:
+        """What the instructions of a tile read from the byte."""
+        for engine, pc, part, what, at in self._readers(buffer, address, span):
+            before = Bits()
+            inside: list[tuple[int, Bits]] = []
+            for when, step, bits in course:
+                if when < pc or (when == pc and engine != Engine.ARRAY and step <= 0):
+                    before = bits
+                elif when == pc and engine == Engine.ARRAY:
+                    inside.append((step, bits))
+            if before != Bits() or any(bits != Bits() for _, bits in inside):
+                yield Read(pc, engine, part, what, at, ((-1, before), *inside))
+
+    def _readers(
+        self, buffer: Buffer, address: int, span: Span
+    ) -> Iterator[tuple[Engine, int, int, str, tuple[int, int]]]:
+        c = self.spans.program.columns
+        layer = self.spans.program.network.layers[span.layer]
+        if buffer == Buffer.POSITION:
+            for pc in span.dppus:
+                offset = address - int(c["pos_addr"][pc])
+                if c["first"][pc] and offset >= 0:
+                    yield Engine.DPPU, pc, 0, "position", (offset, 0)
+            return
+        if buffer == Buffer.OUTPUT:
+            word = address - int(c["res_slot"][span.vec]) * self.slot_words
+            if (
+                layer.op == LayerOp.CONV
+                and layer.residual != NO_TENSOR
+                and 0 <= word < span.m * span.n
+            ):
+                yield Engine.STORE, span.vec, 0, "residual", (word, 0)
+            return
+        if layer.op != LayerOp.CONV:
+            if buffer == Buffer.IFMAP:
+                for what, base in (("input", "a_base"), ("other", "b_base")):
+                    if what == "input" or layer.op == LayerOp.ADD:
+                        at = self._element(Engine.STORE, span.vec, base, address, span)
+                        if at is not None:
+                            yield Engine.STORE, span.vec, 0, what, (at, 0)
+            return
+        parts: dict[int, int] = {}
+        for pc in span.dppus:
+            source = int(c["source"][pc])
+            part = parts[source] = parts.get(source, -1) + 1
+            if source == Source.BUFFER:
+                yield from self._operand(Engine.DPPU, pc, part, buffer, address, span)
+        for part, pc in enumerate(span.gemms):
+            yield from self._operand(Engine.ARRAY, pc, part, buffer, address, span)
+
+    def _operand(
+        self, engine: Engine, pc: int, part: int, buffer: Buffer, address: int, span: Span
+    ) -> Iterator[tuple[Engine, int, int, str, tuple[int, int]]]:
+        """An operand of a sum, as one unit reads it."""
+        if buffer == Buffer.IFMAP:
+            at = self._element(engine, pc, "a_base", address, span)
+            if at is not None:
+                yield engine, pc, part, "input", (at, 0)
+            return
+        c, w = self.spans.program.columns, self._window(engine, pc)
+        kernel_w = self.spans.program.network.layers[span.layer].kernel_w
+        depth = w["nky"] * w["kcc"] * kernel_w
+        offset = address - w["b_base"]
+        channel, k = offset // depth + w["n_base"] - span.n0, offset % depth
+        fold = int(c["k"][pc])
+        if engine == Engine.ARRAY and fold:
+            k -= int(c["k0"][pc])
+            depth = fold
+        if offset >= 0 and 0 <= channel < span.n and 0 <= k < depth:
+            yield engine, pc, part, "weight", (channel, k)
+        channel, byte = divmod(address - w["bias_base"], 4)
+        channel += w["n_base"] - span.n0
+        if c["first"][pc] and address >= w["bias_base"] and 0 <= channel < span.n:
+            yield engine, pc, part, "bias", (channel, byte)
+
+    def _element(self, engine: Engine, pc: int, base: str, address: int, span: Span) -> int | None:
+        """The element of the layer's input (or second operand) that lies at an address."""
+        w = self._window(engine, pc)
+        offset = address - w[base]
+        if not 0 <= offset < w["rows"] * w["cols"] * w["cc"]:
+            return None
+        place, channel = divmod(offset, w["cc"])
+        row, column = divmod(place, w["cols"])
+        network = self.spans.program.network
+        tensor = network.tensors[network.layers[span.layer].input]
+        row, column, channel = row + w["row0"], column + w["col0"], channel + w["c0"]
+        return (row * tensor.w + column) * tensor.c + channel
+
+    def _window(self, engine: Engine, pc: int) -> dict[str, int]:
+        row = self.spans.program.windows[self.spans.windows[engine][pc]].tolist()
+        return {name: int(row[i]) for name, i in _WINDOW.items()}
+
+
+def _wrong(course: Sequence[tuple[int, int, Bits]]) -> Iterator[tuple[int, int]]:
+    """Runs of pcs in which the byte is not what was written: (first, last)."""
+    begin: int | None = None
+    for pc, _, bits in course:
+        if bits != Bits() and begin is None:
+            begin = pc
+        elif bits == Bits() and begin is not None:
+            yield begin, pc
+            begin = None
+    if begin is not None:
+        yield begin, _LAST
+
+
+def positions_with(table: NDArray[np.uint8], reads: Iterable[Read]) -> NDArray[np.uint8]:
+    """A position table as it is read."""
+    table = table.copy()
+    for read in reads:
+        if read.at[0] < len(table):
+            table[read.at[0]] = read.bits[-1][1].of(int(table[read.at[0]])) & 0xFF
+    return table

@@ -1,0 +1,204 @@
+"""Runs whose instructions are damaged: values move at the times of the event-driven cycle model.
+
+A word that cannot be decoded, an address, tile or descriptor that does not exist, a neuron that the
+DPPU never began: the machine stops with an error (a `ProgramError`), and that is a crash.  Tokens
+that never come are a hang (`DeadlockError`).  Everything else computes something.  No instruction
+moves more than a buffer holds or multiplies more than a tile, and there are no jumps, so that every
+run ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DeadlockError, ProgramError
+from ...isa.encoding import Text, encode
+from ...isa.instructions import BY_NAME, Buffer, Table
+from ...isa.program import Program
+from ...isa.validate_text import check_operands, configured, takers
+from ...network.layers import NO_TENSOR, LayerOp
+from ..cycles.engines import CycleModel
+from ..text.spans import Spans
+from .fault_plan import Plan
+from .faulty_memory import FaultyMemory
+from .sites import FLIP
+
+_WORD = (1 << 64) - 1
+_POSITIONS = "LOAD of positions"  # how the check of a rule for program files, not machines, begins
+
+
+#: How errors about program files end: advice that is none where a fault made the error.
+_ADVICE = ("; recompile the program", "; the word is damaged or from another version")
+
+
+class MachineCheckError(ProgramError):
+    """The machine finds that it cannot execute an instruction, and stops."""
+
+
+def without_advice(error: Exception) -> str:
+    """A machine's error without what one does about a program file."""
+    text = str(error)
+    for advice in _ADVICE:
+        text = text.partition(advice)[0]
+    return text
+
+
+def damaged(program: Program, faults: Mapping[int, Sequence[tuple[int, int]]]) -> Program:
+    """The program with wrong bits, (bit, stuck) by pc, up to its first HALT.
+
+    Raises MachineCheckError for a word that means nothing.
+    """
+    text: Text = program.text.copy()
+    for pc, bits in faults.items():
+        text[pc] = words(text[pc].tolist(), bits)
+    found = replace(program, text=text)
+    try:
+        ops = found.columns["op"]
+    except ProgramError as error:
+        raise MachineCheckError(str(error)) from None
+    halts = np.flatnonzero(ops == BY_NAME["HALT"].opcode)
+    if not len(halts):
+        raise MachineCheckError(f"{program.name}: the engines run past the last instruction")
+    end = int(halts[0]) + 1
+    return replace(
+        found,
+        text=text[:end],
+        debug_layer=program.debug_layer[:end],
+        debug_tile=program.debug_tile[:end],
+    )
+
+
+def words(instruction: Sequence[int], bits: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """An instruction, (low, high), with wrong bits: (bit, stuck) each; flips come first."""
+    word = instruction[0] | instruction[1] << 64
+    for bit, stuck in sorted(bits, key=lambda fault: fault[1]):
+        mask = 1 << bit
+        word = word ^ mask if stuck == FLIP else word & ~mask | mask * stuck
+    return word & _WORD, word >> 64
+
+
+def meaningless(program: Program, broken: Program) -> bool:
+    """Whether the damage provably changes no value: only fields that nothing reads differ."""
+    if len(program.text) != len(broken.text) or refused(broken)[1]:
+        return False
+    old, new = program.columns, broken.columns
+    rows = np.flatnonzero((program.text != broken.text).any(1))
+    for pc in rows.tolist():
+        changed = {f for f in old if old[f][pc] != new[f][pc]}
+        if not changed <= _unread(broken, pc):
+            return False
+    return True
+
+
+def _unread(program: Program, pc: int) -> set[str]:
+    """Fields of an instruction that no value depends on."""
+    c = {name: int(column[pc]) for name, column in program.columns.items()}
+    match c["op"]:
+        case op if op == BY_NAME["LOAD"].opcode:
+            return {"kind"} | ({"stride"} if c["count"] == 1 else set())
+        case op if op == BY_NAME["GEMM"].opcode:
+            return set() if c["first"] or c["last"] else {"slot"}
+        case op if op == BY_NAME["DPPU"].opcode:
+            return set() if c["last"] else {"slot"}
+        case op if op == BY_NAME["VEC"].opcode:
+            layer = program.network.layers[int(program.debug_layer[pc])]
+            unread = {"m0", "n0"} if layer.op == LayerOp.CONV else {"res_slot"}
+            return unread | (set() if layer.residual != NO_TENSOR else {"res_slot"})
+    return set()
+
+
+def refused(program: Program) -> tuple[Program, dict[int, str]]:
+    """What the cycle model can time of a damaged program, and why the machine refuses the rest.
+
+    The program names the layer that each instruction's engine is configured for.  In it a refused
+    instruction, whose time does not matter any more, is a SYNC of its engine alone; a position
+    table from somewhere else is timed as operands.
+    """
+    wrong: dict[int, str] = {}
+    c = program.columns
+    rows = np.where(c["table"] == Table.LAYER, len(program.layers), len(program.windows))
+    setcfg = c["op"] == BY_NAME["SETCFG"].opcode
+    for pc in np.flatnonzero(setcfg & (c["index"] >= rows)).tolist():
+        wrong[pc] = "SETCFG of a descriptor that does not exist"
+    program = _without(program, wrong)
+    c = program.columns
+    layer = program.debug_layer.copy()
+    for name in ("GEMM", "DPPU", "VEC", "STORE"):
+        mine = c["op"] == BY_NAME[name].opcode
+        engine = BY_NAME[name].engine
+        assert engine is not None
+        found = configured(program, engine)[Table.LAYER]
+        layer[mine] = np.maximum(found[mine], 0)
+        for pc in np.flatnonzero(mine & (found < 0)).tolist():
+            wrong.setdefault(pc, "no layer is configured")
+    program = replace(program, debug_layer=layer)
+    elsewhere: list[int] = []
+
+    def check(bad: NDArray[np.bool_], what: str) -> None:
+        pcs = np.flatnonzero(bad).tolist()
+        if what.startswith(_POSITIONS):
+            elsewhere.extend(pcs)
+            return
+        for pc in pcs:
+            wrong.setdefault(pc, what)
+
+    check_operands(program, program.columns, check)
+    text = program.text.copy()
+    layout = BY_NAME["LOAD"].layout()
+    for pc in elsewhere:
+        at, field = layout["buffer"]
+        word = int(text[pc, 0]) & ~(field.limit << at) | int(Buffer.IFMAP) << at
+        text[pc, 0] = word
+    return _without(replace(program, text=text), wrong), wrong
+
+
+def _without(program: Program, wrong: Mapping[int, str]) -> Program:
+    """The program with SYNCs of one engine in place of some instructions."""
+    if not wrong:
+        return program
+    text, taken = program.text.copy(), takers(program.columns)
+    c = program.columns
+    for pc in wrong:
+        fields = {name: int(c[name][pc]) for name in ("wait", "post")}
+        text[pc] = encode("SYNC", {**fields, "engines": int(taken[pc])})
+    return replace(program, text=text)
+
+
+class DamagedMemory(FaultyMemory):
+    """`FaultyMemory` that refuses what a machine refuses."""
+
+    refusals: Mapping[int, str]
+
+    def begin(self, pc: int) -> None:
+        """See `Memory.begin`."""
+        if pc in self.refusals:
+            raise MachineCheckError(f"{self.program.name}: instruction {pc}: {self.refusals[pc]}")
+        super().begin(pc)
+
+
+def run_damaged(
+    program: Program,
+    image: NDArray[np.int8],
+    plan: Plan,
+    spans: Spans,
+    registers_true: bool,
+) -> FaultyMemory:
+    """Run a program under a plan with faults of instructions; the memory afterwards.
+
+    image : int8 (h, w, c). Raises ProgramError for a crash, DeadlockError for a hang.
+    """
+    broken = damaged(program, plan.instructions)
+    waits = (broken.columns["wait"] & takers(broken.columns)) != 0
+    timed, refusals = refused(broken)
+    if waits.any():
+        pc = int(np.flatnonzero(waits)[0])
+        raise DeadlockError(f"{program.name}: instruction {pc} waits for its own engine's token")
+    broken = replace(broken, debug_layer=timed.debug_layer)
+    memory = DamagedMemory(broken, image[None], plan, spans, registers_true)
+    memory.refusals = refusals
+    CycleModel(timed, memory).run()
+    return memory

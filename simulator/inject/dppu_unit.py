@@ -1,0 +1,73 @@
+"""Registers of the DPPU in a tile with faults: stepped one by one, or corrected exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...isa.protection import protected_columns
+from ..array.flips import Flip
+from ..dppu.faults import dppu_faults
+from ..dppu.schedule import dppu_schedule, shape_of
+from ..dppu.stepper import dppu_tile
+from ..text.spans import Span, Spans
+
+Int64 = NDArray[np.int64]
+
+
+class DppuPart(NamedTuple):
+    """What a DPPU instruction finds. act : (m, k). wgt : (n, k). bias : (n,).
+
+    positions : (neurons, 2), the entries of its table; a row of -1 is none.
+    """
+
+    act: NDArray[np.int8]
+    wgt: NDArray[np.int8]
+    bias: Int64
+    positions: Int64
+
+
+def run_dppu(
+    parts: Sequence[DppuPart],
+    flips: Sequence[Flip],
+    spans: Spans,
+    span: Span,
+    unit: str,
+    stepped: bool,
+) -> tuple[Int64, Int64]:
+    """Sums of a tile's neurons, and positions (neurons, 2) that they are written to.
+
+    parts : of the reduction. Positions outside the tile are left out by the caller.
+    """
+    config, first = spans.program.config, parts[0]
+    shape = shape_of(config, unit == "dppu_excess")
+    lengths = [part.act.shape[1] for part in parts]
+    steps = dppu_schedule(lengths, len(first.positions), shape).cycles
+    shift = spans.program.network.layers[span.layer].shift
+    machine: dict[str, Any] = {
+        "dppu": shape,
+        "arithmetic": spans.program.network.arithmetic,
+        # Damaged instructions may make the tile shorter than that of the sites.
+        "flips": [f for f in flips if f.step < steps and _exists(f, len(first.positions))],
+        "protected": protected_columns(config, shift, unit),
+        "voter": config.protection.voter,
+        "parts": lengths,
+    }
+    columns = first.positions[:, 1]
+    there = (columns >= 0) & (columns < len(first.bias))
+    start = np.where(there, first.bias[np.where(there, columns, 0)], 0)
+    run = dppu_tile if stepped else dppu_faults
+    return run(
+        np.concatenate([part.act for part in parts], 1),
+        np.concatenate([part.wgt for part in parts], 1),
+        start.astype(np.int64),
+        np.stack([part.positions for part in parts]),
+        **machine,
+    )
+
+
+def _exists(flip: Flip, neurons: int) -> bool:
+    return flip.register not in ("psum", "position") or flip.row < neurons

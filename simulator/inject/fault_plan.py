@@ -1,0 +1,286 @@
+"""What the sites of one inference amount to, tile by tile: the input of both executions.
+
+Sites are checked against the machine and the program here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from ...errors import FlexhycaError
+from ...isa.descriptors import Redundancy
+from ...isa.instructions import Buffer
+from ...isa.protection import (
+    COPIES,
+    copies,
+    layer_columns,
+    layer_copies,
+    redundancy_of,
+)
+from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register
+from ...network import fixedpoint
+from ..array.flips import Flip
+from ..text.spans import Span, Spans
+from .sites import (
+    ALL,
+    END,
+    EVERY,
+    FLIP,
+    Site,
+    check_limit,
+    check_place,
+)
+
+Key = tuple[int, int]  #: layer, number of the tile in it
+Moment = tuple[int, int]  #: pc, and the step of its stream before which something happens
+
+_BUFFERS = {
+    "ifmap": Buffer.IFMAP,
+    "weight": Buffer.WEIGHT,
+    "residual": Buffer.OUTPUT,
+    "position": Buffer.POSITION,
+}
+
+
+#: The DPPU with operands from the taps, and with those that it fetches.
+DPPU_UNITS = ("dppu", "dppu_excess")
+
+
+class Word(NamedTuple):
+    """Wrong bits of a byte in a buffer, from `begin` on.
+
+    stuck : FLIP, or the value that the bits hold until `end` (None: for ever); later on they keep
+    it until they are written.
+    """
+
+    buffer: Buffer
+    address: int
+    mask: int
+    stuck: int
+    begin: Moment
+    end: Moment | None
+
+
+class Sum(NamedTuple):
+    """A wrong bit of a word in a tile's slot. moment : 0 before the DPPU's merge, 1 after it."""
+
+    moment: int
+    word: int
+    bit: int
+    stuck: int
+
+
+@dataclass
+class Plan:
+    """Faults by what they are in.
+
+    flips : of the array and its skew lines, a list for each run or third of a redundant layer, one
+    list else. sums, results : words of the output buffer before VEC, and after it. instructions :
+    pc -> (bit, stuck) of its word. dppu : by layer, tile and one of `DPPU_UNITS`.
+    """
+
+    flips: dict[Key, tuple[list[Flip], ...]] = field(default_factory=dict)
+    dppu: dict[tuple[int, int, str], list[Flip]] = field(default_factory=dict)
+    words: list[Word] = field(default_factory=list)
+    sums: dict[Key, list[Sum]] = field(default_factory=dict)
+    results: dict[Key, list[Sum]] = field(default_factory=dict)
+    instructions: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+
+
+def make_plan(sites: Sequence[Site], spans: Spans) -> Plan:
+    """The plan of `sites`; FlexhycaError, naming the site, for one that does not exist."""
+    plan = Plan()
+    for site in sites:
+        register = check_place(site, spans.program.config)
+        if site.register == "instruction" and site.tile == EVERY:
+            raise FlexhycaError(
+                f"site {site}: an instruction word is of one tile; name the layer and the tile"
+            )
+        own = _spans(site, spans)
+        for span in own if site.layer != ALL else ():
+            _check_tile(site, register, span, spans)
+        if site.unit == "buffer" and site.register in _BUFFERS:
+            plan.words.append(_word(site, own))
+            continue
+        for span in own:
+            stationary = spans.program.config.array.dataflow != "os"
+            if site.unit != "buffer":
+                for part in _parts(site, span, spans) if site.layer == ALL else (site,):
+                    _add_flip(plan, part, span, spans)
+            elif site.register == "output" and stationary:  # the array adds to it in every fold
+                if site.row < span.m * span.n:
+                    _add_flip(plan, site, span, spans)
+            else:
+                _place(plan, site, span)
+    return plan
+
+
+def copies_of(spans: Spans, span: Span, unit: str, register: str, bit: int) -> tuple[int, int]:
+    """Copies of a bit: runs or thirds of a redundant layer, times flip-flops of a protected bit."""
+    program = spans.program
+    if unit == "buffer" and (register != "output" or program.config.array.dataflow == "os"):
+        return 1, 1
+    layers = layer_copies(program.config, program.layer_names[span.layer])
+    shift = program.network.layers[span.layer].shift
+    return layers, copies(program.config, shift, register, bit, unit)
+
+
+def _parts(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
+    """What a bit that is stuck for ever is in a tile: the hardware is the same in all layers.
+
+    Runs of a redundant layer use it one after the other. In `space` a column is one of a third of
+    the array, and the delay lines of the rows feed all thirds.
+    """
+    config, name = spans.program.config, spans.program.layer_names[span.layer]
+    redundancy = redundancy_of(config, name)
+    runs: tuple[int, ...] = (0,)
+    _, own = copies_of(spans, span, site.unit, site.register, site.bit)
+    row, col = site.row, site.col
+    if redundancy == Redundancy.SPACE and (site.unit, site.register) != ("skew", "act"):
+        run, col = divmod(col, layer_columns(config, name))
+        runs = (run,) if run < COPIES else ()
+    elif redundancy != Redundancy.NONE:
+        runs = tuple(range(COPIES))
+    if BY_UNIT[site.unit][site.register].exists(row, col):
+        for run in runs:
+            yield replace(site, col=col, copy=run * own + site.copy)
+
+
+def _add_flip(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
+    runs, own = copies_of(spans, span, site.unit, site.register, site.bit)
+    run, copy = divmod(site.copy, own)
+    flip = Flip(
+        site.cycle,
+        site.register,
+        site.row,
+        site.col,
+        site.bit,
+        copy,
+        "array" if site.unit in UNIT_OF_DATAFLOW.values() else site.unit,
+        site.stuck,
+        site.until,
+    )
+    key = span.layer, span.number
+    if site.unit in DPPU_UNITS:
+        work = spans.dppu(span, excess=site.unit == DPPU_UNITS[1])
+        of_neuron = site.register in ("psum", "position")
+        if work.steps and not (of_neuron and site.row >= work.neurons):
+            plan.dppu.setdefault((*key, site.unit), []).append(flip)
+    else:
+        plan.flips.setdefault(key, tuple([] for _ in range(runs)))[run].append(flip)
+
+
+def _spans(site: Site, spans: Spans) -> Sequence[Span]:
+    """The tiles that a site names."""
+    if site.layer == ALL:
+        register = BY_UNIT[site.unit][site.register]
+        own = [span for span in spans.all if _has(site, span) and moments(register, span, spans)]
+        check_limit(site, "bit", site.bit, register.bits(spans.program.network.arithmetic))
+        counts = [copies_of(spans, span, site.unit, site.register, site.bit)[1] for span in own]
+        check_limit(site, "copy", site.copy, max(counts, default=1))
+        # A copy that is routed to the bit in some layers only is stuck there only.
+        return [span for span, count in zip(own, counts, strict=True) if site.copy < count]
+    names = {name: i for i, name in enumerate(spans.program.layer_names)}
+    if site.layer not in names:
+        near = difflib.get_close_matches(site.layer, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"layers are {', '.join(names)}"
+        raise FlexhycaError(
+            f"site {site}: layer {site.layer!r} is not in {spans.program.name}; {hint}"
+        )
+    own = spans.own[names[site.layer]]
+    if own and not _has(site, own[0]):
+        raise FlexhycaError(
+            f"site {site}: layer {site.layer!r} is no conv or linear layer, and {site.register} "
+            "holds nothing of it; `flexhyca sites` lists what is used"
+        )
+    if site.tile == EVERY:
+        return own
+    check_limit(site, "tile", site.tile, len(own))
+    return own[site.tile : site.tile + 1]
+
+
+def _has(site: Site, span: Span) -> bool:
+    """Whether the register works in the tile at all."""
+    return bool(span.gemms) or (site.unit == "buffer" and site.register != "output")
+
+
+def moments(register: Register, span: Span, spans: Spans) -> int:
+    """Cycles of a tile in which a register can be hit, 0 where the tile does not use it."""
+    if register.unit in DPPU_UNITS:
+        return spans.dppu(span, excess=register.unit == DPPU_UNITS[1]).steps
+    if register.name == "output":
+        return span.moments
+    return span.cycles if register.timed else 1
+
+
+def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> None:
+    network = spans.program.network
+    if site.unit != "buffer":
+        machine = spans.array(span)
+        if machine is not spans.program.config:  # fewer columns than have been checked
+            check_place(site, machine)
+    if site.tile != EVERY:
+        cycles = moments(register, span, spans)
+        check_limit(site, "cycle", site.cycle, cycles)
+        if site.until > cycles:
+            raise FlexhycaError(
+                f"site {site}: until={site.until} is after the tile's {cycles} cycles; leave "
+                "it out for a bit that is stuck to the end"
+            )
+    check_limit(site, "bit", site.bit, register.bits(network.arithmetic))
+    runs, own = copies_of(spans, span, site.unit, site.register, site.bit)
+    check_limit(site, "copy", site.copy, runs * own)
+    if site.register == "instruction":
+        check_limit(site, "word", site.row, span.end - span.begin)
+
+
+def _place(plan: Plan, site: Site, span: Span) -> None:
+    """Put a word of the output buffer or an instruction where it belongs."""
+    key = span.layer, span.number
+    if site.register == "instruction":
+        pc = span.begin + site.row
+        plan.instructions.setdefault(pc, []).append((site.bit, site.stuck))
+        return
+    output = site.register == "output"
+    last = site.cycle + 1
+    if site.stuck != FLIP and output:
+        last = span.moments if site.until == END else site.until
+    (plan.sums if output else plan.results).setdefault(key, []).extend(
+        Sum(moment, site.row, site.bit, site.stuck) for moment in range(site.cycle, last)
+    )
+
+
+def _word(site: Site, own: Sequence[Span]) -> Word:
+    """A byte of a buffer, in program order."""
+    begin: Moment = (-1, 0)
+    end: Moment | None = None
+    if site.tile == EVERY and site.layer != ALL:
+        begin, end = (own[0].begin, 0), (own[-1].end, 0)
+    elif site.tile != EVERY:
+        (span,) = own
+        begin = _moment(site.register, span, site.cycle)
+        if site.stuck != FLIP:
+            end = (span.end, 0)
+            if site.register != "position" and site.until not in (END, span.cycles):
+                end = _moment(site.register, span, site.until)
+    return Word(_BUFFERS[site.register], site.row, 1 << site.bit, site.stuck, begin, end)
+
+
+def _moment(register: str, span: Span, cycle: int) -> Moment:
+    """When in program order a cycle of a tile is."""
+    if register == "position" and span.dppus:
+        return span.dppus[0], 0
+    if not span.gemms:
+        return span.vec, 0
+    part = max(i for i, start in enumerate(span.starts) if start <= cycle)
+    return span.gemms[part], cycle - span.starts[part]
+
+
+def force(value: int, bit: int, stuck: int, bits: int) -> int:
+    """A two's complement word of `bits` with one of them flipped, or held at `stuck`."""
+    mask = 1 << bit
+    word = value ^ mask if stuck == FLIP else (value & ~mask) | (stuck << bit)
+    return int(fixedpoint.wrap(word, bits))

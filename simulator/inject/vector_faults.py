@@ -1,0 +1,86 @@
+"""What the vector unit makes of wrong operands and wrong results, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...network import fixedpoint
+from ...network.layers import (
+    Arithmetic,
+    Layer,
+    LayerOp,
+    Network,
+)
+from ..text.spans import Span
+
+
+def readers(network: Network, layer: Layer, element: int) -> Iterator[tuple[int, int, int]]:
+    """Output elements (y, x, c) of a layer without weights that read an element of its input."""
+    source, out = network.tensors[layer.input], network.tensors[layer.output]
+    place, channel = divmod(element, source.c)
+    row, column = divmod(place, source.w)
+    c = channel + layer.c_offset
+    for ky in range(layer.kernel_h):
+        y, off = divmod(row + layer.pad_top - ky * layer.dilation_h, layer.stride_h)
+        for kx in range(layer.kernel_w):
+            x, aside = divmod(column + layer.pad_left - kx * layer.dilation_w, layer.stride_w)
+            inside = 0 <= y < out.h and 0 <= x < out.w and 0 <= c < out.c
+            if inside and off == aside == 0:
+                yield y, x, c
+
+
+def element_of(
+    network: Network,
+    layer: Layer,
+    where: tuple[int, int, int],
+    values: NDArray[np.int8],
+    other: NDArray[np.int8] | None,
+    wrong: Mapping[str, Mapping[int, int]],
+) -> int:
+    """Element (y, x, c) of a layer without weights. values, other : its inputs, (h, w, c).
+
+    wrong : of `input` and `other`, the elements that are read as something else.
+    """
+    y, x, c = where
+    a = network.arithmetic
+    channel = c - layer.c_offset
+    height, width, channels = values.shape
+    found = []
+    for ky in range(layer.kernel_h):
+        row = y * layer.stride_h + ky * layer.dilation_h - layer.pad_top
+        for kx in range(layer.kernel_w):
+            column = x * layer.stride_w + kx * layer.dilation_w - layer.pad_left
+            if 0 <= row < height and 0 <= column < width and 0 <= channel < channels:
+                at = (row * width + column) * channels + channel
+                found.append(wrong["input"].get(at, int(values.reshape(-1)[at])))
+    if layer.op == LayerOp.MAXPOOL:
+        value = max(found)
+    elif layer.op == LayerOp.AVGPOOL:
+        value = int(
+            fixedpoint.requantise(sum(found), layer.shift, a.act_bits, a.rounding, a.overflow)
+        )
+    elif layer.op == LayerOp.ADD:
+        assert other is not None
+        at = (y * width + x) * channels + c
+        value = added(a, layer, found[0], wrong["other"].get(at, int(other.reshape(-1)[at])))
+    else:
+        value = sum(found)
+    return max(layer.act_lo, min(layer.act_hi, value))
+
+
+def added(a: Arithmetic, layer: Layer, value: int, other: int) -> int:
+    """A value and the residual's, before the clamp."""
+    return int(
+        fixedpoint.add(
+            value, other, layer.lshift_a, layer.lshift_b, layer.add_shift, a.act_bits, a.rounding
+        )
+    )
+
+
+def in_tile(span: Span, width: int, where: tuple[int, int, int]) -> bool:
+    """Whether an output element is one of a tile's. width : of the output."""
+    pixel = where[0] * width + where[1]
+    return span.m0 <= pixel < span.m0 + span.m and span.n0 <= where[2] < span.n0 + span.n

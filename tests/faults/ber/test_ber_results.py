@@ -1,0 +1,168 @@
+"""Results of campaigns at a bit error rate, sensitivities, rates and FIT."""
+
+import numpy as np
+import pytest
+
+from flexhyca.errors import FlexhycaError
+from flexhyca.faults.ber.fit import exposure
+from flexhyca.faults.ber.options import BerOptions, Case
+from flexhyca.faults.ber.rates import find_rates
+from flexhyca.faults.ber.results import Counts, differences, results
+from flexhyca.faults.ber.sensitivity import (
+    NONE,
+    chosen,
+    cumulative_cases,
+    ranked,
+    single_cases,
+    steps,
+    units,
+)
+from flexhyca.network.layers import Network
+from flexhyca.tests.support import compiled, one_conv, small_config
+
+
+def rows(correct, images=10, acc0=10, extra=0):
+    """correct : (patterns, cases)."""
+    found = [
+        {
+            "index": i,
+            "images": images,
+            "correct": int(value),
+            "golden_correct": acc0,
+            "acc0_correct": acc0,
+            "changed": images - int(value),
+        }
+        for i, value in enumerate(np.ravel(correct))
+    ]
+    return found + found[:extra]
+
+
+CASES = [Case("base", 1e-3), Case("tmr_crt1", 1e-3), Case("base", 2e-3)]
+
+
+def drawn(patterns=200):
+    rng = np.random.default_rng(0)
+    return rng.binomial(10, [0.7, 0.95, 0.5], (patterns, 3))
+
+
+def test_results_are_paired_and_have_their_trials():
+    correct = drawn()
+    counts = Counts(rows(correct, extra=2), CASES, 7, 50)  # an incomplete pattern is left out
+    assert counts.patterns == 200
+    base, crt, high = results(counts, [0.97, 0.9, 0.5])
+    assert (base.verdict, crt.verdict) == ("missed", "met")
+    assert high.verdict == "open"
+    for i, result in enumerate((base, crt, high)):
+        assert result.accuracy.estimate == pytest.approx(correct[:, i].mean() / 10)
+        assert result.loss.estimate == pytest.approx(1 - correct[:, i].mean() / 10)
+        assert (result.accuracy.trials, result.accuracy.clusters) == (2000, 200)
+        assert (result.golden.estimate, result.golden.trials) == (1.0, 50)
+        row = result.to_dict()
+        assert {"scheme", "ber", "accuracy", "golden_accuracy", "interval", "trials", "seed"} <= (
+            row.keys()
+        )
+        assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
+    bare = results(counts)[0].to_dict()
+    assert bare == {k: v for k, v in results(counts, [0.97] * 3)[0].to_dict().items() if k in bare}
+    assert not {"goal", "verdict"} & bare.keys()
+    (pair,) = differences(counts)
+    assert (pair.scheme, pair.than, pair.ber) == ("tmr_crt1", "base", 1e-3)
+    assert 0.22 < pair.interval.low < 0.25 < pair.interval.high < 0.3
+    with pytest.raises(FlexhycaError, match="2 trials are less than one pattern under 3 cases"):
+        Counts(rows(correct)[:2], CASES, 7, 50)
+
+
+def network(*names):
+    one = one_conv(h=2, n=2)
+    layers = tuple(type(one.layers[0])(**{**vars(one.layers[0]), "name": n}) for n in names)
+    weights = dict.fromkeys(range(len(names)), one.weights[0])
+    biases = dict.fromkeys(range(len(names)), one.biases[0])
+    return Network("n", one.tensors, layers, weights, biases, one.arithmetic, 0, 1)
+
+
+def test_units_are_blocks_of_residual_networks_and_layers_of_others():
+    resnet = network("conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.downsample.0", "fc")
+    assert units(resnet) == {
+        "conv1": ("conv1",),
+        "layer1.0": ("layer1.0.conv1", "layer1.0.conv2"),
+        "layer2.0": ("layer2.0.downsample.0",),
+        "fc": ("fc",),
+    }
+    assert list(units(network("features.0", "features.3"))) == ["features.0", "features.3"]
+
+
+def test_protecting_in_the_order_of_sensitivity():
+    cases = single_cases(network("a", "b", "c"), [1e-3])
+    assert [case.scheme for case in cases] == [NONE, "a", "b", "c"]
+    assert [case.protect for case in cases] == [(), ("a",), ("b",), ("c",)]
+    rng = np.random.default_rng(1)
+    single = Counts(rows(rng.binomial(10, [0.5, 0.55, 0.8, 0.6], (300, 4))), cases, 0, 50)
+    ranking = ranked(single)
+    assert [row.unit for row in ranking[1e-3]] == ["b", "c", "a"]
+    assert ranking[1e-3][0].gain.low > 0.2
+    along = cumulative_cases(ranking)
+    assert [case.protect for case in along] == [(), ("b",), ("b", "c"), ("b", "c", "a")]
+    curve = Counts(rows([[5, 8, 9, 10]] * 20), along, 0, 50)
+    assert [step.accuracy.estimate for step in steps(curve)] == [0.5, 0.8, 0.9, 1.0]
+    assert chosen(curve, {1e-3: 0.85}) == {1e-3: ("b", "c")}
+    assert chosen(curve, {1e-3: 0.5}) == {1e-3: ()}
+    dip = Counts(rows([[5, 9, 8, 10]] * 20), along, 0, 50)
+    assert chosen(dip, {1e-3: 0.85}) == {1e-3: ("b", "c", "a")}
+
+
+class Bench:
+    """Loses 100 * (1 - exp(-rate / scale)) points."""
+
+    seed = 0
+
+    def __init__(self, scale):
+        self.scale, self.bench = scale, self
+
+    def trial(self, case, number, highest):
+        assert case.ber == highest
+        right = 100 * np.exp(-case.ber / self.scale)
+        return {"images": 100, "acc0_correct": 100, "correct": right}
+
+
+@pytest.mark.parametrize("scale", [1e-7, 3e-4, 0.02, 0.5])
+def test_find_rates(scale):
+    found = find_rates(Bench(scale), 0.1, 0.4, 3)
+    first, second = found.first, found.second
+    assert second == 2 * first
+    assert first == float(f"{first:.2g}")
+    for rate in (first, second):
+        assert 0.1 <= 1 - np.exp(-rate / scale) <= 0.4
+    assert 0.1 < 1 - np.exp(-first / scale) < 0.16
+    rates = [tried.ber for tried in found.tried]
+    assert rates == sorted(set(rates))
+    assert {first, second} <= set(rates)
+    for tried in found.tried:
+        assert tried.loss.estimate == pytest.approx(1 - np.exp(-tried.ber / scale))
+        assert (tried.loss.trials, tried.loss.clusters) == (300, 3)
+
+
+def test_rates_that_cannot_be_found():
+    with pytest.raises(FlexhycaError, match="give two losses in points, such as 10,40"):
+        find_rates(Bench(1), 0.4, 0.1, 1)
+    with pytest.raises(FlexhycaError, match=r"even rate 0.5 loses 4.9 points only; 13.0 are"):
+        find_rates(Bench(10), 0.1, 0.4, 1)
+    with pytest.raises(FlexhycaError, match="give a wider range"):
+        find_rates(Bench(1e-3), 0.1, 0.15, 1)
+
+
+def test_fit_by_exposure():
+    config = small_config(base="base-32x32")
+    program = compiled(one_conv(h=4, n=4), config, None)
+    found = exposure(program, [1000], BerOptions(logits=True))
+    neurons, weights = 4 * 4 * 4 * 8, 4 * 9 * 16 * 8
+    assert found.bits == neurons + weights
+    assert found.cycles == 500  # from the middle of the layer to the end, and from the start
+    assert found.profile == {"neurons/conv": 1.0, "weights/conv": 1.0}
+    # One upset in 10^9 hours of 2^20 bits, for 500 cycles of 1 ns.
+    assert found.ber(1.0, 1e9) == pytest.approx(500e-9 / (1e9 * 3600 * 2**20))
+    assert found.fit_per_mbit(found.ber(12.5, 2e8), 2e8) == pytest.approx(12.5)
+    assert exposure(program, [1000], BerOptions()).bits == weights  # the logits are not hit
+    acc = exposure(program, [1000], BerOptions(target="acc", logits=True, input=True))
+    assert acc.bits == 3 * neurons + weights + 4 * 4 * 16 * 8
+    with pytest.raises(FlexhycaError, match="no bit is left that could be wrong"):
+        exposure(program, [1000], BerOptions(weight_faults="none"))

@@ -1,0 +1,142 @@
+"""Wrong words of buffers: who reads them, until when, and what that means for the sums."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from flexhyca.isa.instructions import BY_NAME, Buffer
+from flexhyca.network import reference
+from flexhyca.simulator.inject.fault_run import FaultRun
+from flexhyca.simulator.inject.sites import ALL, EVERY, Site
+from flexhyca.tests.support import (
+    compiled,
+    one_conv,
+    random_inputs,
+    small_config,
+    with_redundancy,
+)
+
+
+def run_of(config, masks=None, **conv):
+    program = compiled(one_conv(**conv), config, masks)
+    return FaultRun(program, random_inputs(program.network, 1, 0)[0])
+
+
+def loaded(run, buffer):
+    """The first byte that the first LOAD into a buffer writes."""
+    c = run.program.columns
+    loads = (c["op"] == BY_NAME["LOAD"].opcode) & (c["buffer"] == buffer)
+    return int(c["buf_addr"][np.flatnonzero(loads)[0]])
+
+
+def weight_byte(run, channel, k):
+    """Where a weight of the first tile lies; the biases of a block lie before its weights."""
+    gemm = run.spans.all[0].gemms[0]
+    window = run.reads._window(1, gemm)
+    return window["b_base"] + channel * run.evaluate.depth(run.spans.all[0]) + k
+
+
+def test_a_weight_is_wrong_from_the_cycle_of_its_flip_on():
+    run = run_of(small_config("protection.s_th=0"), h=2, n=4)
+    network, depth = run.network, run.evaluate.depth(run.spans.all[0])
+    assert len(run.spans.all) == 1
+    for k in (0, depth // 2, depth - 1):
+        word = weight_byte(run, 2, k)
+        before, after = (
+            run.run([Site("conv", 0, cycle, word, 0, "weight", 6, unit="buffer")])
+            for cycle in (k, k + 1)
+        )
+        assert after.masked == "idle"  # the operand has been read
+        weights = network.weights[0].copy()
+        weights.reshape(4, -1)[2, k] ^= 64
+        wrong = dataclasses.replace(network, weights={0: weights})
+        expected = reference.run(wrong, run.image[None])[network.output][0]
+        np.testing.assert_array_equal(before.output, expected)
+
+
+def test_the_dppu_reads_the_same_wrong_words():
+    """Recomputing does not mask a wrong byte: both units read it."""
+    config = small_config()
+    masks = {0: np.ones((2, 2, 4), bool)}
+    run = run_of(config, masks, h=2, n=4)
+    site = Site("conv", 0, 0, weight_byte(run, 1, 3), 0, "weight", 6, unit="buffer")
+    result = run.run([site])
+    assert result.masked is None
+    assert not any(hit.overwritten.any() for hit in result.hits)
+
+
+def test_a_byte_is_wrong_until_it_is_loaded_again():
+    run = run_of(small_config("protection.s_th=0", "buffers.ifmap_bytes=1024"))
+    c, spans = run.program.columns, run.spans
+    loads = np.flatnonzero(
+        (c["op"] == BY_NAME["LOAD"].opcode) & (c["buffer"] == Buffer.IFMAP)
+    ).tolist()
+    word = loaded(run, Buffer.IFMAP)
+    again = [pc for pc in loads[1:] if 0 <= word - c["buf_addr"][pc] < c["row_bytes"][pc]]
+    assert again
+    reads = run.run([Site("conv", 0, 0, word, 0, "ifmap", 3, unit="buffer")]).reads
+    assert reads
+    assert max(read.pc for read in reads) < again[0]
+    assert {read.what for read in reads} == {"input"}
+    stuck = [
+        Site(ALL, EVERY, 0, word, 0, "ifmap", 3, unit="buffer", stuck=value) for value in (0, 1)
+    ]
+    everywhere = [run.run([site]) for site in stuck]
+    assert max(read.pc for read in everywhere[0].reads) > again[0]
+    # A bit that is stuck at what it should be is no fault: of the two, some sums differ in one.
+    changed = [{int(e) for hit in r.hits for e in hit.elements} for r in everywhere]
+    assert changed[0] != changed[1]
+    assert spans.all[0].gemms[0] <= reads[0].pc
+
+
+@pytest.mark.parametrize("kind", ["space", "time", "time_refetch"])
+def test_redundant_layers(kind):
+    """One copy of three is outvoted; what all three share or use in turn is not."""
+    config = small_config("array.cols=6", base="base-32x32")
+    config = with_redundancy(config, kind, ["conv"])
+    run = run_of(config, h=2, n=2)
+    depth = run.evaluate.depth(run.spans.all[0])
+    site = Site("conv", 0, depth, 1, 1, "acc", 20, copy=2)
+    assert run.run([site]).masked == "tmr"
+    two = [site, dataclasses.replace(site, copy=1)]
+    assert len(run.run(two).hits[0].elements) == 1
+    for_ever = Site(ALL, EVERY, 0, 1, 1, "acc", 20, stuck=1)
+    other = dataclasses.replace(for_ever, stuck=0)
+    found = [r.masked for r in (run.run([for_ever]), run.run([other]))]
+    if kind == "space":  # the column is in one third
+        assert found == ["tmr", "tmr"]
+    else:  # the same PE runs three times
+        assert found != ["tmr", "tmr"]
+    shared = Site("conv", 0, 0, weight_byte(run, 1, 3), 0, "weight", 6, unit="buffer")
+    assert run.run([shared]).masked not in ("tmr", "idle")
+
+
+def test_words_of_the_output_buffer():
+    masks = {0: np.zeros((2, 2, 4), bool)}
+    masks[0][0, 0, 1] = True  # word 1 is important
+    run = run_of(small_config(), masks, h=2, n=4)
+    early, late = (Site("conv", 0, t, 1, 0, "output", 14, unit="buffer") for t in (0, 1))
+    assert run.run([early]).masked == "dppu"  # it is overwritten
+    assert run.run([late]).hits[0].after[0] - run.run([late]).hits[0].before[0] in (
+        1 << 14,
+        -(1 << 14),
+    )
+    assert run.run([Site("conv", 0, 0, 2, 0, "output", 14, unit="buffer")]).masked is None
+    result = run.run([Site("conv", 0, 0, 5, 0, "result", 7, unit="buffer")])
+    difference = result.output.astype(int) - run.golden
+    assert np.argwhere(difference).tolist() == [[0, 1, 1]]
+    assert abs(difference[0, 1, 1]) == 128
+
+
+def test_a_wrong_position_leaves_the_important_neuron_and_computes_another():
+    """The DPPU then replaces a right sum by a right one, and leaves a wrong one in its place."""
+    masks = {0: np.zeros((2, 2, 4), bool)}
+    masks[0][0, 0, 0] = True
+    run = run_of(small_config(), masks, h=2, n=4)
+    table = int(run.program.columns["pos_addr"][run.spans.all[0].dppus[0]])
+    moved = Site("conv", 0, 0, table, 0, "position", 0, unit="buffer")
+    wrong = Site("conv", 0, run.evaluate.depth(run.spans.all[0]), 0, 0, "acc", 13)
+    assert run.run([moved]).masked == "idle"
+    assert run.run([wrong]).masked == "dppu"
+    assert run.run([wrong, moved]).masked is None
