@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.config import config_from_json
 from flexhyca.errors import FlexhycaError, ProgramError
-from flexhyca.isa import program as files
+from flexhyca.isa import program_file as files
 from flexhyca.isa.encoding import decode
 from flexhyca.isa.instructions import BY_NAME
 from flexhyca.isa.program import Program

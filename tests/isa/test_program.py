@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.errors import ProgramError
-from flexhyca.isa import program as files
+from flexhyca.isa import program_file as files
 from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.encoding import encode_text
 from flexhyca.isa.validate import validate
