@@ -9,11 +9,9 @@ second, and readers read in slices.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +24,6 @@ _UNWRITABLE = (
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_FULL,
 )
-
-
-@cache
-def code_digest(*packages: str) -> str:
-    """A hash of the sources of `packages`: another version may give other results."""
-    digest = hashlib.sha256()
-    root = Path(__file__).parent
-    for package in packages:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def checksum(content: str | bytes, of: str = "") -> int:

@@ -59,7 +59,8 @@ def pe_command(
 
     Relative figures are to the same PE without protection.
     """
-    from ..hdl.area.table import Point, lookup
+    from ..hdl.area.pe_area import Point
+    from ..hdl.area.table import lookup
 
     output.check_target(json)
     if q_scale > acc_bits - act_bits:

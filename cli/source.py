@@ -33,11 +33,11 @@ class Source:
         from ..compiler.model import is_onnx
         from ..compiler.networks import NETWORKS
         from ..compiler.shapes import shapes_of
-        from ..database import code_digest
         from ..dse.store import CODE
         from ..dse.sweep import Subject
         from ..errors import ModelError
         from ..network.layers import Arithmetic
+        from ..sources import code_digest
 
         self.batch, self.seed = batch, seed
         self.model = self.data = None

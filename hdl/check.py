@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.columns import configurable_sum
-from .area.table import Point, lookup
+from .area.pe_area import Point
+from .area.table import lookup
 from .netlist.cost import cost
 from .netlist.design import Protection, protected, shifts
 from .netlist.dppu import truncation

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from ..config import Config
 from ..hdl.area.machine import machine_area
-from ..hdl.area.table import Point, lookup
+from ..hdl.area.pe_area import Point
+from ..hdl.area.table import lookup
 from ..hdl.netlist.cost import cost
 from ..hdl.netlist.design import Protection, protected
 from ..hdl.netlist.pe import Datapath, multiplier

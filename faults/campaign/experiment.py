@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
 
-from ...database import code_digest
 from ...errors import InternalError
+from ...sources import code_digest
 
 Value: TypeAlias = int | float | str | None
 Row: TypeAlias = dict[str, Value]

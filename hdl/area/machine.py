@@ -15,7 +15,8 @@ from ..netlist.dppu import dppu_group, word_voter
 from ..netlist.netlist import Netlist
 from ..netlist.pe import Datapath
 from ..netlist.tmr import in_columns, tripled
-from .table import Point, lookup
+from .pe_area import Point
+from .table import lookup
 
 #: GE of a bit of SRAM with its share of the periphery: an assumption (docs/hardware.md), used for
 #: buffers only, which the paper leaves out.

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from ..netlist.multipliers import MULTIPLIERS
-from .table import Point, Row
+from .pe_area import Point, Row
 
 
 class Swaps(NamedTuple):

@@ -6,87 +6,26 @@ instant.  A point that is not there is worked out and kept in the user's cache.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import pool
 from ...errors import FlexhycaError
-from ..netlist.cost import cost
-from ..netlist.design import Protection, protected
+from ...sources import digest
 from ..netlist.multipliers import MULTIPLIERS
-from ..netlist.pe import Datapath, pe
-from ..rtl import yosys
+from .pe_area import Point, Row, canonical, work_out
 
-#: Sources that decide what stands in the table.
-_SOURCES = (
-    "hdl/netlist/adders.py",
-    "hdl/netlist/cost.py",
-    "hdl/netlist/cells.py",
-    "hdl/netlist/configurable.py",
-    "hdl/netlist/design.py",
-    "hdl/rtl/liberty.py",
-    "hdl/netlist/multipliers.py",
-    "hdl/netlist/netlist.py",
-    "hdl/netlist/pe.py",
-    "hdl/netlist/tmr.py",
-    "hdl/rtl/verilog.py",
-    "hdl/rtl/yosys.py",
-    "isa/columns.py",
-)
 PROTECTED_BITS = (0, 1, 2, 3, 4, 8)
 Q_SCALES = range(17)
 _CACHE = "area.jsonl"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A row's key: the parameters of a PE."""
-
-    multiplier: str
-    policy: str
-    overflow: str
-    protect: int
-    q_scale: int
-    act_bits: int = 8
-    weight_bits: int = 8
-    acc_bits: int = 24
-
-    @property
-    def datapath(self) -> Datapath:
-        """Word lengths and multiplier."""
-        return Datapath(self.act_bits, self.weight_bits, self.acc_bits, self.multiplier)  # type: ignore[arg-type]
-
-    @property
-    def protection(self) -> Protection:
-        """What is protected."""
-        return Protection(self.protect, self.q_scale, self.policy, self.overflow)  # type: ignore[arg-type]
-
-
-class Row(NamedTuple):
-    """What a PE costs. area_ge : its cells. parts : of each part.
-
-    yosys_ge : the same, as Yosys adds the emitted cells up. optimised_ge : after logic optimisation
-    inside each copy. sky130_ge : the cells in the ratios of another library. flip_flops : all
-    copies. depth : unit delays. fanout : of the busiest net.
-    """
-
-    area_ge: float
-    parts: dict[str, float]
-    yosys_ge: float
-    optimised_ge: float
-    sky130_ge: float
-    flip_flops: int
-    depth: int
-    fanout: int
 
 
 def points() -> list[Point]:
@@ -99,32 +38,6 @@ def points() -> list[Point]:
         if point not in found:
             found.append(point)
     return found
-
-
-def canonical(point: Point) -> Point:
-    """The point whose circuit is the same: direct protection is the same under both rules."""
-    if not point.protect or point.policy in ("none", "full"):
-        policy = "full" if point.policy == "full" else "none"
-        return _changed(point, policy=policy, overflow="slice", protect=0, q_scale=0)
-    if point.policy == "direct" or point.overflow == "saturate":
-        return _changed(point, policy="direct", overflow="slice")
-    return point
-
-
-def work_out(point: Point) -> Row:
-    """The row of a point, from its circuit; takes some seconds in Yosys."""
-    netlist = protected(pe(point.datapath), point.datapath, point.protection).netlist
-    own, mapped = cost(netlist), yosys.optimised(netlist)
-    return Row(
-        own.area_ge,
-        own.parts,
-        yosys.area(netlist),
-        mapped.area_ge,
-        cost(netlist, "sky130").area_ge,
-        mapped.flip_flops,
-        own.depth,
-        own.fanout,
-    )
 
 
 def lookup(point: Point) -> Row:
@@ -154,12 +67,8 @@ def shipped() -> dict[Point, Row]:
 
 @cache
 def source_digest() -> str:
-    """SHA-256 of the sources that decide what stands in the table."""
-    root = Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for name in _SOURCES:
-        digest.update((root / name).read_bytes())
-    return digest.hexdigest()[:16]
+    """A hash of the sources that decide what stands in the table."""
+    return digest("hdl.area.pe_area")[:16]
 
 
 def rebuild(
@@ -189,10 +98,6 @@ def rebuild(
 
 def _job(_: None, point: Point) -> Row:
     return work_out(point)
-
-
-def _changed(point: Point, **fields: Any) -> Point:
-    return Point(**{**asdict(point), **fields})
 
 
 def _row(values: dict[str, Any]) -> Row:

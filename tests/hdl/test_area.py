@@ -11,7 +11,8 @@ from flexhyca.errors import FlexhycaError
 from flexhyca.hdl import check
 from flexhyca.hdl.area import table as area_table
 from flexhyca.hdl.area.machine import machine_area
-from flexhyca.hdl.area.table import Point, lookup
+from flexhyca.hdl.area.pe_area import Point
+from flexhyca.hdl.area.table import lookup
 from flexhyca.hdl.netlist.cost import cells_by_column, cost
 from flexhyca.hdl.netlist.design import Protection, protected
 from flexhyca.hdl.netlist.multipliers import MULTIPLIERS

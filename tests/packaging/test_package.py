@@ -12,6 +12,9 @@ import pytest
 
 import flexhyca as fh
 from flexhyca import _HOME
+from flexhyca.dse.store import CODE
+from flexhyca.faults.campaign.experiment import Experiment
+from flexhyca.sources import reached
 
 ROOT = Path(fh.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -75,6 +78,25 @@ def test_imports_point_one_way() -> None:
             for name in names:
                 if name in rank and name != parts[0]:
                     assert rank[name] > rank[parts[0]], f"{path}: imports {name}"
+
+
+def modules(*packages: str) -> list[str]:
+    """The modules of these packages, as `flexhyca.sources` names them."""
+    return [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sources()
+        if path.relative_to(ROOT).parts[0] in packages
+    ]
+
+
+#: Modules of the root, which decide how work is done and kept, not what it gives.
+_NO_RESULT = {"database", "errors", "pool", "sources", "tables"}
+
+
+def test_campaigns_and_studies_notice_another_version() -> None:
+    reach = {module.split(".")[0] for module in reached(*modules("faults"))} - _NO_RESULT
+    assert set(Experiment.code) == reach | {"compiler"}  # it made the program
+    assert set(CODE) == {module.split(".")[0] for module in reached(*modules("dse"))} - _NO_RESULT
 
 
 def test_versions_agree() -> None:
