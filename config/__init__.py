@@ -1,9 +1,11 @@
 """The accelerator's configuration: schema, shipped YAML files, loader.
 
-Start with `load_config`; `schema` holds the one table of fields, defaults and limits,
-`accelerators/` the shipped files.  This package knows nothing of programs or networks.
+Start with `load_config`; `schema` holds the one table of fields, defaults and limits, `schemes`
+that of protection schemes, `accelerators/` the shipped files.  This package knows nothing of
+programs or networks.
 """
 
+from .fields import choices
 from .load import config_from_json, list_configs, load_config
 from .schema import Arithmetic, Array, Buffers, Config, Dppu, Dram, Protection, Vec
 from .show import explain, to_yaml
@@ -17,6 +19,7 @@ __all__ = [
     "Dram",
     "Protection",
     "Vec",
+    "choices",
     "config_from_json",
     "explain",
     "list_configs",

@@ -11,10 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import ConfigError
+from .fields import known_keys, numeric_limits, section
 from .schema import Config, ContradictionError
 from .yaml_source import parse
 
@@ -167,7 +168,7 @@ def _explain(error: ErrorDetails, values: dict[str, Any], origin: Origin, source
     if error["type"] == "model_type":
         return [
             f"{where}: {path} is {_kind(error['input'])}; it is a section with the keys "
-            f"{', '.join(_section(path).model_fields)}"
+            f"{', '.join(section(path).model_fields)}"
         ]
     return [f"{where}: {path} = {_show(error['input'])}: {_limit(path, error)}"]
 
@@ -194,40 +195,6 @@ def _limit(path: str, error: ErrorDetails) -> str:
         "string_pattern_mismatch": "must be printable text",
         "string_too_long": f"must have at most {context.get('max_length')} characters",
     }.get(kind, error["msg"])
-
-
-def numeric_limits(path: str) -> tuple[float, float] | None:
-    """(lowest, highest) of a numeric field, None for others."""
-    *parents, name = path.split(".")
-    section = _section(".".join(parents))
-    bounds = {}
-    for constraint in section.model_fields[name].metadata:
-        for bound in ("ge", "le"):
-            if hasattr(constraint, bound):
-                bounds[bound] = getattr(constraint, bound)
-    return (bounds["ge"], bounds["le"]) if len(bounds) == 2 else None
-
-
-def _section(path: str) -> type[BaseModel]:
-    """The model of the section at `path` ("" is the whole configuration)."""
-    model: type[BaseModel] = Config
-    for part in filter(None, path.split(".")):
-        annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
-    return model
-
-
-def known_keys() -> list[str]:
-    """Dotted paths of all leaves."""
-    keys = []
-    for name, field in Config.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += [f"{name}.{leaf}" for leaf in field.annotation.model_fields]
-        else:
-            keys.append(name)
-    return keys
 
 
 def _key_suggestion(path: str) -> str:
@@ -258,7 +225,7 @@ def _value(values: dict[str, Any], path: str) -> str:
     parts = path.split(".")
     for part in parts:
         if not isinstance(node, dict) or part not in node:
-            return f"{_show(_section(parts[0]).model_fields[parts[-1]].default)} (default)"
+            return f"{_show(section(parts[0]).model_fields[parts[-1]].default)} (default)"
         node = node[part]
     return _show(node)
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..tables import complete
 
 #: Slots that an instruction can name (isa.instructions, field `slot`).
 MAX_SLOTS = 255
@@ -22,6 +25,43 @@ _PRINTABLE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
 
 Name = Annotated[str, Field(min_length=1, pattern=_PRINTABLE)]
 Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+
+# Values that stand in a command's options, or in a table below, too.
+Dataflow = Literal["os", "ws", "is"]
+Overflow = Literal["slice", "saturate"]
+PePolicy = Literal["none", "direct", "configurable"]
+Redundancy = Literal["none", "space", "time", "time_refetch"]
+Timing = Literal["native", "scalesim"]
+
+
+class Copies(NamedTuple):
+    """How many times a redundant layer's sums are computed, and how."""
+
+    runs: int  #: of a tile, one after the other
+    parts: int  #: of the array, side by side
+    loads: int  #: of a tile's operands
+
+
+#: Copies by `protection.redundancy`.
+COPIES: dict[str, Copies] = {
+    "none": Copies(1, 1, 1),
+    "space": Copies(1, 3, 1),
+    "time": Copies(3, 1, 1),
+    "time_refetch": Copies(3, 1, 3),
+}
+complete(
+    "protection.redundancy in config/schema.py",
+    get_args(Redundancy),
+    COPIES,
+    "config/schema.py: COPIES",
+)
+#: Whether a PE keeps a neuron's sum, by `array.dataflow`; else sums travel through the array.
+_KEEPS_SUMS = {"os": True, "ws": False, "is": False}
+#: Whether time is that of engines around a memory, by `timing`; else of a count of the array alone.
+_RUNS_ENGINES = {"native": True, "scalesim": False}
+complete(
+    "timing in config/schema.py", get_args(Timing), _RUNS_ENGINES, "config/schema.py: _RUNS_ENGINES"
+)
 
 
 class ContradictionError(ValueError):
@@ -55,7 +95,7 @@ class Array(Section):
     cols: int = _int(
         32, 1, 256, "columns of PEs; each column computes one output channel of a tile"
     )
-    dataflow: Literal["os", "ws", "is"] = Field(
+    dataflow: Dataflow = Field(
         default="os",
         description="which operand stays in a PE: os = one neuron's accumulator, ws = a weight, "
         "is = an activation; ws and is run without the DPPU",
@@ -65,6 +105,11 @@ class Array(Section):
         strict=True,
         description="a second accumulator per PE (os): the next tile follows at once",
     )
+
+    @property
+    def keeps_sums(self) -> bool:
+        """Whether a PE keeps a neuron's sum (os); else sums travel through the array (ws, is)."""
+        return _KEEPS_SUMS[self.dataflow]
 
 
 class Arithmetic(Section):
@@ -77,7 +122,7 @@ class Arithmetic(Section):
         default="half_up",
         description="rounding of requantisation: half_up adds 2^(n-1) before the shift",
     )
-    overflow: Literal["slice", "saturate"] = Field(
+    overflow: Overflow = Field(
         default="slice",
         description="what requantisation does with accumulator bits above the kept ones: "
         "slice drops them (the paper's reading), saturate clamps to the largest activation",
@@ -116,7 +161,7 @@ class Protection(Section):
     q_scale: int = _int(
         7, 0, 30, "lowest legal truncation bit of a layer (the paper's Q_scale); limits the shift n"
     )
-    pe_policy: Literal["none", "direct", "configurable"] = Field(
+    pe_policy: PePolicy = Field(
         default="configurable",
         description="how a PE protects nb_th bits (the paper's PE_policy): none, direct = every "
         "column a layer may select, configurable = nb_th columns routed by the layer's shift",
@@ -126,7 +171,7 @@ class Protection(Section):
         description="where the voter of a protected bit stands: feedback = behind the register, a "
         "wrong copy heals at the next clock; output = behind the last sum, copies go on apart",
     )
-    redundancy: Literal["none", "space", "time", "time_refetch"] = Field(
+    redundancy: Redundancy = Field(
         default="none",
         description="what redundant_layers get: space = the array as three parts of a third of its "
         "columns, voted (the paper's TMR-ARCH); time = every tile three times, voted (TMR-ALG); "
@@ -140,7 +185,7 @@ class Protection(Section):
     @property
     def repeats(self) -> bool:
         """Whether some tiles run three times one after the other."""
-        return self.redundancy in ("time", "time_refetch") and bool(self.redundant_layers)
+        return COPIES[self.redundancy].runs > 1 and bool(self.redundant_layers)
 
 
 class Buffers(Section):
@@ -189,7 +234,7 @@ class Config(Section):
     buffers: Buffers = Buffers()
     dram: Dram = Dram()
     vec: Vec = Vec()
-    timing: Literal["native", "scalesim"] = Field(
+    timing: Timing = Field(
         default="native",
         description="native = the register-true reference array and the engines around it; "
         "scalesim = SCALE-Sim's published count, folds one after the other without stalls",
@@ -205,17 +250,20 @@ class Config(Section):
     @property
     def tile_rows(self) -> int:
         """Most output pixels of a tile: the array's rows (os), columns (is), or a stream (ws)."""
-        return {"os": self.array.rows, "ws": self._stream, "is": self.array.cols}[
-            self.array.dataflow
-        ]
+        return _TILE[self.array.dataflow][0](self)
 
     @property
     def tile_cols(self) -> int:
         """Most output channels of a tile: the array's columns (os, ws), or a stream (is)."""
-        return self._stream if self.array.dataflow == "is" else self.array.cols
+        return _TILE[self.array.dataflow][1](self)
 
     @property
-    def _stream(self) -> int:
+    def runs_engines(self) -> bool:
+        """Whether time is that of engines, DPPU and memory; else a count of the array alone."""
+        return _RUNS_ENGINES[self.timing]
+
+    @property
+    def longest_stream(self) -> int:
         """Longest stream whose sums fit half of the output buffer beside one byte each (ws, is)."""
         word_bits = self.arithmetic.acc_bits + 8
         words = self.buffers.output_bytes * 8 // 2 // word_bits
@@ -245,7 +293,7 @@ class Config(Section):
     @property
     def copies_bytes(self) -> int:
         """Bytes of the output buffer that hold a tile's first two copies until the third comes."""
-        repeats = self.protection.repeats and self.array.dataflow == "os"
+        repeats = self.protection.repeats and self.array.keeps_sums
         return 2 * self.tile_accumulator_bytes if repeats else 0
 
     @property
@@ -283,6 +331,21 @@ class Config(Section):
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
 
 
+#: Most output pixels and channels of a tile, by `array.dataflow`.
+_TILE: dict[str, tuple[Callable[[Config], int], Callable[[Config], int]]] = {
+    "os": (lambda c: c.array.rows, lambda c: c.array.cols),
+    "ws": (lambda c: c.longest_stream, lambda c: c.array.cols),
+    "is": (lambda c: c.array.cols, lambda c: c.longest_stream),
+}
+for _where, _handled in (("_KEEPS_SUMS", _KEEPS_SUMS), ("_TILE", _TILE)):
+    complete(
+        "array.dataflow in config/schema.py",
+        get_args(Dataflow),
+        _handled,
+        f"config/schema.py: {_where}",
+    )
+
+
 def contradictions(config: Config) -> list[tuple[str, str]]:
     """Values that cannot stand together: (field path, what is wrong and what to do) each."""
     a, d, p, b = config.arithmetic, config.dppu, config.protection, config.buffers
@@ -304,7 +367,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 "needs a DPPU, and dppu.size is 0; set protection.s_th to 0 or give dppu.size",
             )
         )
-    if d.size and config.array.dataflow != "os" and config.timing == "native":
+    if d.size and not config.array.keeps_sums and config.runs_engines:
         found.append(
             (
                 "array.dataflow",
@@ -312,7 +375,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 "dppu.size to 0 and protection.s_th to 0, or use dataflow os",
             )
         )
-    if config.array.double_buffered_accumulators and config.array.dataflow != "os":
+    if config.array.double_buffered_accumulators and not config.array.keeps_sums:
         found.append(
             (
                 "array.double_buffered_accumulators",
@@ -394,16 +457,17 @@ def _redundancy_problems(config: Config) -> list[str]:
             f"is another scheme than recomputing, and dppu.size is {config.dppu.size}; set "
             "dppu.size to 0 and protection.s_th to 0"
         )
-    if config.array.dataflow != "os":
+    if not config.array.keeps_sums:
         found.append(
             f"needs accumulators in the PEs, and dataflow {config.array.dataflow} has none; "
             "use dataflow os"
         )
-    if config.timing == "scalesim":
-        found.append("is unknown to timing scalesim; use timing native")
-    if config.protection.redundancy == "space" and config.array.cols < 3:
+    if not config.runs_engines:
+        found.append(f"is unknown to timing {config.timing}; use timing native")
+    if config.array.cols < (parts := COPIES[config.protection.redundancy].parts):
         found.append(
-            f"needs a third of the columns, and array.cols is {config.array.cols}; use at least 3"
+            f"needs a third of the columns, and array.cols is {config.array.cols}; "
+            f"use at least {parts}"
         )
     return found
 

@@ -1,7 +1,8 @@
 """The table of protection schemes (docs/schemes.md): what each does to a machine.
 
 A scheme replaces a configuration's protection; the rest of the machine stays.  Flips, cycles,
-traffic and area are all derived from the configuration that comes out.
+traffic and area are all derived from the configuration that comes out, so a scheme may set what
+they know: fields of `dppu` and `protection`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InternalError
+from .fields import known_keys
 from .load import config_from_json
 from .schema import Config
 
@@ -55,28 +57,26 @@ def _circuit(bits: int, constrained: bool) -> Scheme:
     )
 
 
+_ROWS: tuple[Scheme, ...] = (
+    Scheme("base", "Base", "nothing is protected, no DPPU, q_scale 0", _PLAIN),
+    *(_circuit(bits, False) for bits in (1, 2, 3)),
+    *(_circuit(bits, True) for bits in (1, 2, 3)),
+    Scheme(
+        "tmr_arch",
+        "TMR-ARCH",
+        "redundant_layers on three thirds of the array, voted; q_scale 0",
+        {**_PLAIN, "protection.redundancy": "space"},
+    ),
+    Scheme(
+        "tmr_alg",
+        "TMR-ALG",
+        "redundant_layers run three times, voted; q_scale 0",
+        {**_PLAIN, "protection.redundancy": "time"},
+    ),
+    Scheme("tmr_cl", "TMR-CL", "the configuration's own protection (FlexHyCA)"),
+)
 #: name -> scheme, in the order of reports.
-SCHEMES: dict[str, Scheme] = {
-    scheme.name: scheme
-    for scheme in (
-        Scheme("base", "Base", "nothing is protected, no DPPU, q_scale 0", _PLAIN),
-        *(_circuit(bits, False) for bits in (1, 2, 3)),
-        *(_circuit(bits, True) for bits in (1, 2, 3)),
-        Scheme(
-            "tmr_arch",
-            "TMR-ARCH",
-            "redundant_layers on three thirds of the array, voted; q_scale 0",
-            {**_PLAIN, "protection.redundancy": "space"},
-        ),
-        Scheme(
-            "tmr_alg",
-            "TMR-ALG",
-            "redundant_layers run three times, voted; q_scale 0",
-            {**_PLAIN, "protection.redundancy": "time"},
-        ),
-        Scheme("tmr_cl", "TMR-CL", "the configuration's own protection (FlexHyCA)"),
-    )
-}
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}
 
 
 def with_scheme(config: Config, name: str, layers: Sequence[str] = ()) -> Config:
@@ -96,3 +96,25 @@ def with_scheme(config: Config, name: str, layers: Sequence[str] = ()) -> Config
     if layers and values["protection"]["redundancy"] != "none":
         values["protection"]["redundant_layers"] = list(layers)
     return config_from_json(values, f"scheme {name}")
+
+
+def _check_rows() -> None:
+    """Raise InternalError where a row of the table makes no machine."""
+    where = "config/schemes.py: scheme"
+    settable = {key for key in known_keys() if key.startswith(("dppu.", "protection."))}
+    for scheme in _ROWS:
+        if SCHEMES[scheme.name] is not scheme:
+            raise InternalError(f"{where} {scheme.name} stands twice")
+        for path in scheme.settings:
+            if path not in settable:
+                raise InternalError(
+                    f"{where} {scheme.name} sets {path}, which is no field of dppu or protection "
+                    "in config/schema.py"
+                )
+        try:
+            with_scheme(Config(), scheme.name)
+        except ConfigError as error:
+            raise InternalError(f"{where} {scheme.name}: {error}") from None
+
+
+_check_rows()

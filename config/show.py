@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
-
 import yaml
 from pydantic import BaseModel
 
-from .load import numeric_limits
+from .fields import choices, numeric_limits
 from .schema import Config
 
 
@@ -26,10 +24,10 @@ def explain(config: Config) -> str:
             lines += ["", f"# {_summary(type(value))}", f"{name}:"]
             for key, field in type(value).model_fields.items():
                 path = f"{name}.{key}"
-                lines.append(f"  # {field.description}{_allowed(path, field.annotation)}")
+                lines.append(f"  # {field.description}{_allowed(path)}")
                 lines.append(f"  {key}: {_scalar(getattr(value, key))}")
         else:
-            lines += ["", f"# {info.description}{_allowed(name, info.annotation)}"]
+            lines += ["", f"# {info.description}{_allowed(name)}"]
             lines.append(f"{name}: {_scalar(value)}")
     return "\n".join(lines).strip() + "\n"
 
@@ -38,12 +36,11 @@ def _summary(model: type[BaseModel]) -> str:
     return (model.__doc__ or "").strip().split("\n")[0]
 
 
-def _allowed(path: str, annotation: Any) -> str:
+def _allowed(path: str) -> str:
     limits = numeric_limits(path)
     if limits is not None:
         return f" [{limits[0]}..{limits[1]}]"
-    choices = [str(choice) for choice in get_args(annotation) if isinstance(choice, str)]
-    return f" [{' | '.join(choices)}]" if choices else ""
+    return f" [{' | '.join(choices(path))}]" if choices(path) else ""
 
 
 def _scalar(value: object) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import Config, load_config
-from ..config.load import known_keys, numeric_limits
+from ..config.fields import known_keys, numeric_limits
 from ..errors import ConfigError
 
 PLACEMENT = "placement"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import flexhyca as fh
 from flexhyca.config import config_from_json, explain, list_configs, load_config, to_yaml
-from flexhyca.config.load import known_keys, numeric_limits
+from flexhyca.config.fields import known_keys, numeric_limits
 
 SHIPPED = "base-32x32, flexhyca-32x32, flexhyca-32x32-rate2, flexhyca-32x32-saturate, hyca-32x32"
 

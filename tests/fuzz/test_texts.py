@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flexhyca.compiler.frontends.topology import network_of, read_topology
 from flexhyca.config import explain, load_config, to_yaml
-from flexhyca.config.load import known_keys
+from flexhyca.config.fields import known_keys
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.network.layers import Arithmetic
