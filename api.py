@@ -22,7 +22,7 @@ from .compiler.model import Model, load_model
 from .config import Config
 from .errors import ModelError
 from .isa.program import Program
-from .network.layers import Arithmetic, Network
+from .network.layers import Network
 
 if TYPE_CHECKING:
     from .compiler.importance.ranking import Ranking
@@ -124,7 +124,7 @@ def quantize(
     return quantise(
         model,
         calibration_data(model, data, seed=seed).images,
-        arithmetic=Arithmetic(**config.arithmetic.model_dump()),
+        arithmetic=config.arithmetic,
         q_scale=config.protection.q_scale,
     )
 
@@ -375,12 +375,11 @@ def is_program(name: str) -> bool:
 def _shapes(model: Model, config: Config) -> Network:
     from .compiler.shapes import shapes_of
 
-    arithmetic = Arithmetic(**config.arithmetic.model_dump())
-    return shapes_of(model, arithmetic, config.protection.q_scale)
+    return shapes_of(model, config.arithmetic, config.protection.q_scale)
 
 
 def _load_topology(path: str, config: Config) -> Network:
     from .compiler.frontends.topology import network_of, read_topology
 
-    arithmetic = Arithmetic(**config.arithmetic.model_dump())
-    return network_of(read_topology(path), Path(path).stem, arithmetic, config.protection.q_scale)
+    rows, stem = read_topology(path), Path(path).stem
+    return network_of(rows, stem, config.arithmetic, config.protection.q_scale)

@@ -41,13 +41,13 @@ from bench_ber import resnet20
 from numpy.typing import NDArray
 
 import flexhyca as fh
+from flexhyca.config import Arithmetic
 from flexhyca.faults.machine.experiment import MachineFaults
 from flexhyca.faults.machine.population import Population
 from flexhyca.isa.program import Program
 from flexhyca.isa.program_file import save
 from flexhyca.network import fixedpoint as fx
 from flexhyca.network.functional import Functional
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.stepper import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 from flexhyca.simulator.inject.fault_plan import make_plan

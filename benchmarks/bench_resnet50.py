@@ -22,8 +22,8 @@ from flexhyca import api
 from flexhyca.compiler.networks import network as entry
 from flexhyca.compiler.networks.random_weights import draw_weights
 from flexhyca.compiler.shapes import shapes_of
+from flexhyca.config import Arithmetic
 from flexhyca.network.functional import Functional
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.cycles.engines import CycleModel
 
 ROUNDS = 5

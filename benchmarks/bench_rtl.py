@@ -14,11 +14,11 @@ import time
 
 import numpy as np
 
+from flexhyca.config import Arithmetic
 from flexhyca.hdl.netlist.pe import Datapath
 from flexhyca.hdl.rtl.blocks import ports
 from flexhyca.hdl.rtl.players import Verilator, array_verilog
 from flexhyca.hdl.rtl.stimulus import split, steps
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.stepper import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 

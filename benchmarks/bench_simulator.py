@@ -17,8 +17,8 @@ import numpy as np
 
 import flexhyca as fh
 from flexhyca.compiler.execute import run as run_float
+from flexhyca.config import Arithmetic
 from flexhyca.network.functional import Functional
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.stepper import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 

@@ -33,10 +33,10 @@ class Source:
         from ..compiler.model import is_onnx
         from ..compiler.networks import NETWORKS
         from ..compiler.shapes import shapes_of
+        from ..config import Arithmetic
         from ..dse.store import CODE
         from ..dse.sweep import Subject
         from ..errors import ModelError
-        from ..network.layers import Arithmetic
         from ..sources import code_digest
 
         self.batch, self.seed = batch, seed

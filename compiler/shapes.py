@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..network.layers import (
-    NO_TENSOR,
-    Arithmetic,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from ..config import Arithmetic
+from ..network.layers import NO_TENSOR, LayerOp, Network, Tensor
 from .model import Model
 from .quantise.lower import lower
 from .zeros import SCALE, empty_bias, empty_weight

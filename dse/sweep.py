@@ -21,7 +21,7 @@ from ..compiler.importance.ranking import Ranking, important_neurons
 from ..compiler.zeros import empty_bias, empty_weight
 from ..config import Config
 from ..errors import CompileError
-from ..network.layers import Arithmetic, LayerOp, Network
+from ..network.layers import LayerOp, Network
 from ..simulator.run import simulate
 from .costs import Cost, base_of, cost_of, row
 from .grid import Point
@@ -64,7 +64,7 @@ class Subject:
             ),
             weights={i: empty_weight(shape) for i, shape in self.weights.items()},
             biases={i: empty_bias(shape[0]) for i, shape in self.weights.items()},
-            arithmetic=Arithmetic(**config.arithmetic.model_dump()),
+            arithmetic=config.arithmetic,
         )
 
     @property

@@ -16,14 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
-from ..network.layers import (
-    LAYER_FIELDS,
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from ..network.layers import LAYER_FIELDS, Layer, LayerOp, Network, Tensor
 from .descriptors import LAYER_COLUMNS
 from .encoding import Text, decode_text
 
@@ -88,14 +81,13 @@ class Program:
                 )
                 first = (values["bias_addr"] - self.memory_map["bias"][0]) // 4
                 biases[i] = self.bias[first : first + c_out]
-        arithmetic = Arithmetic(**self.config.arithmetic.model_dump())
         return Network(
             self.name,
             tensors,
             tuple(layers),
             _Weights(self.weights, weights),
             biases,
-            arithmetic,
+            self.config.arithmetic,
             self.input,
             self.output,
         )

@@ -11,7 +11,6 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def parts(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         "batch": program.batch,
         "config": program.config.model_dump(mode="json"),
         "config_hash": program.config.config_hash,
-        "arithmetic": asdict(program.network.arithmetic),
+        "arithmetic": program.config.arithmetic.model_dump(),
         "layer_names": list(program.layer_names),
         "tensor_names": list(program.tensor_names),
         "scales": [s.hex() for s in program.scales],

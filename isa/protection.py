@@ -9,7 +9,6 @@ the next edge.  Or it stands behind the last sum (`output`), and the copies go o
 from __future__ import annotations
 
 from ..config import Config
-from ..network.layers import Arithmetic
 from ..network.names import matches
 from .columns import configurable_product, configurable_sum
 from .descriptors import Redundancy
@@ -66,11 +65,10 @@ def bits_of_layer(config: Config, shift: int, unit: str = "") -> list[tuple[str,
     unit : as of `copies`; without one, those of a PE.
     """
     unit = unit or UNIT_OF_DATAFLOW[config.array.dataflow]
-    arithmetic = Arithmetic(**config.arithmetic.model_dump())
     return [
         (register.name, bit, copy)
         for register in BY_UNIT[unit].values()
-        for bit in range(register.bits(arithmetic))
+        for bit in range(register.bits(config.arithmetic))
         for copy in range(copies(config, shift, register.name, bit, unit))
     ]
 

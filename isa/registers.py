@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..config import Config
-from ..network.layers import Arithmetic
+from ..config import Arithmetic, Config
 from .instructions import INSTRUCTION_BITS
 
 #: Stages that the widest adder tree of a DPPU group has (`dppu.width` is at most 4096).

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .layers import Arithmetic, Layer
+from ..config import Arithmetic
+from .layers import Layer
 
 I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]

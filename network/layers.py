@@ -16,6 +16,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import Arithmetic
+
 NO_TENSOR = -1
 
 
@@ -96,17 +98,6 @@ def window_stride(layer: Layer, out_h: int, out_w: int) -> tuple[int, int]:
 
 #: The integer fields of a layer, in table order (all but the name).
 LAYER_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Layer) if f.name != "name")
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """Word lengths and rules of the machine's integer arithmetic (docs/arithmetic.md)."""
-
-    act_bits: int = 8
-    weight_bits: int = 8
-    acc_bits: int = 24
-    rounding: str = "half_up"  #: half_up | floor
-    overflow: str = "slice"  #: slice | saturate
 
 
 @dataclass(frozen=True)

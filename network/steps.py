@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..config import Arithmetic
 from .layers import (
-    Arithmetic,
     Layer,
     LayerOp,
     Tensor,

@@ -9,17 +9,11 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.config import Config, load_config
+from flexhyca.config import Arithmetic, Config, load_config
 from flexhyca.errors import CompileError
 from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.program import Program
-from flexhyca.network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 
 
 def small_config(*overrides: str, base: str = "flexhyca-32x32") -> Config:
@@ -168,8 +162,8 @@ def _same_shape(tensors: list[Tensor], like: Tensor) -> list[int]:
     return [i for i, t in enumerate(tensors) if (t.h, t.w, t.c) == shape]
 
 
-def arithmetic_of(config: Config) -> Arithmetic:
-    return Arithmetic(**config.arithmetic.model_dump())
+def words(act_bits: int, weight_bits: int, acc_bits: int) -> Arithmetic:
+    return Arithmetic(act_bits=act_bits, weight_bits=weight_bits, acc_bits=acc_bits)
 
 
 def compiled(network: Network, config: Config, masks: dict | None, batch: int = 1) -> Program:
@@ -268,7 +262,7 @@ def redundant(draw: st.DrawFn, config: Config, network: Network) -> Config:
 def programs(draw: st.DrawFn) -> Program:
     """Random networks on random machines, in every mode, with and without a barrier."""
     config = draw(machines())
-    network = draw(networks(arithmetic_of(config)))
+    network = draw(networks(config.arithmetic))
     if draw(st.booleans()):
         config = draw(redundant(config, network))
     share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])) if config.dppu.size else 0.0

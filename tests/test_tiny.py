@@ -3,8 +3,8 @@
 import numpy as np
 
 import flexhyca as fh
+from flexhyca.config import Arithmetic
 from flexhyca.isa.assembly import assemble, disassemble
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.stepper import Flip, os_tile
 
 

@@ -13,14 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...config import Arithmetic
 from ...errors import ModelError
-from ...network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from ...network.layers import Layer, LayerOp, Network, Tensor
 from ..zeros import SCALE, empty_bias, empty_weight
 
 #: Column -> (field of `Row`, largest value). The limits are those of the layer table.

@@ -16,14 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...config import Arithmetic
 from ...network.fixedpoint import limits
-from ...network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    window_stride,
-)
+from ...network.layers import Layer, LayerOp, Network, window_stride
 from ...network.layers import Tensor as TensorRow
 
 Int8 = NDArray[np.int8]

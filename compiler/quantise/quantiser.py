@@ -15,15 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...config import Arithmetic
 from ...errors import ModelError, QuantisationError
 from ...network.fixedpoint import limits
-from ...network.layers import (
-    NO_TENSOR,
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-)
+from ...network.layers import NO_TENSOR, Layer, LayerOp, Network
 from ...network.layers import Tensor as TensorRow
 from ..data import (
     Dataset,
@@ -60,24 +55,6 @@ _RETRIES = 12
 MARGIN = 1 / 4
 
 
-def check_arithmetic(a: Arithmetic, q_scale: int) -> None:
-    """Raise QuantisationError when the word lengths or q_scale cannot work together."""
-    for name, value, low, high in (
-        ("act_bits", a.act_bits, 2, 8),
-        ("weight_bits", a.weight_bits, 2, 8),
-        ("acc_bits", a.acc_bits, a.act_bits, 32),
-        ("q_scale", q_scale, 0, a.acc_bits - a.act_bits),
-    ):
-        if not low <= value <= high:
-            raise QuantisationError(f"{name}={value} is not in {low}..{high}")
-    for name, text, known in (
-        ("rounding", a.rounding, ("half_up", "floor")),
-        ("overflow", a.overflow, ("slice", "saturate")),
-    ):
-        if text not in known:
-            raise QuantisationError(f"{name}={text!r} is unknown; known are {', '.join(known)}")
-
-
 def quantise(
     model: Model,
     images: Images,
@@ -95,7 +72,9 @@ def quantise(
     the PEs do not see them).
     Raises QuantisationError, naming the layer, when no choice avoids fault-free overflow.
     """
-    check_arithmetic(arithmetic, q_scale)
+    top = arithmetic.acc_bits - arithmetic.act_bits
+    if not 0 <= q_scale <= top:
+        raise QuantisationError(f"q_scale={q_scale} is not in 0..{top}")
     Dataset("calibration", images, None).check(model)
     network = _Quantiser(model, images, arithmetic, q_scale).run(name or model.name)
     trim()

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...config import Arithmetic
 from ...network.fixedpoint import limits
-from ...network.layers import Arithmetic
 
 _MAX_ALIGN = 16  # widest left or right shift of an add
 _OCTAVES = 24  # of weight steps, each way from the one that just holds the widest weight

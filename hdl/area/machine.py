@@ -8,7 +8,6 @@ from typing import NamedTuple
 from ...config import Config
 from ...isa.protection import copies, protected_columns
 from ...isa.registers import BY_UNIT
-from ...network.layers import Arithmetic
 from ..netlist.cells import KINDS
 from ..netlist.cost import LIBRARY, cost
 from ..netlist.dppu import dppu_group, word_voter
@@ -121,7 +120,7 @@ def resident_neurons(config: Config) -> int:
 def _bits(config: Config, unit: str, name: str) -> int:
     """Stored bits of a register of the table, copies included."""
     register = BY_UNIT[unit][name]
-    bits = register.bits(Arithmetic(**config.arithmetic.model_dump()))
+    bits = register.bits(config.arithmetic)
     copied = sum(copies(config, config.protection.q_scale, name, bit, unit) for bit in range(bits))
     return register.rows(config) * register.cols(config) * copied
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...network.layers import Arithmetic
+from ...config import Arithmetic
 from .fault_kernels import os_corrections
 from .flips import Flip, outvoted
 from .stepper import os_plan

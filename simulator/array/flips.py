@@ -13,10 +13,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...config import Arithmetic
 from ...errors import FlexhycaError
 from ...isa.protection import COPIES, TRIPLED
 from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register
-from ...network.layers import Arithmetic
 from .voters import signed
 
 #: Columns of a plan: steps [FROM, TO), KIND, register code, place, bit, copy.

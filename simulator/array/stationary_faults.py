@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...network.layers import Arithmetic
+from ...config import Arithmetic
 from .fault_kernels import arrives, passed
 from .flips import (
     COL,

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ...config import Arithmetic
 from ...errors import InternalError
 from ...isa.registers import Register
-from ...network.layers import Arithmetic
 from .flips import (
     BIT,
     COL,

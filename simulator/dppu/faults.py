@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...network.layers import Arithmetic
+from ...config import Arithmetic
 from ..array.flips import (
     COL,
     COPY,

@@ -17,9 +17,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...config import Arithmetic
 from ...errors import InternalError
 from ...isa.registers import BY_UNIT, Register
-from ...network.layers import Arithmetic
 from ..array.flips import (
     BIT,
     COL,

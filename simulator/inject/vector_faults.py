@@ -7,13 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ...config import Arithmetic
 from ...network import fixedpoint
-from ...network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-)
+from ...network.layers import Layer, LayerOp, Network
 from ..text.spans import Span
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ...config import Arithmetic
 from ...errors import ProgramError
 from ...isa.program import Program
 from ...network import fixedpoint
-from ...network.layers import Arithmetic, LayerOp
+from ...network.layers import LayerOp
 from ..text.work import gather_geometry
 
 Int = NDArray[np.int64]

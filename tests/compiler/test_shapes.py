@@ -8,8 +8,7 @@ import pytest
 from flexhyca import api
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
-from flexhyca.config import load_config
-from flexhyca.network.layers import Arithmetic
+from flexhyca.config import Arithmetic, load_config
 
 
 @pytest.mark.parametrize("name", ["digits", "resnet20"])

@@ -16,19 +16,13 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.config import config_from_json
+from flexhyca.config import Arithmetic, config_from_json
 from flexhyca.errors import FlexhycaError, ProgramError
 from flexhyca.isa import program_file as files
 from flexhyca.isa.encoding import decode
 from flexhyca.isa.instructions import BY_NAME
 from flexhyca.isa.program import Program
-from flexhyca.network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.fuzz.damage import VALUES, WILD, damaged, one_line
 from flexhyca.tests.support import random_masks, small_config

@@ -10,11 +10,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.frontends.topology import network_of, read_topology
-from flexhyca.config import explain, load_config, to_yaml
+from flexhyca.config import Arithmetic, explain, load_config, to_yaml
 from flexhyca.config.fields import known_keys
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.assembly import assemble, disassemble
-from flexhyca.network.layers import Arithmetic
 from flexhyca.tests.fuzz.damage import VALUES, damaged, one_line
 from flexhyca.tests.fuzz.programs import programs
 

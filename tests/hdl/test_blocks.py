@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from myhdl import Signal, StopSimulation, block, delay, instance
 
+from flexhyca.config import Arithmetic
 from flexhyca.hdl.netlist.design import Protection, protected
 from flexhyca.hdl.netlist.pe import Datapath, core
 from flexhyca.hdl.rtl.blocks import FlipBits, array_block, ports
 from flexhyca.hdl.rtl.netlist_block import netlist_block, signals
 from flexhyca.hdl.rtl.players import Icarus, Verilator, array_verilog
 from flexhyca.hdl.rtl.stimulus import split, steps
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.stepper import Flip, os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 

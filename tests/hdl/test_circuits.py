@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import Arithmetic
 from flexhyca.hdl import check
 from flexhyca.hdl.netlist.design import Protection, protected, shifts
 from flexhyca.hdl.netlist.evaluate import (
@@ -22,7 +23,6 @@ from flexhyca.hdl.netlist.pe import (
     pe,
 )
 from flexhyca.isa.columns import configurable_product, configurable_sum
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.stepper import os_tile
 
 POLICIES = ("direct", "configurable")

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.config import Arithmetic
 from flexhyca.errors import ProgramError
 from flexhyca.isa import program_file as files
 from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.encoding import encode_text
 from flexhyca.isa.validate import validate
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
     crowded,

@@ -1,8 +1,7 @@
 """The register table: one code and one place for everything that is stored."""
 
-from flexhyca.config import load_config
+from flexhyca.config import Arithmetic, load_config
 from flexhyca.isa.registers import BY_UNIT, REGISTERS, SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW
-from flexhyca.network.layers import Arithmetic
 from flexhyca.tests.support import small_config
 
 A = Arithmetic()

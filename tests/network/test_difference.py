@@ -9,7 +9,6 @@ from flexhyca.network import reference
 from flexhyca.network.difference import Difference
 from flexhyca.network.layers import NO_TENSOR, LayerOp
 from flexhyca.tests.support import (
-    arithmetic_of,
     machines,
     networks,
     random_inputs,
@@ -18,7 +17,7 @@ from flexhyca.tests.support import (
 
 @st.composite
 def cases(draw):
-    network = draw(networks(arithmetic_of(draw(machines())), max_layers=6))
+    network = draw(networks(draw(machines()).arithmetic, max_layers=6))
     seed = draw(st.integers(0, 2**32 - 1))
     return network, random_inputs(network, 3, seed), np.random.default_rng(seed)
 

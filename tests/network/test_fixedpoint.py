@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import Arithmetic
 from flexhyca.network import fixedpoint as fx
 from flexhyca.network import steps as functional_steps
-from flexhyca.network.layers import Arithmetic
 
 bits_ = st.integers(2, 8)
 acc_bits_ = st.integers(16, 32)
@@ -84,7 +84,7 @@ def test_torch_twins_equal_the_reference(seed, bits, acc_bits, rounding, overflo
     half = 1 << (acc_bits - 1)
     acc = np.concatenate([rng.integers(-half, half, 100), [-half, half - 1, 0, -1]])
     shift = data.draw(st.integers(0, acc_bits - bits))
-    arithmetic = Arithmetic(bits, 8, acc_bits, rounding, overflow)
+    arithmetic = Arithmetic(act_bits=bits, acc_bits=acc_bits, rounding=rounding, overflow=overflow)
     lost = functional_steps.Overflows()
     got = functional_steps.requantise(
         torch.from_numpy(acc.astype(np.int32)), shift, arithmetic, lost

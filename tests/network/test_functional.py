@@ -11,16 +11,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.quantise import integer
+from flexhyca.config import Arithmetic
 from flexhyca.network import fixedpoint as fx
 from flexhyca.network import functional, products, reference
 from flexhyca.network.functional import Functional
-from flexhyca.network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.network.steps import Overflows
 from flexhyca.tests.support import networks, one_conv, random_inputs
 

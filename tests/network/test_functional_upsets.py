@@ -10,12 +10,13 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import Arithmetic
 from flexhyca.errors import InternalError
 from flexhyca.network import fixedpoint as fx
 from flexhyca.network import reference
 from flexhyca.network import wrong_bits as functional_upsets
 from flexhyca.network.functional import Functional
-from flexhyca.network.layers import Arithmetic, LayerOp
+from flexhyca.network.layers import LayerOp
 from flexhyca.network.upsets import Marks, Upsets
 from flexhyca.tests.network.test_functional import arithmetic_without
 from flexhyca.tests.support import networks, one_conv
@@ -74,7 +75,9 @@ def cases(draw):
     act, weight, acc = draw(st.sampled_from([(8, 8, 24), (4, 4, 16), (8, 5, 20), (3, 8, 32)]))
     overflow = draw(st.sampled_from(["slice", "saturate"]))
     rounding = draw(st.sampled_from(["half_up", "floor"]))
-    arithmetic = Arithmetic(act, weight, acc, rounding, overflow)
+    arithmetic = Arithmetic(
+        act_bits=act, weight_bits=weight, acc_bits=acc, rounding=rounding, overflow=overflow
+    )
     network = draw(networks(arithmetic))
     half = 1 << (act - 1)
     fit = lambda w: np.clip(w, -1 << (weight - 1), (1 << (weight - 1)) - 1)  # noqa: E731

@@ -11,14 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.quantise import integer
+from flexhyca.config import Arithmetic
 from flexhyca.network import fixedpoint, reference
-from flexhyca.network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.tests.support import networks, random_inputs
 
 
@@ -95,7 +90,7 @@ def test_losses_are_counted_and_batches_do_not_matter():
     losses.clear()
     integer.run(wider, x, losses=losses)
     assert losses["one"].wraps == 1
-    saturating = replace(network, arithmetic=replace(a, overflow="saturate"))
+    saturating = replace(network, arithmetic=Arithmetic(acc_bits=16, overflow="saturate"))
     losses.clear()
     integer.run(saturating, x, losses=losses)
     assert losses["one"].overflows == 0

@@ -17,7 +17,7 @@ from flexhyca.network.layers import (
     Tensor,
 )
 from flexhyca.simulator.run import simulate
-from flexhyca.tests.support import arithmetic_of, random_inputs
+from flexhyca.tests.support import random_inputs
 
 onnx = pytest.importorskip("onnx", reason="onnx is a dev dependency")
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is a dev dependency")
@@ -116,7 +116,7 @@ def test_layers_equal_onnxruntime(name, overflow):
         (layer,),
         {0: weight},
         {0: bias},
-        arithmetic_of(config),
+        config.arithmetic,
         0,
         1,
     )

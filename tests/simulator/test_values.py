@@ -12,7 +12,6 @@ from flexhyca.simulator.cycles.engines import CycleModel
 from flexhyca.simulator.machine.memory import Memory
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
-    arithmetic_of,
     compiled,
     machines,
     networks,
@@ -24,7 +23,7 @@ from flexhyca.tests.support import (
 @st.composite
 def cases(draw):
     config = draw(machines())
-    network = draw(networks(arithmetic_of(config)))
+    network = draw(networks(config.arithmetic))
     batch, seed = draw(st.integers(1, 3)), draw(st.integers(0, 1000))
     share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])) if config.dppu.size else 0.0
     masks = random_masks(network, share, seed)

@@ -8,16 +8,10 @@ from hypothesis import strategies as st
 from flexhyca.compiler.codegen.plan import plan_layer, tile_ids
 from flexhyca.compiler.codegen.plan_conv import plan_conv
 from flexhyca.compiler.codegen.tiles import Geometry
-from flexhyca.config import load_config
+from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import CompileError
-from flexhyca.network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
-from flexhyca.tests.support import arithmetic_of, machines, networks
+from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
+from flexhyca.tests.support import machines, networks
 
 CONFIG = load_config("flexhyca-32x32")
 
@@ -49,7 +43,7 @@ def _read(plan):
 @given(st.data())
 def test_tiles_cover_every_neuron_once_over_the_whole_reduction(data):
     config = data.draw(machines())
-    network = data.draw(networks(arithmetic_of(config)))
+    network = data.draw(networks(config.arithmetic))
     batch = data.draw(st.integers(1, 3))
     for i, layer in enumerate(network.layers):
         try:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
+from flexhyca.config import Arithmetic
 from flexhyca.errors import FlexhycaError
-from flexhyca.network.layers import Arithmetic
 from flexhyca.tests.compiler.frontends.onnx_models import export, write
 from flexhyca.tests.compiler.frontends.zoo import SHAPES, ZOO, build
 

@@ -23,8 +23,7 @@ from flexhyca.compiler.networks.random_weights import draw_weights
 from flexhyca.compiler.quantise.quantiser import quantise
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.compiler.weights import load_weights, read_weights
-from flexhyca.config import load_config
-from flexhyca.network.layers import Arithmetic
+from flexhyca.config import Arithmetic, load_config
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.compiler.frontends.onnx_models import export
 
@@ -127,7 +126,7 @@ def accuracies(models, calibration, data):
         quantise(
             model,
             calibration.images,
-            arithmetic=Arithmetic(**config.arithmetic.model_dump()),
+            arithmetic=config.arithmetic,
             q_scale=config.protection.q_scale,
         )
         for model in models

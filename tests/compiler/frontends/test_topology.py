@@ -15,10 +15,10 @@ from flexhyca.compiler.frontends.topology import (
     network_of,
     read_topology,
 )
-from flexhyca.config import load_config
+from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import ModelError
 from flexhyca.isa.program import Program
-from flexhyca.network.layers import Arithmetic, Network
+from flexhyca.network.layers import Network
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.simulator.cycles.test_scalesim import ROWS
 from flexhyca.tests.support import small_config

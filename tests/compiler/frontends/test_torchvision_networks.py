@@ -15,8 +15,8 @@ from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.networks.random_weights import draw_weights
 from flexhyca.compiler.quantise.integer import run_batch
 from flexhyca.compiler.quantise.quantiser import quantise
-from flexhyca.config import load_config
-from flexhyca.network.layers import Arithmetic, LayerOp
+from flexhyca.config import Arithmetic, load_config
+from flexhyca.network.layers import LayerOp
 
 #: name -> parameters, entries of the state_dict, multiply-accumulates of one image.
 #: Parameters and entries are those of torchvision (LeNet-5: of PyTorch's tutorial, padded).

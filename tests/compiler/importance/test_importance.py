@@ -23,14 +23,9 @@ from flexhyca.compiler.importance.ranking import (
 )
 from flexhyca.compiler.model import Model, load_model
 from flexhyca.compiler.quantise.quantiser import quantise
+from flexhyca.config import Arithmetic
 from flexhyca.errors import ModelError
-from flexhyca.network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 
 MODEL = load_model("digits")
 DATA = digits_dataset("test")[:24]

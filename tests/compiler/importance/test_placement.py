@@ -27,8 +27,8 @@ from flexhyca.compiler.importance.ranking import (
 )
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
-from flexhyca.config import load_config
-from flexhyca.network.layers import Arithmetic, Network
+from flexhyca.config import Arithmetic, load_config
+from flexhyca.network.layers import Network
 
 DATA = os.environ.get("FLEXHYCA_DATA")
 RANKINGS = [random_ranking, clustered_ranking]

@@ -5,16 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import Arithmetic
 from flexhyca.isa.protection import TRIPLED
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.array_faults import os_tile_faults
 from flexhyca.simulator.array.flips import Flip, outvoted
 from flexhyca.simulator.array.stepper import os_plan, os_tile
 from flexhyca.simulator.array.stepper_kernels import step_os_tile_copies
 from flexhyca.simulator.array.timing import os_tile_cycles
 from flexhyca.tests.simulator.inject.plans import Coverage, operands, random_flip
+from flexhyca.tests.support import words
 
 COVERED = Coverage()
 
@@ -25,7 +26,7 @@ def cases(draw):
     m, n, k = draw(st.integers(1, rows)), draw(st.integers(1, cols)), draw(st.integers(1, 20))
     act_bits, weight_bits = draw(st.integers(2, 8)), draw(st.integers(2, 8))
     acc_bits = draw(st.integers(max(16, act_bits + weight_bits), 32))
-    arithmetic = Arithmetic(act_bits, weight_bits, acc_bits)
+    arithmetic = words(act_bits, weight_bits, acc_bits)
     low = draw(st.integers(0, acc_bits))
     protected = range(low, draw(st.integers(low, acc_bits)))
     voter = draw(st.sampled_from(["feedback", "output"]))

@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 
 from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.config import load_config
+from flexhyca.config import Arithmetic, load_config
 from flexhyca.faults.campaign.statistics import wilson
-from flexhyca.network.layers import (
-    Arithmetic,
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
+from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.simulator.array.timing import os_tile_cycles, ws_fold_cycles
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import Site

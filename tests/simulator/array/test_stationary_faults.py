@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import Arithmetic
 from flexhyca.errors import InternalError
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.flips import Flip
 from flexhyca.simulator.array.stationary_faults import is_faults, ws_faults
 from flexhyca.simulator.array.stepper_stationary import is_fold, ws_fold
 from flexhyca.tests.simulator.inject.plans import Coverage, operands, random_flip
+from flexhyca.tests.support import words
 
 TWINS = {"ws": (ws_fold, ws_faults), "is": (is_fold, is_faults)}
 COVERED = Coverage()
@@ -26,7 +27,7 @@ def cases(draw):
     folds = draw(st.lists(st.integers(1, rows), min_size=1, max_size=4))
     act_bits, weight_bits = draw(st.integers(2, 8)), draw(st.integers(2, 8))
     acc_bits = draw(st.integers(max(16, act_bits + weight_bits), 32))
-    arithmetic = Arithmetic(act_bits, weight_bits, acc_bits)
+    arithmetic = words(act_bits, weight_bits, acc_bits)
     number, extreme = draw(st.integers(1, 8)), draw(st.booleans())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     m, n = (stream, held) if dataflow == "ws" else (held, stream)

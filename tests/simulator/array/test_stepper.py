@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import Arithmetic
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network.fixedpoint import wrap
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.stepper import Flip, os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
+from flexhyca.tests.support import words
 
 A = Arithmetic()
 
@@ -32,7 +33,7 @@ def tiles(draw):
     wgt = pick(weight_half, (n, k)).astype(np.int8)
     half = 1 << (bits[2] - 1)
     bias = rng.integers(-half, half, n).astype(np.int32)
-    return act, wgt, bias, rows, cols, Arithmetic(*bits)
+    return act, wgt, bias, rows, cols, words(*bits)
 
 
 @settings(max_examples=300, deadline=None)

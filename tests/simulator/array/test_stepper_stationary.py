@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import Arithmetic
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network.fixedpoint import wrap
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.stepper import Flip
 from flexhyca.simulator.array.stepper_stationary import is_fold, ws_fold
 from flexhyca.simulator.array.timing import is_fold_cycles, ws_fold_cycles
+from flexhyca.tests.support import words
 
 A = Arithmetic()
 FOLDS = {"ws": ws_fold, "is": is_fold}
@@ -52,7 +53,7 @@ def operands(draw, max_stream=30, max_side=8):
 
 def arithmetic(dataflow, bits):
     streamed, held, acc = bits
-    return Arithmetic(streamed, held, acc) if dataflow == "ws" else Arithmetic(held, streamed, acc)
+    return words(streamed, held, acc) if dataflow == "ws" else words(held, streamed, acc)
 
 
 @pytest.mark.parametrize("dataflow", FOLDS)
@@ -247,7 +248,7 @@ def test_a_flip_twice_is_no_flip(dataflow):
 
 def test_the_register_table_names_what_the_steppers_have():
     assert set(BY_UNIT["array_ws"]) == set(BY_UNIT["array_is"]) == {"preload", "act", "wgt", "psum"}
-    wide = Arithmetic(4, 6, 20)
+    wide = words(4, 6, 20)
     assert {n: r.bits(wide) for n, r in BY_UNIT["array_ws"].items()} == {
         "preload": 6,
         "wgt": 6,

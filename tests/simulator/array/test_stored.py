@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from flexhyca.errors import InternalError
 from flexhyca.isa.protection import TRIPLED
 from flexhyca.isa.registers import BY_UNIT
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.flips import Flip
 from flexhyca.simulator.array.stepper import os_tile
 from flexhyca.simulator.array.stepper_stationary import is_fold, ws_fold
@@ -29,6 +28,7 @@ from flexhyca.simulator.dppu.schedule import DppuShape, dppu_schedule
 from flexhyca.simulator.dppu.stepper import dppu_tile
 from flexhyca.simulator.dppu.stored import dppu_stored, resident
 from flexhyca.tests.simulator.inject.plans import operands
+from flexhyca.tests.support import words
 
 #: Cases by register: something was in it, or nothing that is used.
 HELD, IDLE = Counter(), Counter()
@@ -38,7 +38,7 @@ ALWAYS = ("buffer.output", "dppu.psum", "dppu.position")  # in use from the firs
 def arithmetic_of(draw, extra=0):
     act_bits, weight_bits = draw(st.integers(2, 8)), draw(st.integers(2, 8))
     acc_bits = draw(st.integers(max(16, act_bits + weight_bits + extra), 32))
-    return Arithmetic(act_bits, weight_bits, acc_bits)
+    return words(act_bits, weight_bits, acc_bits)
 
 
 def tile_of(rng, m, n, k, a):

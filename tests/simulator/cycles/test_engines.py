@@ -14,7 +14,6 @@ from flexhyca.simulator.array.timing import os_tile_cycles
 from flexhyca.simulator.cycles.engines import CycleModel
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
-    arithmetic_of,
     compiled,
     crowded,
     fenced,
@@ -30,7 +29,7 @@ from flexhyca.tests.support import (
 @given(st.data())
 def test_accounting_identities(data):
     config = data.draw(machines())
-    network = data.draw(networks(arithmetic_of(config)))
+    network = data.draw(networks(config.arithmetic))
     share = data.draw(st.sampled_from([0.0, 0.2, 1.0])) if config.dppu.size else 0.0
     batch = data.draw(st.integers(1, 3))
     masks = random_masks(network, share, 1)
@@ -67,7 +66,7 @@ orders = st.permutations(list(Engine))
 @given(st.data())
 def test_start_order_of_the_engines_changes_nothing(data):
     config = data.draw(machines())
-    network = data.draw(networks(arithmetic_of(config)))
+    network = data.draw(networks(config.arithmetic))
     masks = random_masks(network, 0.3, 1) if config.dppu.size else None
     program = compiled(network, config, masks)
     base, other = CycleModel(program), CycleModel(program, None, data.draw(orders))

@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import Arithmetic
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.protection import TRIPLED
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.flips import Flip
 from flexhyca.simulator.dppu.faults import dppu_faults
 from flexhyca.simulator.dppu.schedule import DppuShape, dppu_schedule, shape_of
 from flexhyca.simulator.dppu.stepper import dppu_tile
 from flexhyca.simulator.dppu.taps import tap_windows
 from flexhyca.tests.simulator.inject.plans import Coverage, operands, random_flip
-from flexhyca.tests.support import small_config
+from flexhyca.tests.support import small_config, words
 
 COVERED = Coverage()
 
@@ -45,7 +45,7 @@ def tiles(draw):
         positions = np.where(word[..., None] < 0, -1, pair)
     machine = {
         "dppu": shape,
-        "arithmetic": Arithmetic(act_bits, weight_bits, acc_bits),
+        "arithmetic": words(act_bits, weight_bits, acc_bits),
         "parts": parts,
     }
     return act, wgt, start, positions, machine, rng

@@ -11,7 +11,6 @@ from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.config import load_config
 from flexhyca.simulator.run import simulate
-from flexhyca.tests.support import arithmetic_of
 
 MODES = {
     **{mode: [f"dppu.data_reuse={mode}"] for mode in ("array", "hybrid", "hybrid_sram", "dram")},
@@ -26,7 +25,7 @@ MODES = {
 
 def _check(name: str) -> None:
     config = load_config("flexhyca-32x32")
-    network = shapes_of(load_model(name), arithmetic_of(config))
+    network = shapes_of(load_model(name), config.arithmetic)
     ranking = api.place_neurons(network, "random")
     macs = sum(network.macs(i) for i in range(len(network.layers)))
     for mode, overrides in MODES.items():

@@ -17,7 +17,6 @@ from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import FLIP, Site, parse_site
 from flexhyca.tests.simulator.inject.random_sites import random_sites
 from flexhyca.tests.support import (
-    arithmetic_of,
     compiled,
     machines,
     networks,
@@ -46,7 +45,7 @@ def cases(draw):
     if thrice:  # instead of the DPPU
         values["dppu"]["size"], values["protection"]["s_th"] = 0, 0.0
     config = Config.model_validate(values)
-    network = draw(networks(arithmetic_of(config)))
+    network = draw(networks(config.arithmetic))
     if thrice:
         config = draw(redundant(config, network))
     masks = random_masks(network, draw(st.sampled_from([0.1, 0.4, 1.0])), 1)

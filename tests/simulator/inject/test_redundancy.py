@@ -22,7 +22,6 @@ from flexhyca.simulator.run import simulate
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.simulator.cycles.test_compiled import assert_equal
 from flexhyca.tests.support import (
-    arithmetic_of,
     compiled,
     machines,
     networks,
@@ -40,7 +39,7 @@ KINDS = ["space", "time", "time_refetch"]
 def cases(draw):
     """A network, a program of it with some redundant layers, and one without."""
     config = draw(machines().filter(lambda c: c.array.dataflow == "os" and not c.dppu.size))
-    network = draw(networks(arithmetic_of(config)).filter(lambda n: n.weights))
+    network = draw(networks(config.arithmetic).filter(lambda n: n.weights))
     config = draw(redundant(config, network))
     batch = draw(st.integers(1, 2))
     machines_ = (config, with_redundancy(config, "none", []))
