@@ -6,7 +6,18 @@ or field, the value, the limit and the next step.  `InternalError` is a bug of o
 
 
 class FlexhycaError(Exception):
-    """Bad input, configuration or program; the command line prints it and exits with 2."""
+    """Bad input, configuration or program; the command line prints it and exits with 2.
+
+    what : what is wrong, and where. advice : the next step, where somebody has to know the one
+    without the other; printed behind it. No code reads the words of either.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what, advice)
+        self.what, self.advice = what, advice
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}" if self.advice else self.what
 
 
 class ConfigError(FlexhycaError):

@@ -128,8 +128,8 @@ class _Assembler:
         self.tensors["debug.tile"] = np.ascontiguousarray(places[:, 1])
         return from_parts(self.tensors, self.meta, self.where)
 
-    def _error(self, what: str) -> ProgramError:
-        return ProgramError(f"{self.where}, line {self.line}: {what}")
+    def _error(self, what: str, advice: str = "") -> ProgramError:
+        return ProgramError(f"{self.where}, line {self.line}: {what}", advice)
 
     def _directive(self, name: str, rest: str = "") -> None:
         words = rest.split()
@@ -197,7 +197,7 @@ class _Assembler:
         try:
             return encode(name, values, pc=len(self.words))
         except ProgramError as error:
-            raise self._error(str(error)) from None
+            raise self._error(error.what, error.advice) from None
 
     def _value(self, name: str, key: str, text: str) -> int:
         f = BY_NAME[name].layout()[key][1]

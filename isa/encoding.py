@@ -29,8 +29,8 @@ def _instruction(opcode: int, pc: int) -> Instruction:
     except KeyError:
         known = ", ".join(f"{i.opcode} {i.name}" for i in INSTRUCTIONS)
         raise ProgramError(
-            f"instruction {pc}: opcode {opcode} is unknown (known: {known}); "
-            "recompile the program with this version"
+            f"instruction {pc}: opcode {opcode} is unknown (known: {known})",
+            "recompile the program with this version",
         ) from None
 
 
@@ -71,8 +71,8 @@ def decode(low: int, high: int, pc: int = 0) -> tuple[str, dict[str, int]]:
             )
     if word >> used:
         raise ProgramError(
-            f"{ins.name} at pc {pc}: bits {INSTRUCTION_BITS - 1}:{used} must be zero; "
-            "the word is damaged or from another version"
+            f"{ins.name} at pc {pc}: bits {INSTRUCTION_BITS - 1}:{used} must be zero",
+            "the word is damaged or from another version",
         )
     del values["op"]
     return ins.name, values

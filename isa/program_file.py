@@ -22,6 +22,7 @@ from ..errors import ProgramError, first_line
 from .descriptors import LAYER_COLUMNS
 from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
 from .program import Program
+from .rules import ADVICE
 from .validate import validate
 
 FORMAT = "flexhyca-program"
@@ -70,7 +71,7 @@ def from_parts(
     """(tensors, metadata) -> validated Program. `where` names the source in error messages."""
 
     def bad(what: str) -> ProgramError:
-        return ProgramError(f"{where}: {what}; recompile the program")
+        return ProgramError(f"{where}: {what}", ADVICE)
 
     meta = {}
     for key, value in metadata.items():

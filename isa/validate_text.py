@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,20 @@ from ..errors import ProgramError
 from ..network.layers import LayerOp
 from .descriptors import Redundancy
 from .instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
+from .rules import ADVICE, BrokenRule, InvalidProgramError, Rule
 
 if TYPE_CHECKING:
     from .program import Program
 
 Columns = dict[str, NDArray[np.int64]]
-Check = Callable[
-    [NDArray[np.bool_], str], None
-]  #: (what is wrong, by pc; what to say of the first)
+
+
+class TextCheck(Protocol):
+    """How a rule of the text is checked."""
+
+    def __call__(self, bad: NDArray[np.bool_], rule: Rule, **values: object) -> None:
+        """Take the instructions that break a rule, by pc; values : those that its text names."""
+
 
 _TILE_ENGINES = {
     Engine.ARRAY: ("GEMM",),
@@ -45,40 +50,50 @@ def configured(program: Program, engine: Engine) -> dict[Table, NDArray[np.int64
 
 
 def validate_text(p: Program, where: str) -> None:
-    """Check every instruction of a program whose tables are right (raises ProgramError)."""
+    """Check every instruction of a program whose tables are right.
+
+    Raises InvalidProgramError, and ProgramError for a word that means nothing.
+    """
     try:
         c = p.columns
     except ProgramError as error:
-        raise ProgramError(f"{where}: {error}") from None
+        raise ProgramError(f"{where}: {error.what}", error.advice) from None
 
-    def check(bad: NDArray[np.bool_], what: str) -> None:
+    def broken(place: str, rule: Rule, **values: object) -> InvalidProgramError:
+        text = BrokenRule(rule, values).text
+        return InvalidProgramError(f"{where}: {place}{text}", ADVICE, rule)
+
+    def check(bad: NDArray[np.bool_], rule: Rule, **values: object) -> None:
         at = np.flatnonzero(bad)
         if at.size:
-            raise ProgramError(f"{where}: instruction {at[0]}: {what}; recompile the program")
+            raise broken(f"instruction {at[0]}: ", rule, **values)
 
     if not len(p.text):
-        raise ProgramError(f"{where}: no instructions; recompile the program")
+        raise broken("", Rule.EMPTY_TEXT)
     last = np.arange(len(p.text)) == len(p.text) - 1
-    check(_is(c, "HALT") != last, "HALT must be the last instruction, and no other one")
-    check(_is(c, "SYNC") & (c["engines"] == 0), "SYNC of no engine")
-    check((c["wait"] & takers(c)) != 0, "an engine waits for its own token")
+    check(_is(c, "HALT") != last, Rule.HALT)
+    check(_is(c, "SYNC") & (c["engines"] == 0), Rule.SYNC)
+    check((c["wait"] & takers(c)) != 0, Rule.OWN_TOKEN)
     check_operands(p, c, check)
     for engine, names in _TILE_ENGINES.items():
         wrong = configured(p, engine)[Table.LAYER] != p.debug_layer
-        check(_is(c, *names) & wrong, "the configured layer is not the tile's")
+        check(_is(c, *names) & wrong, Rule.TILE_LAYER)
     _taps(p, c, check)
     stored = np.zeros(len(p.layers), np.int64)
     np.add.at(stored, p.debug_layer, np.where(_is(c, "STORE"), c["m"] * c["n"], 0))
     for name, done, row in zip(p.layer_names, stored, p.tensors[p.column("output")], strict=True):
         wanted = p.batch * int(row[:3].prod())
         if done != wanted:
-            raise ProgramError(
-                f"{where}: layer {name}: {done} of {wanted} outputs are stored; "
-                "recompile the program"
-            )
+            raise broken("", Rule.OUTPUTS, layer=name, done=done, wanted=wanted)
 
 
-def check_operands(p: Program, c: Columns, check: Check) -> None:
+def missing_descriptors(p: Program, c: Columns) -> NDArray[np.bool_]:
+    """The SETCFG instructions that name a row which its table does not have, by pc."""
+    rows = np.where(c["table"] == Table.LAYER, len(p.layers), len(p.windows))
+    return _is(c, "SETCFG") & (c["index"] >= rows)
+
+
+def check_operands(p: Program, c: Columns, check: TextCheck) -> None:
     """Check what a machine can find out about an instruction before it executes it.
 
     Addresses, tiles, slots and descriptors exist, and fit the layer that the engine is configured
@@ -86,24 +101,22 @@ def check_operands(p: Program, c: Columns, check: Check) -> None:
     """
     _loads(p, c, check)
     _tiles(p, c, check)
-    setcfg = _is(c, "SETCFG")
-    rows = np.where(c["table"] == 0, len(p.layers), len(p.windows))
-    check(setcfg & (c["index"] >= rows), "SETCFG of a descriptor that does not exist")
+    check(missing_descriptors(p, c), Rule.SETCFG)
     layer = p.debug_layer
     out = p.tensors[p.column("output")[layer]]
     tile = _is(c, "GEMM", "DPPU", "VEC", "STORE")
-    check(tile & (c["m0"] + c["m"] > p.batch * out[:, 0] * out[:, 1]), "tile beyond the last pixel")
-    check(tile & (c["n0"] + c["n"] > out[:, 2]), "tile beyond the last channel")
+    check(tile & (c["m0"] + c["m"] > p.batch * out[:, 0] * out[:, 1]), Rule.TILE_PIXELS)
+    check(tile & (c["n0"] + c["n"] > out[:, 2]), Rule.TILE_CHANNELS)
     vector = p.column("op")[layer] != LayerOp.CONV
     for engine, names in _TILE_ENGINES.items():
         mine = _is(c, *names)
         tables = configured(p, engine)
         needs_window = mine & ((engine != Engine.STORE) | vector)
-        check(needs_window & (tables[Table.WINDOW] < 0), "no window is configured")
+        check(needs_window & (tables[Table.WINDOW] < 0), Rule.NO_WINDOW)
         if engine == Engine.STORE:
             _vector_windows(p, mine & vector, tables[Table.WINDOW], check)
         else:
-            check(mine & vector, "a product for a layer that has no weights")
+            check(mine & vector, Rule.NO_WEIGHTS)
             _products(p, c, mine, tables[Table.WINDOW], check)
 
 
@@ -121,7 +134,7 @@ def _is(c: Columns, *names: str) -> NDArray[np.bool_]:
     return np.isin(c["op"], [BY_NAME[name].opcode for name in names])
 
 
-def _loads(p: Program, c: Columns, check: Check) -> None:
+def _loads(p: Program, c: Columns, check: TextCheck) -> None:
     buffers = p.config.buffers
     sizes = np.zeros(len(Buffer), np.int64)
     sizes[Buffer.IFMAP] = buffers.ifmap_bytes
@@ -131,56 +144,50 @@ def _loads(p: Program, c: Columns, check: Check) -> None:
     load = _is(c, "LOAD")
     check(
         load & (c["buf_addr"] + c["row_bytes"] * c["count"] > sizes[c["buffer"]]),
-        "LOAD ends outside its buffer",
+        Rule.LOAD_BUFFER,
     )
     last = c["dram_addr"] + c["stride"] * np.maximum(c["count"] - 1, 0) + c["row_bytes"]
-    check(
-        load & (last > sum(p.memory_map["activations"])), "LOAD reads outside the program's memory"
-    )
-    check(load & ((c["count"] == 0) | (c["row_bytes"] == 0)), "LOAD of no bytes")
+    check(load & (last > sum(p.memory_map["activations"])), Rule.LOAD_MEMORY)
+    check(load & ((c["count"] == 0) | (c["row_bytes"] == 0)), Rule.LOAD_NOTHING)
     base, size = p.memory_map["positions"]
     inside = (c["count"] == 1) & (c["dram_addr"] >= base) & (last <= base + size)
-    check(
-        load & (c["buffer"] == Buffer.POSITION) & ~inside,
-        "LOAD of positions that are not one row of the position tables",
-    )
+    check(load & (c["buffer"] == Buffer.POSITION) & ~inside, Rule.LOAD_POSITIONS)
 
 
-def _tiles(p: Program, c: Columns, check: Check) -> None:
+def _tiles(p: Program, c: Columns, check: TextCheck) -> None:
     cfg = p.config
     tile = _is(c, "GEMM", "DPPU", "VEC", "STORE")
-    check(tile & ((c["m"] == 0) | (c["n"] == 0)), "empty tile")
-    check(tile & (c["m"] * c["n"] > cfg.tile_words), "the tile has more words than a slot")
-    check(tile & (c["slot"] >= cfg.output_slots), f"slot does not exist ({cfg.output_slots} slots)")
+    check(tile & ((c["m"] == 0) | (c["n"] == 0)), Rule.TILE_EMPTY)
+    check(tile & (c["m"] * c["n"] > cfg.tile_words), Rule.TILE_WORDS)
+    check(tile & (c["slot"] >= cfg.output_slots), Rule.SLOT, slots=cfg.output_slots)
     gemm = _is(c, "GEMM")
     space = p.column("redundancy")[p.debug_layer] == Redundancy.SPACE
     cols = np.where(space, cfg.array.cols // 3, cfg.tile_cols)
-    check(gemm & ((c["m"] > cfg.tile_rows) | (c["n"] > cols)), "the tile exceeds the array")
+    check(gemm & ((c["m"] > cfg.tile_rows) | (c["n"] > cols)), Rule.TILE_ARRAY)
     folded = cfg.array.dataflow != "os"
     check(
         gemm & ((c["k"] > cfg.array.rows) | ((c["k"] > 0) != folded)),
-        f"a GEMM of {c['k'][gemm].max(initial=0)} operands a fold does not suit dataflow "
-        f"{cfg.array.dataflow} with {cfg.array.rows} rows",
+        Rule.FOLD,
+        operands=c["k"][gemm].max(initial=0),
+        dataflow=cfg.array.dataflow,
+        rows=cfg.array.rows,
     )
-    check(_is(c, "VEC") & (c["res_slot"] >= cfg.output_slots), "residual slot does not exist")
+    check(_is(c, "VEC") & (c["res_slot"] >= cfg.output_slots), Rule.RESIDUAL_SLOT)
     dppu = _is(c, "DPPU")
-    check(dppu & (c["count"] > c["m"] * c["n"]), "position table is larger than its tile")
+    check(dppu & (c["count"] > c["m"] * c["n"]), Rule.TABLE_SIZE)
     nbytes = np.where(
         c["format"] == 1,
         (c["m"] * c["n"] + 7) // 8,
         (c["count"] * cfg.position_bits + 7) // 8,
     )
-    check(
-        dppu & (c["pos_addr"] + nbytes > cfg.buffers.position_bytes),
-        "table ends outside its buffer",
-    )
-    check(gemm & (c["tap"] > c["m"] * c["n"]), "more taps than the tile has neurons")
+    check(dppu & (c["pos_addr"] + nbytes > cfg.buffers.position_bytes), Rule.TABLE_PLACE)
+    check(gemm & (c["tap"] > c["m"] * c["n"]), Rule.TAPS)
     if not cfg.dppu.size:
-        check(dppu | (c["tap"] > 0), "work for the DPPU, and dppu.size is 0")
+        check(dppu | (c["tap"] > 0), Rule.NO_DPPU)
 
 
 def _products(
-    p: Program, c: Columns, mine: NDArray[np.bool_], windows: NDArray[np.int64], check: Check
+    p: Program, c: Columns, mine: NDArray[np.bool_], windows: NDArray[np.int64], check: TextCheck
 ) -> None:
     """The window's part of the reduction exists in the layer; taps and sums stay countable."""
     w = _windows(p, mine, windows, "ky0", "nky", "kc0", "kcc")
@@ -189,32 +196,30 @@ def _products(
     groups = np.where(mine, own["groups"], 1)
     depth, width = cin // groups, cout // groups
     group = c["n0"] // width
-    check(
-        mine & ((c["n0"] + c["n"] - 1) // width != group), "the tile's channels are in two groups"
-    )
-    check(
-        mine & (w["ky0"] + w["nky"] > own["kernel_h"]), "the window has more rows than the kernel"
-    )
+    check(mine & ((c["n0"] + c["n"] - 1) // width != group), Rule.TWO_GROUPS)
+    check(mine & (w["ky0"] + w["nky"] > own["kernel_h"]), Rule.KERNEL_ROWS)
     check(
         mine & ((w["kc0"] < group * depth) | (w["kc0"] + w["kcc"] > (group + 1) * depth)),
-        "the window has channels that the layer's weights have not",
+        Rule.WINDOW_CHANNELS,
     )
     k = w["nky"] * w["kcc"] * own["kernel_w"]
-    check(mine & (c["k0"] + c["k"] > k), "a fold of operands that the window has not")
+    check(mine & (c["k0"] + c["k"] > k), Rule.FOLD_OPERANDS)
     d = p.config.dppu
     if d.size:
         neurons = np.maximum(c["tap"], c["count"])
         cycles = -(-neurons // (d.size // d.width)) * (-(-k // d.width) + -(-k // d.window))
         check(
             mine & (neurons > 0) & ((cycles + k) * (d.size // d.width) > _MOST_WORK),
-            f"the DPPU works on this tile for more than {_MOST_WORK} cycles of its groups",
+            Rule.DPPU_WORK,
+            most=_MOST_WORK,
         )
     excess = mine & _is(c, "DPPU") & (c["source"] != Source.ARRAY)
     whole = (w["kcc"] == cin) & (own["dilation_w"] == 1)
     reads = np.where(excess, np.minimum(c["m"], c["count"]) * np.where(whole, 1, w["nky"]), 0)
     check(
         excess & (np.cumsum(reads + c["n"] * excess) > _MOST_READS),
-        f"all DPPU instructions together read more than {_MOST_READS} pieces",
+        Rule.DPPU_READS,
+        most=_MOST_READS,
     )
 
 
@@ -230,18 +235,18 @@ def _windows(
 
 
 def _vector_windows(
-    p: Program, mine: NDArray[np.bool_], windows: NDArray[np.int64], check: Check
+    p: Program, mine: NDArray[np.bool_], windows: NDArray[np.int64], check: TextCheck
 ) -> None:
     """The second operand of an ADD lies in the ifmap buffer."""
     w = _windows(p, mine, windows, "rows", "cols", "cc", "b_base")
     add = mine & (p.column("op")[p.debug_layer] == LayerOp.ADD)
     check(
         add & (w["b_base"] + w["rows"] * w["cols"] * w["cc"] > p.config.buffers.ifmap_bytes),
-        "the second operand ends outside the ifmap buffer",
+        Rule.ADD_OPERAND,
     )
 
 
-def _taps(p: Program, c: Columns, check: Check) -> None:
+def _taps(p: Program, c: Columns, check: TextCheck) -> None:
     """Each DPPU instruction from the taps collects the tile of its GEMM, one after the other."""
     given = np.flatnonzero(_is(c, "GEMM") & (c["tap"] > 0))
     taken = np.flatnonzero(_is(c, "DPPU") & (c["source"] == Source.ARRAY))
@@ -251,6 +256,6 @@ def _taps(p: Program, c: Columns, check: Check) -> None:
     pairs = given[:both], taken[:both]
     wrong[pairs[1]] = (own[:, pairs[0]] != own[:, pairs[1]]).any(0) | (pairs[0] > pairs[1])
     wrong[taken[both:]] = True
-    check(wrong, "DPPU collects from the taps what no GEMM has left there")
+    check(wrong, Rule.TAPS_MISSING)
     wrong[given[both:]] = True
-    check(wrong, "the taps of this GEMM are not collected")
+    check(wrong, Rule.TAPS_LEFT)

@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import ProgramError
 from ...isa.assembly import line
 from ...simulator.inject.buffer_faults import Read
-from ...simulator.inject.control import without_advice, words
+from ...simulator.inject.control import words
 from ...simulator.inject.fault_run import FaultRun, Hit, Outcome
 from ...simulator.inject.sites import Site
 from ...simulator.text.spans import Span
@@ -84,7 +84,7 @@ def _instruction(run: FaultRun, site: Site) -> Iterator[str]:
         low, high = words((low, high), [(site.bit, site.stuck)])
         yield f"becomes: {line(low, high, pc)}"
     except ProgramError as error:
-        yield f"becomes nothing: {without_advice(error)}"
+        yield f"becomes nothing: {error.what}"
 
 
 def _reader(run: FaultRun, read: Read) -> str:

@@ -9,18 +9,20 @@ run ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DeadlockError, ProgramError
+from ...errors import DeadlockError, InternalError, ProgramError
 from ...isa.encoding import Text, encode
 from ...isa.instructions import BY_NAME, Buffer, Table
 from ...isa.program import Program
-from ...isa.validate_text import check_operands, configured, takers
+from ...isa.rules import RULES, BrokenRule, OnMachine, Rule
+from ...isa.validate_text import check_operands, configured, missing_descriptors, takers
 from ...network.layers import NO_TENSOR, LayerOp
+from ...tables import complete
 from ..cycles.engines import CycleModel
 from ..text.spans import Spans
 from .fault_plan import Plan
@@ -28,23 +30,10 @@ from .faulty_memory import FaultyMemory
 from .sites import FLIP
 
 _WORD = (1 << 64) - 1
-_POSITIONS = "LOAD of positions"  # how the check of a rule for program files, not machines, begins
-
-
-#: How errors about program files end: advice that is none where a fault made the error.
-_ADVICE = ("; recompile the program", "; the word is damaged or from another version")
 
 
 class MachineCheckError(ProgramError):
     """The machine finds that it cannot execute an instruction, and stops."""
-
-
-def without_advice(error: Exception) -> str:
-    """A machine's error without what one does about a program file."""
-    text = str(error)
-    for advice in _ADVICE:
-        text = text.partition(advice)[0]
-    return text
 
 
 def damaged(program: Program, faults: Mapping[int, Sequence[tuple[int, int]]]) -> Program:
@@ -59,7 +48,7 @@ def damaged(program: Program, faults: Mapping[int, Sequence[tuple[int, int]]]) -
     try:
         ops = found.columns["op"]
     except ProgramError as error:
-        raise MachineCheckError(str(error)) from None
+        raise MachineCheckError(error.what) from None
     halts = np.flatnonzero(ops == BY_NAME["HALT"].opcode)
     if not len(halts):
         raise MachineCheckError(f"{program.name}: the engines run past the last instruction")
@@ -111,19 +100,28 @@ def _unread(program: Program, pc: int) -> set[str]:
     return set()
 
 
-def refused(program: Program) -> tuple[Program, dict[int, str]]:
+def refused(program: Program) -> tuple[Program, dict[int, BrokenRule]]:
     """What the cycle model can time of a damaged program, and why the machine refuses the rest.
 
     The program names the layer that each instruction's engine is configured for.  In it a refused
-    instruction, whose time does not matter any more, is a SYNC of its engine alone; a position
-    table from somewhere else is timed as operands.
+    instruction, whose time does not matter any more, is a SYNC of its engine alone; one that the
+    machine executes though no program file may have it is timed as `_TIMED` says.
     """
-    wrong: dict[int, str] = {}
-    c = program.columns
-    rows = np.where(c["table"] == Table.LAYER, len(program.layers), len(program.windows))
-    setcfg = c["op"] == BY_NAME["SETCFG"].opcode
-    for pc in np.flatnonzero(setcfg & (c["index"] >= rows)).tolist():
-        wrong[pc] = "SETCFG of a descriptor that does not exist"
+    wrong: dict[int, BrokenRule] = {}
+    executed: dict[Rule, list[int]] = {rule: [] for rule in _TIMED}
+
+    def check(bad: NDArray[np.bool_], rule: Rule, **values: object) -> None:
+        pcs = np.flatnonzero(bad).tolist()
+        match RULES[rule].on_machine:
+            case OnMachine.REFUSED:
+                for pc in pcs:
+                    wrong.setdefault(pc, BrokenRule(rule, values))
+            case OnMachine.EXECUTED:
+                executed[rule].extend(pcs)
+            case OnMachine.UNSEEN:
+                raise InternalError(f"a machine does not know {rule}")
+
+    check(missing_descriptors(program, program.columns), Rule.SETCFG)
     program = _without(program, wrong)
     c = program.columns
     layer = program.debug_layer.copy()
@@ -133,30 +131,33 @@ def refused(program: Program) -> tuple[Program, dict[int, str]]:
         assert engine is not None
         found = configured(program, engine)[Table.LAYER]
         layer[mine] = np.maximum(found[mine], 0)
-        for pc in np.flatnonzero(mine & (found < 0)).tolist():
-            wrong.setdefault(pc, "no layer is configured")
+        check(mine & (found < 0), Rule.NO_LAYER)
     program = replace(program, debug_layer=layer)
-    elsewhere: list[int] = []
-
-    def check(bad: NDArray[np.bool_], what: str) -> None:
-        pcs = np.flatnonzero(bad).tolist()
-        if what.startswith(_POSITIONS):
-            elsewhere.extend(pcs)
-            return
-        for pc in pcs:
-            wrong.setdefault(pc, what)
-
     check_operands(program, program.columns, check)
     text = program.text.copy()
-    layout = BY_NAME["LOAD"].layout()
-    for pc in elsewhere:
-        at, field = layout["buffer"]
-        word = int(text[pc, 0]) & ~(field.limit << at) | int(Buffer.IFMAP) << at
-        text[pc, 0] = word
+    for rule, pcs in executed.items():
+        for pc in pcs:
+            _TIMED[rule](text, pc)
     return _without(replace(program, text=text), wrong), wrong
 
 
-def _without(program: Program, wrong: Mapping[int, str]) -> Program:
+def _as_operands(text: Text, pc: int) -> None:
+    """A position table from somewhere else takes the time of operands."""
+    at, field = BY_NAME["LOAD"].layout()["buffer"]
+    text[pc, 0] = int(text[pc, 0]) & ~(field.limit << at) | int(Buffer.IFMAP) << at
+
+
+#: How an instruction is timed that breaks a rule and is executed all the same.
+_TIMED: dict[Rule, Callable[[Text, int], None]] = {Rule.LOAD_POSITIONS: _as_operands}
+complete(
+    "isa.rules.RULES, of those that a machine executes",
+    [rule for rule, row in RULES.items() if row.on_machine is OnMachine.EXECUTED],
+    _TIMED,
+    "simulator/inject/control.py (_TIMED)",
+)
+
+
+def _without(program: Program, wrong: Mapping[int, BrokenRule]) -> Program:
     """The program with SYNCs of one engine in place of some instructions."""
     if not wrong:
         return program
@@ -171,12 +172,13 @@ def _without(program: Program, wrong: Mapping[int, str]) -> Program:
 class DamagedMemory(FaultyMemory):
     """`FaultyMemory` that refuses what a machine refuses."""
 
-    refusals: Mapping[int, str]
+    refusals: Mapping[int, BrokenRule]
 
     def begin(self, pc: int) -> None:
         """See `Memory.begin`."""
         if pc in self.refusals:
-            raise MachineCheckError(f"{self.program.name}: instruction {pc}: {self.refusals[pc]}")
+            text = self.refusals[pc].text
+            raise MachineCheckError(f"{self.program.name}: instruction {pc}: {text}")
         super().begin(pc)
 
 

@@ -27,7 +27,6 @@ from .control import (
     damaged,
     meaningless,
     run_damaged,
-    without_advice,
 )
 from .fault_plan import (
     Key,
@@ -78,7 +77,7 @@ def _run_damaged(
     except (ProgramError, DeadlockError) as error:
         failure = "hang" if isinstance(error, DeadlockError) else "crash"
         nothing = np.zeros(program.tensors[program.output, :3].tolist(), np.int8)
-        return None, End(nothing, failure, without_advice(error))
+        return None, End(nothing, failure, error.what)
     return memory, End(memory.output()[0])
 
 

@@ -99,6 +99,24 @@ def test_campaigns_and_studies_notice_another_version() -> None:
     assert set(CODE) == {module.split(".")[0] for module in reached(*modules("dse"))} - _NO_RESULT
 
 
+def test_no_code_reads_the_words_of_an_error() -> None:
+    """Another wording changes what is printed, and nothing else: an error's text may be put into
+    another one, but is neither compared nor searched."""
+    lines = {"splitlines", "split", "strip"}  # the first line, of another library's message
+    for path in sources():
+        tree = ast.parse(path.read_text())
+        caught = {n.name for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler)}
+        for node in ast.walk(tree):
+            inner = list(ast.iter_child_nodes(node))
+            words = [n for n in inner if ast.unparse(n) in {f"str({name})" for name in caught}]
+            words += [n for n in inner if ast.unparse(n) in {f"{name}.what" for name in caught}]
+            if not words:
+                continue
+            assert not isinstance(node, ast.Compare), f"{path}:{node.lineno}"
+            if isinstance(node, ast.Attribute):
+                assert node.attr in lines, f"{path}:{node.lineno}"
+
+
 def test_versions_agree() -> None:
     assert PROJECT["project"]["version"] == fh.__version__
 

@@ -1,9 +1,13 @@
 """Damaged instructions: crashes, hangs, wrong values, and bits that nothing reads."""
 
+import collections
+
 import numpy as np
 import pytest
 
+from flexhyca.faults.machine.population import Population
 from flexhyca.isa.instructions import BY_NAME, BY_OPCODE, Kind
+from flexhyca.isa.rules import RULES, Rule
 from flexhyca.simulator.inject.control import (
     MachineCheckError,
     damaged,
@@ -11,11 +15,13 @@ from flexhyca.simulator.inject.control import (
     refused,
     words,
 )
+from flexhyca.simulator.inject.fault_plan import make_plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import FLIP, Site
 from flexhyca.tests.support import (
     compiled,
     one_conv,
+    one_conv_on,
     random_inputs,
     small_config,
 )
@@ -127,3 +133,46 @@ def test_refused_instructions_do_not_get_into_the_cycle_model(run):
 def test_words():
     assert words((1, 0), [(0, FLIP), (64, FLIP)]) == (0, 1)
     assert words((1, 0), [(0, 1), (1, 1), (127, 0)]) == (3, 0)
+
+
+def control_faults(kind, count):
+    """Random control faults on a machine of a kind."""
+    program, image = one_conv_on(kind, 5)
+    run, rng = FaultRun(program, image), np.random.default_rng(12)
+    population = Population(run.spans, "control", False)
+    return run, [population.draw(rng) for _ in range(count)]
+
+
+def ends(run, sites):
+    """How each inference ends, without the words for it; and how often."""
+    found = [run.run([site]) for site in sites]
+    names = collections.Counter(end.failure or f"masked: {end.masked}" for end in found)
+    return [(end.failure, end.masked, end.output.tobytes(), end.changed) for end in found], names
+
+
+def rules_broken(run, sites):
+    """The rules that the damaged instructions break, whether the machine refuses them or not."""
+    met = collections.Counter()
+    for site in sites:
+        plan = make_plan([site], run.spans)
+        try:
+            _, why = refused(damaged(run.program, plan.instructions))
+        except MachineCheckError:
+            continue
+        met.update(broken.rule for broken in why.values())
+    return met
+
+
+def test_no_outcome_depends_on_the_words_of_a_message(monkeypatch):
+    rng, names, rules = np.random.default_rng(5), collections.Counter(), set()
+    cases = [control_faults(kind, 120) for kind in ("ws", "space", "hybrid", "dram")]
+    before = [ends(run, sites) for run, sites in cases]
+    for (run, sites), (_, found) in zip(cases, before, strict=True):
+        names.update(found)
+        rules.update(rules_broken(run, sites))
+    assert {"crash", "hang", "masked: idle", "masked: None"} <= names.keys()
+    assert len(rules) >= 10, rules
+    for rule in Rule:
+        words = bytes(rng.integers(97, 123, 20).astype(np.uint8)).decode()
+        monkeypatch.setitem(RULES, rule, RULES[rule]._replace(text=words))
+    assert [ends(run, sites) for run, sites in cases] == before
