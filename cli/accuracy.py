@@ -193,12 +193,12 @@ def _show(result: dict[str, Any], rules: list[str]) -> None:
     images, seed = result["images"], result["seed"]
     exact = output.fault_free(result["float"], images, seed)
     print(
-        f"{result['model']}: float accuracy {output.brief(exact)}, {images:,} images, 95 % "
+        f"{result['model']}: float accuracy {exact.brief}, {images:,} images, 95 % "
         f"intervals, seed {seed}"
     )
 
     def text(accuracy: float | None) -> str:
-        return "-" if accuracy is None else output.brief(output.fault_free(accuracy, images, seed))
+        return "-" if accuracy is None else output.fault_free(accuracy, images, seed).brief
 
     cells = {(p["overflow"], p["q_scale"]): p for p in result["points"]}
     output.table(

@@ -115,11 +115,6 @@ def fault_free(accuracy: float, images: int, seed: int) -> Interval:
     return share(round(accuracy * images), images, seed)
 
 
-def brief(interval: Interval) -> str:
-    """Without confidence, trials and seed, which stand beside it."""
-    return str(interval).partition(" (")[0].replace(" points", "")
-
-
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """A CSV file with one header line."""
     text = io.StringIO()

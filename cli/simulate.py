@@ -320,8 +320,7 @@ def show(report: dict[str, Any]) -> None:
         accuracy = report["accuracy"]
         images, seed = accuracy["images"], accuracy["seed"]
         int8, exact = (
-            output.brief(output.fault_free(accuracy[name], images, seed))
-            for name in ("int8", "float")
+            output.fault_free(accuracy[name], images, seed).brief for name in ("int8", "float")
         )
         print(f"  accuracy on {images} images: int8 {int8}, float {exact} (95 %, seed {seed})")
     steps = {"quantize": "quantised", "importance": "neurons ranked", "compile": "compiled",

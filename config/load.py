@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import ConfigError
-from .fields import known_keys, numeric_limits, section
+from .fields import choices, known_keys, numeric_limits, section
 from .schema import Config, ContradictionError
 from .yaml_source import parse
 
@@ -178,10 +178,9 @@ def _limit(path: str, error: ErrorDetails) -> str:
     kind = error["type"]
     context = error.get("ctx", {})
     if kind == "literal_error":
-        return f"must be {context['expected'].replace(chr(39), '')}" + _suggestion(
-            _show(error["input"]).strip("'"),
-            context["expected"].replace(" or ", ", ").replace("'", "").split(", "),
-        )
+        *most, last = known = choices(path)
+        given = _show(error["input"]).strip("'")
+        return f"must be {', '.join(most)} or {last}{_suggestion(given, known)}"
     limits = numeric_limits(path)
     if kind == "multiple_of":
         return f"must be a multiple of {context['multiple_of']}"

@@ -78,7 +78,7 @@ def _compare(study: Study) -> None:
         print("\non the same patterns, points:")
         output.table(
             ("scheme", "minus", "ber", "difference"),
-            ((p.scheme, p.than, f"{p.ber:g}", output.brief(p.interval)) for p in pairs if p.next),
+            ((p.scheme, p.than, f"{p.ber:g}", p.interval.brief) for p in pairs if p.next),
         )
     print()
     study.print_links()
@@ -145,9 +145,9 @@ def _print_results(found: Sequence[Result], golden: str) -> None:
             (
                 r.case.scheme,
                 f"{r.case.ber:g}",
-                output.brief(r.accuracy),
-                output.brief(r.golden),
-                output.brief(r.loss),
+                r.accuracy.brief,
+                r.golden.brief,
+                r.loss.brief,
                 _judged(r),
                 _layers(r.case.protect),
             )

@@ -64,12 +64,12 @@ def run(study: Study) -> None:
     print(f"\nsensitivity: points gained when this alone is protected, {size(single)}")
     output.table(
         ("protected", "ber", "gain"),
-        ((r.unit, f"{r.ber:g}", output.brief(r.gain)) for rows in ranking.values() for r in rows),
+        ((r.unit, f"{r.ber:g}", r.gain.brief) for rows in ranking.values() for r in rows),
     )
     print(f"\nprotected one after the other, {size(curve)}")
     output.table(
         ("and", "ber", "accuracy", "points lost"),
-        ((s.unit, f"{s.ber:g}", output.brief(s.accuracy), output.brief(s.loss)) for s in along),
+        ((s.unit, f"{s.ber:g}", s.accuracy.brief, s.loss.brief) for s in along),
     )
     print()
     study.print_links()

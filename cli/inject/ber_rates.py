@@ -56,9 +56,9 @@ def run(study: Study) -> None:
                 (
                     name,
                     f"{r.case.ber:g}",
-                    output.brief(r.accuracy),
-                    output.brief(r.golden),
-                    output.brief(r.loss),
+                    r.accuracy.brief,
+                    r.golden.brief,
+                    r.loss.brief,
                 )
                 for name, r in zip(("I'", "II'"), found, strict=True)
             ),
@@ -67,7 +67,7 @@ def run(study: Study) -> None:
     outside = [r for r in found if not low <= r.loss.estimate <= high]
     if outside:
         output.warn(
-            f"rate {r.case.ber:g} loses {output.brief(r.loss)} points, outside {wanted[0]:g} to "
+            f"rate {r.case.ber:g} loses {r.loss.brief} points, outside {wanted[0]:g} to "
             f"{wanted[1]:g}: with these patterns the search was lucky; give another --seed"
             for r in outside
         )

@@ -55,21 +55,27 @@ class Interval:
         """Half of the width."""
         return (self.high - self.low) / 2
 
-    def __str__(self) -> str:
+    @property
+    def brief(self) -> str:
+        """Estimate and bounds, for tables that say confidence, trials and seed beside them."""
+        return self._bounds("" if self.difference else " %")
+
+    def _bounds(self, unit: str) -> str:
         digits = 1 if self.margin >= 0.05 else 2 if self.margin >= 0.0005 else 4
-        sign, unit = ("+", "points") if self.difference else ("", "%")
+        sign = "+" if self.difference else ""
         estimate, low, high = (
             # + 0.0: no minus before a zero
             f"{round(100 * value, digits) + 0.0:{sign}.{digits}f}"
             for value in (self.estimate, self.low, self.high)
         )
+        return f"{estimate}{unit} [{low}, {high}]"
+
+    def __str__(self) -> str:
         counted = f"{self.trials:,} trials"
         if self.clusters != self.trials:
             counted += f" in {self.clusters:,} clusters"
-        return (
-            f"{estimate} {unit} [{low}, {high}] "
-            f"({100 * self.confidence:g} %, {counted}, seed {self.seed})"
-        )
+        bounds = self._bounds(" points" if self.difference else " %")
+        return f"{bounds} ({100 * self.confidence:g} %, {counted}, seed {self.seed})"
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, for JSON."""

@@ -34,6 +34,7 @@ from ...simulator.text.work import REDUCTION
 class Content(NamedTuple):
     """A number that is stored: in words, and `value`, of `bits` bits, in cycle `cycle`.
 
+    product : the words are a multiplication, of which the number is the result.
     A number that is used in no cycle of the fault: no value, and `cycles`, the stretches (first,
     last) in which there is one.
     """
@@ -43,6 +44,7 @@ class Content(NamedTuple):
     value: int | None = None
     bits: int = 0
     cycles: tuple[tuple[int, int], ...] = ()
+    product: bool = False
 
 
 def content(run: FaultRun, span: Span, site: Site) -> Content:
@@ -62,7 +64,8 @@ def content(run: FaultRun, span: Span, site: Site) -> Content:
     x = run.difference.golden(run.network.layers[span.layer].input)
     tile = run.evaluate.operands(span, x)
     number = value(stored, tile.act, tile.wgt, tile.start, bits)
-    return Content(site.cycle, _meaning(run, span, stored, site.register), number, bits)
+    meaning = _meaning(run, span, stored, site.register)
+    return Content(site.cycle, meaning, number, bits, product=_is_product(stored))
 
 
 def is_used(run: FaultRun, span: Span, site: Site) -> bool:
@@ -201,6 +204,10 @@ def _operand(run: FaultRun, span: Span, k: int) -> tuple[int, int, int]:
     raise InternalError(f"tile {span.number} has {k} operands less")
 
 
+def _is_product(stored: Stored) -> bool:
+    return stored.what == "sum" and not stored.start and stored.end == stored.first + 1
+
+
 def _meaning(run: FaultRun, span: Span, stored: Stored, register: str) -> str:
     layer = run.network.layers[span.layer]
     depth = run.evaluate.depth(span)
@@ -231,7 +238,7 @@ def _sum(run: FaultRun, span: Span, stored: Stored, register: str, depth: int) -
         return f"partial sum of {at} after {end} of {depth} products (bias {bias})"
     if first == end:
         return f"no product in this cycle, for {at}"
-    if end == first + 1:
+    if _is_product(stored):
         a, b = int(tile.act[stored.row, first]), int(tile.wgt[stored.col, first])
-        return f"product {first} of {at}: {a} x {b} ="
+        return f"product {first} of {at}: {a} x {b}"
     return f"sum of products {first}..{end - 1} of {at}"

@@ -110,7 +110,7 @@ def _unused(name: str, site: Site, found: Content) -> str:
 
 def _becomes(site: Site, found: Content, bit: int, after: int) -> str:
     assert found.value is not None
-    held, sign = found.value >> bit & 1, "" if found.meaning.endswith("=") else ":"
+    held, sign = found.value >> bit & 1, " =" if found.product else ":"
     if site.register == "position" and site.unit != "buffer":
         text = f": {held} -> {after & 1}" if after != found.value else f": it is {held} already"
     elif after != found.value:
