@@ -10,15 +10,14 @@ from ...isa.instructions import BY_NAME, Engine, Kind
 from ...isa.program import Program
 from ..text.work import Work
 from .cycle_kernels import run
+from .dram import make_channel
 from .engines import CycleModel
 from .stalls import BUSY, STALLS
 from .state import (
-    BANK,
     BOOKED,
     CHUNK,
     ENGINE,
     INSTRUCTION,
-    KIND,
     PAIR,
     READ,
     REASONS,
@@ -58,7 +57,7 @@ class CompiledModel:
             for e in Engine
         ]
         self.nbytes: list[list[int]] = state.nbytes.tolist()
-        self.kind_bytes: list[int] = state.channel["nbytes"].tolist()
+        self.kind_bytes: list[int] = state.dram.moved["nbytes"].tolist()
         self.layer_end: list[int] = state.layer_end.tolist()
         self.port_bytes = int(state.shared["port_bytes"][0])
         self.left: list[list[int]] = (state.pair["tail"] - state.pair["head"]).tolist()
@@ -71,9 +70,6 @@ def _machine(program: Program, work: Work) -> Machine:
     return Machine(
         grant=dram.grant_bytes,
         latency=dram.latency_cycles,
-        bytes_per_cycle=dram.bytes_per_cycle,
-        row_bytes=dram.row_bytes if dram.model == "openrow" else 0,
-        miss_cycles=dram.row_miss_cycles,
         window=dppu.window,
         groups=max(1, dppu.size // dppu.width),
         width=dppu.width,
@@ -148,8 +144,7 @@ def _state(program: Program, work: Work) -> State:
         spent=np.zeros((engines, layers, len(REASONS)), np.int64),
         nbytes=np.zeros((layers, len(Kind)), np.int64),
         layer_end=np.zeros(layers, np.int64),
-        channel=_filled(KIND, len(Kind)),
-        bank=_filled(BANK, program.config.dram.banks, open=-1),
+        dram=make_channel(program.config.dram),
         booked=_filled(BOOKED, taps),
         tapped=_filled(TAPPED, taps),
         missing=work.readers.astype(np.int64),

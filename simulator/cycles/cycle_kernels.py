@@ -18,6 +18,7 @@ from ...isa.instructions import (
     Source,
 )
 from ..dppu.taps import tap_windows
+from .dram import request
 from .stalls import BUSY, WAITING
 from .state import (
     REASONS,
@@ -50,32 +51,6 @@ _NEVER = np.iinfo(np.int64).max
 # What an engine does when its event comes.
 (_NEXT, _FETCHED, _TOKEN, _FINISH, _MOVE, _MOVED, _STREAMED,
  _TAPPED, _EXCESS, _COMPUTED, _SYNCED, _ENDED) = range(12)  # fmt: skip
-
-
-@njit(cache=True, nogil=True)
-def _request(
-    m: Machine, s: State, now: int, address: int, nbytes: int, kind: int, rows: int, stride: int
-) -> tuple[int, int]:
-    """`FixedDram.request` and `OpenRowDram.request`."""
-    start = max(now, s.shared[0].channel_free)
-    if m.row_bytes:
-        banks = len(s.bank)
-        for i in range(rows):
-            first = address + i * stride
-            for piece in range(first // m.row_bytes, (first + nbytes - 1) // m.row_bytes + 1):
-                row, bank = piece // banks, piece % banks
-                if s.bank[bank].open == row:
-                    s.shared[0].hits += 1
-                    continue
-                s.shared[0].misses += 1
-                s.bank[bank].open = row
-                s.bank[bank].ready = max(now, s.bank[bank].ready) + m.miss_cycles
-                start = max(start, s.bank[bank].ready)
-    cycles = -(-nbytes * rows // m.bytes_per_cycle)
-    s.shared[0].channel_free = start + cycles
-    s.channel[kind].busy += cycles
-    s.channel[kind].nbytes += nbytes * rows
-    return start, start + cycles
 
 
 @njit(cache=True, nogil=True)
@@ -158,7 +133,7 @@ def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None
                     full = True
                     break
                 where = address + first * stride + offset
-                start, end = _request(m, s, now, where, part, kind, count, stride)
+                start, end = request(s.dram, now, where, part, kind, count, stride)
                 busy += end - start
                 moved += part * count
                 s.nbytes[t.code[pc].layer, kind] += part * count
@@ -338,7 +313,7 @@ def _fetch(m: Machine, t: Text, s: State, now: int) -> None:
         part = min(m.grant, size - f.offset)
         at = m.text_base + first * INSTRUCTION_BYTES + f.offset
         s.nbytes[t.code[first].layer, _INSTRUCTIONS] += part
-        _, end = _request(m, s, now, at, part, _INSTRUCTIONS, 1, 0)
+        _, end = request(s.dram, now, at, part, _INSTRUCTIONS, 1, 0)
         f.offset += m.grant
         f.step = 1
         s.engine[_FETCH].at = end
@@ -355,7 +330,7 @@ def _take_tokens(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) 
             behind_dppu = s.engine[_STORE].asleep == _DPPU
             if not _has_token(s, engine, producer, now):
                 s.engine[engine].since = now
-                s.engine[engine].operands = s.channel[_OPERAND].busy
+                s.engine[engine].operands = s.dram.moved[_OPERAND].busy
                 s.engine[engine].behind_dppu = behind_dppu
                 s.engine[engine].phase = _TOKEN
                 return True
@@ -373,7 +348,7 @@ def _got_token(t: Text, s: State, engine: int, pc: int, now: int) -> None:
     spent = s.spent[engine, t.code[pc].layer]
     waited, reason = now - s.engine[engine].since, _WAITING[engine, producer]
     if reason == _OPERANDS:
-        contention = min(waited, s.channel[_OPERAND].busy - s.engine[engine].operands)
+        contention = min(waited, s.dram.moved[_OPERAND].busy - s.engine[engine].operands)
         spent[_CONTENTION] += contention
         waited -= contention
     elif reason == _OUTPUT_FULL and s.engine[engine].behind_dppu:

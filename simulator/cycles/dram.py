@@ -1,12 +1,22 @@
 """The DRAM channel: one port, first come first served in grants of at most `grant_bytes`.
 
-`request` only computes times; it holds no events, so that a grant costs one event of its requester.
+A model stands here twice: as a class, which the SimPy model asks, and as numbers and a kernel,
+which the compiled model asks.  Both only compute times; they hold no events, so that a grant costs
+one event of its requester.
 """
 
 from __future__ import annotations
 
-from ...config import Dram
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from ...config import Dram, choices
+from ...errors import InternalError
 from ...isa.instructions import Kind
+from ...tables import complete
+from .state import record
 
 
 class FixedDram:
@@ -68,6 +78,99 @@ class OpenRowDram(FixedDram):
         return start
 
 
+class DramModel(NamedTuple):
+    """A row of `MODELS`. code : what the kernel knows it by."""
+
+    code: int
+    channel: type[FixedDram]
+
+
+#: `dram.model` of the configuration -> its model.
+MODELS: dict[str, DramModel] = {
+    "fixed": DramModel(0, FixedDram),
+    "openrow": DramModel(1, OpenRowDram),
+}
+_FIXED, _OPEN_ROW = MODELS["fixed"].code, MODELS["openrow"].code
+for _handled, _where in ((MODELS, "MODELS"), (("fixed", "openrow"), "request, the kernel")):
+    complete(
+        "dram.model in config/schema.py",
+        choices("dram.model"),
+        _handled,
+        f"simulator/cycles/dram.py: {_where}",
+    )
+
+
 def make_dram(config: Dram) -> FixedDram:
     """The channel of a configuration."""
-    return OpenRowDram(config) if config.model == "openrow" else FixedDram(config)
+    return MODELS[config.model].channel(config)
+
+
+# ---- the same for the compiled model ----------------------------------------------------------
+
+
+#: The channel: numbers of the configuration, then what changes.
+CHANNEL = record(
+    "model", "bytes_per_cycle", "row_bytes", "miss_cycles", "free", "hits", "misses"
+)  # fmt: skip
+BANK = record("open", "ready")
+#: Cycles of transfer, and bytes, by `Kind`.
+MOVED = record("busy", "nbytes")
+
+
+class Channel(NamedTuple):
+    """A channel as the kernel takes it."""
+
+    state: Any  #: (1,)
+    bank: Any
+    moved: Any  #: by kind
+
+
+def make_channel(config: Dram) -> Channel:
+    """The channel of a configuration at cycle 0."""
+    channel = np.zeros(1, CHANNEL)
+    channel["model"] = MODELS[config.model].code
+    channel["bytes_per_cycle"] = config.bytes_per_cycle
+    channel["row_bytes"], channel["miss_cycles"] = config.row_bytes, config.row_miss_cycles
+    bank = np.zeros(config.banks, BANK)
+    bank["open"] = -1
+    return Channel(channel, bank, np.zeros(len(Kind), MOVED))
+
+
+@njit(cache=True, nogil=True)
+def request(
+    c: Channel, now: int, address: int, nbytes: int, kind: int, rows: int, stride: int
+) -> tuple[int, int]:
+    """`FixedDram.request` of all models."""
+    channel = c.state[0]
+    if channel.model == _FIXED:
+        start = max(now, channel.free)
+    elif channel.model == _OPEN_ROW:
+        start = _open_row_start(c, now, address, nbytes, rows, stride)
+    else:
+        raise InternalError("the compiled DRAM channel does not know this model")
+    cycles = -(-nbytes * rows // channel.bytes_per_cycle)
+    channel.free = start + cycles
+    c.moved[kind].busy += cycles
+    c.moved[kind].nbytes += nbytes * rows
+    return start, start + cycles
+
+
+@njit(cache=True, nogil=True)
+def _open_row_start(c: Channel, now: int, address: int, nbytes: int, rows: int, stride: int) -> int:
+    """`OpenRowDram._start`."""
+    channel, banks = c.state[0], len(c.bank)
+    start = max(now, channel.free)
+    for i in range(rows):
+        first = address + i * stride
+        for piece in range(
+            first // channel.row_bytes, (first + nbytes - 1) // channel.row_bytes + 1
+        ):
+            row, bank = piece // banks, piece % banks
+            if c.bank[bank].open == row:
+                channel.hits += 1
+                continue
+            channel.misses += 1
+            c.bank[bank].open = row
+            c.bank[bank].ready = max(now, c.bank[bank].ready) + channel.miss_cycles
+            start = max(start, c.bank[bank].ready)
+    return start

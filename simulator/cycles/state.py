@@ -17,9 +17,6 @@ class Machine(NamedTuple):
 
     grant: int
     latency: int
-    bytes_per_cycle: int
-    row_bytes: int  #: 0: `fixed`
-    miss_cycles: int
     window: int
     groups: int
     width: int
@@ -30,43 +27,42 @@ class Machine(NamedTuple):
     text_base: int
 
 
-def _record(*names: str) -> np.dtype[np.void]:
+def record(*names: str) -> np.dtype[np.void]:
+    """A record of 64-bit integers."""
     return np.dtype([(name, np.int64) for name in names])
 
 
 #: An instruction. waits, posts : masks; reads begin and end at first_read, last_read; gemm_cycles,
 #: leaves, under, bus_waits : `work.GemmTime`.
-INSTRUCTION = _record(
+INSTRUCTION = record(
     "op", "layer", "waits", "array_token", "posts", "k", "fixed", "gemm_cycles", "leaves", "under",
     "bus_waits", "taps", "count", "kind", "first_read", "last_read", "source", "excess_bytes",
     "neuron_cycles", "last_window_cycles", "fetch_bytes",
 )  # fmt: skip
 #: A row of `work.Strided`.
-READ = _record("address", "row", "rows", "stride")
+READ = record("address", "row", "rows", "stride")
 #: An engine. at : when its event comes. cursor, queue_end : places in `Text.queue`. left :
 #: producers whose token is still to be taken, a mask. asleep : the producer that wakes it, or -1.
 #: since : when it began to wait (GEMM: cycles of the drain); operands, behind_dppu : at that time,
 #: operand cycles of the channel, and whether STORE waited for the DPPU. read, first, offset : place
 #: in a transfer. arrived : when the last of the DPPU's operands came, or -1.
-ENGINE = _record(
+ENGINE = record(
     "at", "phase", "cursor", "queue_end", "left", "asleep", "since", "operands", "behind_dppu",
     "read", "first", "offset", "arrived", "ended",
 )  # fmt: skip
 #: Where the tokens of a pair of engines begin and end in `State.tokens`.
-PAIR = _record("head", "tail")
-#: Channel and fetch unit; tap_done and the other : when the DPPU leaves its register files.
-SHARED = _record(
-    "channel_free", "hits", "misses", "port_bytes", "tap_done", "tap_done_before", "bus_free",
+PAIR = record("head", "tail")
+#: Array, DPPU and fetch unit; tap_done and the other : when the DPPU leaves its register files.
+SHARED = record(
+    "port_bytes", "tap_done", "tap_done_before", "bus_free",
     "booked", "booked_end", "tapped", "tapped_end",
     "chunk", "offset", "step", "drained", "full",
 )  # fmt: skip
-BANK = _record("open", "ready")
 #: A chunk of instructions: times they are still to be taken, and the engines that wait, a mask.
-CHUNK = _record("left", "fetched", "awaited")
+CHUNK = record("left", "fetched", "awaited")
 #: An interval of `SlackLedger`; and what was tapped of a tile and not yet collected.
-BOOKED = _record("begin", "end", "used")
-TAPPED = _record("done", "work")
-KIND = _record("busy", "nbytes")
+BOOKED = record("begin", "end", "used")
+TAPPED = record("done", "work")
 
 
 class Text(NamedTuple):
@@ -87,8 +83,7 @@ class State(NamedTuple):
     spent: Any  #: (engines, layers, reasons)
     nbytes: Any  #: (layers, kinds)
     layer_end: Any
-    channel: Any  #: by kind
-    bank: Any
+    dram: Any  #: `dram.Channel`
     booked: Any
     tapped: Any
     missing: Any  #: engines that have not come to a SYNC yet, by pc
