@@ -43,7 +43,7 @@ class Copies(NamedTuple):
 
 
 #: Copies by `protection.redundancy`.
-COPIES: dict[str, Copies] = {
+LAYER_COPIES: dict[str, Copies] = {
     "none": Copies(1, 1, 1),
     "space": Copies(1, 3, 1),
     "time": Copies(3, 1, 1),
@@ -52,8 +52,8 @@ COPIES: dict[str, Copies] = {
 complete(
     "protection.redundancy in config/schema.py",
     get_args(Redundancy),
-    COPIES,
-    "config/schema.py: COPIES",
+    LAYER_COPIES,
+    "config/schema.py: LAYER_COPIES",
 )
 #: Whether a PE keeps a neuron's sum, by `array.dataflow`; else sums travel through the array.
 _KEEPS_SUMS = {"os": True, "ws": False, "is": False}
@@ -185,7 +185,7 @@ class Protection(Section):
     @property
     def repeats(self) -> bool:
         """Whether some tiles run three times one after the other."""
-        return COPIES[self.redundancy].runs > 1 and bool(self.redundant_layers)
+        return LAYER_COPIES[self.redundancy].runs > 1 and bool(self.redundant_layers)
 
 
 class Buffers(Section):
@@ -464,7 +464,7 @@ def _redundancy_problems(config: Config) -> list[str]:
         )
     if not config.runs_engines:
         found.append(f"is unknown to timing {config.timing}; use timing native")
-    if config.array.cols < (parts := COPIES[config.protection.redundancy].parts):
+    if config.array.cols < (parts := LAYER_COPIES[config.protection.redundancy].parts):
         found.append(
             f"needs a third of the columns, and array.cols is {config.array.cols}; "
             f"use at least {parts}"

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from ..config import choices
+from ..config.schema import LAYER_COPIES, Copies
+from ..tables import complete
+
 
 class Redundancy(IntEnum):
     """How the machine computes the sums of a CONV layer; copies are voted bit by bit at the output.
@@ -22,6 +26,18 @@ class Redundancy(IntEnum):
     TIME = 2
     TIME_REFETCH = 3
 
+    @property
+    def copies(self) -> Copies:
+        """How many times, and how."""
+        return LAYER_COPIES[self.name.lower()]
+
+
+complete(
+    "protection.redundancy in config/schema.py",
+    choices("protection.redundancy"),
+    [row.name.lower() for row in Redundancy],
+    "isa/descriptors.py: Redundancy",
+)
 
 #: Columns of the `layers` tensor, which is the descriptor, and what they mean: the layer's own
 #: fields, then what the compiler adds to them.

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ..errors import InternalError
+from ..tables import complete
 from .descriptors import LAYER_DESCRIPTOR
 
 ISA_VERSION = 2
@@ -60,6 +62,15 @@ class Source(IntEnum):
     ARRAY = 0  #: register files that tap the operand streams of the 2-D array
     BUFFER = 1  #: ifmap and weight buffers, through a port of its own
     DRAM = 2  #: fetched by the DPPU itself
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the DPPU reads the operands itself, on its own time (the excess)."""
+        return _FETCHED[self]
+
+
+_FETCHED = {Source.ARRAY: False, Source.BUFFER: True, Source.DRAM: True}
+complete("Source in isa/instructions.py", Source, _FETCHED, "isa/instructions.py: _FETCHED")
 
 
 class Format(IntEnum):
@@ -110,10 +121,11 @@ class Instruction:
         return out
 
 
+_BITS = ", ".join(f"{engine.value} {engine.name}" for engine in Engine)
 HEADER = (
     Field("op", 5, "opcode"),
-    Field("wait", 4, "engines whose token is taken (bit 0 LOAD, 1 ARRAY, 2 DPPU, 3 STORE)"),
-    Field("post", 4, "engines that are given a token when the instruction has ended"),
+    Field("wait", len(Engine), f"engines whose token is taken (bit {_BITS})"),
+    Field("post", len(Engine), "engines that are given a token when the instruction has ended"),
 )
 
 _TILE = (
@@ -205,7 +217,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "SYNC",
         7,
         None,
-        (Field("engines", 4, "engines that take part, a bit each"),),
+        (Field("engines", len(Engine), "engines that take part, a bit each"),),
         "each of the engines waits until all of them have come here; then each gives the tokens",
     ),
     Instruction("HALT", 8, None, (), "every engine stops"),
@@ -213,6 +225,31 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
 
 BY_NAME = {i.name: i for i in INSTRUCTIONS}
 BY_OPCODE = {i.opcode: i for i in INSTRUCTIONS}
+
+
+def _check_rows() -> None:
+    """Raise InternalError where rows of the table cannot be told apart, or have no room."""
+    for ins in INSTRUCTIONS:
+        where = f"isa/instructions.py: {ins.name}"
+        if BY_NAME[ins.name] is not ins or BY_OPCODE[ins.opcode] is not ins:
+            raise InternalError(f"{where} has the name or the opcode {ins.opcode} of another row")
+        if not 0 < ins.opcode <= HEADER[0].limit:
+            raise InternalError(f"{where}: opcode {ins.opcode} is outside 1..{HEADER[0].limit}")
+        bits = sum(f.bits for f in HEADER + ins.fields)
+        if bits > INSTRUCTION_BITS or len(ins.layout()) < len(HEADER + ins.fields):
+            raise InternalError(f"{where}: {bits} bits of {INSTRUCTION_BITS}, or a field twice")
+        for f in ins.fields:
+            if f.enum is not None and max(f.enum) > f.limit:
+                last = max(f.enum)
+                raise InternalError(
+                    f"{where}: {f.bits} bits of {f.name} have no room for {last.name} = {last}"
+                )
+
+
+_check_rows()
+
+#: The instructions that work on a tile, and name it.
+OF_TILE = tuple(i.name for i in INSTRUCTIONS if set(_TILE) <= set(i.fields))
 
 #: Columns of the window table: which part of the input an ifmap buffer holds, and which part of
 #: the reduction a GEMM or DPPU instruction runs over.  Rows count over the batch: image*h + y.

@@ -13,11 +13,14 @@ from numba import njit
 from ...isa.instructions import (
     BY_NAME,
     INSTRUCTION_BYTES,
+    INSTRUCTIONS,
     Engine,
     Kind,
     Source,
 )
+from ...tables import complete
 from ..dppu.taps import tap_windows
+from ..text.work import FIXED
 from .dram import request
 from .stalls import BUSY, WAITING
 from .state import (
@@ -27,11 +30,13 @@ from .state import (
     Text,
 )
 
-_LOAD, _ARRAY, _DPPU, _STORE = (int(e) for e in Engine)
+_LOAD, _ARRAY = int(Engine.LOAD), int(Engine.ARRAY)
+_DPPU, _STORE = int(Engine.DPPU), int(Engine.STORE)
 _ENGINES = len(Engine)
 _FETCH = _ENGINES  # rank of the fetch unit
-_OP_LOAD, _OP_GEMM, _OP_DPPU, _OP_STORE, _OP_SYNC = (
-    BY_NAME[name].opcode for name in ("LOAD", "GEMM", "DPPU", "STORE", "SYNC")
+_OWN = ("LOAD", "GEMM", "DPPU", "STORE", "SYNC", "HALT")
+_OP_LOAD, _OP_GEMM, _OP_DPPU, _OP_STORE, _OP_SYNC, _OP_HALT = (
+    BY_NAME[name].opcode for name in _OWN
 )
 _BUSY, _DRAM, _WINDOW, _DRAIN, _PORT, _AWAIT, _INSTRUCTION, _CONTENTION, _OPERANDS = (
     REASONS.index(reason)
@@ -46,7 +51,20 @@ _WAITING = np.array(
 )
 _OPERAND, _INSTRUCTIONS = int(Kind.DPPU_OPERAND), int(Kind.INSTRUCTION)
 _FROM_ARRAY, _FROM_DRAM = int(Source.ARRAY), int(Source.DRAM)
+_FROM_BUFFER = int(Source.BUFFER)
 _NEVER = np.iinfo(np.int64).max
+
+_HERE = "simulator/cycles/cycle_kernels.py"
+_ENGINES_HERE = (_LOAD, _ARRAY, _DPPU, _STORE)
+_SOURCES_HERE = (_FROM_ARRAY, _FROM_BUFFER, _FROM_DRAM)
+complete(
+    "INSTRUCTIONS in isa/instructions.py",
+    [i.name for i in INSTRUCTIONS],
+    [*FIXED, *_OWN],
+    f"{_HERE}: _begin",
+)
+complete("Engine in isa/instructions.py", Engine, _ENGINES_HERE, f"{_HERE}: _move, _moved")
+complete("Source in isa/instructions.py", Source, _SOURCES_HERE, f"{_HERE}: _begin, _compute")
 
 # What an engine does when its event comes.
 (_NEXT, _FETCHED, _TOKEN, _FINISH, _MOVE, _MOVED, _STREAMED,
@@ -219,7 +237,7 @@ def _begin(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> boo
             s.engine[engine].phase = _TAPPED
         else:
             return _collect(t, s, pc, now, 0)
-    elif op == _OP_DPPU and t.code[pc].source != _FROM_DRAM:
+    elif op == _OP_DPPU and t.code[pc].source == _FROM_BUFFER:
         cycles = -(-t.code[pc].excess_bytes // m.port_bytes)
         s.shared[0].port_bytes += t.code[pc].excess_bytes
         s.engine[engine].at = now + cycles
@@ -239,8 +257,10 @@ def _begin(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> boo
                 if here and e != engine:
                     s.engine[e].at = now
             _end(t, s, engine, pc, now)
-    else:  # HALT
+    elif op == _OP_HALT:
         s.engine[engine].phase = _NEXT
+    else:
+        return False
     return True
 
 

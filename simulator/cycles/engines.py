@@ -21,11 +21,13 @@ import simpy
 from ...errors import DeadlockError, ProgramError
 from ...isa.instructions import (
     BY_OPCODE,
+    INSTRUCTIONS,
     Engine,
     Kind,
     Source,
 )
 from ...isa.program import Program
+from ...tables import complete
 from ..dppu.taps import tap_windows
 from ..machine.memory import Memory
 from ..text.work import Strided, Work
@@ -160,13 +162,7 @@ class CycleModel:
 
     def _engine(self, engine: Engine) -> Process:
         """Take tokens, work, give tokens; the skeleton of every engine."""
-        work: dict[str, Callable[[int], Process]] = {
-            "LOAD": self._load,
-            "GEMM": self._gemm,
-            "DPPU": self._dppu,
-            "STORE": self._store,
-            "SYNC": partial(self._sync, engine),
-        }
+        work = {name: partial(process, self, engine) for name, process in PROCESSES.items()}
         for pc in self.queues[engine]:
             if not self.fetch.ready(pc):
                 yield from self._wait_for_instruction(engine, pc)
@@ -175,13 +171,7 @@ class CycleModel:
                 yield from self._wait(engine, producer, pc)
             if self.memory is not None:
                 self.memory.begin(pc)
-            cycles = self.fixed[pc]
-            if cycles:  # VEC, SETCFG
-                self._spend(engine, pc, BUSY, cycles)
-                yield self.clock.sleep(engine, cycles)
-                self._finish(engine, pc)
-            elif self.ops[pc] in work:
-                yield from work[self.ops[pc]](pc)
+            yield from work[self.ops[pc]](pc)
         self.ended[engine] = self.clock.now
         self.state[engine] = (-1, "ended")
 
@@ -190,6 +180,12 @@ class CycleModel:
         if self.memory is not None:
             self.memory.end(pc)
         self._post(engine, pc)
+
+    def _fixed(self, engine: Engine, pc: int) -> Process:
+        """VEC, SETCFG: always the same time."""
+        self._spend(engine, pc, BUSY, self.fixed[pc])
+        yield self.clock.sleep(engine, self.fixed[pc])
+        self._finish(engine, pc)
 
     def _wait_for_instruction(self, engine: Engine, pc: int) -> Process:
         start = self.clock.now
@@ -238,21 +234,21 @@ class CycleModel:
             self._spend(engine, pc, BUSY, busy)
         return self.clock.sleep(engine, wait + busy)
 
-    def _load(self, pc: int) -> Process:
+    def _load(self, engine: Engine, pc: int) -> Process:
         """LOAD: the engine is free when the channel is; tokens can be taken with the data."""
-        yield from self._transfer(Engine.LOAD, pc, self.kinds[pc], [self.reads[pc]])
+        yield from self._transfer(engine, pc, self.kinds[pc], [self.reads[pc]])
         latency = self.config.dram.latency_cycles
         if self.memory is not None:
-            arrival = self.clock.sleep(Engine.LOAD, latency)
+            arrival = self.clock.sleep(engine, latency)
             assert arrival.callbacks is not None
             arrival.callbacks.append(partial(self._arrived, pc))
-        self._post(Engine.LOAD, pc, latency)
+        self._post(engine, pc, latency)
 
     def _arrived(self, pc: int, _: simpy.Event) -> None:
         assert self.memory is not None
         self.memory.end(pc)
 
-    def _gemm(self, pc: int) -> Process:
+    def _gemm(self, engine: Engine, pc: int) -> Process:
         """GEMM: stream the operands (the DPPU's register files may hold them up), skew, drain."""
         now, (cycles, leaves, under, waits) = self.clock.now, self.gemm_time[pc]
         stall = self._tap(pc, now, self.k[pc]) if self.taps[pc] else 0
@@ -262,15 +258,15 @@ class CycleModel:
             wait = max(0, self.bus_free + self.config.array.rows - (now + leaves + stall))
             self.bus_free = now + cycles + stall + wait
         if stall:
-            self._spend(Engine.ARRAY, pc, "dppu_window", stall)
+            self._spend(engine, pc, "dppu_window", stall)
         if wait + waits:
-            self._spend(Engine.ARRAY, pc, "drain", wait + waits)
-        self._spend(Engine.ARRAY, pc, BUSY, cycles - under - waits)
-        yield self.clock.sleep(Engine.ARRAY, cycles - under + stall + wait)
+            self._spend(engine, pc, "drain", wait + waits)
+        self._spend(engine, pc, BUSY, cycles - under - waits)
+        yield self.clock.sleep(engine, cycles - under + stall + wait)
         # The operands are used up; tokens can be taken when the last row has left.
         if self.memory is not None:
             self.memory.end(pc)
-        self._post(Engine.ARRAY, pc, under)
+        self._post(engine, pc, under)
 
     def _tap(self, pc: int, now: int, k: int) -> int:
         """The DPPU works along with the stream; returns the cycles for which it holds it up."""
@@ -283,13 +279,11 @@ class CycleModel:
         self.ledger.book(begin, done1, work * self.groups)
         return end - now - k
 
-    def _dppu(self, pc: int) -> Process:
+    def _dppu(self, engine: Engine, pc: int) -> Process:
         """DPPU: compute from the taps while the array streams, or fetch and compute in slack."""
-        if self.sources[pc] == Source.ARRAY:
-            yield from self._collect_taps(pc)
-        else:
-            yield from self._compute_excess(pc)
-        self._finish(Engine.DPPU, pc)
+        fetched = pc in self.excess_at
+        yield from self._compute_excess(pc) if fetched else self._collect_taps(pc)
+        self._finish(engine, pc)
 
     def _collect_taps(self, pc: int) -> Process:
         """Wait for the array's tile and for the DPPU's last window of it."""
@@ -332,14 +326,14 @@ class CycleModel:
             waited = yield from self._until_token(Engine.DPPU, Engine.ARRAY, pc)
             self._spend(Engine.DPPU, pc, "array", waited)
 
-    def _store(self, pc: int) -> Process:
+    def _store(self, engine: Engine, pc: int) -> Process:
         """STORE: the tile's bytes through the channel."""
-        yield from self._transfer(Engine.STORE, pc, self.kinds[pc], [self.reads[pc]])
+        yield from self._transfer(engine, pc, self.kinds[pc], [self.reads[pc]])
         layer = self.layer_of[pc]
         self.layer_end[layer] = self.clock.now
         if self.progress is not None:
             self.progress(self.clock.now, layer)
-        self._finish(Engine.STORE, pc)
+        self._finish(engine, pc)
 
     def _sync(self, engine: Engine, pc: int) -> Process:
         """Wait until every engine of the barrier has come."""
@@ -354,6 +348,10 @@ class CycleModel:
             yield event
             self._spend(engine, pc, "instruction", self.clock.now - start)
         self._post(engine, pc)
+
+    def _halt(self, engine: Engine, pc: int) -> Process:
+        """HALT: nothing is left to do."""
+        yield from ()
 
     # ---- the run ------------------------------------------------------------------------------
 
@@ -386,6 +384,31 @@ class CycleModel:
             f"{self.program.name}: deadlock at cycle {self.clock.now}: {'; '.join(blocked)}; "
             "a token is never posted: check the wait and post fields"
         )
+
+
+#: What an engine does for an instruction; it has the tokens that were waited for.
+PROCESSES: dict[str, Callable[[CycleModel, Engine, int], Process]] = {
+    "LOAD": CycleModel._load,
+    "STORE": CycleModel._store,
+    "GEMM": CycleModel._gemm,
+    "DPPU": CycleModel._dppu,
+    "VEC": CycleModel._fixed,
+    "SETCFG": CycleModel._fixed,
+    "SYNC": CycleModel._sync,
+    "HALT": CycleModel._halt,
+}
+complete(
+    "INSTRUCTIONS in isa/instructions.py",
+    [i.name for i in INSTRUCTIONS],
+    PROCESSES,
+    "simulator/cycles/engines.py: PROCESSES",
+)
+complete(
+    "Source in isa/instructions.py",
+    Source,
+    (Source.ARRAY, Source.BUFFER, Source.DRAM),
+    "simulator/cycles/engines.py: _dppu, _compute_excess",
+)
 
 
 def layer_cycles(ends: list[int]) -> list[int]:

@@ -6,7 +6,7 @@ A program's text says who uses what from when to when (`leases`); a `Recorder` s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...isa.instructions import (
     BY_OPCODE,
+    INSTRUCTIONS,
     WINDOW_FIELDS,
     Buffer,
     Engine,
@@ -21,8 +22,10 @@ from ...isa.instructions import (
     Table,
 )
 from ...isa.program import Program
+from ...isa.sizes import buffer_bytes
 from ...isa.validate_text import configured
 from ...network.layers import NO_TENSOR, LayerOp
+from ...tables import complete
 from .trace import Recorder
 
 #: What is counted, and its unit.
@@ -39,6 +42,12 @@ _BUFFERS = {
     Buffer.WEIGHT: "weight buffer",
     Buffer.POSITION: "position buffer",
 }
+complete(
+    "Buffer in isa/instructions.py",
+    Buffer,
+    [*_BUFFERS, Buffer.OUTPUT],  # whose residual slots are counted one by one
+    "simulator/cycles/occupancy.py: _BUFFERS",
+)
 
 
 class Lease(NamedTuple):
@@ -73,12 +82,7 @@ class _Walk:
         self.c = {name: column.tolist() for name, column in program.columns.items()}
         self.tile = program.debug_tile.tolist()
         self.words = program.config.tile_words
-        b = program.config.buffers
-        self.middle = {
-            Buffer.IFMAP: b.ifmap_bytes // 2,
-            Buffer.WEIGHT: b.weight_bytes // 2,
-            Buffer.POSITION: b.position_bytes // 2,
-        }
+        self.middle = {b: size // 2 for b, size in buffer_bytes(program.config).items()}
         self.halves = {(buffer, late): _Half() for buffer in _BUFFERS for late in (False, True)}
         self.slots: dict[int, int] = {}  # slot -> pc that began to fill it
         self.residuals: dict[int, int] = {}  # residual slot -> pc of its LOAD
@@ -97,17 +101,10 @@ class _Walk:
         self.residual = (program.column("residual")[layer] != NO_TENSOR).tolist()
 
     def run(self) -> Iterator[Lease]:
-        steps = {
-            "LOAD": self._load,
-            "GEMM": self._gemm,
-            "DPPU": self._dppu,
-            "VEC": self._vec,
-            "STORE": self._store,
-        }
         for pc, op in enumerate(self.c["op"]):
-            step = steps.get(BY_OPCODE[op].name)
+            step = STEPS[BY_OPCODE[op].name]
             if step is not None:
-                yield from step(pc)
+                yield from step(self, pc)
         for (buffer, _), half in self.halves.items():
             yield from half.close(_BUFFERS[buffer])
 
@@ -157,6 +154,25 @@ class _Walk:
         slot = self.c["slot"][pc]
         if slot in self.slots:
             yield Lease("output buffer", 1, (self.slots.pop(slot),), (pc,))
+
+
+#: What an instruction takes or gives back of what is counted; None: nothing.
+STEPS: dict[str, Callable[[_Walk, int], Iterator[Lease]] | None] = {
+    "LOAD": _Walk._load,
+    "GEMM": _Walk._gemm,
+    "DPPU": _Walk._dppu,
+    "VEC": _Walk._vec,
+    "STORE": _Walk._store,
+    "SETCFG": None,
+    "SYNC": None,
+    "HALT": None,
+}
+complete(
+    "INSTRUCTIONS in isa/instructions.py",
+    [i.name for i in INSTRUCTIONS],
+    STEPS,
+    "simulator/cycles/occupancy.py: STEPS",
+)
 
 
 def leases(program: Program) -> Iterator[Lease]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...isa.instructions import Engine
+from ...tables import complete
 
 #: What an engine does when it does not stand still.
 BUSY = "busy"
@@ -93,6 +94,22 @@ BOUND: dict[Engine, dict[str, str]] = {
         "instruction": "control",
     },
 }
+_HERE = "simulator/cycles/stalls.py"
+complete("Engine in isa/instructions.py", Engine, STALLS, f"{_HERE}: STALLS")
+complete("Engine in isa/instructions.py", Engine, WAITING, f"{_HERE}: WAITING")
+for _engine, _reasons in WAITING.items():
+    _others = [engine for engine in Engine if engine != _engine]
+    _where = f"WAITING[{_engine.name}]"
+    complete("Engine in isa/instructions.py", _others, _reasons, f"{_HERE}: {_where}")
+for _engine, _bounds in BOUND.items():
+    _states = [state for state in (BUSY, *STALLS[_engine]) if state != "finished"]
+    complete(f"STALLS in {_HERE}", _states, _bounds, f"{_HERE}: BOUND[{_engine.name}]")
+complete(
+    f"RESOURCES in {_HERE}",
+    RESOURCES,
+    {resource for bounds in BOUND.values() for resource in bounds.values()},
+    f"{_HERE}: BOUND",
+)
 
 
 def bound(engine: Engine, spent: Mapping[str, int]) -> tuple[str, float]:

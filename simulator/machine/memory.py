@@ -20,6 +20,7 @@ from ...errors import FlexhycaError, InternalError, ProgramError
 from ...isa.descriptors import LAYER_COLUMNS
 from ...isa.instructions import (
     BY_OPCODE,
+    INSTRUCTIONS,
     WINDOW_FIELDS,
     Buffer,
     Engine,
@@ -28,8 +29,10 @@ from ...isa.instructions import (
 )
 from ...isa.program import Program
 from ...isa.protection import layer_columns
+from ...isa.sizes import buffer_bytes, table_bytes
 from ...network import fixedpoint
 from ...network.layers import LayerOp
+from ...tables import complete
 from ..array.kernels import dot
 from ..array.stepper import os_tile
 from ..array.stepper_stationary import is_fold, ws_fold
@@ -40,6 +43,31 @@ from .vector_unit import add, window_values
 _GARBAGE = 0x55
 
 Operands = tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]  #: act, weights, bias
+Step = Callable[[dict[str, int]], None]
+
+#: Methods of `Memory` by instruction: what it spoils when it begins, and what it does in the end.
+EFFECTS: dict[str, tuple[str, str]] = {
+    "LOAD": ("_spoil_buffer", "_load"),
+    "STORE": ("_spoil_output", "_store"),
+    "GEMM": ("_spoil_slot", "_gemm"),
+    "DPPU": ("_nothing", "_dppu"),
+    "VEC": ("_nothing", "_vec"),
+    "SETCFG": ("_nothing", "_setcfg"),
+    "SYNC": ("_nothing", "_nothing"),
+    "HALT": ("_nothing", "_nothing"),
+}
+complete(
+    "INSTRUCTIONS in isa/instructions.py",
+    [i.name for i in INSTRUCTIONS],
+    EFFECTS,
+    "simulator/machine/memory.py: EFFECTS",
+)
+complete(
+    "Source in isa/instructions.py",
+    Source,
+    (Source.ARRAY, Source.BUFFER, Source.DRAM),
+    "simulator/machine/memory.py: _dppu, _operands, _weights, _bias",
+)
 
 
 class Resident(NamedTuple):
@@ -91,14 +119,7 @@ class Memory:
         if inputs.shape != shape or inputs.dtype != np.int8:
             raise InternalError(f"input {inputs.dtype} {inputs.shape}, program wants int8 {shape}")
         self._tensor(program.input)[:] = inputs
-        buffers = self.config.buffers
-        sizes = {
-            Buffer.IFMAP: buffers.ifmap_bytes,
-            Buffer.WEIGHT: buffers.weight_bytes,
-            Buffer.POSITION: buffers.position_bytes,
-            Buffer.OUTPUT: self.config.residual_slots_bytes,
-        }
-        self.buffers = {b: np.zeros(n, np.int8) for b, n in sizes.items()}
+        self.buffers = {b: np.zeros(n, np.int8) for b, n in buffer_bytes(self.config).items()}
         words = self.config.tile_words
         self.slots = np.zeros((self.config.output_slots, words), np.int32)
         self.results = np.zeros((self.config.output_slots, words), np.int8)
@@ -107,15 +128,9 @@ class Memory:
         # operands of GEMMs with taps, as the DPPU's register files caught them
         self.tapped: deque[Operands] = deque()
         self.registers: dict[tuple[Engine, Table], int] = {}
-        self._execute: dict[str, Callable[[dict[str, int]], None]] = {
-            "LOAD": self._load,
-            "STORE": self._store,
-            "GEMM": self._gemm,
-            "DPPU": self._dppu,
-            "VEC": self._vec,
-            "SETCFG": self._setcfg,
-            "SYNC": self._nothing,
-            "HALT": self._nothing,
+        self._effects: dict[str, tuple[Step, Step]] = {
+            name: (getattr(self, spoil), getattr(self, end))
+            for name, (spoil, end) in EFFECTS.items()
         }
 
     # ---- interface ----------------------------------------------------------------------------
@@ -123,21 +138,16 @@ class Memory:
     def begin(self, pc: int) -> None:
         """Instruction `pc` starts: what it will write is garbage until `end`."""
         i = self._instruction(pc)
-        match BY_OPCODE[i["op"]].name:
-            case "LOAD":
-                size = i["row_bytes"] * i["count"]
-                self.buffers[Buffer(i["buffer"])][i["buf_addr"] : i["buf_addr"] + size] = _GARBAGE
-            case "GEMM" if i["first"]:
-                self.slots[i["slot"], : i["m"] * i["n"]] = _GARBAGE
-            case "STORE":
-                self._output_rows(i)[:] = _GARBAGE
+        spoil, _ = self._effects[BY_OPCODE[i["op"]].name]
+        spoil(i)
 
     def end(self, pc: int) -> None:
         """Instruction `pc` ends: its effect happens."""
         i = self._instruction(pc)
         name = BY_OPCODE[i["op"]].name
+        _, happen = self._effects[name]
         try:
-            self._execute[name](i)
+            happen(i)
         except ProgramError as error:
             raise ProgramError(f"{self.program.name}: {name} at pc {pc}: {error}") from None
 
@@ -273,7 +283,18 @@ class Memory:
     # ---- instructions -------------------------------------------------------------------------
 
     def _nothing(self, i: dict[str, int]) -> None:
-        """SYNC and HALT change no stored value."""
+        """No stored value changes."""
+
+    def _spoil_buffer(self, i: dict[str, int]) -> None:
+        size = i["row_bytes"] * i["count"]
+        self.buffers[Buffer(i["buffer"])][i["buf_addr"] : i["buf_addr"] + size] = _GARBAGE
+
+    def _spoil_slot(self, i: dict[str, int]) -> None:
+        if i["first"]:
+            self.slots[i["slot"], : i["m"] * i["n"]] = _GARBAGE
+
+    def _spoil_output(self, i: dict[str, int]) -> None:
+        self._output_rows(i)[:] = _GARBAGE
 
     def _setcfg(self, i: dict[str, int]) -> None:
         self.registers[Engine(i["engine"]), Table(i["table"])] = i["index"]
@@ -385,10 +406,9 @@ class Memory:
     def _decode(self, i: dict[str, int]) -> NDArray[np.int64]:
         """The position table of a DPPU instruction: (count, 2)."""
         table = self.buffers[Buffer.POSITION].view(np.uint8)[i["pos_addr"] :]
-        if i["format"]:
-            table = table[: (i["m"] * i["n"] + 7) // 8]
+        own = table_bytes(i["format"], i["count"], self.config.position_bits, i["m"] * i["n"])
         positions: NDArray[np.int64] = decode_positions(
-            table,
+            table[: int(own)],
             i["format"],
             i["count"],
             i["n"],

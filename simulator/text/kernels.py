@@ -6,8 +6,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...isa.instructions import Format
+from ...tables import complete
+
 I8 = NDArray[np.int8]
 I64 = NDArray[np.int64]
+
+_LIST, _BITMAP = int(Format.LIST), int(Format.BITMAP)
+complete(
+    "Format in isa/instructions.py",
+    Format,
+    (_LIST, _BITMAP),
+    "simulator/text/kernels.py: decode_positions",
+)
 
 
 @njit(cache=True, nogil=True)
@@ -16,7 +27,7 @@ def decode_positions(
 ) -> I64:
     """Read a position table: (count, 2) rows and columns; -1 where a bitmap holds fewer."""
     out = np.full((count, 2), -1, np.int64)
-    if fmt == 0:
+    if fmt == _LIST:
         for i in range(count):
             entry = 0
             for b in range(bits):
@@ -25,12 +36,13 @@ def decode_positions(
             out[i, 0] = entry >> column_bits
             out[i, 1] = entry & ((1 << column_bits) - 1)
         return out
-    found = 0
-    for at in range(len(table) * 8):
-        if (table[at >> 3] >> (at & 7)) & 1 and found < count:
-            out[found, 0] = at // n
-            out[found, 1] = at % n
-            found += 1
+    if fmt == _BITMAP:
+        found = 0
+        for at in range(len(table) * 8):
+            if (table[at >> 3] >> (at & 7)) & 1 and found < count:
+                out[found, 0] = at // n
+                out[found, 1] = at % n
+                found += 1
     return out
 
 

@@ -6,6 +6,7 @@ to one; loads of later tiles among them.  Faults of buffers and instructions are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -13,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import Config
+from ...config import Config, choices
 from ...isa.instructions import (
     BY_NAME,
+    OF_TILE,
     Engine,
     Source,
     Table,
@@ -24,6 +26,7 @@ from ...isa.program import Program
 from ...isa.protection import layer_columns
 from ...isa.validate_text import configured
 from ...network.layers import LayerOp
+from ...tables import complete
 from ..array.timing import (
     STATIONARY_PIPELINE_STEPS,
     is_fold_cycles,
@@ -33,6 +36,10 @@ from ..array.timing import (
 from ..dppu.schedule import dppu_schedule, shape_of
 from .kernels import decode_positions
 from .work import position_contents, reductions
+
+#: The instructions that a span knows one by one.
+_PARTS = ("GEMM", "DPPU", "VEC", "STORE")
+complete("OF_TILE in isa/instructions.py", OF_TILE, _PARTS, "simulator/text/spans.py: Spans")
 
 
 class Span(NamedTuple):
@@ -81,7 +88,7 @@ class Spans:
         c, config, names = program.columns, program.config, program.layer_names
         #: Operands of each GEMM and DPPU instruction, by pc.
         self.depth = k = reductions(program)
-        kinds = {name: BY_NAME[name].opcode for name in ("GEMM", "DPPU", "VEC", "STORE")}
+        kinds = {name: BY_NAME[name].opcode for name in _PARTS}
         self.all: list[Span] = []
         self.own: dict[int, list[Span]] = {i: [] for i in range(len(program.layers))}
         marked = np.flatnonzero(np.isin(c["op"], list(kinds.values())))
@@ -95,7 +102,7 @@ class Spans:
                 dppus.append(pc)
             elif op == kinds["VEC"]:
                 vec = pc
-            else:
+            elif op == kinds["STORE"]:
                 m0, m, n0, n = (int(c[f][pc]) for f in ("m0", "m", "n0", "n"))
                 lengths, columns = k[gemms].tolist(), layer_columns(config, names[layer])
                 starts, cycles, moments = _times(config, m, n, lengths, columns)
@@ -134,7 +141,7 @@ class Spans:
     def dppu(self, span: Span, excess: bool) -> DppuWork:
         """What the DPPU does in a tile, from the taps or of the excess."""
         c = self.program.columns
-        pcs = [pc for pc in span.dppus if (c["source"][pc] != Source.ARRAY) == excess]
+        pcs = [pc for pc in span.dppus if Source(c["source"][pc]).fetched == excess]
         parts = tuple(int(self.depth[pc]) for pc in pcs)
         neurons = int(c["count"][pcs[0]]) if pcs else 0
         return DppuWork(tuple(pcs), parts, neurons, self._dppu_steps(parts, neurons, excess))
@@ -218,10 +225,22 @@ def _times(
     array, count = config.array, len(lengths)
     if not count:
         return (), 1, 0
-    if array.dataflow == "os":
+    if array.keeps_sums:
         cycles = os_tile_cycles(sum(lengths), array.rows, columns)
         return tuple(accumulate(lengths[:-1], initial=0)), cycles, 2
-    streamed, fold = (m, ws_fold_cycles) if array.dataflow == "ws" else (n, is_fold_cycles)
-    each = fold(streamed, array.rows, array.cols)
+    each = _FOLD_CYCLES[array.dataflow](m, n, array.rows, array.cols)
     cycles = count * each + STATIONARY_PIPELINE_STEPS
     return tuple(range(0, count * each, each)), cycles, cycles
+
+
+#: Cycles of a fold of m pixels and n channels, on rows x cols PEs that keep no sums.
+_FOLD_CYCLES: dict[str, Callable[[int, int, int, int], int]] = {
+    "ws": lambda m, n, rows, cols: ws_fold_cycles(m, rows, cols),
+    "is": lambda m, n, rows, cols: is_fold_cycles(n, rows, cols),
+}
+complete(
+    "array.dataflow in config/schema.py",
+    choices("array.dataflow"),
+    ["os", *_FOLD_CYCLES],
+    "simulator/text/spans.py: _FOLD_CYCLES",
+)

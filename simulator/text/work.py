@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...config import choices
 from ...isa.descriptors import LAYER_COLUMNS, Redundancy
 from ...isa.instructions import (
     BY_NAME,
     INSTRUCTION_BYTES,
-    LAYER_DESCRIPTOR_BYTES,
-    WINDOW_DESCRIPTOR_BYTES,
+    INSTRUCTIONS,
     WINDOW_FIELDS,
     Buffer,
     Engine,
@@ -22,9 +22,10 @@ from ...isa.instructions import (
     Table,
 )
 from ...isa.program import Program
-from ...isa.protection import COPIES
+from ...isa.sizes import DESCRIPTOR_BYTES, table_bytes
 from ...isa.validate_text import configured, takers
 from ...network.layers import LayerOp
+from ...tables import complete
 from ..array.timing import (
     is_fold_cycles,
     os_tile_cycles,
@@ -36,7 +37,6 @@ from .kernels import excess_reads
 #: Cycles of the vector unit's pipeline, from the first word in to the first word out.
 VEC_LATENCY = 4
 
-_DESCRIPTOR_BYTES = {Table.LAYER: LAYER_DESCRIPTOR_BYTES, Table.WINDOW: WINDOW_DESCRIPTOR_BYTES}
 #: Layer fields of a gather's geometry, after the maps' sizes.
 _GATHERED = (
     "kernel_w",
@@ -59,7 +59,7 @@ def reductions(program: Program) -> NDArray[np.int64]:
     kernel_w = program.column("kernel_w")
     windows = program.windows.astype(np.int64)
     lengths = windows[:, _WINDOW["nky"]] * windows[:, _WINDOW["kcc"]]
-    for name, engine in (("GEMM", Engine.ARRAY), ("DPPU", Engine.DPPU)):
+    for name, engine in PRODUCTS.items():
         pcs = np.flatnonzero(c["op"] == BY_NAME[name].opcode)
         tables = configured(program, engine)
         whole = kernel_w[tables[Table.LAYER][pcs]] * lengths[tables[Table.WINDOW][pcs]]
@@ -73,8 +73,7 @@ def queues(program: Program) -> NDArray[np.bool_]:
     return np.array([taken >> e & 1 for e in Engine], np.bool_)
 
 
-def fixed_cycles(program: Program) -> NDArray[np.int64]:
-    """Cycles of the instructions that always take the same, VEC and SETCFG; else 0. By pc."""
+def _vec_cycles(program: Program) -> NDArray[np.int64]:
     c = program.columns
     window = np.where(
         program.column("op") == LayerOp.CONV,
@@ -82,9 +81,33 @@ def fixed_cycles(program: Program) -> NDArray[np.int64]:
         program.column("kernel_h") * program.column("kernel_w"),
     )
     elements = c["m"].astype(np.int64) * c["n"] * window[program.debug_layer]
-    vec = -(-elements // program.config.vec.lanes) + VEC_LATENCY
-    out = np.where(c["op"] == BY_NAME["VEC"].opcode, vec, 0)
-    return np.where(c["op"] == BY_NAME["SETCFG"].opcode, 1, out)
+    return -(-elements // program.config.vec.lanes) + VEC_LATENCY
+
+
+#: Cycles, at least 1, of instructions that always take the same; by pc.
+FIXED: dict[str, Callable[[Program], NDArray[np.int64]]] = {
+    "VEC": _vec_cycles,
+    "SETCFG": lambda program: np.ones(len(program.text), np.int64),
+}
+#: Instructions that move bytes through the DRAM channel (`transfers`).
+MOVES = ("LOAD", "STORE")
+#: Those whose time is made of products (`reductions`), and those that only wait for engines.
+PRODUCTS, WAITS = {"GEMM": Engine.ARRAY, "DPPU": Engine.DPPU}, ("SYNC", "HALT")
+complete(
+    "INSTRUCTIONS in isa/instructions.py",
+    [i.name for i in INSTRUCTIONS],
+    [*FIXED, *MOVES, *PRODUCTS, *WAITS],
+    "simulator/text/work.py: FIXED, MOVES, PRODUCTS, WAITS",
+)
+
+
+def fixed_cycles(program: Program) -> NDArray[np.int64]:
+    """Cycles of the instructions that always take the same; else 0. By pc."""
+    op = program.columns["op"]
+    out = np.zeros(len(op), np.int64)
+    for name, cycles in FIXED.items():
+        out = np.where(op == BY_NAME[name].opcode, cycles(program), out)
+    return out
 
 
 class GemmTime(NamedTuple):
@@ -102,27 +125,50 @@ class GemmTime(NamedTuple):
 
 def gemm_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     """The time of each GEMM. k : its operands (`reductions`)."""
+    return _GEMM_TIME[program.config.array.dataflow](program, k)
+
+
+def _ws_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
+    array, none = program.config.array, np.zeros(len(k), np.int64)
+    fold = ws_fold_cycles(0, array.rows, array.cols)
+    return GemmTime(program.columns["m"] + fold, none, none, none)
+
+
+def _is_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
+    array, none = program.config.array, np.zeros(len(k), np.int64)
+    fold = is_fold_cycles(0, array.rows, array.cols)
+    return GemmTime(program.columns["n"] + fold, none, none, none)
+
+
+def _os_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     c, array = program.columns, program.config.array
     rows, cols, none = array.rows, array.cols, np.zeros(len(k), np.int64)
-    if array.dataflow == "ws":
-        return GemmTime(c["m"] + ws_fold_cycles(0, rows, cols), none, none, none)
-    if array.dataflow == "is":
-        return GemmTime(c["n"] + is_fold_cycles(0, rows, cols), none, none, none)
     code = program.column("redundancy")[program.debug_layer]
-    repeated = (code == Redundancy.TIME) | (code == Redundancy.TIME_REFETCH)
+    copies = [row.copies for row in Redundancy]
+    runs = np.array([own.runs for own in copies])[code]
+    repeated = runs > 1
     first, last = c["first"] != 0, c["last"] != 0
-    whole, third = os_tile_cycles(0, rows, cols), os_tile_cycles(0, rows, cols // COPIES)
-    tail = np.where(last | repeated, np.where(code == Redundancy.SPACE, third, whole), 0)
+    tails = np.array([os_tile_cycles(0, rows, cols // own.parts) for own in copies])[code]
+    tail = np.where(last | repeated, tails, 0)
     start = np.where(repeated & ~first, restore_steps(rows), 0)
     run = start + k + tail
-    cycles = np.where(repeated, COPIES * run, run)
+    cycles = runs * run
     if not array.double_buffered_accumulators:
         return GemmTime(cycles, none, none, none)
     # The copies of an uncut tile follow at once, as other tiles do, a step of the buses apart.
     uncut = repeated & first & last
-    cycles = np.where(uncut, run + (COPIES - 1) * np.maximum(k, rows), cycles)
-    waits = np.where(uncut, (COPIES - 1) * np.maximum(0, rows - k), 0)
+    cycles = np.where(uncut, run + (runs - 1) * np.maximum(k, rows), cycles)
+    waits = np.where(uncut, (runs - 1) * np.maximum(0, rows - k), 0)
     return GemmTime(cycles, np.where(tail > 0, run, 0), np.where(last, tail, 0), waits)
+
+
+_GEMM_TIME = {"os": _os_time, "ws": _ws_time, "is": _is_time}
+complete(
+    "array.dataflow in config/schema.py",
+    choices("array.dataflow"),
+    _GEMM_TIME,
+    "simulator/text/work.py: _GEMM_TIME",
+)
 
 
 Strided = Sequence[int]  #: (address, bytes of a row, rows, bytes from row to row)
@@ -161,7 +207,8 @@ class Excess(NamedTuple):
 def excess_work(program: Program, k: NDArray[np.int64]) -> Excess:
     """What each DPPU instruction from DRAM or buffers reads."""
     c, config = program.columns, program.config
-    pcs = np.flatnonzero((c["op"] == BY_NAME["DPPU"].opcode) & (c["source"] != Source.ARRAY))
+    fetched = np.isin(c["source"], [source for source in Source if source.fetched])
+    pcs = np.flatnonzero((c["op"] == BY_NAME["DPPU"].opcode) & fetched)
     configured_by = configured(program, Engine.DPPU)
     layers, windows = (configured_by[table][pcs] for table in (Table.LAYER, Table.WINDOW))
     held, first = position_contents(program, pcs)
@@ -225,8 +272,8 @@ def position_contents(
     wanted = load & (c["buffer"] == Buffer.POSITION)
     wanted[pcs] = True
     bits = program.config.position_bits
-    sizes = np.where(c["format"] == 0, c["count"] * bits, c["m"].astype(np.int64) * c["n"])
-    sizes = np.where(load, c["row_bytes"] * c["count"], (sizes + 7) // 8)
+    tables = table_bytes(c["format"], c["count"], bits, c["m"].astype(np.int64) * c["n"])
+    sizes = np.where(load, c["row_bytes"] * c["count"], tables)
     found = []
     walk = np.flatnonzero(wanted)
     columns = (load, c["buf_addr"], c["pos_addr"], c["dram_addr"], sizes)
@@ -260,7 +307,7 @@ class Work:
         rounds = -(-c["count"] // max(1, config.dppu.size // config.dppu.width))
         self.last_window_cycles = rounds * -(-last // config.dppu.width)
         #: Bytes of the instruction and of the descriptor that it names.
-        descriptors = np.array([_DESCRIPTOR_BYTES[table] for table in Table], np.int64)
+        descriptors = np.array([DESCRIPTOR_BYTES[table] for table in Table], np.int64)
         setcfg = c["op"] == BY_NAME["SETCFG"].opcode
         self.fetch_bytes = INSTRUCTION_BYTES + np.where(
             setcfg, descriptors[np.where(setcfg, c["table"], 0)], 0

@@ -1,0 +1,56 @@
+"""Sizes of what instructions name: buffers, descriptor tables, position tables.
+
+Who executes, times or checks an instruction asks here, so that a buffer, table or format that is
+added has its size in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+from ..tables import complete
+from .instructions import (
+    LAYER_DESCRIPTOR_BYTES,
+    WINDOW_DESCRIPTOR_BYTES,
+    Buffer,
+    Format,
+    Table,
+)
+
+#: Bytes of a descriptor, which SETCFG fetches.
+DESCRIPTOR_BYTES = {Table.LAYER: LAYER_DESCRIPTOR_BYTES, Table.WINDOW: WINDOW_DESCRIPTOR_BYTES}
+complete("Table in isa/instructions.py", Table, DESCRIPTOR_BYTES, "isa/sizes.py: DESCRIPTOR_BYTES")
+
+#: Bytes of a buffer.
+_BUFFER_BYTES: dict[Buffer, Callable[[Config], int]] = {
+    Buffer.IFMAP: lambda c: c.buffers.ifmap_bytes,
+    Buffer.WEIGHT: lambda c: c.buffers.weight_bytes,
+    Buffer.POSITION: lambda c: c.buffers.position_bytes,
+    Buffer.OUTPUT: lambda c: c.residual_slots_bytes,
+}
+complete("Buffer in isa/instructions.py", Buffer, _BUFFER_BYTES, "isa/sizes.py: _BUFFER_BYTES")
+
+#: Bits of a position table: of `count` entries of `bits` bits, or of a tile of `words`.
+_TABLE_BITS: dict[Format, Callable[[Any, int, Any], Any]] = {
+    Format.LIST: lambda count, bits, words: count * bits,
+    Format.BITMAP: lambda count, bits, words: words,
+}
+complete("Format in isa/instructions.py", Format, _TABLE_BITS, "isa/sizes.py: _TABLE_BITS")
+
+
+def buffer_bytes(config: Config) -> dict[Buffer, int]:
+    """What a LOAD can fill of each buffer; of the output buffer the residual slots."""
+    return {buffer: size(config) for buffer, size in _BUFFER_BYTES.items()}
+
+
+def table_bytes(fmt: Any, count: Any, bits: int, words: Any) -> Any:
+    """Bytes of position tables; all but `bits`, of a list's entry, are integers or arrays.
+
+    fmt : `Format`. count : neurons. words : of the tile.
+    """
+    sizes = [size(count, bits, words) for size in _TABLE_BITS.values()]
+    return (np.select([np.equal(fmt, f) for f in _TABLE_BITS], sizes) + 7) // 8
