@@ -330,7 +330,7 @@ def build(
         )
     times.append(time.perf_counter())
     important: Masks = {}
-    if config.protection.s_th > 0 and config.timing == "native":  # SCALE-Sim knows no DPPU
+    if config.protection.s_th > 0 and config.runs_engines:  # SCALE-Sim knows no DPPU
         if placement is None:
             placement = "gradient" if model else "clustered"
         say("ranking neurons")

@@ -58,9 +58,9 @@ complete(
 #: Whether a PE keeps a neuron's sum, by `array.dataflow`; else sums travel through the array.
 _KEEPS_SUMS = {"os": True, "ws": False, "is": False}
 #: Whether time is that of engines around a memory, by `timing`; else of a count of the array alone.
-_RUNS_ENGINES = {"native": True, "scalesim": False}
+RUNS_ENGINES = {"native": True, "scalesim": False}
 complete(
-    "timing in config/schema.py", get_args(Timing), _RUNS_ENGINES, "config/schema.py: _RUNS_ENGINES"
+    "timing in config/schema.py", get_args(Timing), RUNS_ENGINES, "config/schema.py: RUNS_ENGINES"
 )
 
 
@@ -260,7 +260,7 @@ class Config(Section):
     @property
     def runs_engines(self) -> bool:
         """Whether time is that of engines, DPPU and memory; else a count of the array alone."""
-        return _RUNS_ENGINES[self.timing]
+        return RUNS_ENGINES[self.timing]
 
     @property
     def longest_stream(self) -> int:

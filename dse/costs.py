@@ -10,9 +10,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config import Config, config_from_json
+from ..isa.instructions import Kind
 from ..simulator.run import Result
+from ..tables import complete
 
 Cost = Mapping[str, Any]  #: plain values that JSON keeps exactly
+
+#: What extra traffic of a kind is put down to.
+_CAUSES = {
+    "position_table": "tables",
+    "dppu_operand": "operands",
+    "instruction": "instructions",
+    "ifmap": "other",
+    "weight": "other",
+    "bias": "other",
+    "ofmap": "other",
+}
+complete(
+    "Kind in isa/instructions.py",
+    [kind.name.lower() for kind in Kind],
+    _CAUSES,
+    "dse/costs.py: _CAUSES",
+)
 
 
 def base_of(config: Config) -> Config:
@@ -47,13 +66,10 @@ def row(cost: Cost, base: Cost, weight_bytes: int) -> dict[str, int | float]:
     often, or less, because the buffers are shared with position tables.
     """
     extra = {kind: nbytes - base["dram"][kind] for kind, nbytes in cost["dram"].items()}
-    total = sum(extra.values())
-    split = {
-        "tables": extra.pop("position_table"),
-        "operands": extra.pop("dppu_operand"),
-        "instructions": extra.pop("instruction"),
-    }
-    split |= {"other": sum(extra.values()), "total": total}
+    split = dict.fromkeys(dict.fromkeys(_CAUSES.values()), 0)
+    for kind, nbytes in extra.items():
+        split[_CAUSES[kind]] += nbytes
+    split["total"] = sum(extra.values())
     return {
         "total_cycles": cost["cycles"],
         "cycles_over_base": cost["cycles"] / base["cycles"],

@@ -100,7 +100,7 @@ class Context(NamedTuple):
 
 def job_of(point: Point) -> Job:
     """The run of a point. SCALE-Sim's timing knows no DPPU, so there nothing is placed."""
-    placed = point.config.protection.s_th > 0 and point.config.timing == "native"
+    placed = point.config.protection.s_th > 0 and point.config.runs_engines
     return Job(point.config, point.placement if placed else None)
 
 

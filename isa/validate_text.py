@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProgramError
 from ..network.layers import LayerOp
+from ..tables import complete
 from .descriptors import Redundancy
-from .instructions import BY_NAME, WINDOW_FIELDS, Buffer, Engine, Source, Table
+from .instructions import (
+    BY_NAME,
+    INSTRUCTIONS,
+    OF_TILE,
+    WINDOW_FIELDS,
+    Buffer,
+    Engine,
+    Source,
+    Table,
+)
 from .rules import ADVICE, BrokenRule, InvalidProgramError, Rule
+from .sizes import buffer_bytes, table_bytes
 
 if TYPE_CHECKING:
     from .program import Program
@@ -26,11 +38,43 @@ class TextCheck(Protocol):
         """Take the instructions that break a rule, by pc; values : those that its text names."""
 
 
+#: The instructions of a tile, by the engine that takes them.
 _TILE_ENGINES = {
     Engine.ARRAY: ("GEMM",),
     Engine.DPPU: ("DPPU",),
     Engine.STORE: ("VEC", "STORE"),
 }
+#: Of the instructions whose engine a field names, the engines of a text's columns, as a mask.
+_NAMED_ENGINES: dict[str, Callable[[Columns], Any]] = {
+    "SETCFG": lambda c: 1 << c["engine"],
+    "SYNC": lambda c: c["engines"],
+    "HALT": lambda c: (1 << len(Engine)) - 1,
+}
+#: The rows of a descriptor table.
+_DESCRIPTORS: dict[Table, Callable[[Program], NDArray[Any]]] = {
+    Table.LAYER: lambda p: p.layers,
+    Table.WINDOW: lambda p: p.windows,
+}
+_HERE = "isa/validate_text.py"
+complete("Table in isa/instructions.py", Table, _DESCRIPTORS, f"{_HERE}: _DESCRIPTORS")
+complete(
+    "INSTRUCTIONS in isa/instructions.py",
+    [i.name for i in INSTRUCTIONS],
+    [*OF_TILE, "LOAD", *_NAMED_ENGINES],
+    f"{_HERE}: validate_text",
+)
+complete(
+    "OF_TILE in isa/instructions.py",
+    OF_TILE,
+    [name for names in _TILE_ENGINES.values() for name in names],
+    f"{_HERE}: _TILE_ENGINES",
+)
+complete(
+    "INSTRUCTIONS in isa/instructions.py, of those without an engine",
+    [i.name for i in INSTRUCTIONS if i.engine is None],
+    _NAMED_ENGINES,
+    f"{_HERE}: _NAMED_ENGINES",
+)
 #: Pieces that all DPPU instructions read in DRAM; they are listed before a run, 32 bytes each.
 _MOST_READS = 1 << 26
 #: Cycles of a DPPU group's work on one tile: the compiled cycle model multiplies two of them.
@@ -89,8 +133,9 @@ def validate_text(p: Program, where: str) -> None:
 
 def missing_descriptors(p: Program, c: Columns) -> NDArray[np.bool_]:
     """The SETCFG instructions that name a row which its table does not have, by pc."""
-    rows = np.where(c["table"] == Table.LAYER, len(p.layers), len(p.windows))
-    return _is(c, "SETCFG") & (c["index"] >= rows)
+    setcfg = _is(c, "SETCFG")
+    rows = np.array([len(_DESCRIPTORS[table](p)) for table in Table])
+    return setcfg & (c["index"] >= rows[np.where(setcfg, c["table"], 0)])
 
 
 def check_operands(p: Program, c: Columns, check: TextCheck) -> None:
@@ -104,7 +149,7 @@ def check_operands(p: Program, c: Columns, check: TextCheck) -> None:
     check(missing_descriptors(p, c), Rule.SETCFG)
     layer = p.debug_layer
     out = p.tensors[p.column("output")[layer]]
-    tile = _is(c, "GEMM", "DPPU", "VEC", "STORE")
+    tile = _is(c, *OF_TILE)
     check(tile & (c["m0"] + c["m"] > p.batch * out[:, 0] * out[:, 1]), Rule.TILE_PIXELS)
     check(tile & (c["n0"] + c["n"] > out[:, 2]), Rule.TILE_CHANNELS)
     vector = p.column("op")[layer] != LayerOp.CONV
@@ -122,25 +167,26 @@ def check_operands(p: Program, c: Columns, check: TextCheck) -> None:
 
 def takers(c: Columns) -> NDArray[np.int64]:
     """The engines that take each instruction, as a mask, from the decoded text."""
-    taken = np.full(len(c["op"]), (1 << len(Engine)) - 1)
+    taken = np.zeros(len(c["op"]), np.int64)
     for instruction in BY_NAME.values():
         if instruction.engine is not None:
             taken[c["op"] == instruction.opcode] = 1 << instruction.engine
-    taken = np.where(_is(c, "SETCFG"), 1 << c["engine"], taken)
-    return np.where(_is(c, "SYNC"), c["engines"], taken)
+    for name, engines in _NAMED_ENGINES.items():
+        taken = np.where(_is(c, name), engines(c), taken)
+    return taken
 
 
 def _is(c: Columns, *names: str) -> NDArray[np.bool_]:
     return np.isin(c["op"], [BY_NAME[name].opcode for name in names])
 
 
+def _fetched(c: Columns) -> NDArray[np.bool_]:
+    return np.isin(c["source"], [source for source in Source if source.fetched])
+
+
 def _loads(p: Program, c: Columns, check: TextCheck) -> None:
-    buffers = p.config.buffers
-    sizes = np.zeros(len(Buffer), np.int64)
-    sizes[Buffer.IFMAP] = buffers.ifmap_bytes
-    sizes[Buffer.WEIGHT] = buffers.weight_bytes
-    sizes[Buffer.POSITION] = buffers.position_bytes
-    sizes[Buffer.OUTPUT] = p.config.residual_slots_bytes
+    by_buffer = buffer_bytes(p.config)
+    sizes = np.array([by_buffer[buffer] for buffer in Buffer], np.int64)
     load = _is(c, "LOAD")
     check(
         load & (c["buf_addr"] + c["row_bytes"] * c["count"] > sizes[c["buffer"]]),
@@ -156,15 +202,18 @@ def _loads(p: Program, c: Columns, check: TextCheck) -> None:
 
 def _tiles(p: Program, c: Columns, check: TextCheck) -> None:
     cfg = p.config
-    tile = _is(c, "GEMM", "DPPU", "VEC", "STORE")
+    tile = _is(c, *OF_TILE)
     check(tile & ((c["m"] == 0) | (c["n"] == 0)), Rule.TILE_EMPTY)
     check(tile & (c["m"] * c["n"] > cfg.tile_words), Rule.TILE_WORDS)
     check(tile & (c["slot"] >= cfg.output_slots), Rule.SLOT, slots=cfg.output_slots)
     gemm = _is(c, "GEMM")
-    space = p.column("redundancy")[p.debug_layer] == Redundancy.SPACE
-    cols = np.where(space, cfg.array.cols // 3, cfg.tile_cols)
+    columns = [
+        cfg.array.cols // r.copies.parts if r.copies.parts > 1 else cfg.tile_cols
+        for r in Redundancy
+    ]
+    cols = np.array(columns)[p.column("redundancy")[p.debug_layer]]
     check(gemm & ((c["m"] > cfg.tile_rows) | (c["n"] > cols)), Rule.TILE_ARRAY)
-    folded = cfg.array.dataflow != "os"
+    folded = not cfg.array.keeps_sums
     check(
         gemm & ((c["k"] > cfg.array.rows) | ((c["k"] > 0) != folded)),
         Rule.FOLD,
@@ -175,11 +224,7 @@ def _tiles(p: Program, c: Columns, check: TextCheck) -> None:
     check(_is(c, "VEC") & (c["res_slot"] >= cfg.output_slots), Rule.RESIDUAL_SLOT)
     dppu = _is(c, "DPPU")
     check(dppu & (c["count"] > c["m"] * c["n"]), Rule.TABLE_SIZE)
-    nbytes = np.where(
-        c["format"] == 1,
-        (c["m"] * c["n"] + 7) // 8,
-        (c["count"] * cfg.position_bits + 7) // 8,
-    )
+    nbytes = table_bytes(c["format"], c["count"], cfg.position_bits, c["m"] * c["n"])
     check(dppu & (c["pos_addr"] + nbytes > cfg.buffers.position_bytes), Rule.TABLE_PLACE)
     check(gemm & (c["tap"] > c["m"] * c["n"]), Rule.TAPS)
     if not cfg.dppu.size:
@@ -213,7 +258,7 @@ def _products(
             Rule.DPPU_WORK,
             most=_MOST_WORK,
         )
-    excess = mine & _is(c, "DPPU") & (c["source"] != Source.ARRAY)
+    excess = mine & _is(c, "DPPU") & _fetched(c)
     whole = (w["kcc"] == cin) & (own["dilation_w"] == 1)
     reads = np.where(excess, np.minimum(c["m"], c["count"]) * np.where(whole, 1, w["nky"]), 0)
     check(
@@ -249,7 +294,7 @@ def _vector_windows(
 def _taps(p: Program, c: Columns, check: TextCheck) -> None:
     """Each DPPU instruction from the taps collects the tile of its GEMM, one after the other."""
     given = np.flatnonzero(_is(c, "GEMM") & (c["tap"] > 0))
-    taken = np.flatnonzero(_is(c, "DPPU") & (c["source"] == Source.ARRAY))
+    taken = np.flatnonzero(_is(c, "DPPU") & ~_fetched(c))
     both = min(len(given), len(taken))
     own = np.stack([p.debug_layer, *(c[f] for f in ("m0", "m", "n0", "n"))])
     wrong = np.zeros(len(p.text), np.bool_)

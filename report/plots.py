@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..isa.instructions import Engine, Kind
-from ..simulator.cycles.stalls import BOUND, BUSY, STALLS
+from ..simulator.cycles.stalls import BOUND, BUSY, RESOURCES, STALLS
+from ..tables import complete
 from .layers import shorten
 
 if TYPE_CHECKING:
@@ -23,7 +24,17 @@ _HUES = {
     "control": "#b8860b",
 }
 _FINISHED = "#d8d8d8"
-_KINDS = ("#2b6cb0", "#63a0d8", "#b3cde3", "#7e57c2", "#8a8a8a", "#d9730d", "#b8860b")
+_KINDS = {
+    Kind.IFMAP: "#2b6cb0",
+    Kind.WEIGHT: "#63a0d8",
+    Kind.BIAS: "#b3cde3",
+    Kind.OFMAP: "#7e57c2",
+    Kind.POSITION_TABLE: "#8a8a8a",
+    Kind.DPPU_OPERAND: "#d9730d",
+    Kind.INSTRUCTION: "#b8860b",
+}
+complete("Kind in isa/instructions.py", Kind, _KINDS, "report/plots.py: _KINDS")
+complete("RESOURCES in simulator/cycles/stalls.py", RESOURCES, _HUES, "report/plots.py: _HUES")
 
 
 def draw_layers(path: Path, title: str, layers: Sequence[Mapping[str, Any]]) -> None:
@@ -102,8 +113,8 @@ def _cycles(layer: Mapping[str, Any], engine: str, state: str) -> int:
 def _draw_traffic(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
     rows = list(range(len(layers)))
     series = [
-        (kind, colour, [layer["dram_bytes"][kind] for layer in layers])
-        for kind, colour in zip((kind.name.lower() for kind in Kind), _KINDS, strict=True)
+        (kind.name.lower(), colour, [layer["dram_bytes"][kind.name.lower()] for layer in layers])
+        for kind, colour in _KINDS.items()
     ]
     _stack(axes, rows, series)
     axes.set_xlabel("bytes of DRAM traffic", fontsize=8)

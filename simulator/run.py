@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.schema import RUNS_ENGINES
 from ..errors import FlexhycaError, InternalError
 from ..isa.descriptors import Redundancy
 from ..isa.instructions import BY_NAME, Engine, Kind, Source
 from ..isa.program import Program
-from ..isa.protection import COPIES
 from ..network.functional import Functional
 from ..network.layers import LayerOp
+from ..tables import complete
 from .cycles import scalesim
 from .cycles.compiled import CompiledModel
 from .cycles.engines import CycleModel, layer_cycles
@@ -26,6 +27,7 @@ from .cycles.stalls import BUSY, STALLS, bound
 from .cycles.trace import Recorder, check_traceable
 from .inputs import check_inputs
 from .machine.memory import Memory
+from .text.work import PRODUCTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,12 +93,13 @@ def simulate(
     if recorder is not None:
         check_traceable(program.config)
     started = time.perf_counter()
-    if program.config.timing == "scalesim":
+    if not program.config.runs_engines:
+        timing = program.config.timing
         if bytewise:
             raise FlexhycaError(
-                f"values {values!r} needs timing 'native'; use values 'fast' with timing 'scalesim'"
+                f"values {values!r} needs timing 'native'; use values 'fast' with timing {timing!r}"
             )
-        result = _published(program)
+        result = _COUNTS[timing](program)
     else:
         memory = None
         if bytewise and inputs is not None:
@@ -178,6 +181,16 @@ def _published(program: Program) -> Result:
     )
 
 
+#: Published counts, by `timing` of the configuration; the others are those of the engines.
+_COUNTS = {"scalesim": _published}
+complete(
+    "timing in config/schema.py, of those without engines",
+    [timing for timing, engines in RUNS_ENGINES.items() if not engines],
+    _COUNTS,
+    "simulator/run.py: _COUNTS",
+)
+
+
 def _check(model: CycleModel | CompiledModel) -> None:
     """The accounting identities; a violation is our bug."""
     for e in Engine:
@@ -192,6 +205,11 @@ def _check(model: CycleModel | CompiledModel) -> None:
             f"({model.left}, not {model.program.credits.tolist()}); "
             "a post without a wait, or the other way round"
         )
+
+
+complete(
+    "PRODUCTS in simulator/text/work.py", PRODUCTS, ("GEMM", "DPPU"), "simulator/run.py: _result"
+)
 
 
 def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
@@ -233,7 +251,8 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
         }
         rows.append(row)
     total = int(macs.sum())
-    copies = (COPIES - 1) * int(macs[program.column("redundancy") != Redundancy.NONE].sum())
+    again = np.array([r.copies.runs * r.copies.parts - 1 for r in Redundancy])
+    copies = int((again[program.column("redundancy")] * macs).sum())
     recomputed = {
         f"dppu_{source.name.lower()}": int((c["count"] * k)[dppu & (c["source"] == source)].sum())
         for source in Source

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InternalError
-from ...isa.instructions import BY_NAME, Engine, Kind
+from ...isa.instructions import Engine, Kind
 from ...isa.program import Program
 from ..text.work import Work
 from .cycle_kernels import run
@@ -112,7 +112,7 @@ def _text(program: Program, work: Work) -> Text:
         bus_waits=work.gemm.waits,
         taps=c["tap"],
         count=c["count"],
-        kind=np.where(c["op"] == BY_NAME["DPPU"].opcode, int(Kind.DPPU_OPERAND), work.kinds),
+        kind=work.kinds,
         first_read=first,
         last_read=last,
         source=c["source"],

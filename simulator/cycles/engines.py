@@ -307,7 +307,7 @@ class CycleModel:
         excess, i, start = self.work.excess, self.excess_at[pc], self.clock.now
         if self.sources[pc] == Source.DRAM:
             reason, reads = "dram", excess.reads[excess.begins[i] : excess.begins[i + 1]].tolist()
-            yield from self._transfer(Engine.DPPU, pc, Kind.DPPU_OPERAND, reads)
+            yield from self._transfer(Engine.DPPU, pc, self.kinds[pc], reads)
             yield self.clock.sleep(Engine.DPPU, self.config.dram.latency_cycles)
         else:
             reason, nbytes = "buffer_port", int(excess.nbytes[i])

@@ -76,7 +76,7 @@ class Recorder:
 
 def check_traceable(config: Config) -> None:
     """Raise FlexhycaError where there is no time of engines to record."""
-    if config.timing == "scalesim":
+    if not config.runs_engines:
         raise FlexhycaError(
             "a trace needs timing 'native': SCALE-Sim's count knows no engines over time"
         )

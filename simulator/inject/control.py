@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ...errors import DeadlockError, InternalError, ProgramError
 from ...isa.encoding import Text, encode
-from ...isa.instructions import BY_NAME, Buffer, Table
+from ...isa.instructions import BY_NAME, BY_OPCODE, INSTRUCTIONS, OF_TILE, Buffer, Table
 from ...isa.program import Program
 from ...isa.rules import RULES, BrokenRule, OnMachine, Rule
 from ...isa.validate_text import check_operands, configured, missing_descriptors, takers
-from ...network.layers import NO_TENSOR, LayerOp
+from ...network.layers import NO_TENSOR, Layer, LayerOp
 from ...tables import complete
 from ..cycles.engines import CycleModel
 from ..text.spans import Spans
@@ -86,18 +86,32 @@ def meaningless(program: Program, broken: Program) -> bool:
 def _unread(program: Program, pc: int) -> set[str]:
     """Fields of an instruction that no value depends on."""
     c = {name: int(column[pc]) for name, column in program.columns.items()}
-    match c["op"]:
-        case op if op == BY_NAME["LOAD"].opcode:
-            return {"kind"} | ({"stride"} if c["count"] == 1 else set())
-        case op if op == BY_NAME["GEMM"].opcode:
-            return set() if c["first"] or c["last"] else {"slot"}
-        case op if op == BY_NAME["DPPU"].opcode:
-            return set() if c["last"] else {"slot"}
-        case op if op == BY_NAME["VEC"].opcode:
-            layer = program.network.layers[int(program.debug_layer[pc])]
-            unread = {"m0", "n0"} if layer.op == LayerOp.CONV else {"res_slot"}
-            return unread | (set() if layer.residual != NO_TENSOR else {"res_slot"})
-    return set()
+    layer = program.network.layers[int(program.debug_layer[pc])]
+    return _UNREAD[BY_OPCODE[c["op"]].name](c, layer)
+
+
+def _unread_by_vec(c: Mapping[str, int], layer: Layer) -> set[str]:
+    unread = {"m0", "n0"} if layer.op == LayerOp.CONV else {"res_slot"}
+    return unread | (set() if layer.residual != NO_TENSOR else {"res_slot"})
+
+
+#: Fields that no value depends on, of an instruction for a layer.
+_UNREAD: dict[str, Callable[[Mapping[str, int], Layer], set[str]]] = {
+    "LOAD": lambda c, layer: {"kind"} | ({"stride"} if c["count"] == 1 else set()),
+    "STORE": lambda c, layer: set(),
+    "GEMM": lambda c, layer: set() if c["first"] or c["last"] else {"slot"},
+    "DPPU": lambda c, layer: set() if c["last"] else {"slot"},
+    "VEC": _unread_by_vec,
+    "SETCFG": lambda c, layer: set(),
+    "SYNC": lambda c, layer: set(),
+    "HALT": lambda c, layer: set(),
+}
+complete(
+    "INSTRUCTIONS in isa/instructions.py",
+    [i.name for i in INSTRUCTIONS],
+    _UNREAD,
+    "simulator/inject/control.py: _UNREAD",
+)
 
 
 def refused(program: Program) -> tuple[Program, dict[int, BrokenRule]]:
@@ -125,7 +139,7 @@ def refused(program: Program) -> tuple[Program, dict[int, BrokenRule]]:
     program = _without(program, wrong)
     c = program.columns
     layer = program.debug_layer.copy()
-    for name in ("GEMM", "DPPU", "VEC", "STORE"):
+    for name in OF_TILE:
         mine = c["op"] == BY_NAME[name].opcode
         engine = BY_NAME[name].engine
         assert engine is not None

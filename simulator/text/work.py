@@ -93,6 +93,15 @@ FIXED: dict[str, Callable[[Program], NDArray[np.int64]]] = {
 MOVES = ("LOAD", "STORE")
 #: Those whose time is made of products (`reductions`), and those that only wait for engines.
 PRODUCTS, WAITS = {"GEMM": Engine.ARRAY, "DPPU": Engine.DPPU}, ("SYNC", "HALT")
+#: Kinds of bytes that a LOAD names; and those that only one instruction moves.
+_LOADED = (Kind.IFMAP, Kind.WEIGHT, Kind.BIAS, Kind.POSITION_TABLE)
+_MOVED_BY = {Kind.OFMAP: "STORE", Kind.DPPU_OPERAND: "DPPU"}
+complete(
+    "Kind in isa/instructions.py",
+    Kind,
+    [*_LOADED, *_MOVED_BY, Kind.INSTRUCTION],  # which the fetch unit moves
+    "simulator/text/work.py: _LOADED, _MOVED_BY",
+)
 complete(
     "INSTRUCTIONS in isa/instructions.py",
     [i.name for i in INSTRUCTIONS],
@@ -175,7 +184,7 @@ Strided = Sequence[int]  #: (address, bytes of a row, rows, bytes from row to ro
 
 
 def transfers(program: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Kind, and (address, row bytes, rows, stride), of each LOAD and STORE; nonsense elsewhere."""
+    """Kind, and of LOAD and STORE (address, row bytes, rows, stride), by pc; nonsense elsewhere."""
     c = program.columns
     store = c["op"] == BY_NAME["STORE"].opcode
     outputs = program.tensors[program.column("output")].astype(np.int64)
@@ -187,7 +196,9 @@ def transfers(program: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         np.where(store, c["m"], c["count"]),
         np.where(store, channels, c["stride"]),
     )
-    kinds = np.where(store, int(Kind.OFMAP), c["kind"]).astype(np.int64)
+    kinds = c["kind"].astype(np.int64)
+    for kind, name in _MOVED_BY.items():
+        kinds[c["op"] == BY_NAME[name].opcode] = kind
     return kinds, np.stack(columns, 1).astype(np.int64)
 
 
