@@ -11,6 +11,7 @@ import typer
 
 from ...errors import FlexhycaError
 from ...faults.ber.options import BerOptions
+from ...faults.models import MODELS
 from .. import output
 from ..options import (
     DEFAULT_CONFIG,
@@ -28,7 +29,7 @@ from ..options import (
 )
 from . import ber_options as ber_
 from . import register
-from .models import MODELS, MODES
+from .models import CAMPAIGNS, MODES
 from .request import Request
 
 EXAMPLES = (
@@ -176,10 +177,10 @@ def command(
     if faults is None:
         register.one(request)
     elif out is not None:
-        MODELS[faults].run(request)
+        CAMPAIGNS[faults].run(request)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            MODELS[faults].run(replace(request, out=Path(folder, "campaign.db"), kept=False))
+            CAMPAIGNS[faults].run(replace(request, out=Path(folder, "campaign.db"), kept=False))
         output.note("the campaign was not kept; with --out FILE.db it is, and can be gone on with")
 
 
@@ -201,7 +202,7 @@ def _mode(faults: str | None, per_layer: bool, find_rate: object) -> str:
     """What is asked for, as `MODES` names it."""
     if faults is None:
         return "--site"
-    if faults != "ber":
+    if not CAMPAIGNS[faults].flows:
         return f"--faults {faults}"
     if per_layer and find_rate is not None:
         raise FlexhycaError("inject: give either --per-layer or --find-rate")

@@ -1,4 +1,4 @@
-"""The table of fault models of ``flexhyca inject --faults``: to add one, add a row."""
+"""What can be asked of each fault model (`faults.models`) with ``flexhyca inject --faults``."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from ...faults.models import MODELS
+from ...tables import complete
 from . import ber, register
 from .request import Request
 
 
 @dataclass(frozen=True)
-class FaultModel:
-    """What random faults are drawn, by `run`. options : those of `inject` that it knows, by name.
+class Campaign:
+    """How random faults of a model are asked for. options : of `inject` that it knows, by name.
 
     flows : option that asks for something else of the model -> the options known then. Those that
     all campaigns have (`CAMPAIGN`) are left out.
     """
 
-    meaning: str
     options: frozenset[str]
     run: Callable[[Request], None]
     flows: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -27,39 +28,24 @@ class FaultModel:
 CAMPAIGN = frozenset({"trials", "out", "margin", "workers", "dask"})
 _MACHINE = frozenset({"flips", "execution", "live", "scheme", "protect"})
 
-MODELS: dict[str, FaultModel] = {
-    "register": FaultModel(
-        "transient flips in the flip-flops of the array and the DPPU",
-        _MACHINE,
-        partial(register.campaign, model="register"),
-    ),
-    "memory": FaultModel(
-        "transient flips in words of the buffers",
-        _MACHINE,
-        partial(register.campaign, model="memory"),
-    ),
-    "control": FaultModel(
-        "transient flips in position tables and registers, and in instructions",
-        _MACHINE,
-        partial(register.campaign, model="control"),
-    ),
-    "stuck": FaultModel(
-        "bits of registers and buffers that are stuck at 0 or 1",
-        _MACHINE | {"stuck_cycles"},
-        partial(register.campaign, model="stuck"),
-    ),
-    "ber": FaultModel(
-        "every stored bit of neurons and weights is wrong with a probability",
-        ber.COMPARE,
-        ber.run,
-        {"--per-layer": ber.PER_LAYER, "--find-rate": ber.FIND_RATE},
+#: By the name of the fault model.
+CAMPAIGNS: dict[str, Campaign] = {
+    "register": Campaign(_MACHINE, partial(register.campaign, model="register")),
+    "memory": Campaign(_MACHINE, partial(register.campaign, model="memory")),
+    "control": Campaign(_MACHINE, partial(register.campaign, model="control")),
+    "stuck": Campaign(_MACHINE | {"stuck_cycles"}, partial(register.campaign, model="stuck")),
+    "ber": Campaign(
+        ber.COMPARE, ber.run, {"--per-layer": ber.PER_LAYER, "--find-rate": ber.FIND_RATE}
     ),
 }
+complete("MODELS in faults/models.py", MODELS, CAMPAIGNS, "cli/inject/models.py: CAMPAIGNS")
 #: What can be asked for -> options that mean something then; one that stands nowhere is for all.
 MODES: dict[str, frozenset[str]] = {
     "--site": frozenset({"explain", "image", "scheme", "protect"}),
-    **{f"--faults {name}": kind.options | CAMPAIGN for name, kind in MODELS.items()},
+    **{f"--faults {name}": own.options | CAMPAIGN for name, own in CAMPAIGNS.items()},
     **{
-        option: known | CAMPAIGN for kind in MODELS.values() for option, known in kind.flows.items()
+        option: known | CAMPAIGN
+        for kind in CAMPAIGNS.values()
+        for option, known in kind.flows.items()
     },
 }

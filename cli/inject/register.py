@@ -12,7 +12,7 @@ from ..campaign import drive
 from .request import Request
 
 if TYPE_CHECKING:
-    from ...faults.machine.population import Model
+    pass
 
 _TRIALS = 1000
 
@@ -55,8 +55,8 @@ def one(request: Request) -> None:
         print(f"{name} ({result.reason or f'output {digest}'})")
 
 
-def campaign(request: Request, model: Model) -> None:
-    """--faults register, memory, control or stuck: random faults, kept in --out."""
+def campaign(request: Request, model: str) -> None:
+    """--faults MODEL of what a machine stores: random faults, kept in --out."""
     import numpy as np
 
     from ...faults.machine.experiment import MachineFaults

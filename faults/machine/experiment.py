@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias
@@ -17,6 +17,8 @@ from ...isa.program_file import load
 from ...network.difference import Golden
 from ...simulator.inject.fault_run import End, FaultRun, run_reference
 from ...simulator.inject.sites import Site
+from ...simulator.text.spans import Spans
+from ...tables import complete
 from ..campaign.experiment import (
     Change,
     ColumnType,
@@ -25,8 +27,9 @@ from ..campaign.experiment import (
     Row,
     Share,
 )
+from ..models import MACHINE_MODELS, MODELS, machine_model
 from .outcomes import outcome, output_hash
-from .population import Model, Population, stuck
+from .population import Population, stuck
 
 Execution = Literal["delta", "reference"]
 Int8: TypeAlias = NDArray[np.int8]
@@ -36,9 +39,8 @@ _KEPT_BYTES = 512 << 20  # of fault-free runs, in each worker
 class MachineFaults(Experiment):
     """Each trial hits `flips` random bits during the inference of one image.
 
-    What is drawn: `register` (flip-flops of the array, its skew lines and the DPPU), `memory`
-    (words of the buffers), `control` (position tables and registers, instructions), each bit in
-    proportion to its exposure; `stuck` (a bit of the first two that is stuck).
+    What is drawn stands in `faults.models`, by the name of the model; each bit in proportion to its
+    exposure.
     """
 
     columns: ClassVar[Mapping[str, ColumnType]] = {
@@ -76,7 +78,7 @@ class MachineFaults(Experiment):
         seed: int,
         flips: int = 1,
         execution: Execution = "delta",
-        model: Model = "register",
+        model: str = "register",
         live: bool = False,
         window: int = 0,
         labels: Path | None = None,
@@ -187,9 +189,8 @@ class MachineFaults(Experiment):
 
     def _site(self, rng: np.random.Generator) -> Site:
         site = self._population.draw(rng)
-        if self.model == "stuck":
-            return stuck(site, rng, self._run.spans, self.window)
-        return site
+        make = _FAULTS[machine_model(self.model).fault]
+        return make(site, rng, self._run.spans, self.window)
 
     @property
     def live_share(self) -> float:
@@ -216,6 +217,19 @@ class MachineFaults(Experiment):
     @cached_property
     def _run(self) -> FaultRun:
         return FaultRun(self._program, self._images[0])
+
+
+#: What becomes of a site that was drawn, by the fault of the model.
+_FAULTS: dict[str, Callable[[Site, np.random.Generator, Spans, int], Site]] = {
+    "flip": lambda site, rng, spans, window: site,
+    "stuck": stuck,
+}
+complete(
+    "Fault in faults/models.py, of the models of a machine",
+    {MODELS[name].fault for name in MACHINE_MODELS},
+    _FAULTS,
+    "faults/machine/experiment.py: _FAULTS",
+)
 
 
 def _digest(path: Path) -> str:

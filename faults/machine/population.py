@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...config import Config
 from ...errors import FlexhycaError
 from ...isa.instructions import INSTRUCTION_BITS
-from ...isa.registers import BY_UNIT, Register
+from ...isa.registers import BY_UNIT, Model, Register
 from ...simulator.array.live import windows
 from ...simulator.dppu.live import DppuLive
 from ...simulator.inject.fault_plan import DPPU_UNITS, copies_of, moments
@@ -30,11 +30,19 @@ from ...simulator.inject.sites import (
     units_of,
 )
 from ...simulator.text.spans import Span, Spans
+from ...tables import complete
+from ..models import MACHINE_MODELS, MODELS, machine_model
 from .machine_time import Lease, MachineTime
 
-Model = Literal["register", "memory", "control", "stuck"]
 Place = tuple[int, int]
 Rng = np.random.Generator
+
+complete(
+    "Model in isa/registers.py",
+    get_args(Model),
+    {kind for name in MACHINE_MODELS for kind in MODELS[name].hits},
+    "faults/models.py: MODELS, the `hits` of a row",
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,8 @@ class Stratum:
 class Population:
     """The strata of a fault model, and random sites of them in proportion to their exposure."""
 
-    def __init__(self, spans: Spans, model: Model, live: bool = False) -> None:
-        """live : draw only where something is stored that is still used."""
+    def __init__(self, spans: Spans, model: str, live: bool = False) -> None:
+        """model : of `faults.models`. live : draw only where something is stored and still used."""
         self.spans, self.live = spans, live
         self.strata = list(strata(spans, model))
         weights = [s.exposure * (s.live if live else 1.0) for s in self.strata]
@@ -91,10 +99,9 @@ class Population:
         return stratum.draw_live(rng) if self.live else stratum.draw(rng)
 
 
-def strata(spans: Spans, model: Model | None = None) -> Iterator[Stratum]:
+def strata(spans: Spans, model: str | None = None) -> Iterator[Stratum]:
     """What a fault model (or None: any) can hit, in the order of the program and the table."""
-    several = {None: ("register", "memory", "control"), "stuck": ("register", "memory")}
-    kinds = several.get(model, (str(model),))
+    kinds = get_args(Model) if model is None else machine_model(model).hits
     units = [unit for unit in units_of(spans.program.config) if unit != "buffer"]
     for layer, own in spans.own.items():
         if not own or not own[0].gemms:
