@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .graph import Graph, Node
+from ..tables import complete
+from .activations import ACTIVATIONS, Activation
+from .graph import OPS, Graph, Node
 
 _NUMBERS = 1 << 24  # in the maps that one node reads and writes, over a batch
 
@@ -63,12 +65,15 @@ def _slice(node: Node, x: Tensor) -> Tensor:
     return x[:, c, h, w]
 
 
+def _activation(row: Activation) -> Callable[..., Tensor]:
+    return lambda n, x: row.run(x, *(getattr(n, name) for name in row.parameters))
+
+
 _RUN: dict[str, Callable[..., Tensor]] = {
     "conv2d": _conv2d,
     "linear": lambda n, x: F.linear(x, _param(n, "weight", x), _param(n, "bias", x)),
     "batch_norm": _batch_norm,
-    "relu": lambda n, x: F.relu(x),
-    "clip": lambda n, x: torch.clamp(x, n.lo, n.hi),
+    **{name: _activation(row) for name, row in ACTIVATIONS.items()},
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "add": lambda n, a, b: a + b,
@@ -78,6 +83,7 @@ _RUN: dict[str, Callable[..., Tensor]] = {
     "flatten": lambda n, x: x.flatten(1),
     "identity": lambda n, x: x,
 }
+complete("compiler.graph.OPS", OPS, ("input", *_RUN), "compiler.execute._RUN")
 
 
 def steps(graph: Graph, x: Tensor) -> Iterator[tuple[Node, Tensor]]:

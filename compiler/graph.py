@@ -15,37 +15,19 @@ The executor is in `execute`, the rewriting passes are in `passes`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+from ..tables import complete
+from .activations import ACTIVATIONS
 
 Shape = tuple[int, ...]
 Params = Mapping[str, NDArray[np.float32]]
-
-#: op -> (smallest, largest number of inputs; names of the parameters it must have).
-OPS: Mapping[str, tuple[int, int, tuple[str, ...]]] = MappingProxyType(
-    {
-        "input": (0, 0, ()),
-        "conv2d": (1, 1, ("weight", "bias")),
-        "linear": (1, 1, ("weight", "bias")),
-        "batch_norm": (1, 1, ("weight", "bias", "mean", "var")),
-        "relu": (1, 1, ()),
-        "clip": (1, 1, ()),
-        "max_pool": (1, 1, ()),
-        "avg_pool": (1, 1, ()),
-        "add": (2, 2, ()),
-        "concat": (1, 1 << 16, ()),
-        "pad": (1, 1, ()),
-        "slice": (1, 1, ()),
-        "flatten": (1, 1, ()),
-        "identity": (1, 1, ()),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -55,7 +37,7 @@ class Node:
     conv2d      weight (out_c, in_c / groups, kh, kw), bias (out_c,); kernel, stride, padding, ...
     linear      weight (out_f, in_f), bias (out_f,); on a vector
     batch_norm  weight, bias, mean, var (c,); eps
-    clip        lo, hi
+    clip        lo, hi (activations are in `activations`)
     max_pool    elements outside the map are left out of the maximum
     avg_pool    sum of the window (0 outside the map) / divisor
     concat      along the channels
@@ -80,6 +62,15 @@ class Node:
     hi: float = float("inf")
     eps: float = 0.0
     params: Params = field(default_factory=dict, repr=False)
+
+
+_PARAMETERS = [name for row in ACTIVATIONS.values() for name in row.parameters]
+complete(
+    "the parameters of compiler.activations.ACTIVATIONS",
+    _PARAMETERS,
+    {f.name for f in fields(Node)}.intersection(_PARAMETERS),
+    "compiler.graph.Node",
+)
 
 
 @dataclass(frozen=True)
@@ -120,57 +111,134 @@ def window(size: int, kernel: int, stride: int, before: int, after: int, dilatio
     return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def _fail(node: Node, what: str) -> ModelError:
+    return ModelError(f"node {node.name} ({node.op}): {what}")
+
+
+def _own(node: Node, inputs: list[Shape]) -> Shape:
+    return node.shape
+
+
+def _first(node: Node, inputs: list[Shape]) -> Shape:
+    return inputs[0]
+
+
+def _linear(node: Node, inputs: list[Shape]) -> Shape:
+    weight = node.params["weight"]
+    if inputs[0] != (weight.shape[1],):
+        raise _fail(
+            node, f"input shape {inputs[0]}, weights want ({weight.shape[1]},); flatten it first"
+        )
+    return (int(weight.shape[0]),)
+
+
+def _add(node: Node, inputs: list[Shape]) -> Shape:
+    a, b = inputs
+    if a != b:
+        raise _fail(node, f"shapes {a} and {b} differ; broadcasting is not supported")
+    return a
+
+
+def _concat(node: Node, inputs: list[Shape]) -> Shape:
+    first = inputs[0]
+    if any(shape[1:] != first[1:] or len(shape) != len(first) for shape in inputs):
+        raise _fail(node, f"shapes {inputs} differ in more than the channels")
+    return (sum(shape[0] for shape in inputs), *first[1:])
+
+
+def _flatten(node: Node, inputs: list[Shape]) -> Shape:
+    return (int(np.prod(inputs[0])),)
+
+
+def _map(node: Node, inputs: list[Shape]) -> tuple[int, int, int]:
+    if len(inputs[0]) != 3:
+        raise _fail(node, f"input shape {inputs[0]} is not (c, h, w)")
+    c, h, w = inputs[0]
+    return c, h, w
+
+
+def _pad(node: Node, inputs: list[Shape]) -> Shape:
+    c, h, w = _map(node, inputs)
+    top, left, bottom, right = node.padding
+    front, back = node.channel_padding
+    return (c + front + back, h + top + bottom, w + left + right)
+
+
+def _slice(node: Node, inputs: list[Shape]) -> Shape:
+    axes = zip(node.start, node.step, node.shape, _map(node, inputs), strict=True)
+    for start, step, count, size in axes:
+        if start < 0 or step < 1 or count < 1 or start + (count - 1) * step >= size:
+            raise _fail(node, f"start {start}, step {step}, count {count} leave the axis of {size}")
+    return node.shape
+
+
+def _conv2d(node: Node, inputs: list[Shape]) -> Shape:
+    c, shape = _map(node, inputs)[0], node.params["weight"].shape
+    if c != shape[1] * node.groups or shape[0] % node.groups:
+        raise _fail(node, f"{c} channels in {node.groups} groups, weights have shape {shape}")
+    if node.kernel != shape[2:]:
+        raise _fail(node, f"kernel {node.kernel}, weights have shape {shape}")
+    return (int(shape[0]), *_windows(node, inputs)[1:])
+
+
+def _windows(node: Node, inputs: list[Shape]) -> Shape:
+    c, h, w = _map(node, inputs)
+    top, left, bottom, right = node.padding
+    oh = window(h, node.kernel[0], node.stride[0], top, bottom, node.dilation[0])
+    ow = window(w, node.kernel[1], node.stride[1], left, right, node.dilation[1])
+    if oh < 1 or ow < 1:
+        raise _fail(
+            node,
+            f"kernel {node.kernel} does not fit the {h} x {w} map with padding {node.padding}",
+        )
+    return (c, oh, ow)
+
+
+@dataclass(frozen=True)
+class Op:
+    """What every node of one operation has in common.
+
+    shape : (node, shapes of its inputs) -> shape that it yields; ModelError says what does not fit.
+    inputs : smallest and largest number of them. params : names of those that a node must have.
+    neurons : its results are sums of weighted inputs, which a batch norm behind it can go into, and
+    an add, too. zeros_outside : it reads zeros around the map, so a pad before it can go into it.
+    rearranges : it computes nothing, so it does nothing where the shape stays.
+    """
+
+    shape: Callable[[Node, list[Shape]], Shape]
+    inputs: tuple[int, int] = (1, 1)
+    params: tuple[str, ...] = ()
+    neurons: bool = False
+    zeros_outside: bool = False
+    rearranges: bool = False
+
+
+_WEIGHTED = ("weight", "bias")
+
+#: The one list of operations. Who does something for each of them (`execute`, `quantise.lower`)
+#: is checked against it at import.
+OPS: Mapping[str, Op] = MappingProxyType(
+    {
+        "input": Op(_own, (0, 0)),
+        "conv2d": Op(_conv2d, params=_WEIGHTED, neurons=True, zeros_outside=True),
+        "linear": Op(_linear, params=_WEIGHTED, neurons=True),
+        "batch_norm": Op(_first, params=(*_WEIGHTED, "mean", "var")),
+        **{name: Op(_first) for name in ACTIVATIONS},
+        "max_pool": Op(_windows),
+        "avg_pool": Op(_windows, zeros_outside=True),
+        "add": Op(_add, (2, 2)),
+        "concat": Op(_concat, (1, 1 << 16), rearranges=True),
+        "pad": Op(_pad, rearranges=True),
+        "slice": Op(_slice, rearranges=True),
+        "flatten": Op(_flatten, rearranges=True),
+        "identity": Op(_first),
+    }
+)
+
+
 def infer_shape(node: Node, inputs: list[Shape]) -> Shape:
     """Shape that `node` yields on inputs of these shapes; ModelError says what does not fit."""
-
-    def fail(what: str) -> ModelError:
-        return ModelError(f"node {node.name} ({node.op}): {what}")
-
-    if node.op == "input":
-        return node.shape
-    first = inputs[0]
-    if node.op in ("relu", "clip", "identity", "batch_norm"):
-        return first
-    if node.op == "linear":
-        weight = node.params["weight"]
-        if first != (weight.shape[1],):
-            raise fail(f"input shape {first}, weights want ({weight.shape[1]},); flatten it first")
-        return (int(weight.shape[0]),)
-    if node.op == "add":
-        if inputs[0] != inputs[1]:
-            raise fail(f"shapes {inputs[0]} and {inputs[1]} differ; broadcasting is not supported")
-        return first
-    if node.op == "flatten":
-        return (int(np.prod(first)),)
-    if node.op == "concat":
-        if any(shape[1:] != first[1:] or len(shape) != len(first) for shape in inputs):
-            raise fail(f"shapes {inputs} differ in more than the channels")
-        return (sum(shape[0] for shape in inputs), *first[1:])
-    if len(first) != 3:
-        raise fail(f"input shape {first} is not (c, h, w)")
-    c, h, w = first
-    top, left, bottom, right = node.padding
-    if node.op == "pad":
-        front, back = node.channel_padding
-        return (c + front + back, h + top + bottom, w + left + right)
-    if node.op == "slice":
-        for start, step, count, size in zip(node.start, node.step, node.shape, first, strict=True):
-            if start < 0 or step < 1 or count < 1 or start + (count - 1) * step >= size:
-                raise fail(f"start {start}, step {step}, count {count} leave the axis of {size}")
-        return node.shape
-    kernel = node.kernel
-    if node.op == "conv2d":
-        weight = node.params["weight"]
-        if c != weight.shape[1] * node.groups or weight.shape[0] % node.groups:
-            raise fail(f"{c} channels in {node.groups} groups, weights have shape {weight.shape}")
-        if kernel != weight.shape[2:]:
-            raise fail(f"kernel {kernel}, weights have shape {weight.shape}")
-        c = int(weight.shape[0])
-    oh = window(h, kernel[0], node.stride[0], top, bottom, node.dilation[0])
-    ow = window(w, kernel[1], node.stride[1], left, right, node.dilation[1])
-    if oh < 1 or ow < 1:
-        raise fail(f"kernel {kernel} does not fit the {h} x {w} map with padding {node.padding}")
-    return (c, oh, ow)
+    return OPS[node.op].shape(node, inputs)
 
 
 def verify(graph: Graph) -> Graph:
@@ -188,13 +256,14 @@ def verify(graph: Graph) -> Graph:
             raise ModelError(f"{where}: unknown op; known are {', '.join(OPS)}")
         if node.name in shapes:
             raise ModelError(f"{where}: the name is used twice")
-        low, high, needed = OPS[node.op]
+        op = OPS[node.op]
+        low, high = op.inputs
         if not low <= len(node.inputs) <= high:
             raise ModelError(f"{where}: {len(node.inputs)} inputs, wanted {low}")
         missing = [s for s in node.inputs if s not in shapes]
         if missing:
             raise ModelError(f"{where}: reads {missing[0]}, which no earlier node yields")
-        for name in needed:
+        for name in op.params:
             if name not in node.params:
                 raise ModelError(f"{where}: parameter {name} is missing")
             if not np.isfinite(node.params[name]).all():
@@ -202,9 +271,9 @@ def verify(graph: Graph) -> Graph:
         shape = infer_shape(node, [shapes[s] for s in node.inputs])
         if shape != node.shape:
             raise ModelError(f"{where}: shape {node.shape}, but its inputs give {shape}")
-        for name in needed:
+        for name in op.params:
             found = node.params[name].shape
-            if (name != "weight" or node.op == "batch_norm") and found != (shape[0],):
+            if (name != "weight" or not op.neurons) and found != (shape[0],):
                 raise ModelError(f"{where}: {name} has shape {found}, wanted ({shape[0]},)")
         shapes[node.name] = shape
     if graph.output not in shapes:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import ModelError
-from .graph import Graph, Node, rebuild
+from .graph import OPS, Graph, Node, rebuild
 
 
 def drop_identities(graph: Graph) -> Graph:
@@ -24,8 +24,7 @@ def drop_identities(graph: Graph) -> Graph:
         same = bool(node.inputs) and shapes[node.inputs[0]] == node.shape
         single = node.op in ("max_pool", "avg_pool") and not any(node.padding)
         single = single and (node.kernel, node.divisor) == ((1, 1), 1)
-        rearranges = node.op in ("pad", "slice", "flatten", "concat")
-        if node.op == "identity" or (same and (single or rearranges)):
+        if node.op == "identity" or (same and (single or OPS[node.op].rearranges)):
             renamed[node.name] = node.inputs[0]
     return rebuild(graph, (n for n in graph.nodes if n.name not in renamed), renamed)
 
@@ -55,7 +54,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
         if node.op == "batch_norm":
             source = nodes[renamed.get(node.inputs[0], node.inputs[0])]
             alone = users[node.inputs[0]] == [node] and node.inputs[0] != graph.output
-            if source.op in ("conv2d", "linear") and alone:
+            if OPS[source.op].neurons and alone:
                 nodes[source.name] = _fold(source, node)
                 renamed[node.name] = source.name
                 continue
@@ -70,7 +69,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
 
 def fold_pads(graph: Graph) -> Graph:
-    """A zero padding in space that only convolutions and average pools read becomes theirs."""
+    """A padding in space goes to its readers, where all of them read zeros outside the map."""
     users = graph.users()
     pads = {
         node.name: node
@@ -78,7 +77,7 @@ def fold_pads(graph: Graph) -> Graph:
         if node.op == "pad"
         and node.channel_padding == (0, 0)
         and node.name != graph.output
-        and all(user.op in ("conv2d", "avg_pool") for user in users[node.name])
+        and all(OPS[user.op].zeros_outside for user in users[node.name])
     }
     nodes = []
     for node in graph.nodes:

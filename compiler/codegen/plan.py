@@ -7,6 +7,8 @@ vector unit computes here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ from ...config import Config
 from ...errors import CompileError
 from ...isa.instructions import BY_NAME
 from ...network.layers import LayerOp, Network
+from ...tables import complete
 from .loads import ABlock
 from .plan_conv import plan_conv
 from .tiles import (
@@ -30,9 +33,7 @@ _MAX_TILE_SIDE = BY_NAME["VEC"].layout()["n"][1].limit
 def plan_layer(network: Network, index: int, config: Config, batch: int) -> Plan:
     """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers."""
     geometry = Geometry.of(network, index, batch)
-    if geometry.layer.op == LayerOp.CONV:
-        return plan_conv(geometry, config)
-    return _plan_vec(geometry, config)
+    return _PLANS[geometry.layer.op](geometry, config)
 
 
 def tile_ids(network: Network, index: int, config: Config) -> NDArray[np.int64]:
@@ -97,3 +98,18 @@ def _plan_vec(g: Geometry, config: Config) -> Plan:
             )
             steps.append(Step(a, None, [runs]))
     return Plan(steps, 1, 1)
+
+
+_PLANS: dict[LayerOp, Callable[[Geometry, Config], Plan]] = {
+    LayerOp.CONV: plan_conv,
+    LayerOp.MAXPOOL: _plan_vec,
+    LayerOp.AVGPOOL: _plan_vec,
+    LayerOp.ADD: _plan_vec,
+    LayerOp.COPY: _plan_vec,
+}
+complete(
+    "network.layers.LayerOp",
+    (op.name for op in LayerOp),
+    (op.name for op in _PLANS),
+    "compiler.codegen.plan._PLANS",
+)

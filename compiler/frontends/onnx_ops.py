@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ...tables import complete
+from ..activations import ACTIVATIONS
 from .builder import (
     MOST_AXIS,
     Pads,
@@ -337,12 +339,18 @@ def _squeeze(b: OnnxBuilder, x: Any, axes_input: Any = None, *, axes: Any = None
     return b.reshape(source, tuple(s for i, s in enumerate(shape, 1) if i not in along))
 
 
-#: ONNX operator -> handler.
-HANDLERS: dict[str, Handler] = {
+_ACTIVATIONS: dict[str, Handler] = {"Clip": _clip, "Relu": _relu}
+complete(
+    "compiler.activations.ACTIVATIONS",
+    (operator for row in ACTIVATIONS.values() for operator in row.onnx),
+    _ACTIVATIONS,
+    "compiler.frontends.onnx_ops._ACTIVATIONS",
+)
+
+_OTHERS: dict[str, Handler] = {
     "Add": _add,
     "AveragePool": _avg_pool,
     "BatchNormalization": _batch_norm,
-    "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
     "Dropout": _dropout,
@@ -355,8 +363,9 @@ HANDLERS: dict[str, Handler] = {
     "MaxPool": _max_pool,
     "Pad": _pad,
     "ReduceMean": _mean,
-    "Relu": _relu,
     "Reshape": _reshape,
     "Slice": _slice,
     "Squeeze": _squeeze,
 }
+#: ONNX operator -> handler, in the order in which messages name them.
+HANDLERS: dict[str, Handler] = dict(sorted({**_OTHERS, **_ACTIVATIONS}.items()))

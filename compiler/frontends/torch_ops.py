@@ -7,6 +7,7 @@ the node that holds the result; `UnsupportedError` says which use has no counter
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node as FxNode
 
+from ..activations import ACTIVATIONS, Activation
 from .builder import Builder, UnsupportedError, ceil_pads
 
 Handler = Callable[..., str]
@@ -97,10 +99,16 @@ def _batch_norm(
     return b.emit("batch_norm", [b.source(x)], b.path(mean), eps=eps, params=params)
 
 
-def _clip(b: TorchBuilder, fx: FxNode, x: Any, lo: Any = None, hi: Any = None) -> str:
-    low = float("-inf") if lo is None else float(lo)
-    high = float("inf") if hi is None else float(hi)
-    return b.emit("clip", [b.source(x)], lo=low, hi=high)
+def _activation(row: Activation, defaults: tuple[float, ...]) -> Handler:
+    """The handler of an activation whose call leaves some parameters out."""
+
+    def read(b: TorchBuilder, fx: FxNode, x: Any, *given: Any) -> str:
+        pairs = zip_longest(given, defaults)
+        values = [otherwise if own is None else float(own) for own, otherwise in pairs]
+        fields: dict[str, Any] = dict(zip(row.parameters, values, strict=True))
+        return b.emit(row.name, [b.source(x)], **fields)
+
+    return read
 
 
 def _max_pool(
@@ -200,33 +208,17 @@ def _identity(b: TorchBuilder, fx: FxNode, x: Any, *_: Any, **__: Any) -> str:
     return b.emit("identity", [b.source(x)])
 
 
-def _relu(b: TorchBuilder, fx: FxNode, x: Any) -> str:
-    return b.emit("relu", [b.source(x)])
-
-
-def _relu6(b: TorchBuilder, fx: FxNode, x: Any) -> str:
-    return _clip(b, fx, x, 0.0, 6.0)
-
-
-def _hardtanh(b: TorchBuilder, fx: FxNode, x: Any, lo: float = -1.0, hi: float = 1.0) -> str:
-    return _clip(b, fx, x, lo, hi)
-
-
-def _clip_min(b: TorchBuilder, fx: FxNode, x: Any, lo: Any) -> str:
-    return _clip(b, fx, x, lo)
-
-
 #: aten operator (in-place ones without their underscore) -> handler.
 HANDLERS: dict[str, Handler] = {
     "conv2d.default": _conv2d,
     "conv2d.padding": _conv2d,
     "linear.default": _linear,
     "batch_norm.default": _batch_norm,
-    "relu.default": _relu,
-    "relu6.default": _relu6,
-    "hardtanh.default": _hardtanh,
-    "clamp.default": _clip,
-    "clamp_min.default": _clip_min,
+    **{
+        operator: _activation(row, defaults)
+        for row in ACTIVATIONS.values()
+        for operator, defaults in row.torch.items()
+    },
     "max_pool2d.default": _max_pool,
     "avg_pool2d.default": _avg_pool,
     "adaptive_avg_pool2d.default": _adaptive_avg_pool,

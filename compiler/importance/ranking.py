@@ -25,6 +25,7 @@ from ...network.layers import Network
 from ..codegen.plan import tile_ids
 from ..data import Dataset, Images, normalise
 from ..execute import steps
+from ..graph import OPS
 from ..heap import trim
 from ..model import Model
 
@@ -89,7 +90,7 @@ def rank(model: Model, images: Images, labels: NDArray[np.int64] | None = None) 
     """
     data = Dataset("importance", images, labels)
     data.check(model)
-    nodes = [n for n in model.graph.nodes if n.op in ("conv2d", "linear")]
+    nodes = [n for n in model.graph.nodes if OPS[n.op].neurons]
     totals = {n.name: torch.zeros(n.shape, dtype=torch.float64) for n in nodes}
     batch = _batch_size(model)
     for first in range(0, len(data), batch):

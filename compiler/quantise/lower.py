@@ -7,17 +7,20 @@ execution order.  The numbers (scales, shifts, integer weights) are `quantise`'s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...network.layers import Layer, LayerOp
-from ..graph import Graph, Node, unsupported
+from ...tables import complete
+from ..activations import ACTIVATIONS
+from ..graph import OPS, Graph, Node, unsupported
 
-_ACTS = ("relu", "clip")
 _INF = float("inf")
 Maps = tuple[NDArray[np.int64], ...]
+Shape = tuple[int, int, int]  #: (h, w, c)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Step:
     op: LayerOp
     source: str
     output: str
-    shape: tuple[int, int, int]  #: (h, w, c)
+    shape: Shape
     layer: Layer
     residual: str | None = None
     own: str = ""
@@ -47,10 +50,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Lowered:
-    """Steps in execution order; shapes : value -> (h, w, c); input, output : two of the values."""
+    """Steps in execution order; shapes : of values; input, output : two of the values."""
 
     steps: tuple[Step, ...]
-    shapes: dict[str, tuple[int, int, int]]
+    shapes: dict[str, Shape]
     input: str
     output: str
 
@@ -68,7 +71,7 @@ def _affine(
     return None
 
 
-def _copy_layer(name: str, maps: Maps, shape: tuple[int, int, int]) -> Layer | None:
+def _copy_layer(name: str, maps: Maps, shape: Shape) -> Layer | None:
     """COPY that reads element maps[axis][o] (-1: zero) of a (h, w, c) map, if one COPY can."""
     h, w, c = shape
     rows = _affine(maps[0], h, tuple(range(1, h + 1)))
@@ -89,11 +92,12 @@ def _copy_layer(name: str, maps: Maps, shape: tuple[int, int, int]) -> Layer | N
     )
 
 
-def _axis_maps(node: Node, shape: tuple[int, int, int]) -> Maps:
-    """For h, w, c: the input index of every output index of a slice or pad, -1 for zero."""
-    if node.op == "slice":
-        counts, starts, steps = node.shape, node.start, node.step
-        return tuple(starts[i] + np.arange(counts[i]) * steps[i] for i in (1, 2, 0))
+def _slice_maps(node: Node, shape: Shape) -> Maps:
+    counts, starts, steps = node.shape, node.start, node.step
+    return tuple(starts[i] + np.arange(counts[i]) * steps[i] for i in (1, 2, 0))
+
+
+def _pad_maps(node: Node, shape: Shape) -> Maps:
     top, left, bottom, right = node.padding
     before = (top, left, node.channel_padding[0])
     after = (bottom, right, node.channel_padding[1])
@@ -102,6 +106,10 @@ def _axis_maps(node: Node, shape: tuple[int, int, int]) -> Maps:
         index = np.arange(size + front + back) - front
         maps.append(np.where((index >= 0) & (index < size), index, -1))
     return tuple(maps)
+
+
+#: (node, shape of its input) -> for h, w, c the input index of every output index, -1 for zero.
+_AXIS_MAPS = {"slice": _slice_maps, "pad": _pad_maps}
 
 
 def _compose(outer: Maps, inner: Maps) -> Maps:
@@ -116,7 +124,7 @@ class _Lowering:
         self.graph = graph
         self.users = graph.users()
         self.value: dict[str, str] = {}
-        self.shapes: dict[str, tuple[int, int, int]] = {}
+        self.shapes: dict[str, Shape] = {}
         self.steps: list[Step] = []
         self.views: dict[str, tuple[str, Maps]] = {}  # slices and pads not yet copied
         self.problems: list[tuple[str, str]] = []
@@ -135,7 +143,7 @@ class _Lowering:
             if node.op == "add":
                 operands = [n for n in self.graph.nodes if n.name in node.inputs]
                 for operand in operands:
-                    if operand.op in ("conv2d", "linear") and self._single(operand) is node:
+                    if OPS[operand.op].neurons and self._single(operand) is node:
                         hosts[node.name] = operand
         return hosts
 
@@ -164,7 +172,7 @@ class _Lowering:
         return all(s in self.value or s in self.views for s in sources)
 
     def _node(self, node: Node) -> None:
-        if node.op in ("slice", "pad"):
+        if node.op in _AXIS_MAPS:
             self._view(node)
             return
         host = self.hosts.get(node.name)
@@ -172,32 +180,30 @@ class _Lowering:
             self._materialise(source)
         if node.name in self.value:
             return  # an activation that the step before it took in
-        if node.op == "flatten":
-            self.value[node.name] = self.value[node.inputs[0]]
-        elif node.op in ("conv2d", "linear"):
-            self._conv(node, node, None)
-        elif node.op == "add":
-            self._add(node)
-        elif node.op in ("max_pool", "avg_pool"):
-            self._pool(node)
-        elif node.op == "concat":
-            self._concat(node)
-        elif node.op in _ACTS:
-            source = self.value[node.inputs[0]]
-            lo, hi = (0.0, _INF) if node.op == "relu" else (node.lo, node.hi)
-            layer = Layer(node.name, LayerOp.COPY, 0, 0)
-            shape = self.shapes[source]
-            step = Step(node.name, LayerOp.COPY, source, node.name, shape, layer, lo=lo, hi=hi)
-            self._emit(node, step)
-        else:
-            self.problems.append((node.op, node.name))
+        _LOWER[node.op](self, node)
+
+    def flatten(self, node: Node) -> None:
+        self.value[node.name] = self.value[node.inputs[0]]
+
+    def activation(self, node: Node) -> None:
+        """One that no step before it takes in: a copy with a clamp."""
+        source = self.value[node.inputs[0]]
+        lo, hi = _clamp(node)
+        layer = Layer(node.name, LayerOp.COPY, 0, 0)
+        shape = self.shapes[source]
+        step = Step(node.name, LayerOp.COPY, source, node.name, shape, layer, lo=lo, hi=hi)
+        self._emit(node, step)
+
+    def refused(self, node: Node) -> None:
+        """What `passes.simplify` removes."""
+        self.problems.append((node.op, node.name))
 
     def _emit(self, node: Node, step: Step) -> None:
         """Append `step`, whose value so far is `node`, with the activations that follow it."""
         lo, hi, names = step.lo, step.hi, [node.name]
         following = self._single(node)
-        while following is not None and following.op in _ACTS:
-            low, high = (0.0, _INF) if following.op == "relu" else (following.lo, following.hi)
+        while following is not None and following.op in ACTIVATIONS:
+            low, high = _clamp(following)
             lo, hi = min(max(lo, low), high), max(min(hi, high), low)
             names.append(following.name)
             following = self._single(following)
@@ -206,18 +212,13 @@ class _Lowering:
         for name in names:
             self.value[name] = names[-1]
 
+    def neurons(self, node: Node) -> None:
+        self._conv(node, node, None)
+
     def _conv(self, node: Node, last: Node, residual: str | None) -> None:
         """`node` as a CONV whose value is `last` (the node itself, or the add it takes in)."""
         source = self.value[node.inputs[0]]
-        h, w, c = self.shapes[source]
-        weight = node.params["weight"]
-        if node.op == "linear":
-            weight = weight.reshape(-1, c, h, w)
-            geometry = Layer(node.name, LayerOp.CONV, 0, 0, kernel_h=h, kernel_w=w)
-            shape = (1, 1, weight.shape[0])
-        else:
-            geometry = _window(node, LayerOp.CONV)
-            shape = (node.shape[1], node.shape[2], node.shape[0])
+        weight, shape, geometry = _NEURONS[node.op](node, self.shapes[source])
         step = Step(
             node.name,
             LayerOp.CONV,
@@ -232,7 +233,7 @@ class _Lowering:
         )
         self._emit(last, step)
 
-    def _add(self, node: Node) -> None:
+    def add(self, node: Node) -> None:
         host = self.hosts.get(node.name)
         if host is not None:
             other = node.inputs[0] if node.inputs[1] == host.name else node.inputs[1]
@@ -248,8 +249,8 @@ class _Lowering:
         layer = Layer(name, LayerOp.ADD, 0, 0)
         return Step(name, LayerOp.ADD, a, name, self.shapes[a], layer, residual=b)
 
-    def _pool(self, node: Node) -> None:
-        op = LayerOp.MAXPOOL if node.op == "max_pool" else LayerOp.AVGPOOL
+    def pool(self, node: Node) -> None:
+        op = _POOLS[node.op]
         shape = (node.shape[1], node.shape[2], node.shape[0])
         step = Step(
             node.name,
@@ -262,7 +263,7 @@ class _Lowering:
         )
         self._emit(node, step)
 
-    def _concat(self, node: Node) -> None:
+    def concat(self, node: Node) -> None:
         """Each part is copied between zeros; adding the copies aligns their scales."""
         parts = [self.value[s] for s in node.inputs]
         h, w = self.shapes[parts[0]][:2]
@@ -292,13 +293,13 @@ class _Lowering:
         if source in self.views:
             origin, inner = self.views[source]
             shape = (len(inner[0]), len(inner[1]), len(inner[2]))
-            maps = _compose(_axis_maps(node, shape), inner)
+            maps = _compose(_AXIS_MAPS[node.op](node, shape), inner)
             if _copy_layer(node.name, maps, self.shapes[origin]) is not None:
                 self.views[node.name] = (origin, maps)
                 return
             self._materialise(source)
         origin = self.value[source]
-        maps = _axis_maps(node, self.shapes[origin])
+        maps = _AXIS_MAPS[node.op](node, self.shapes[origin])
         if _copy_layer(node.name, maps, self.shapes[origin]) is None:
             self.problems.append((f"{node.op} with a step along the channels", node.name))
             return
@@ -314,6 +315,52 @@ class _Lowering:
         shape = (len(maps[0]), len(maps[1]), len(maps[2]))
         node = self.graph.node(name)
         self._emit(node, Step(name, LayerOp.COPY, origin, name, shape, layer))
+
+
+def _conv2d(node: Node, source: Shape) -> tuple[NDArray[np.float32], Shape, Layer]:
+    shape = (node.shape[1], node.shape[2], node.shape[0])
+    return node.params["weight"], shape, _window(node, LayerOp.CONV)
+
+
+def _linear(node: Node, source: Shape) -> tuple[NDArray[np.float32], Shape, Layer]:
+    """A convolution whose kernel is the whole map."""
+    h, w, c = source
+    weight = node.params["weight"].reshape(-1, c, h, w)
+    layer = Layer(node.name, LayerOp.CONV, 0, 0, kernel_h=h, kernel_w=w)
+    return weight, (1, 1, weight.shape[0]), layer
+
+
+def _clamp(node: Node) -> tuple[float, float]:
+    """What an activation leaves, in real numbers."""
+    row = ACTIVATIONS[node.op]
+    return row.clamp(*(getattr(node, name) for name in row.parameters))
+
+
+#: (node, shape of its input) -> weight (out_c, in_c / groups, kh, kw), shape of the result, layer.
+_NEURONS = {"conv2d": _conv2d, "linear": _linear}
+complete(
+    "compiler.graph.OPS with neurons",
+    (name for name, op in OPS.items() if op.neurons),
+    _NEURONS,
+    "compiler.quantise.lower._NEURONS",
+)
+_POOLS = {"max_pool": LayerOp.MAXPOOL, "avg_pool": LayerOp.AVGPOOL}
+_LOWER: Mapping[str, Callable[[_Lowering, Node], None]] = {
+    **dict.fromkeys(_NEURONS, _Lowering.neurons),
+    "batch_norm": _Lowering.refused,
+    **dict.fromkeys(ACTIVATIONS, _Lowering.activation),
+    **dict.fromkeys(_POOLS, _Lowering.pool),
+    "add": _Lowering.add,
+    "concat": _Lowering.concat,
+    "flatten": _Lowering.flatten,
+    "identity": _Lowering.refused,
+}
+complete(
+    "compiler.graph.OPS",
+    OPS,
+    ("input", *_AXIS_MAPS, *_LOWER),
+    "compiler.quantise.lower, _LOWER or _AXIS_MAPS,",
+)
 
 
 def _window(node: Node, op: LayerOp) -> Layer:

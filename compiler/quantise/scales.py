@@ -9,12 +9,13 @@ values.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
 from ...network.fixedpoint import limits
 from ...network.layers import LayerOp
+from ...tables import complete
 from .calibrate import Stats
 from .lower import Step
 
@@ -44,19 +45,49 @@ class Groups:
             self._parent[root_b] = (root_a, offset_a + difference - offset_b)
 
 
+def _tie_conv(groups: Groups, step: Step) -> None:
+    """Its weights set the scale of its sums; an add, where it takes one in, ties them."""
+    if step.residual is not None:
+        groups.tie(step.residual, step.output)
+        groups.tie(step.residual, step.own)
+    elif step.own != step.output:
+        groups.tie(step.own, step.output)
+
+
+def _tie_add(groups: Groups, step: Step) -> None:
+    assert step.residual is not None
+    groups.tie(step.residual, step.output)
+    groups.tie(step.residual, step.source)
+
+
+def _tie_average(groups: Groups, step: Step) -> None:
+    groups.tie(step.source, step.output, -math.log2(step.divisor))
+
+
+def _tie_both(groups: Groups, step: Step) -> None:
+    groups.tie(step.source, step.output)
+
+
+_TIES: Mapping[LayerOp, Callable[[Groups, Step], None]] = {
+    LayerOp.CONV: _tie_conv,
+    LayerOp.MAXPOOL: _tie_both,
+    LayerOp.AVGPOOL: _tie_average,
+    LayerOp.ADD: _tie_add,
+    LayerOp.COPY: _tie_both,
+}
+complete(
+    "network.layers.LayerOp",
+    (op.name for op in LayerOp),
+    (op.name for op in _TIES),
+    "compiler.quantise.scales._TIES",
+)
+
+
 def tie_steps(steps: Sequence[Step]) -> Groups:
     """The groups that the steps' operations force."""
     groups = Groups()
     for step in steps:
-        if step.residual is not None:
-            groups.tie(step.residual, step.output)
-            groups.tie(step.residual, step.own if step.op == LayerOp.CONV else step.source)
-        elif step.op == LayerOp.AVGPOOL:
-            groups.tie(step.source, step.output, -math.log2(step.divisor))
-        elif step.op != LayerOp.CONV:
-            groups.tie(step.source, step.output)
-        elif step.own != step.output:
-            groups.tie(step.own, step.output)
+        _TIES[step.op](groups, step)
     return groups
 
 

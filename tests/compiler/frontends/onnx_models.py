@@ -12,9 +12,11 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from flexhyca.compiler.activations import ACTIVATIONS
 from flexhyca.compiler.frontends.onnx_ops import HANDLERS
 
 OPSET = 20
+ACTIVATION_OPERATORS = [operator for row in ACTIVATIONS.values() for operator in row.onnx]
 
 
 def tensor_info(name, shape, kind=TensorProto.FLOAT):
@@ -48,14 +50,15 @@ def export(module, example, path: Path, *, new: bool, **options) -> Path:
 
 
 #: Operators whose result has the shape of the first input, so that its axes may be anything.
-ELEMENTWISE = ("Add", "Clip", "Dropout", "Identity", "Relu")
+ELEMENTWISE = ("Add", "Dropout", "Identity", *ACTIVATION_OPERATORS)
 
 
 #: Files of onnx.backend.test.case.node; importing all 150 of them takes seconds.
 _FILES = (
-    *("add", "averagepool", "batch_normalization", "clip", "concat", "conv", "dropout", "flatten"),
+    *("add", "averagepool", "batch_normalization", "concat", "conv", "dropout", "flatten"),
     *("gemm", "globalaveragepool", "globalmaxpool", "identity", "matmul", "maxpool", "pad"),
-    *("reducemean", "relu", "reshape", "slice", "squeeze"),
+    *("reducemean", "reshape", "slice", "squeeze"),
+    *(operator.lower() for operator in ACTIVATION_OPERATORS),
 )
 
 
