@@ -28,3 +28,8 @@ class Halves:
         self.current ^= 1
         readers, self.last[self.current] = self.last[self.current], {}
         return self.current * self.nbytes, readers
+
+    @property
+    def readers(self) -> Readers:
+        """Who reads the half that was filled last; to be written to."""
+        return self.last[self.current]

@@ -1,18 +1,15 @@
 """Code generation: plans of all layers -> one program.
 
-Blocks alternate between the two halves of a buffer.  Each layer's loads are emitted one unit ahead
-of the tiles that use them, so LOAD runs ahead of ARRAY; what may not be overwritten or read yet is
-said with tokens, which `Text.need` derives from the dependences.  A block is loaded in pieces, and
-a tile waits only for the pieces it reads.  Text order is itself a valid order of execution, so
-bounded queues cannot deadlock.
+Each unit's loads (`prefetch`) are emitted among the tiles of the one before, so LOAD runs ahead of
+ARRAY; what may not be overwritten or read yet is said with tokens, which `Text.need` derives from
+the dependences.  A tile waits only for the pieces of a block that it reads.  Text order is itself a
+valid order of execution, so bounded queues cannot deadlock.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice, pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +21,12 @@ from ...isa.encoding import encode_text
 from ...isa.instructions import (
     LAYER_DESCRIPTOR_BYTES,
     WINDOW_DESCRIPTOR_BYTES,
-    Buffer,
     Engine,
-    Kind,
     Source,
     Table,
 )
 from ...isa.program import Program
-from ...isa.protection import COPIES, redundancy_of
+from ...isa.protection import redundancy_of
 from ...network.layers import (
     LAYER_FIELDS,
     NO_TENSOR,
@@ -39,24 +34,14 @@ from ...network.layers import (
     Network,
 )
 from ...network.names import match_layers
-from .buffers import Halves, Readers
-from .constants import Constants, align, place_constants
-from .loads import (
-    PIECES,
-    ABlock,
-    BBlock,
-    Load,
-    ifmap_loads,
-    weight_loads,
-)
+from .constants import Constants, place_constants
+from .memory import Memory
 from .plan import plan_layer
 from .plan_conv import tile_columns
+from .prefetch import MOST_LOADS, Placed, Prefetch, ready
 from .text import NONE, Text
 from .tiles import Geometry, Run, Tile
 from .units import Unit, Work, units_of_layer
-
-#: Pieces that a round of loads has at most: tables, weights, operands.
-_MOST_LOADS = 1 + 2 * PIECES
 
 #: Tiles of a program: about four instructions and two kilobytes of memory each.
 _MOST_TILES = 1 << 22
@@ -105,46 +90,6 @@ def _check_tiles(network: Network, config: Config, batch: int) -> None:
             )
 
 
-class _Operands(NamedTuple):
-    """An input block in its half; `pieces` are (end row, pc of the LOAD that completes it)."""
-
-    block: ABlock
-    base: int
-    half: int
-    pieces: list[tuple[int, int]]
-
-
-class _Weights(NamedTuple):
-    """A weight block in its half; `pieces` are (end channel, pc of the LOAD that completes it)."""
-
-    block: BBlock
-    base: int
-    half: int
-    bias_bytes: int
-    pieces: list[tuple[int, int]]
-
-
-class _Tables(NamedTuple):
-    """Position tables in their half, and the pc of their LOAD."""
-
-    base: int
-    half: int
-    ready: int
-
-
-class _Placed(NamedTuple):
-    """What a unit finds in the buffers."""
-
-    a: _Operands
-    b: _Weights | None
-    p: _Tables | None
-
-
-def _ready(pieces: list[tuple[int, int]], end: int) -> int:
-    """The pc of the LOAD that completes everything below `end`."""
-    return pieces[bisect_left(pieces, (end, NONE))][1]
-
-
 class _Emitter:
     def __init__(self, network: Network, config: Config, important: Masks, batch: int) -> None:
         self.network, self.config, self.batch = network, config, batch
@@ -160,171 +105,26 @@ class _Emitter:
             for la in network.layers
         ]
         self.constants: Constants = place_constants(network, self.plans)
+        table_bytes = sum(len(u.table_bytes) for u in self.units if u.first_chunk)
+        self.memory = Memory.of(network, config, batch, self.constants, table_bytes)
         self.text = Text()
-        self.a = Halves(config.buffers.ifmap_bytes // 2, Engine.ARRAY)
-        self.b = Halves(config.buffers.weight_bytes // 2, Engine.ARRAY)
-        self.p = Halves(config.buffers.position_bytes // 2, Engine.DPPU)
-        self.held_a: _Operands | None = None
-        self.held_b: _Weights | None = None
-        self.held_p: _Tables | None = None
+        self.prefetch = Prefetch(
+            network, config, self.text, self.memory, self.constants, self.redundancy
+        )
         self.windows: dict[tuple[int, ...], int] = {}
-        self.positions: list[bytes] = []
-        self.position_bytes = 0
         self.slots = config.output_slots
         self.slot_user = [i - self.slots for i in range(self.slots)]
-        self.residual_user = [i - self.slots for i in range(self.slots)]
-        self.next_slot = self.next_residual = self.slot = 0
+        self.next_slot = self.slot = 0
         self.configured: dict[tuple[Engine, Table], int] = {}
-        written = {layer.output for layer in network.layers}
-        unwritten = set(range(len(network.tensors))) - written  # inputs: several in a topology
-        self.stored = dict.fromkeys(unwritten, NONE)  # tensor -> pc of its last STORE
-        self.tile_number = 0
-        self._place()
-
-    def _place(self) -> None:
-        """DRAM regions; text and descriptors come last, their sizes are known only at the end."""
-        offsets, at = [], 0
-        for t in self.network.tensors:
-            offsets.append(at)
-            at += align(t.elements * self.batch)
-        self.sizes = {
-            "weights": self.constants.weights.nbytes,
-            "bias": self.constants.bias.nbytes,
-            "positions": sum(len(u.table_bytes) for u in self.units if u.first_chunk),
-            "activations": at,
-        }
-        self.base, at = {}, 0
-        for region, size in self.sizes.items():
-            self.base[region] = at
-            at += align(size)
-        self.end = at
-        self._check_memory(at)
-        self.tensor_at = [self.base["activations"] + x for x in offsets]
-
-    def _check_memory(self, end: int) -> None:
-        limit = self.config.dram.size_bytes
-        if end > limit:
-            raise CompileError(
-                f"{self.network.name}: the program needs {end} bytes of DRAM, dram.size_bytes is "
-                f"{limit}; use a smaller batch or enlarge it (4 GiB at most)"
-            )
-
-    # ---- loads --------------------------------------------------------------------------------
-
-    def _load(self, loads: list[Load], buffer: Buffer, at: int, dram: int, layer: int) -> int:
-        """Emit `loads` into `buffer` from byte `at` on; returns the pc of the last one."""
-        pc = NONE
-        refetch = self.redundancy[layer] == Redundancy.TIME_REFETCH and buffer != Buffer.OUTPUT
-        for _ in range(COPIES if refetch else 1):
-            to = at
-            for load in loads:
-                pc = self.text.emit(
-                    "LOAD",
-                    Engine.LOAD,
-                    layer,
-                    self.tile_number,
-                    load.kind,
-                    buffer,
-                    to,
-                    dram + load.offset,
-                    load.row_bytes,
-                    load.rows,
-                    load.stride,
-                )
-                to += load.row_bytes * load.rows
-        return pc
-
-    def _release(self, pc: int, readers: Readers) -> None:
-        """LOAD `pc` overwrites what `readers` read."""
-        for engine, reader in readers.items():
-            self.text.need(pc, engine, reader)
-
-    def _load_constants(self, unit: Unit) -> Iterator[None]:
-        """Weights, biases and position tables of a unit, where it brings new ones, in pieces."""
-        if unit.table_bytes and unit.first_chunk:
-            base, last = self.p.flip()
-            size = len(unit.table_bytes)
-            load = Load(Kind.POSITION_TABLE, self.position_bytes, size, 1, 0)
-            pc = self._load([load], Buffer.POSITION, base, self.base["positions"], unit.layer)
-            self._release(pc, last)
-            self.held_p = _Tables(base, self.p.current, pc)
-            self.positions.append(unit.table_bytes)
-            self.position_bytes += size
-            yield
-        if unit.b is None:
-            return
-        base, last = self.b.flip()
-        first, at = len(self.text.engine), base
-        bias, pieces = weight_loads(unit.b, unit.first_chunk)
-        bias_bytes = sum(x.row_bytes for x in bias)
-        if bias:
-            dram = self.base["bias"] + self.constants.bias_at[unit.layer]
-            self._load(bias, Buffer.WEIGHT, at, dram, unit.layer)
-            at += bias_bytes
-        done: list[tuple[int, int]] = []
-        dram = self.base["weights"] + self.constants.weight_at[unit.layer]
-        for end, loads in pieces:
-            pc = self._load(loads, Buffer.WEIGHT, at, dram, unit.layer)
-            if not done:
-                self._release(first, last)
-            at += sum(x.row_bytes for x in loads)
-            done.append((end, pc))
-            yield
-        self.held_b = _Weights(unit.b, base, self.b.current, bias_bytes, done)
-
-    def _load_operands(self, unit: Unit) -> Iterator[None]:
-        """The input block of a unit, where it brings a new one, a run of rows at a time.
-
-        An ADD has two of them, loaded side by side.
-        """
-        if unit.a is None:
-            return
-        layer = self.network.layers[unit.layer]
-        tensors = [layer.input] + ([layer.residual] if layer.op == LayerOp.ADD else [])
-        base, last = self.a.flip()
-        first, source = len(self.text.engine), self.network.tensors[layer.input]
-        done: list[tuple[int, int]] = []
-        for piece in unit.a.pieces(self.config.dram.grant_bytes):
-            pc = NONE
-            for i, t in enumerate(tensors):
-                at = base + i * unit.a.nbytes + (piece.row0 - unit.a.row0) * unit.a.row_bytes
-                loads = ifmap_loads(piece, source)
-                pc = self._load(loads, Buffer.IFMAP, at, self.tensor_at[t], unit.layer)
-            if not done:
-                self._release(first, last)
-                for t in tensors:
-                    self.text.need(first, Engine.STORE, self.stored[t])
-            done.append((piece.row0 + piece.rows, pc))
-            yield
-        self.held_a = _Operands(unit.a, base, self.a.current, done)
-
-    def _load_residual(self, index: int, tile: Tile) -> int:
-        """Bring the residual's words of `tile` into the next residual slot."""
-        tensor = self.network.layers[index].residual
-        c = self.network.tensors[tensor].c
-        slot = self.next_residual
-        self.next_residual = (slot + 1) % self.slots
-        at = slot * self.config.tile_words
-        load = Load(Kind.IFMAP, tile.m0 * c + tile.n0, tile.n, tile.m, c)
-        pc = self._load([load], Buffer.OUTPUT, at, self.tensor_at[tensor], index)
-        self.text.need(pc, Engine.STORE, self.residual_user[slot])
-        self.text.need(pc, Engine.STORE, self.stored[tensor])
-        return pc
-
-    def _placed(self, unit: Unit) -> _Placed:
-        """What is in the buffers once the loads of `unit` are emitted."""
-        assert self.held_a is not None
-        conv = self.network.layers[unit.layer].op == LayerOp.CONV
-        return _Placed(self.held_a, self.held_b if conv else None, self.held_p)
 
     # ---- tiles --------------------------------------------------------------------------------
 
     def _configure(self, engine: Engine, table: Table, index: int, layer: int) -> None:
         if self.configured.get((engine, table)) != index:
             self.configured[engine, table] = index
-            self.text.emit("SETCFG", engine, layer, self.tile_number, engine, table, index)
+            self.text.emit("SETCFG", engine, layer, engine, table, index)
 
-    def _window(self, layer: int, placed: _Placed, run: Run) -> int:
+    def _window(self, layer: int, placed: Placed, run: Run) -> int:
         """The row of the window table for `run`, made if it is new."""
         a, b = placed.a, placed.b
         b_base = n_base = bias_base = 0
@@ -337,13 +137,13 @@ class _Emitter:
         row = (a.base, *a.block, *reduction, b_base, n_base, bias_base)
         return self.windows.setdefault(row, len(self.windows))
 
-    def _operands_ready(self, layer: int, placed: _Placed, work: Work) -> int:
+    def _operands_ready(self, layer: int, placed: Placed, work: Work) -> int:
         """The pc of the LOAD after which all input rows of a tile are there."""
         run, tile, a = work.run, work.tile, placed.a
         row, count = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
-        return _ready(a.pieces, row + count)
+        return ready(a.pieces, row + count)
 
-    def _emit_unit(self, unit: Unit, placed: _Placed, ahead: list[Iterator[None]]) -> None:
+    def _emit_unit(self, unit: Unit, placed: Placed, ahead: list[Iterator[None]]) -> None:
         """The tiles of a unit, and between them the loads `ahead` for the next one.
 
         Spread evenly, the loads for later tiles do not hold up the residual operands of these.
@@ -352,14 +152,14 @@ class _Emitter:
         tables = [[next(packed) for _ in work.tables] for work in unit.works]
         conv = self.network.layers[unit.layer].op == LayerOp.CONV
         loads = chain.from_iterable(ahead)
-        pace = -(-_MOST_LOADS // len(unit.works))
+        pace = -(-MOST_LOADS // len(unit.works))
         for work, table in zip(unit.works, tables, strict=True):
             for _ in islice(loads, pace):
                 pass
             if work.run.first:
                 self.slot = self.next_slot
                 self.next_slot = (self.next_slot + 1) % self.slots
-                self.tile_number += 1
+                self.text.now += 1
             if conv:
                 self._emit_product(unit.layer, placed, work, table)
             else:
@@ -368,42 +168,40 @@ class _Emitter:
             pass
 
     def _emit_product(
-        self, index: int, placed: _Placed, work: Work, packed: list[tuple[int, int]]
+        self, index: int, placed: Placed, work: Work, packed: list[tuple[int, int]]
     ) -> None:
         """A tile of a CONV layer over one chunk: GEMM, DPPU and, at the end, VEC and STORE."""
         text, layer, b = self.text, self.network.layers[index], placed.b
         run, tile = work.run, work.tile
         assert b is not None
         window = self._window(index, placed, run)
-        where, fields = (index, self.tile_number), (*tile, self.slot)
-        slot, residual = self.next_residual, NONE
+        fields = (*tile, self.slot)
+        slot, residual = 0, NONE
         if run.last and layer.residual != NO_TENSOR:
-            residual = self._load_residual(index, tile)
+            slot, residual = self.prefetch.residual_of(index, tile)
         self._configure(Engine.ARRAY, Table.LAYER, index, index)
         self._configure(Engine.ARRAY, Table.WINDOW, window, index)
         tap = sum(len(p) for source, p in work.tables if source == Source.ARRAY)
         operands = self._operands_ready(index, placed, work)
-        loaded = max(operands, _ready(b.pieces, tile.n0 + tile.n))
+        loaded = max(operands, ready(b.pieces, tile.n0 + tile.n))
         gemm, folds = NONE, self._folds(run, layer.kernel_w)
         for at, (k0, k) in enumerate(folds):
             first, last = run.first and at == 0, run.last and at == len(folds) - 1
-            gemm = text.emit("GEMM", Engine.ARRAY, *where, first, last, tap, *fields, k0, k)
+            gemm = text.emit("GEMM", Engine.ARRAY, index, first, last, tap, *fields, k0, k)
             text.need(gemm, Engine.LOAD, loaded)
             if first:
                 text.need(gemm, Engine.STORE, self.slot_user[self.slot])
-        self.a.last[placed.a.half][Engine.ARRAY] = gemm
-        self.b.last[b.half][Engine.ARRAY] = gemm
+        placed.a.readers[Engine.ARRAY] = b.readers[Engine.ARRAY] = gemm
         dppu = self._emit_dppu(index, placed, work, packed, window, gemm, loaded)
         if not run.last:
             return
         self._configure(Engine.STORE, Table.LAYER, index, index)
-        used = slot if residual != NONE else 0
-        vec = text.emit("VEC", Engine.STORE, *where, *fields, used)
+        vec = text.emit("VEC", Engine.STORE, index, *fields, slot)
         text.need(vec, Engine.ARRAY, gemm)
         text.need(vec, Engine.DPPU, dppu)
         text.need(vec, Engine.LOAD, residual)
         if residual != NONE:
-            self.residual_user[slot] = vec
+            self.prefetch.residual_user[slot] = vec
         self._emit_store(index, tile)
 
     def _folds(self, run: Run, kernel_w: int) -> list[tuple[int, int]]:
@@ -417,7 +215,7 @@ class _Emitter:
     def _emit_dppu(
         self,
         index: int,
-        placed: _Placed,
+        placed: Placed,
         work: Work,
         packed: list[tuple[int, int]],
         window: int,
@@ -434,7 +232,6 @@ class _Emitter:
                 "DPPU",
                 Engine.DPPU,
                 index,
-                self.tile_number,
                 run.first,
                 run.last,
                 source,
@@ -446,33 +243,32 @@ class _Emitter:
             )
             text.need(dppu, Engine.LOAD, placed.p.ready)
             if source == Source.DRAM:
-                text.need(dppu, Engine.STORE, self.stored[self.network.layers[index].input])
+                text.need(
+                    dppu, Engine.STORE, self.prefetch.stored[self.network.layers[index].input]
+                )
             if source == Source.ARRAY or run.last:
                 text.need(dppu, Engine.ARRAY, gemm)
             if source == Source.BUFFER:
                 assert placed.b is not None
                 text.need(dppu, Engine.LOAD, loaded)
-                self.a.last[placed.a.half][Engine.DPPU] = dppu
-                self.b.last[placed.b.half][Engine.DPPU] = dppu
-            self.p.last[placed.p.half][Engine.DPPU] = dppu
+                placed.a.readers[Engine.DPPU] = placed.b.readers[Engine.DPPU] = dppu
+            placed.p.readers[Engine.DPPU] = dppu
         return dppu
 
-    def _emit_vector(self, index: int, placed: _Placed, work: Work) -> None:
+    def _emit_vector(self, index: int, placed: Placed, work: Work) -> None:
         """A tile that only the vector unit computes: VEC and STORE."""
         window = self._window(index, placed, work.run)
         self._configure(Engine.STORE, Table.LAYER, index, index)
         self._configure(Engine.STORE, Table.WINDOW, window, index)
-        where = (index, self.tile_number)
-        vec = self.text.emit("VEC", Engine.STORE, *where, *work.tile, self.slot, 0)
+        vec = self.text.emit("VEC", Engine.STORE, index, *work.tile, self.slot, 0)
         self.text.need(vec, Engine.LOAD, self._operands_ready(index, placed, work))
-        self.a.last[placed.a.half][Engine.STORE] = vec
+        placed.a.readers[Engine.STORE] = vec
         self._emit_store(index, work.tile)
 
     def _emit_store(self, index: int, tile: Tile) -> None:
-        where = (index, self.tile_number)
-        store = self.text.emit("STORE", Engine.STORE, *where, *tile, self.slot)
+        store = self.text.emit("STORE", Engine.STORE, index, *tile, self.slot)
         self.slot_user[self.slot] = store
-        self.stored[self.network.layers[index].output] = store
+        self.prefetch.stored[self.network.layers[index].output] = store
 
     # ---- the whole ----------------------------------------------------------------------------
 
@@ -483,38 +279,35 @@ class _Emitter:
 
     def program(self) -> Program:
         """Emit everything and assemble the program."""
-        units = self.units
-        for _ in chain(self._load_constants(units[0]), self._load_operands(units[0])):
+        units, prefetch = self.units, self.prefetch
+        for _ in chain(prefetch.constants_of(units[0]), prefetch.operands_of(units[0])):
             pass
-        ready = self._placed(units[0])
+        placed = prefetch.placed(units[0])
         for unit, after in pairwise([*units, None]):
             assert unit is not None
             if after is None:
-                self._emit_unit(unit, ready, [])
+                self._emit_unit(unit, placed, [])
                 break
             # Operands that this layer is still computing cannot be loaded ahead of its tiles.
             late = after.layer != unit.layer and self._reads(after.layer, unit.layer)
-            operands = self._load_operands(after)
-            ahead = [self._load_constants(after)] + ([] if late else [operands])
-            self._emit_unit(unit, ready, ahead)
+            operands = prefetch.operands_of(after)
+            ahead = [prefetch.constants_of(after)] + ([] if late else [operands])
+            self._emit_unit(unit, placed, ahead)
             for _ in operands:
                 pass
-            ready = self._placed(after)
+            placed = prefetch.placed(after)
         self.text.release()
-        self.text.emit("HALT", Engine.STORE, len(self.network.layers) - 1, self.tile_number)
+        self.text.emit("HALT", Engine.STORE, len(self.network.layers) - 1)
         return self._assemble()
 
     def _assemble(self) -> Program:
         network, text = self.network, encode_text(self.text.columns())
-        memory = {region: (self.base[region], size) for region, size in self.sizes.items()}
-        memory["text"] = (self.end, text.nbytes)
         descriptors = (
             len(network.layers) * LAYER_DESCRIPTOR_BYTES
             + len(self.windows) * WINDOW_DESCRIPTOR_BYTES
         )
-        memory["descriptors"] = (self.end + align(text.nbytes), descriptors)
-        self._check_memory(sum(memory["descriptors"]))
-        tensors = zip(network.tensors, self.tensor_at, strict=True)
+        memory = self.memory.whole(text.nbytes, descriptors)
+        tensors = zip(network.tensors, self.memory.tensors, strict=True)
         return Program(
             name=network.name,
             config=self.config,
@@ -525,8 +318,8 @@ class _Emitter:
             tensors=np.array([(t.h, t.w, t.c, base) for t, base in tensors], np.int64),
             weights=self.constants.weights,
             bias=self.constants.bias,
-            positions=np.frombuffer(b"".join(self.positions), np.uint8),
-            positions_indptr=np.cumsum([0, *map(len, self.positions)], dtype=np.int64),
+            positions=np.frombuffer(b"".join(self.prefetch.positions), np.uint8),
+            positions_indptr=np.cumsum([0, *map(len, self.prefetch.positions)], dtype=np.int64),
             credits=self.text.credits,
             debug_layer=np.array(self.text.layer, np.int32),
             debug_tile=np.array(self.text.tile, np.int32),
@@ -544,8 +337,8 @@ class _Emitter:
             row = [int(getattr(layer, f)) for f in LAYER_FIELDS]
             if i in self.constants.weight_at:
                 row += [
-                    self.base["weights"] + self.constants.weight_at[i],
-                    self.base["bias"] + self.constants.bias_at[i],
+                    self.memory.base("weights") + self.constants.weight_at[i],
+                    self.memory.base("bias") + self.constants.bias_at[i],
                     self.plans[i].chunk_ky,
                     self.plans[i].chunk_c,
                     self.redundancy[i],

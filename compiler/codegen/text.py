@@ -11,9 +11,13 @@ NONE = -(2**31)  #: the pc of no instruction: nothing to wait for
 
 
 class Text:
-    """The growing text: rows of fields by opcode, and the tokens between engines."""
+    """The growing text: rows of fields by opcode, and the tokens between engines.
+
+    now : number of the tile that is being emitted, kept with each instruction for listings.
+    """
 
     def __init__(self) -> None:
+        self.now = 0
         self.engine: list[int] = []
         self.name: list[str] = []
         self.wait: list[int] = []
@@ -26,7 +30,7 @@ class Text:
         self.covered = [[NONE] * len(Engine) for _ in Engine]
         self.source: dict[tuple[int, Engine], int] = {}  # (consumer pc, producer) -> producer pc
 
-    def emit(self, name: str, engine: Engine, layer: int, tile: int, *values: int) -> int:
+    def emit(self, name: str, engine: Engine, layer: int, *values: int) -> int:
         """Append an instruction; `values` in table order without the header. Returns its pc."""
         pc = len(self.engine)
         self.engine.append(engine)
@@ -34,7 +38,7 @@ class Text:
         self.wait.append(0)
         self.post.append(0)
         self.layer.append(layer)
-        self.tile.append(tile)
+        self.tile.append(self.now)
         self.rows[name].append((pc, *values))
         return pc
 
@@ -80,8 +84,7 @@ class Text:
                             left -= 1
                     pc -= 1
                 for _ in range(left):
-                    layer, tile = self.layer[-1], self.tile[-1]
-                    pc = self.emit("SYNC", producer, layer, tile, 1 << producer)
+                    pc = self.emit("SYNC", producer, self.layer[-1], 1 << producer)
                     self.post[pc] |= bit
 
     def columns(self) -> dict[str, NDArray[np.int64]]:
