@@ -205,8 +205,8 @@ class _Emitter:
         self._emit_store(index, tile)
 
     def _folds(self, run: Run, kernel_w: int) -> list[tuple[int, int]]:
-        """(first k, operands) of each fold of a stationary array; one whole run for `os`."""
-        if self.config.array.dataflow == "os":
+        """(first k, operands) of each fold; one whole run where the PEs keep the sums."""
+        if self.config.array.keeps_sums:
             return [(0, 0)]
         depth = run.nky * run.kcc * kernel_w
         rows = self.config.array.rows

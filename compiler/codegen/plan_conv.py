@@ -60,7 +60,7 @@ def plan_conv(geometry: Geometry, config: Config) -> Plan:
 
 def tile_columns(layer: Layer, config: Config) -> int:
     """Most channels of a tile of a CONV layer."""
-    if config.array.dataflow != "os":
+    if not config.array.keeps_sums:
         return config.tile_cols
     return layer_columns(config, layer.name)
 

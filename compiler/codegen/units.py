@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Config
+from ...config.schema import Dppu
 from ...isa.instructions import Source
+from ...tables import complete
 from .loads import ABlock, BBlock
 from .positions import Positions, pack, split
 from .tiles import Plan, Run, Tile
 
 _WORD = 4  # position tables start at multiples of this
+
+#: dppu.data_reuse -> how many neurons of a tile get their operands from the taps of the array, and
+#: where the others get theirs.
+_REUSE: dict[str, tuple[Callable[[Config, Tile], int], Source]] = {
+    "array": (lambda config, tile: tile.m * tile.n, Source.ARRAY),
+    "hybrid": (lambda config, tile: config.tap_capacity, Source.DRAM),
+    "hybrid_sram": (lambda config, tile: config.tap_capacity, Source.BUFFER),
+    "dram": (lambda config, tile: 0, Source.DRAM),
+}
+complete(
+    "dppu.data_reuse in config/schema.py",
+    get_args(Dppu.model_fields["data_reuse"].annotation),
+    _REUSE,
+    "compiler.codegen.units._REUSE",
+)
 
 
 class Work(NamedTuple):
@@ -40,15 +58,13 @@ def _tables(
     mask: NDArray[np.bool_] | None, tile: Tile, config: Config
 ) -> list[tuple[Source, Positions]]:
     """The position tables of a tile in DPPU order: what comes from DRAM is started first."""
-    if mask is None or not config.dppu.size or config.array.dataflow != "os":
+    if mask is None or not config.dppu.size or not config.array.keeps_sums:
         return []
     flat = mask.reshape(-1, mask.shape[-1])
     rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
     found = np.argwhere(flat[rows, tile.n0 : tile.n0 + tile.n])
-    reuse = config.dppu.data_reuse
-    capacity = {"array": len(found), "dram": 0}.get(reuse, config.tap_capacity)
-    tapped, excess = split(found, tile.m, tile.n, capacity)
-    elsewhere = Source.BUFFER if reuse == "hybrid_sram" else Source.DRAM
+    capacity, elsewhere = _REUSE[config.dppu.data_reuse]
+    tapped, excess = split(found, tile.m, tile.n, capacity(config, tile))
     pairs = [(elsewhere, excess), (Source.ARRAY, tapped)]
     return [(source, positions) for source, positions in pairs if len(positions)]
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -20,8 +21,10 @@ from safetensors.numpy import save_file
 from torch.nn import functional as F
 
 from ...config import Config
+from ...config.schema import Protection
 from ...errors import ModelError, first_line
 from ...network.layers import Network
+from ...tables import complete
 from ..codegen.plan import tile_ids
 from ..data import Dataset, Images, normalise
 from ..execute import steps
@@ -29,12 +32,13 @@ from ..graph import OPS
 from ..heap import trim
 from ..model import Model
 
-POLICIES = ("global", "uniform", "tile")
 _FORMAT = "flexhyca-ranking-1"
 _BATCH = 32
 _NUMBERS = 1 << 25  # of all nodes, over a batch; two thirds live until the backward pass
 
 Mask = NDArray[np.bool_]
+Scores = Mapping[int, NDArray[np.float64]]  #: layer index -> (h, w, c)
+Tiles = Mapping[int, NDArray[np.int64]]  #: layer index -> (h, w, c), tile numbers
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ def select(
     network: Network,
     s_th: float,
     policy: str,
-    tiles: Mapping[int, NDArray[np.int64]] | None = None,
+    tiles: Tiles | None = None,
 ) -> dict[int, Mask]:
     """Mark the important neurons: layer index -> bool (h, w, c), for every layer with weights.
 
@@ -189,30 +193,52 @@ def select(
     """
     if not 0.0 <= s_th <= 1.0:
         raise ModelError(f"s_th={s_th} is not in 0..1")
-    if policy not in POLICIES:
-        raise ModelError(f"s_policy={policy!r} is unknown; known are {', '.join(POLICIES)}")
+    if policy not in _POLICIES:
+        raise ModelError(f"s_policy={policy!r} is unknown; known are {', '.join(_POLICIES)}")
     scores = _layer_scores(ranking, network)
-    masks = {index: np.zeros(s.shape, np.bool_) for index, s in scores.items()}
-    if policy == "global":
-        flat = np.concatenate([s.ravel() for s in scores.values()])
-        chosen = _top(flat, count(s_th, flat.size))
-        first = 0
-        for index, mask in masks.items():
-            masks[index] = chosen[first : first + mask.size].reshape(mask.shape)
-            first += mask.size
-        return masks
+    return _POLICIES[policy](scores, network, s_th, tiles or {})
+
+
+def _global(scores: Scores, network: Network, share: float, tiles: Tiles) -> dict[int, Mask]:
+    flat = np.concatenate([s.ravel() for s in scores.values()])
+    chosen = _top(flat, count(share, flat.size))
+    masks, first = {}, 0
     for index, own in scores.items():
-        flat = own.ravel()
-        if policy == "uniform":
-            masks[index] = _top(flat, count(s_th, flat.size)).reshape(own.shape)
-            continue
-        if tiles is None or index not in tiles or tiles[index].shape != own.shape:
+        masks[index] = chosen[first : first + own.size].reshape(own.shape)
+        first += own.size
+    return masks
+
+
+def _uniform(scores: Scores, network: Network, share: float, tiles: Tiles) -> dict[int, Mask]:
+    return {
+        index: _top(own.ravel(), count(share, own.size)).reshape(own.shape)
+        for index, own in scores.items()
+    }
+
+
+def _tile(scores: Scores, network: Network, share: float, tiles: Tiles) -> dict[int, Mask]:
+    masks = {}
+    for index, own in scores.items():
+        if index not in tiles or tiles[index].shape != own.shape:
             raise ModelError(
                 f"s_policy=tile: layer {network.layers[index].name} needs a tile number for each "
                 f"of its neurons {own.shape}"
             )
-        masks[index] = _per_tile(flat, tiles[index].ravel(), s_th).reshape(own.shape)
+        masks[index] = _per_tile(own.ravel(), tiles[index].ravel(), share).reshape(own.shape)
     return masks
+
+
+_POLICIES: dict[str, Callable[[Scores, Network, float, Tiles], dict[int, Mask]]] = {
+    "global": _global,
+    "uniform": _uniform,
+    "tile": _tile,
+}
+complete(
+    "protection.s_policy in config/schema.py",
+    get_args(Protection.model_fields["s_policy"].annotation),
+    _POLICIES,
+    "compiler.importance.ranking._POLICIES",
+)
 
 
 def important_neurons(ranking: Ranking, network: Network, config: Config) -> dict[int, Mask]:

@@ -34,6 +34,8 @@ NEURONS: Edit = (
     *OPERATION[:2],
     OPERATION[2].replace('"halve": Op(_first)', '"halve": Op(_first, neurons=True)'),
 )
+REUSE: Edit = ("config/schema.py", '"hybrid_sram", "dram"]', '"hybrid_sram", "dram", "none"]')
+POLICY: Edit = ("config/schema.py", '"uniform", "tile"]', '"uniform", "tile", "row"]')
 LAYER: Edit = ("network/layers.py", "    COPY = 4\n", "    COPY = 4\n    HALVE = 5\n")
 
 
@@ -75,6 +77,17 @@ CASES = [
         "compiler.quantise.scales",
         LAYER,
         "compiler.quantise.scales._TIES does not handle HALVE of network.layers.LayerOp",
+    ),
+    (
+        "compiler.codegen.units",
+        REUSE,
+        "compiler.codegen.units._REUSE does not handle none of dppu.data_reuse in config/schema.py",
+    ),
+    (
+        "compiler.importance.ranking",
+        POLICY,
+        "compiler.importance.ranking._POLICIES does not handle row of "
+        "protection.s_policy in config/schema.py",
     ),
 ]
 
