@@ -106,7 +106,9 @@ class Graph:
         return sum(int(p.size) for node in self.nodes for p in node.params.values())
 
 
-def window(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
+def window_count(
+    size: int, kernel: int, stride: int, before: int, after: int, dilation: int
+) -> int:
     """Positions of a window along one axis (floor; 0 or less when it does not fit)."""
     return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
@@ -184,8 +186,8 @@ def _conv2d(node: Node, inputs: list[Shape]) -> Shape:
 def _windows(node: Node, inputs: list[Shape]) -> Shape:
     c, h, w = _map(node, inputs)
     top, left, bottom, right = node.padding
-    oh = window(h, node.kernel[0], node.stride[0], top, bottom, node.dilation[0])
-    ow = window(w, node.kernel[1], node.stride[1], left, right, node.dilation[1])
+    oh = window_count(h, node.kernel[0], node.stride[0], top, bottom, node.dilation[0])
+    ow = window_count(w, node.kernel[1], node.stride[1], left, right, node.dilation[1])
     if oh < 1 or ow < 1:
         raise _fail(
             node,
@@ -281,7 +283,7 @@ def verify(graph: Graph) -> Graph:
     return graph
 
 
-def rebuild(graph: Graph, nodes: Iterable[Node], renamed: Mapping[str, str]) -> Graph:
+def with_nodes(graph: Graph, nodes: Iterable[Node], renamed: Mapping[str, str]) -> Graph:
     """`graph` with these nodes, reads of renamed ones redirected, unread ones dropped; verified."""
 
     def target(name: str) -> str:

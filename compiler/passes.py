@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import ModelError
-from .graph import OPS, Graph, Node, rebuild
+from .graph import OPS, Graph, Node, with_nodes
 
 
 def drop_identities(graph: Graph) -> Graph:
@@ -26,7 +26,7 @@ def drop_identities(graph: Graph) -> Graph:
         single = single and (node.kernel, node.divisor) == ((1, 1), 1)
         if node.op == "identity" or (same and (single or OPS[node.op].rearranges)):
             renamed[node.name] = node.inputs[0]
-    return rebuild(graph, (n for n in graph.nodes if n.name not in renamed), renamed)
+    return with_nodes(graph, (n for n in graph.nodes if n.name not in renamed), renamed)
 
 
 def _fold(node: Node, norm: Node) -> Node:
@@ -65,7 +65,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
             plain = Node(node.name, "conv2d", node.inputs, node.shape, groups=c, params=unit)
             node = _fold(plain, node)
         nodes[node.name] = node
-    return rebuild(graph, nodes.values(), renamed)
+    return with_nodes(graph, nodes.values(), renamed)
 
 
 def fold_pads(graph: Graph) -> Graph:
@@ -87,7 +87,7 @@ def fold_pads(graph: Graph) -> Graph:
             node = replace(node, inputs=pad.inputs, padding=(top, left, bottom, right))
         if node.name not in pads:
             nodes.append(node)
-    return rebuild(graph, nodes, {name: pad.inputs[0] for name, pad in pads.items()})
+    return with_nodes(graph, nodes, {name: pad.inputs[0] for name, pad in pads.items()})
 
 
 def simplify(graph: Graph) -> Graph:

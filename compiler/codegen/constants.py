@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...isa.program import chunks
 from ...network.layers import Network
-from .tiles import Plan
+from .tiles import LayerPlan
 
 _ALIGN = 64
 
@@ -29,7 +29,7 @@ class Constants(NamedTuple):
     bias_at: dict[int, int]
 
 
-def place_constants(network: Network, plans: Sequence[Plan]) -> Constants:
+def place_constants(network: Network, plans: Sequence[LayerPlan]) -> Constants:
     """Lay out the constants in the order in which the plans read them."""
     weights = np.zeros(sum(weight.size for weight in network.weights.values()), np.int8)
     biases = [np.zeros(0, np.int32)]

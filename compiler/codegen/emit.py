@@ -1,9 +1,9 @@
 """Code generation: plans of all layers -> one program.
 
 Each unit's loads (`prefetch`) are emitted among the tiles of the one before, so LOAD runs ahead of
-ARRAY; what may not be overwritten or read yet is said with tokens, which `Text.need` derives from
-the dependences.  A tile waits only for the pieces of a block that it reads.  Text order is itself a
-valid order of execution, so bounded queues cannot deadlock.
+ARRAY; what may not be overwritten or read yet is said with tokens, which `TextBuilder.need` derives
+from the dependences.  A tile waits only for the pieces of a block that it reads.  Text order is
+itself a valid order of execution, so bounded queues cannot deadlock.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from ...network.layers import (
 )
 from ...network.names import match_layers
 from .constants import Constants, place_constants
-from .memory import Memory
+from .memory_map import MemoryMap
 from .plan import plan_layer
 from .plan_conv import tile_columns
 from .prefetch import MOST_LOADS, Placed, Prefetch, ready
-from .text import NONE, Text
-from .tiles import Geometry, Run, Tile
-from .units import Unit, Work, units_of_layer
+from .text import NO_PC, TextBuilder
+from .tiles import Geometry, Tile, TileRun
+from .units import TileWork, Unit, units_of_layer
 
 #: Tiles of a program: about four instructions and two kilobytes of memory each.
 _MOST_TILES = 1 << 22
@@ -106,8 +106,8 @@ class _Emitter:
         ]
         self.constants: Constants = place_constants(network, self.plans)
         table_bytes = sum(len(u.table_bytes) for u in self.units if u.first_chunk)
-        self.memory = Memory.of(network, config, batch, self.constants, table_bytes)
-        self.text = Text()
+        self.memory = MemoryMap.of(network, config, batch, self.constants, table_bytes)
+        self.text = TextBuilder()
         self.prefetch = Prefetch(
             network, config, self.text, self.memory, self.constants, self.redundancy
         )
@@ -124,7 +124,7 @@ class _Emitter:
             self.configured[engine, table] = index
             self.text.emit("SETCFG", engine, layer, engine, table, index)
 
-    def _window(self, layer: int, placed: Placed, run: Run) -> int:
+    def _window(self, layer: int, placed: Placed, run: TileRun) -> int:
         """The row of the window table for `run`, made if it is new."""
         a, b = placed.a, placed.b
         b_base = n_base = bias_base = 0
@@ -137,7 +137,7 @@ class _Emitter:
         row = (a.base, *a.block, *reduction, b_base, n_base, bias_base)
         return self.windows.setdefault(row, len(self.windows))
 
-    def _operands_ready(self, layer: int, placed: Placed, work: Work) -> int:
+    def _operands_ready(self, layer: int, placed: Placed, work: TileWork) -> int:
         """The pc of the LOAD after which all input rows of a tile are there."""
         run, tile, a = work.run, work.tile, placed.a
         row, count = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
@@ -168,7 +168,7 @@ class _Emitter:
             pass
 
     def _emit_product(
-        self, index: int, placed: Placed, work: Work, packed: list[tuple[int, int]]
+        self, index: int, placed: Placed, work: TileWork, packed: list[tuple[int, int]]
     ) -> None:
         """A tile of a CONV layer over one chunk: GEMM, DPPU and, at the end, VEC and STORE."""
         text, layer, b = self.text, self.network.layers[index], placed.b
@@ -176,7 +176,7 @@ class _Emitter:
         assert b is not None
         window = self._window(index, placed, run)
         fields = (*tile, self.slot)
-        slot, residual = 0, NONE
+        slot, residual = 0, NO_PC
         if run.last and layer.residual != NO_TENSOR:
             slot, residual = self.prefetch.residual_of(index, tile)
         self._configure(Engine.ARRAY, Table.LAYER, index, index)
@@ -184,7 +184,7 @@ class _Emitter:
         tap = sum(len(p) for source, p in work.tables if source == Source.ARRAY)
         operands = self._operands_ready(index, placed, work)
         loaded = max(operands, ready(b.pieces, tile.n0 + tile.n))
-        gemm, folds = NONE, self._folds(run, layer.kernel_w)
+        gemm, folds = NO_PC, self._folds(run, layer.kernel_w)
         for at, (k0, k) in enumerate(folds):
             first, last = run.first and at == 0, run.last and at == len(folds) - 1
             gemm = text.emit("GEMM", Engine.ARRAY, index, first, last, tap, *fields, k0, k)
@@ -200,11 +200,11 @@ class _Emitter:
         text.need(vec, Engine.ARRAY, gemm)
         text.need(vec, Engine.DPPU, dppu)
         text.need(vec, Engine.LOAD, residual)
-        if residual != NONE:
+        if residual != NO_PC:
             self.prefetch.residual_user[slot] = vec
         self._emit_store(index, tile)
 
-    def _folds(self, run: Run, kernel_w: int) -> list[tuple[int, int]]:
+    def _folds(self, run: TileRun, kernel_w: int) -> list[tuple[int, int]]:
         """(first k, operands) of each fold; one whole run where the PEs keep the sums."""
         if self.config.array.keeps_sums:
             return [(0, 0)]
@@ -216,14 +216,14 @@ class _Emitter:
         self,
         index: int,
         placed: Placed,
-        work: Work,
+        work: TileWork,
         packed: list[tuple[int, int]],
         window: int,
         gemm: int,
         loaded: int,
     ) -> int:
-        """The DPPU instructions of a tile; returns the pc of the last one, or NONE."""
-        text, run, dppu = self.text, work.run, NONE
+        """The DPPU instructions of a tile; returns the pc of the last one, or NO_PC."""
+        text, run, dppu = self.text, work.run, NO_PC
         for (source, positions), (fmt, offset) in zip(work.tables, packed, strict=True):
             assert placed.p is not None
             self._configure(Engine.DPPU, Table.LAYER, index, index)
@@ -255,7 +255,7 @@ class _Emitter:
             placed.p.readers[Engine.DPPU] = dppu
         return dppu
 
-    def _emit_vector(self, index: int, placed: Placed, work: Work) -> None:
+    def _emit_vector(self, index: int, placed: Placed, work: TileWork) -> None:
         """A tile that only the vector unit computes: VEC and STORE."""
         window = self._window(index, placed, work.run)
         self._configure(Engine.STORE, Table.LAYER, index, index)

@@ -20,17 +20,17 @@ from ...tables import complete
 from .loads import ABlock
 from .plan_conv import plan_conv
 from .tiles import (
+    Fill,
     Geometry,
-    Plan,
-    Run,
-    Step,
+    LayerPlan,
     Tile,
+    TileRun,
 )
 
 _MAX_TILE_SIDE = BY_NAME["VEC"].layout()["n"][1].limit
 
 
-def plan_layer(network: Network, index: int, config: Config, batch: int) -> Plan:
+def plan_layer(network: Network, index: int, config: Config, batch: int) -> LayerPlan:
     """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers."""
     geometry = Geometry.of(network, index, batch)
     return _PLANS[geometry.layer.op](geometry, config)
@@ -45,7 +45,7 @@ def tile_ids(network: Network, index: int, config: Config) -> NDArray[np.int64]:
     return ids.reshape(out.h, out.w, out.c)
 
 
-def _plan_vec(g: Geometry, config: Config) -> Plan:
+def _plan_vec(g: Geometry, config: Config) -> LayerPlan:
     """Layers that only the vector unit computes: windows of all rows, tiles of one slot each."""
     layer, source, out = g.layer, g.source, g.out
     operands = 2 if layer.op == LayerOp.ADD else 1
@@ -72,7 +72,7 @@ def _plan_vec(g: Geometry, config: Config) -> Plan:
                 f"layer {layer.name}: {rows} input rows of {source.w} columns and one channel do "
                 f"not fit {half} bytes, half of the ifmap buffer; enlarge buffers.ifmap_bytes"
             )
-    steps = []
+    fills = []
     ranges = [(0, out.c)] if whole else [(n, channels) for n in range(0, out.c, channels)]
     groups = g.group(tiles, fits) if whole else [slice(i, i + 1) for i in range(len(tiles))]
     for group in groups:
@@ -83,7 +83,7 @@ def _plan_vec(g: Geometry, config: Config) -> Plan:
                 low = min(max(n_lo - layer.c_offset, 0), source.c - 1)
                 high = min(max(n_lo + n_count - layer.c_offset, low + 1), source.c)
             a = ABlock(first, count, 0, source.w, low, high - low)
-            runs = Run(
+            runs = TileRun(
                 0,
                 layer.kernel_h,
                 low,
@@ -96,11 +96,11 @@ def _plan_vec(g: Geometry, config: Config) -> Plan:
                     for n in range(n_lo, min(n_lo + n_count, out.c), channels)
                 ],
             )
-            steps.append(Step(a, None, [runs]))
-    return Plan(steps, 1, 1)
+            fills.append(Fill(a, None, [runs]))
+    return LayerPlan(fills, 1, 1)
 
 
-_PLANS: dict[LayerOp, Callable[[Geometry, Config], Plan]] = {
+_PLANS: dict[LayerOp, Callable[[Geometry, Config], LayerPlan]] = {
     LayerOp.CONV: plan_conv,
     LayerOp.MAXPOOL: _plan_vec,
     LayerOp.AVGPOOL: _plan_vec,

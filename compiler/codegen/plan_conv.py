@@ -17,11 +17,11 @@ from ...isa.protection import layer_columns
 from ...network.layers import Layer
 from .loads import ABlock, BBlock
 from .tiles import (
+    Fill,
     Geometry,
-    Plan,
-    Run,
-    Step,
+    LayerPlan,
     Tile,
+    TileRun,
 )
 
 _Piece = tuple[int, int, int, int]  # first kernel row, rows, first channel of the group, channels
@@ -44,7 +44,7 @@ class _Channels(NamedTuple):
     tiles: list[tuple[int, int, int]]  #: (group, n0, n)
 
 
-def plan_conv(geometry: Geometry, config: Config) -> Plan:
+def plan_conv(geometry: Geometry, config: Config) -> LayerPlan:
     """Tile a CONV layer. Raises CompileError if not even one PE's operands fit the buffers."""
     for rows in _halvings(config.tile_rows):
         for cols in _halvings(tile_columns(geometry.layer, config)):
@@ -179,17 +179,17 @@ class _Tiling:
 
     # ---- loops --------------------------------------------------------------------------------
 
-    def plan(self, step_ky: int, step_c: int) -> Plan:
-        """The steps in the loop order with less traffic; weights outside if it is the same."""
+    def plan(self, step_ky: int, step_c: int) -> LayerPlan:
+        """The fills in the loop order with less traffic; weights outside if it is the same."""
         pieces = chunks(self.layer.kernel_h, self.per_group, step_ky, step_c)
-        options = [list(self._steps(pieces, outside)) for outside in (True, False)]
+        options = [list(self._fills(pieces, outside)) for outside in (True, False)]
 
-        def traffic(steps: list[Step]) -> int:
-            return sum((s.a.nbytes if s.a else 0) + (s.b.nbytes if s.b else 0) for s in steps)
+        def traffic(fills: list[Fill]) -> int:
+            return sum((f.a.nbytes if f.a else 0) + (f.b.nbytes if f.b else 0) for f in fills)
 
-        return Plan(min(options, key=traffic), step_ky, step_c)
+        return LayerPlan(min(options, key=traffic), step_ky, step_c)
 
-    def _steps(self, pieces: list[_Piece], weights_outside: bool) -> Iterator[Step]:
+    def _fills(self, pieces: list[_Piece], weights_outside: bool) -> Iterator[Fill]:
         single = len(pieces) == 1
         pixel_runs, channel_runs = self._pixel_runs(single), self._channel_runs(single)
         pairs = (
@@ -205,7 +205,7 @@ class _Tiling:
                 a = self._a_block(block, channels.tiles[0][0], piece)
                 b = (self._b_block(channels, piece), first)
                 runs = self._runs(channels, tiles, piece, first, last)
-                yield Step(a if a != old_a else None, b[0] if b != old_b else None, runs)
+                yield Fill(a if a != old_a else None, b[0] if b != old_b else None, runs)
                 old_a, old_b = a, b
 
     def _runs(
@@ -215,13 +215,13 @@ class _Tiling:
         piece: _Piece,
         first: bool,
         last: bool,
-    ) -> list[Run]:
+    ) -> list[TileRun]:
         """One run for each group of the convolution: the channels of the reduction differ."""
         ky, nky, c, cc = piece
         by_group: dict[int, list[Tile]] = {}
         for group, n0, n in channels.tiles:
             by_group.setdefault(group, []).extend(Tile(m0, m, n0, n) for m0, m in pixels)
         return [
-            Run(ky, nky, group * self.per_group + c, cc, first, last, tiles)
+            TileRun(ky, nky, group * self.per_group + c, cc, first, last, tiles)
             for group, tiles in by_group.items()
         ]

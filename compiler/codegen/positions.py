@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from ...isa.instructions import Format
 
-Positions = NDArray[
+TilePositions = NDArray[
     np.int64
 ]  #: (neurons, 2): row and column in the tile, sorted by row, then column
 
 
-def pack(positions: Positions, m: int, n: int, column_bits: int, bits: int) -> tuple[Format, bytes]:
+def pack_positions(
+    positions: TilePositions, m: int, n: int, column_bits: int, bits: int
+) -> tuple[Format, bytes]:
     """Write a tile's table in its shorter format.
 
     positions : (count, 2) int64, sorted. m, n : tile size. bits : bits of one list entry, of which
@@ -32,7 +34,9 @@ def pack(positions: Positions, m: int, n: int, column_bits: int, bits: int) -> t
     return Format.BITMAP, np.packbits(bitmap, bitorder="little").tobytes()
 
 
-def split(positions: Positions, m: int, n: int, capacity: int) -> tuple[Positions, Positions]:
+def split_positions(
+    positions: TilePositions, m: int, n: int, capacity: int
+) -> tuple[TilePositions, TilePositions]:
     """Divide a tile's neurons into those that fit the operand taps and the excess.
 
     The excess is fetched from DRAM, each of its rows and columns once; so it is gathered in as few
@@ -45,7 +49,7 @@ def split(positions: Positions, m: int, n: int, capacity: int) -> tuple[Position
 
 
 @njit(cache=True)
-def _excess(positions: Positions, m: int, n: int, wanted: int) -> NDArray[np.bool_]:
+def _excess(positions: TilePositions, m: int, n: int, wanted: int) -> NDArray[np.bool_]:
     """Pick `wanted` neurons, line by line: always the row or column with the most that are left."""
     chosen = np.zeros(len(positions), np.bool_)
     lines = np.zeros(m + n, np.int64)  # neurons left in each row, then in each column

@@ -26,8 +26,8 @@ from .loads import (
     ifmap_loads,
     weight_loads,
 )
-from .memory import Memory
-from .text import NONE, Text
+from .memory_map import MemoryMap
+from .text import NO_PC, TextBuilder
 from .tiles import Tile
 from .units import Unit
 
@@ -35,7 +35,7 @@ from .units import Unit
 MOST_LOADS = 1 + 2 * PIECES
 
 
-class Operands(NamedTuple):
+class HeldOperands(NamedTuple):
     """An input block in its half; `pieces` are (end row, pc of the LOAD that completes it)."""
 
     block: ABlock
@@ -44,7 +44,7 @@ class Operands(NamedTuple):
     pieces: list[tuple[int, int]]
 
 
-class Weights(NamedTuple):
+class HeldWeights(NamedTuple):
     """A weight block in its half; `pieces` are (end channel, pc of the LOAD that completes it)."""
 
     block: BBlock
@@ -54,7 +54,7 @@ class Weights(NamedTuple):
     pieces: list[tuple[int, int]]
 
 
-class Tables(NamedTuple):
+class HeldTables(NamedTuple):
     """Position tables in their half, and the pc of their LOAD."""
 
     base: int
@@ -65,14 +65,14 @@ class Tables(NamedTuple):
 class Placed(NamedTuple):
     """What a unit finds in the buffers."""
 
-    a: Operands
-    b: Weights | None
-    p: Tables | None
+    a: HeldOperands
+    b: HeldWeights | None
+    p: HeldTables | None
 
 
 def ready(pieces: list[tuple[int, int]], end: int) -> int:
     """The pc of the LOAD that completes everything below `end`."""
-    return pieces[bisect_left(pieces, (end, NONE))][1]
+    return pieces[bisect_left(pieces, (end, NO_PC))][1]
 
 
 class Prefetch:
@@ -87,8 +87,8 @@ class Prefetch:
         self,
         network: Network,
         config: Config,
-        text: Text,
-        memory: Memory,
+        text: TextBuilder,
+        memory: MemoryMap,
         constants: Constants,
         redundancy: Sequence[Redundancy],
     ) -> None:
@@ -97,9 +97,9 @@ class Prefetch:
         self.a = Halves(config.buffers.ifmap_bytes // 2, Engine.ARRAY)
         self.b = Halves(config.buffers.weight_bytes // 2, Engine.ARRAY)
         self.p = Halves(config.buffers.position_bytes // 2, Engine.DPPU)
-        self.held_a: Operands | None = None
-        self.held_b: Weights | None = None
-        self.held_p: Tables | None = None
+        self.held_a: HeldOperands | None = None
+        self.held_b: HeldWeights | None = None
+        self.held_p: HeldTables | None = None
         self.positions: list[bytes] = []
         self.position_bytes = 0
         self.slots = config.output_slots
@@ -107,11 +107,11 @@ class Prefetch:
         self.next_residual = 0
         written = {layer.output for layer in network.layers}
         unwritten = set(range(len(network.tensors))) - written  # inputs: several in a topology
-        self.stored = dict.fromkeys(unwritten, NONE)
+        self.stored = dict.fromkeys(unwritten, NO_PC)
 
     def _load(self, loads: list[Load], buffer: Buffer, at: int, dram: int, layer: int) -> int:
         """Emit `loads` into `buffer` from byte `at` on; returns the pc of the last one."""
-        pc = NONE
+        pc = NO_PC
         refetch = self.redundancy[layer] == Redundancy.TIME_REFETCH and buffer != Buffer.OUTPUT
         for _ in range(COPIES if refetch else 1):
             to = at
@@ -146,7 +146,7 @@ class Prefetch:
                 [load], Buffer.POSITION, base, self.memory.base("positions"), unit.layer
             )
             self._release(pc, last)
-            self.held_p = Tables(base, self.p.readers, pc)
+            self.held_p = HeldTables(base, self.p.readers, pc)
             self.positions.append(unit.table_bytes)
             self.position_bytes += size
             yield
@@ -169,7 +169,7 @@ class Prefetch:
             at += sum(x.row_bytes for x in loads)
             done.append((end, pc))
             yield
-        self.held_b = Weights(unit.b, base, self.b.readers, bias_bytes, done)
+        self.held_b = HeldWeights(unit.b, base, self.b.readers, bias_bytes, done)
 
     def operands_of(self, unit: Unit) -> Iterator[None]:
         """The input block of a unit, where it brings a new one, a run of rows at a time.
@@ -184,7 +184,7 @@ class Prefetch:
         first, source = len(self.text.engine), self.network.tensors[layer.input]
         done: list[tuple[int, int]] = []
         for piece in unit.a.pieces(self.config.dram.grant_bytes):
-            pc = NONE
+            pc = NO_PC
             for i, t in enumerate(tensors):
                 at = base + i * unit.a.nbytes + (piece.row0 - unit.a.row0) * unit.a.row_bytes
                 loads = ifmap_loads(piece, source)
@@ -195,7 +195,7 @@ class Prefetch:
                     self.text.need(first, Engine.STORE, self.stored[t])
             done.append((piece.row0 + piece.rows, pc))
             yield
-        self.held_a = Operands(unit.a, base, self.a.readers, done)
+        self.held_a = HeldOperands(unit.a, base, self.a.readers, done)
 
     def residual_of(self, index: int, tile: Tile) -> tuple[int, int]:
         """Bring the residual's words of `tile` into the next residual slot: (slot, pc)."""

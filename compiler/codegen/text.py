@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from ...isa.instructions import BY_NAME, Engine
 
-NONE = -(2**31)  #: the pc of no instruction: nothing to wait for
+NO_PC = -(2**31)  #: the pc of no instruction: nothing to wait for
 
 
-class Text:
+class TextBuilder:
     """The growing text: rows of fields by opcode, and the tokens between engines.
 
     now : number of the tile that is being emitted, kept with each instruction for listings.
@@ -27,7 +27,7 @@ class Text:
         self.rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in BY_NAME}
         self.credits = np.zeros((len(Engine), len(Engine)), np.int64)
         # newest instruction of each engine whose token each engine has taken: [consumer][producer]
-        self.covered = [[NONE] * len(Engine) for _ in Engine]
+        self.covered = [[NO_PC] * len(Engine) for _ in Engine]
         self.source: dict[tuple[int, Engine], int] = {}  # (consumer pc, producer) -> producer pc
 
     def emit(self, name: str, engine: Engine, layer: int, *values: int) -> int:

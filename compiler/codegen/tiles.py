@@ -1,4 +1,4 @@
-"""What a plan consists of (tiles, runs, steps), and the index arithmetic of a layer.
+"""What a plan consists of (tiles, runs, fills), and the index arithmetic of a layer.
 
 Output pixels are counted over the batch in (image, y, x) order, input rows as image*h + y, so that
 a run of pixels always needs a contiguous run of rows, and one LOAD can fetch several images.
@@ -23,7 +23,7 @@ class Tile(NamedTuple):
     n: int
 
 
-class Run(NamedTuple):
+class TileRun(NamedTuple):
     """Tiles that share one window: the same buffers and the same part of the reduction."""
 
     ky0: int
@@ -35,26 +35,26 @@ class Run(NamedTuple):
     tiles: list[Tile]
 
 
-class Step(NamedTuple):
+class Fill(NamedTuple):
     """What one fill of the buffers serves. A block of None is the one already there."""
 
     a: ABlock | None
     b: BBlock | None
-    runs: list[Run]
+    runs: list[TileRun]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The steps of one layer, and how its weights are cut along the reduction."""
+class LayerPlan:
+    """The fills of one layer, and how its weights are cut along the reduction."""
 
-    steps: list[Step]
+    fills: list[Fill]
     chunk_ky: int
     chunk_c: int
 
     @property
     def tiles(self) -> Iterator[Tile]:
         """Every tile once, in the order of its last chunk."""
-        return (t for s in self.steps for r in s.runs if r.last for t in r.tiles)
+        return (t for f in self.fills for r in f.runs if r.last for t in r.tiles)
 
 
 class Geometry:

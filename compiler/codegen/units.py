@@ -13,8 +13,8 @@ from ...config.schema import Dppu
 from ...isa.instructions import Source
 from ...tables import complete
 from .loads import ABlock, BBlock
-from .positions import Positions, pack, split
-from .tiles import Plan, Run, Tile
+from .positions import TilePositions, pack_positions, split_positions
+from .tiles import LayerPlan, Tile, TileRun
 
 _WORD = 4  # position tables start at multiples of this
 
@@ -34,12 +34,12 @@ complete(
 )
 
 
-class Work(NamedTuple):
+class TileWork(NamedTuple):
     """A tile with the part of its run, and its position tables: (source, positions)."""
 
-    run: Run
+    run: TileRun
     tile: Tile
-    tables: list[tuple[Source, Positions]]
+    tables: list[tuple[Source, TilePositions]]
 
 
 class Unit(NamedTuple):
@@ -49,14 +49,14 @@ class Unit(NamedTuple):
     a: ABlock | None
     b: BBlock | None
     first_chunk: bool
-    works: list[Work]
+    works: list[TileWork]
     packed: list[tuple[int, int]]  #: (format, offset in the position half) of every table, in order
     table_bytes: bytes
 
 
 def _tables(
     mask: NDArray[np.bool_] | None, tile: Tile, config: Config
-) -> list[tuple[Source, Positions]]:
+) -> list[tuple[Source, TilePositions]]:
     """The position tables of a tile in DPPU order: what comes from DRAM is started first."""
     if mask is None or not config.dppu.size or not config.array.keeps_sums:
         return []
@@ -64,34 +64,34 @@ def _tables(
     rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
     found = np.argwhere(flat[rows, tile.n0 : tile.n0 + tile.n])
     capacity, elsewhere = _REUSE[config.dppu.data_reuse]
-    tapped, excess = split(found, tile.m, tile.n, capacity(config, tile))
+    tapped, excess = split_positions(found, tile.m, tile.n, capacity(config, tile))
     pairs = [(elsewhere, excess), (Source.ARRAY, tapped)]
     return [(source, positions) for source, positions in pairs if len(positions)]
 
 
 def units_of_layer(
-    index: int, plan: Plan, mask: NDArray[np.bool_] | None, config: Config
+    index: int, plan: LayerPlan, mask: NDArray[np.bool_] | None, config: Config
 ) -> list[Unit]:
-    """Cut the steps of layer `index` where the position buffer's half is full.
+    """Cut the fills of layer `index` where the position buffer's half is full.
 
     mask : (h, w, c), True where a neuron is important; None for a layer without any.
     """
     column_bits, bits = config.position_column_bits, config.position_bits
     units: list[Unit] = []
-    for step in plan.steps:
-        a, b, first = step.a, step.b, step.runs[0].first
-        works: list[Work] = []
+    for fill in plan.fills:
+        a, b, first = fill.a, fill.b, fill.runs[0].first
+        works: list[TileWork] = []
         packed: list[tuple[int, int]] = []
         table = bytearray()
-        for run in step.runs:
+        for run in fill.runs:
             for tile in run.tiles:
                 tables = _tables(mask, tile, config)
-                new = [pack(p, tile.m, tile.n, column_bits, bits) for _, p in tables]
+                new = [pack_positions(p, tile.m, tile.n, column_bits, bits) for _, p in tables]
                 size = sum(-(-len(data) // _WORD) * _WORD for _, data in new)
                 if works and len(table) + size > config.buffers.position_bytes // 2:
                     units.append(Unit(index, a, b, first, works, packed, bytes(table)))
                     a, b, works, packed, table = None, None, [], [], bytearray()
-                works.append(Work(run, tile, tables))
+                works.append(TileWork(run, tile, tables))
                 for fmt, data in new:
                     packed.append((fmt, len(table)))
                     table += data + bytes(-len(data) % _WORD)

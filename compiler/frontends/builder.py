@@ -18,8 +18,8 @@ from ..graph import (
     Node,
     Shape,
     infer_shape,
-    rebuild,
     unsupported,
+    with_nodes,
 )
 
 Pads = tuple[int, int, int, int]  #: (top, left, bottom, right)
@@ -122,7 +122,7 @@ class Builder:
 
     def graph(self, name: str, output: str) -> Graph:
         """The verified graph of all nodes that `output` needs."""
-        return rebuild(Graph(name, tuple(self.nodes.values()), output), self.nodes.values(), {})
+        return with_nodes(Graph(name, tuple(self.nodes.values()), output), self.nodes.values(), {})
 
     def avg_pool(
         self, source: str, kernel: Pair, stride: Pair, pads: Pads, *, ceil_mode: bool, whole: bool

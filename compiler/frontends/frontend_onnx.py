@@ -21,7 +21,7 @@ from .builder import Call, UnsupportedError, read_calls
 from .onnx_builder import OnnxBuilder
 from .onnx_file import (
     DOMAINS,
-    Array,
+    Constant,
     OnnxFile,
     read_file,
 )
@@ -173,7 +173,7 @@ def _constant(attributes: dict[str, Any]) -> Any:
     return np.array(value, np.float32 if "float" in key else np.int64)
 
 
-def _compute(file: OnnxFile, builder: OnnxBuilder, node: Any) -> Array:
+def _compute(file: OnnxFile, builder: OnnxBuilder, node: Any) -> Constant:
     """The value of a node whose inputs are all constant, by ONNX's reference implementation."""
     from onnx.reference import ReferenceEvaluator
 

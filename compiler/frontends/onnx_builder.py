@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .builder import Builder, UnsupportedError
-from .onnx_file import Array, array_of
+from .onnx_file import Constant, array_of
 from .onnx_names import layer_path
 
 #: Stands for a dynamic batch in shapes that the file computes: a prime that no limit lets pass.
@@ -36,7 +36,7 @@ class OnnxBuilder(Builder):
             raise UnsupportedError("on a constant" if value in self.constants else "without input")
         return self.env[value]
 
-    def constant(self, value: str | None, title: str) -> Array | None:
+    def constant(self, value: str | None, title: str) -> Constant | None:
         """The array of an input that must be constant; None where it is left out."""
         if value is None:
             return None
@@ -45,7 +45,7 @@ class OnnxBuilder(Builder):
         held = self.constants[value]
         return held if isinstance(held, np.ndarray) else array_of(held, self.folder)
 
-    def weight(self, value: str | None, title: str, rank: int) -> Array:
+    def weight(self, value: str | None, title: str, rank: int) -> Constant:
         """A float32 constant with `rank` axes, none of them empty."""
         array = self.constant(value, title)
         if array is None or array.dtype != np.float32:

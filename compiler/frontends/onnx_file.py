@@ -25,7 +25,7 @@ OPSETS = range(6, 29)
 #: The domains of ONNX's own operators.
 DOMAINS = ("", "ai.onnx")
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Constant = np.ndarray[Any, np.dtype[Any]]
 
 #: Element types that are read: float32 weights, and the integers that describe shapes.
 _TYPES: dict[int, tuple[np.dtype[Any], str]] = {
@@ -161,7 +161,7 @@ def _dimensions(path: Path, value: Any) -> list[int | str]:
     return dims
 
 
-def array_of(tensor: Any, folder: Path) -> Array:
+def array_of(tensor: Any, folder: Path) -> Constant:
     """The values of a TensorProto, a copy; UnsupportedError on types that are not read.
 
     folder : where data that lies beside the file is.  Raises ModelError where a tensor's size and
@@ -191,7 +191,7 @@ def array_of(tensor: Any, folder: Path) -> Array:
     return np.array(values, dtype.newbyteorder("=")).reshape(dims)
 
 
-def _external(where: str, tensor: Any, folder: Path, dtype: np.dtype[Any], count: int) -> Array:
+def _external(where: str, tensor: Any, folder: Path, dtype: np.dtype[Any], count: int) -> Constant:
     entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
     try:

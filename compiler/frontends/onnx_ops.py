@@ -21,7 +21,7 @@ from .builder import (
     ceil_pads,
 )
 from .onnx_builder import ANY_BATCH, OnnxBuilder
-from .onnx_file import Array
+from .onnx_file import Constant
 
 Handler = Callable[..., str]
 
@@ -85,7 +85,7 @@ def _conv(
     )  # fmt: skip
 
 
-def _bias(b: OnnxBuilder, value: Any, size: int, factor: float = 1.0) -> Array:
+def _bias(b: OnnxBuilder, value: Any, size: int, factor: float = 1.0) -> Constant:
     """The bias of `size` channels; a scalar or a single number is that of all."""
     array = b.constant(value, "bias")
     if array is None:
@@ -96,7 +96,7 @@ def _bias(b: OnnxBuilder, value: Any, size: int, factor: float = 1.0) -> Array:
     return np.array(spread if factor == 1.0 else spread * np.float32(factor), np.float32)
 
 
-def _linear(b: OnnxBuilder, x: Any, w: Any, weight: Array, bias: Array) -> str:
+def _linear(b: OnnxBuilder, x: Any, w: Any, weight: Constant, bias: Constant) -> str:
     source = b.source(x)
     if b.shape(source) != (weight.shape[1],):
         raise UnsupportedError(f"of shape {b.shape(source)} with a weight of {weight.shape}")

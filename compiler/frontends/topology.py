@@ -18,8 +18,8 @@ from ...errors import ModelError
 from ...network.layers import Layer, LayerOp, Network, Tensor
 from ..zeros import SCALE, empty_bias, empty_weight
 
-#: Column -> (field of `Row`, largest value). The limits are those of the layer table.
-COLUMNS: dict[str, tuple[str, int]] = {
+#: Column -> (field of `TopologyRow`, largest value). The limits are those of the layer table.
+_COLUMNS: dict[str, tuple[str, int]] = {
     "IFMAP Height": ("ifmap_h", 65535),
     "IFMAP Width": ("ifmap_w", 65535),
     "Filter Height": ("filter_h", 4096),
@@ -28,12 +28,12 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "Num Filter": ("filters", 1 << 20),
     "Strides": ("stride", 4096),
 }
-_HEADER = ", ".join(("Layer name", *COLUMNS))
+_HEADER = ", ".join(("Layer name", *_COLUMNS))
 _MOST_BYTES = 1 << 32  # what a DRAM address reaches
 
 
 @dataclass(frozen=True)
-class Row:
+class TopologyRow:
     """One layer: a convolution without padding. A linear layer has a filter as large as its map."""
 
     name: str
@@ -66,7 +66,7 @@ def is_topology(name: str) -> bool:
     return name.lower().endswith(".csv")
 
 
-def read_topology(path: str | Path) -> tuple[Row, ...]:
+def read_topology(path: str | Path) -> tuple[TopologyRow, ...]:
     """The layers of a topology file; ModelError names file, line, column, value and limit."""
     path = Path(path)
     try:
@@ -113,14 +113,16 @@ def _is_number(field: str) -> bool:
     return field.isascii() and field.isdigit()
 
 
-def _row(where: str, line: str) -> Row:
+def _row(where: str, line: str) -> TopologyRow:
     name, *fields = _fields(line)
-    if len(fields) != len(COLUMNS):
-        raise ModelError(f"{where}: {1 + len(fields)} fields, wanted {1 + len(COLUMNS)}: {_HEADER}")
+    if len(fields) != len(_COLUMNS):
+        raise ModelError(
+            f"{where}: {1 + len(fields)} fields, wanted {1 + len(_COLUMNS)}: {_HEADER}"
+        )
     if not name or not name.isprintable():
         raise ModelError(f"{where}, column Layer name: {name!r} is not a name; write one")
     values = {}
-    for (title, (key, limit)), text in zip(COLUMNS.items(), fields, strict=True):
+    for (title, (key, limit)), text in zip(_COLUMNS.items(), fields, strict=True):
         digits = text.lstrip("0") if _is_number(text) else ""
         if not digits or len(digits) > len(str(limit)) or int(digits) > limit:
             shown = text if len(text) <= 40 else f"{text[:40]}..."
@@ -128,7 +130,7 @@ def _row(where: str, line: str) -> Row:
                 f"{where} ({name}), column {title}: {shown!r} is not an integer in 1..{limit}"
             )
         values[key] = int(digits)
-    row = Row(name, **values)
+    row = TopologyRow(name, **values)
     for axis, ifmap, size in (
         ("Height", row.ifmap_h, row.filter_h),
         ("Width", row.ifmap_w, row.filter_w),
@@ -141,7 +143,9 @@ def _row(where: str, line: str) -> Row:
     return row
 
 
-def network_of(rows: tuple[Row, ...], name: str, arithmetic: Arithmetic, shift: int = 0) -> Network:
+def network_of(
+    rows: tuple[TopologyRow, ...], name: str, arithmetic: Arithmetic, shift: int = 0
+) -> Network:
     """`rows` as a quantised network of zeros: tiling, cycles and traffic are those of the shapes.
 
     shift : of every requantisation; with the arithmetic it is all that a shape does not say.

@@ -37,8 +37,8 @@ _BATCH = 32
 _NUMBERS = 1 << 25  # of all nodes, over a batch; two thirds live until the backward pass
 
 Mask = NDArray[np.bool_]
-Scores = Mapping[int, NDArray[np.float64]]  #: layer index -> (h, w, c)
-Tiles = Mapping[int, NDArray[np.int64]]  #: layer index -> (h, w, c), tile numbers
+LayerScores = Mapping[int, NDArray[np.float64]]  #: layer index -> (h, w, c)
+TileNumbers = Mapping[int, NDArray[np.int64]]  #: layer index -> (h, w, c), tile numbers
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def select(
     network: Network,
     s_th: float,
     policy: str,
-    tiles: Tiles | None = None,
+    tiles: TileNumbers | None = None,
 ) -> dict[int, Mask]:
     """Mark the important neurons: layer index -> bool (h, w, c), for every layer with weights.
 
@@ -199,7 +199,9 @@ def select(
     return _POLICIES[policy](scores, network, s_th, tiles or {})
 
 
-def _global(scores: Scores, network: Network, share: float, tiles: Tiles) -> dict[int, Mask]:
+def _global(
+    scores: LayerScores, network: Network, share: float, tiles: TileNumbers
+) -> dict[int, Mask]:
     flat = np.concatenate([s.ravel() for s in scores.values()])
     chosen = _top(flat, count(share, flat.size))
     masks, first = {}, 0
@@ -209,14 +211,18 @@ def _global(scores: Scores, network: Network, share: float, tiles: Tiles) -> dic
     return masks
 
 
-def _uniform(scores: Scores, network: Network, share: float, tiles: Tiles) -> dict[int, Mask]:
+def _uniform(
+    scores: LayerScores, network: Network, share: float, tiles: TileNumbers
+) -> dict[int, Mask]:
     return {
         index: _top(own.ravel(), count(share, own.size)).reshape(own.shape)
         for index, own in scores.items()
     }
 
 
-def _tile(scores: Scores, network: Network, share: float, tiles: Tiles) -> dict[int, Mask]:
+def _tile(
+    scores: LayerScores, network: Network, share: float, tiles: TileNumbers
+) -> dict[int, Mask]:
     masks = {}
     for index, own in scores.items():
         if index not in tiles or tiles[index].shape != own.shape:
@@ -228,7 +234,7 @@ def _tile(scores: Scores, network: Network, share: float, tiles: Tiles) -> dict[
     return masks
 
 
-_POLICIES: dict[str, Callable[[Scores, Network, float, Tiles], dict[int, Mask]]] = {
+_POLICIES: dict[str, Callable[[LayerScores, Network, float, TileNumbers], dict[int, Mask]]] = {
     "global": _global,
     "uniform": _uniform,
     "tile": _tile,

@@ -20,7 +20,7 @@ from ..graph import OPS, Graph, Node, unsupported
 
 _INF = float("inf")
 Maps = tuple[NDArray[np.int64], ...]
-Shape = tuple[int, int, int]  #: (h, w, c)
+MapShape = tuple[int, int, int]  #: (h, w, c)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Step:
     op: LayerOp
     source: str
     output: str
-    shape: Shape
+    shape: MapShape
     layer: Layer
     residual: str | None = None
     own: str = ""
@@ -53,7 +53,7 @@ class Lowered:
     """Steps in execution order; shapes : of values; input, output : two of the values."""
 
     steps: tuple[Step, ...]
-    shapes: dict[str, Shape]
+    shapes: dict[str, MapShape]
     input: str
     output: str
 
@@ -71,7 +71,7 @@ def _affine(
     return None
 
 
-def _copy_layer(name: str, maps: Maps, shape: Shape) -> Layer | None:
+def _copy_layer(name: str, maps: Maps, shape: MapShape) -> Layer | None:
     """COPY that reads element maps[axis][o] (-1: zero) of a (h, w, c) map, if one COPY can."""
     h, w, c = shape
     rows = _affine(maps[0], h, tuple(range(1, h + 1)))
@@ -92,12 +92,12 @@ def _copy_layer(name: str, maps: Maps, shape: Shape) -> Layer | None:
     )
 
 
-def _slice_maps(node: Node, shape: Shape) -> Maps:
+def _slice_maps(node: Node, shape: MapShape) -> Maps:
     counts, starts, steps = node.shape, node.start, node.step
     return tuple(starts[i] + np.arange(counts[i]) * steps[i] for i in (1, 2, 0))
 
 
-def _pad_maps(node: Node, shape: Shape) -> Maps:
+def _pad_maps(node: Node, shape: MapShape) -> Maps:
     top, left, bottom, right = node.padding
     before = (top, left, node.channel_padding[0])
     after = (bottom, right, node.channel_padding[1])
@@ -124,7 +124,7 @@ class _Lowering:
         self.graph = graph
         self.users = graph.users()
         self.value: dict[str, str] = {}
-        self.shapes: dict[str, Shape] = {}
+        self.shapes: dict[str, MapShape] = {}
         self.steps: list[Step] = []
         self.views: dict[str, tuple[str, Maps]] = {}  # slices and pads not yet copied
         self.problems: list[tuple[str, str]] = []
@@ -317,12 +317,12 @@ class _Lowering:
         self._emit(node, Step(name, LayerOp.COPY, origin, name, shape, layer))
 
 
-def _conv2d(node: Node, source: Shape) -> tuple[NDArray[np.float32], Shape, Layer]:
+def _conv2d(node: Node, source: MapShape) -> tuple[NDArray[np.float32], MapShape, Layer]:
     shape = (node.shape[1], node.shape[2], node.shape[0])
     return node.params["weight"], shape, _window(node, LayerOp.CONV)
 
 
-def _linear(node: Node, source: Shape) -> tuple[NDArray[np.float32], Shape, Layer]:
+def _linear(node: Node, source: MapShape) -> tuple[NDArray[np.float32], MapShape, Layer]:
     """A convolution whose kernel is the whole map."""
     h, w, c = source
     weight = node.params["weight"].reshape(-1, c, h, w)

@@ -34,8 +34,8 @@ def conv(h, w, cin, cout, kernel=1, groups=1, batch=1):
 
 def _read(plan):
     """(input bytes, weight bytes) that a plan loads."""
-    a = sum(s.a.nbytes for s in plan.steps if s.a)
-    b = sum(s.b.weight_bytes for s in plan.steps if s.b)
+    a = sum(s.a.nbytes for s in plan.fills if s.a)
+    b = sum(s.b.weight_bytes for s in plan.fills if s.b)
     return a, b
 
 
@@ -54,7 +54,7 @@ def test_tiles_cover_every_neuron_once_over_the_whole_reduction(data):
         out = network.tensors[layer.output]
         seen = np.zeros((batch * out.h * out.w, out.c), int)
         depth = np.zeros_like(seen)
-        for step in plan.steps:
+        for step in plan.fills:
             if step.a is not None:
                 operands = 2 if layer.op == LayerOp.ADD else 1
                 assert operands * step.a.nbytes <= config.buffers.ifmap_bytes // 2
@@ -103,7 +103,7 @@ def test_a_batch_shares_the_weights():
 
 def test_a_map_wider_than_the_buffer_is_cut_into_columns():
     plan = plan_conv(conv(4, 2048, 128, 32), CONFIG)
-    assert all(s.a is None or s.a.cols < 2048 for s in plan.steps)
+    assert all(s.a is None or s.a.cols < 2048 for s in plan.fills)
     assert _read(plan) == (4 * 2048 * 128, 128 * 32)
 
 

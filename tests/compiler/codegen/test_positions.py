@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.codegen.positions import pack, split
+from flexhyca.compiler.codegen.positions import pack_positions, split_positions
 from flexhyca.isa.instructions import Format
 from flexhyca.simulator.text.kernels import decode_positions
 
@@ -22,7 +22,7 @@ def tables(draw):
 def test_a_table_decodes_to_the_positions_it_was_made_of(table):
     positions, m, n = table
     column_bits = (64 - 1).bit_length()
-    fmt, data = pack(positions, m, n, column_bits, 2 * column_bits)
+    fmt, data = pack_positions(positions, m, n, column_bits, 2 * column_bits)
     raw = np.frombuffer(data, np.uint8)
     again = decode_positions(raw, fmt, len(positions), n, column_bits, 2 * column_bits)
     np.testing.assert_array_equal(again, positions)
@@ -32,11 +32,11 @@ def test_a_table_decodes_to_the_positions_it_was_made_of(table):
 
 def test_formats_of_a_32x32_tile():
     positions = np.argwhere(np.arange(1024).reshape(32, 32) < 51)
-    assert pack(positions, 32, 32, 5, 10)[0] == Format.LIST
-    assert len(pack(positions, 32, 32, 5, 10)[1]) == 64  # 51 x 10 bits
+    assert pack_positions(positions, 32, 32, 5, 10)[0] == Format.LIST
+    assert len(pack_positions(positions, 32, 32, 5, 10)[1]) == 64  # 51 x 10 bits
     dense = np.argwhere(np.arange(1024).reshape(32, 32) < 200)
-    assert pack(dense, 32, 32, 5, 10)[0] == Format.BITMAP
-    assert len(pack(dense, 32, 32, 5, 10)[1]) == 128
+    assert pack_positions(dense, 32, 32, 5, 10)[0] == Format.BITMAP
+    assert len(pack_positions(dense, 32, 32, 5, 10)[1]) == 128
 
 
 def _lines(positions):
@@ -47,7 +47,7 @@ def _lines(positions):
 @given(tables(), st.integers(0, 60))
 def test_the_excess_is_what_does_not_fit(table, capacity):
     positions, m, n = table
-    tapped, excess = split(positions, m, n, capacity)
+    tapped, excess = split_positions(positions, m, n, capacity)
     assert len(tapped) == min(capacity, len(positions))
     together = np.concatenate([tapped, excess])
     order = np.lexsort((together[:, 1], together[:, 0]))
@@ -60,7 +60,7 @@ def test_the_excess_shares_rows_and_columns():
     gathered = arbitrary = 0
     for _ in range(300):
         positions = np.argwhere(rng.random((32, 32)) < 0.06)
-        _, excess = split(positions, 32, 32, 52)
+        _, excess = split_positions(positions, 32, 32, 52)
         gathered += _lines(excess)
         arbitrary += _lines(rng.permutation(positions)[52:])
     assert gathered < 0.75 * arbitrary
@@ -69,6 +69,6 @@ def test_the_excess_shares_rows_and_columns():
 def test_neurons_in_one_column_cost_one_column():
     positions = np.array([(r, 3) for r in range(32)] + [(0, c) for c in range(8, 12)])
     positions = positions[np.lexsort((positions[:, 1], positions[:, 0]))]
-    _, excess = split(positions, 32, 32, 30)
+    _, excess = split_positions(positions, 32, 32, 30)
     assert len(excess) == 6
     assert len(np.unique(excess[:, 1])) == 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.compiler.frontends.topology import (
-    Row,
+    TopologyRow,
     is_topology,
     network_of,
     read_topology,
@@ -38,7 +38,10 @@ def file(tmp_path: Path) -> Path:
 def test_rows_and_network(file: Path) -> None:
     file.write_text(GOOD, "utf-8-sig", newline="\r\n")  # as spreadsheets write it
     rows = read_topology(file)
-    assert rows == (Row("Conv1", 10, 9, 3, 2, 4, 6, 2), Row("FC", 1, 1, 1, 1, 7, 3, 1))
+    assert rows == (
+        TopologyRow("Conv1", 10, 9, 3, 2, 4, 6, 2),
+        TopologyRow("FC", 1, 1, 1, 1, 7, 3, 1),
+    )
     assert rows[0].output == (4, 4)
     network = network_of(rows, "net", Arithmetic(), shift=7)
     assert [(t.h, t.w, t.c) for t in network.tensors] == [

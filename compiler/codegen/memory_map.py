@@ -14,7 +14,7 @@ from .constants import Constants, align
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryMap:
     """regions : name -> (first byte, bytes), without text and descriptors; tensors : first bytes.
 
     Raises CompileError where the DRAM of `config` is too small.
@@ -31,7 +31,7 @@ class Memory:
     @staticmethod
     def of(
         network: Network, config: Config, batch: int, constants: Constants, position_bytes: int
-    ) -> Memory:
+    ) -> MemoryMap:
         """The regions of a program before any text."""
         offsets, at = [], 0
         for t in network.tensors:
@@ -48,7 +48,7 @@ class Memory:
             regions[region] = (base, size)
             base += align(size)
         first = regions["activations"][0]
-        return Memory(network.name, config, regions, [first + x for x in offsets])
+        return MemoryMap(network.name, config, regions, [first + x for x in offsets])
 
     def base(self, region: str) -> int:
         """First byte of a region."""
