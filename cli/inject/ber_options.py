@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 
 import typer
 
-CHOOSE_TRIALS = 200
-
 
 class Numbers(tuple[float, ...]):
     """Numbers between commas."""

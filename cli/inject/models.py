@@ -8,7 +8,7 @@ from functools import partial
 
 from ...faults.models import MODELS
 from ...tables import complete
-from . import ber, register
+from . import bit_errors, machine
 from .request import Request
 
 
@@ -30,12 +30,14 @@ _MACHINE = frozenset({"flips", "execution", "live", "scheme", "protect"})
 
 #: By the name of the fault model.
 CAMPAIGNS: dict[str, Campaign] = {
-    "register": Campaign(_MACHINE, partial(register.campaign, model="register")),
-    "memory": Campaign(_MACHINE, partial(register.campaign, model="memory")),
-    "control": Campaign(_MACHINE, partial(register.campaign, model="control")),
-    "stuck": Campaign(_MACHINE | {"stuck_cycles"}, partial(register.campaign, model="stuck")),
+    "register": Campaign(_MACHINE, partial(machine.campaign, model="register")),
+    "memory": Campaign(_MACHINE, partial(machine.campaign, model="memory")),
+    "control": Campaign(_MACHINE, partial(machine.campaign, model="control")),
+    "stuck": Campaign(_MACHINE | {"stuck_cycles"}, partial(machine.campaign, model="stuck")),
     "ber": Campaign(
-        ber.COMPARE, ber.run, {"--per-layer": ber.PER_LAYER, "--find-rate": ber.FIND_RATE}
+        bit_errors.COMPARE,
+        bit_errors.run,
+        {"--per-layer": bit_errors.PER_LAYER, "--find-rate": bit_errors.FIND_RATE},
     ),
 }
 complete("MODELS in faults/models.py", MODELS, CAMPAIGNS, "cli/inject/models.py: CAMPAIGNS")

@@ -15,6 +15,8 @@ Protected = Literal["ideal", "tmr_copies"]
 
 #: Errors above one half are no errors any more, but inverted bits.
 MOST = 0.5
+#: Patterns that choose the layers of redundant schemes.
+CHOOSING_PATTERNS = 200
 
 
 @dataclass(frozen=True)

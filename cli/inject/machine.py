@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...errors import FlexhycaError
 from .. import output
 from ..campaign import drive
 from .request import Request
-
-if TYPE_CHECKING:
-    pass
 
 _TRIALS = 1000
 

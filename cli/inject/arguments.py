@@ -1,0 +1,209 @@
+"""The options of ``flexhyca inject``, and which of them go together; the models are in a table."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ...errors import FlexhycaError
+from ...faults.ber.options import CHOOSING_PATTERNS, BerOptions
+from ...faults.models import MODELS
+from .. import output
+from ..options import (
+    DEFAULT_CONFIG,
+    ConfigName,
+    Data,
+    Images,
+    Json,
+    Mean,
+    Model,
+    Seed,
+    Set,
+    Std,
+    Weights,
+    Workers,
+)
+from . import ber_options as ber_
+from . import machine
+from .models import CAMPAIGNS, MODES
+from .request import Request
+
+EXAMPLES = (
+    "\b\nExamples:\n"
+    "  flexhyca inject digits --site layer=conv1,tile=0,cycle=9,row=3,col=4,reg=act,bit=6 "
+    "--explain\n"
+    "  flexhyca inject resnet20 --weights w.npz --data images.npz --faults register "
+    "--trials 10000 --out study.db --workers 2\n"
+    "  flexhyca inject digits --faults ber --ber 1e-3,2e-3 --scheme base,tmr_crt1,tmr_cl "
+    "--margin 0.005 --out ber.db\n"
+    "  flexhyca inject digits --faults ber --ber 1e-3 --per-layer --out layers.db --plot s.png\n"
+    "  flexhyca inject digits --faults ber --find-rate 10,40 --out rates.db\n"
+    "  flexhyca campaign show study.db\n"
+)
+_DEFAULTS = BerOptions()
+
+
+def _model(name: str) -> str:
+    if name not in MODELS:
+        raise typer.BadParameter(f"{name!r} is no fault model; use {' or '.join(MODELS)}")
+    return name
+
+
+def command(
+    context: typer.Context,
+    model: Model,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SITE",
+            help="A wrong bit: layer=NAME,tile=N,cycle=N,row=N,col=N (of buffers word=N),"
+            "reg=NAME,bit=N[,unit=NAME][,copy=N][,stuck=0|1[,until=N]]; layer=*,tile=*: stuck for "
+            "ever. Repeatable, all of them in one inference. See `flexhyca sites`.",
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell what the flip changed, and where it ended.")
+    ] = False,
+    image: Annotated[int, typer.Option(min=0, metavar="N", help="Image for --site.")] = 0,
+    faults: Annotated[
+        str | None,
+        typer.Option(
+            parser=_model,
+            metavar="|".join(MODELS),
+            help="A campaign of random faults. "
+            + "; ".join(f"{name}: {kind.meaning}" for name, kind in MODELS.items())
+            + ".",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Faults of the campaign (1000); ber: patterns under each scheme and rate (200, "
+            "or at most 10000 with --margin).",
+        ),
+    ] = None,
+    flips: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="Faults of each trial.")
+    ] = 1,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Draw only where something stands that is still used; shows its share."
+        ),
+    ] = False,
+    stuck_cycles: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="A bit is stuck for N cycles of its tile; 0: always."
+        ),
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.db",
+            help="The campaign's file; run again to go on or extend. Without it nothing is kept.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Stop when every interval is at most +- X wide, 0.01 = 1 %."
+        ),
+    ] = None,
+    workers: Workers = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of --workers."),
+    ] = None,
+    execution: Annotated[
+        Literal["delta", "reference"],
+        typer.Option(
+            help="delta: exact corrections; reference: every register stepped (slow). They agree."
+        ),
+    ] = "delta",
+    ber: ber_.Ber = None,
+    fit_per_mbit: ber_.FitPerMbit = None,
+    clock_mhz: ber_.ClockMhz = 1000.0,
+    scheme: ber_.Schemes = None,
+    goal: ber_.Goal = None,
+    protect: ber_.Protect = None,
+    per_layer: ber_.PerLayer = False,
+    find_rate: ber_.FindRate = None,
+    choose_trials: ber_.ChooseTrials = CHOOSING_PATTERNS,
+    ber_stage: ber_.BerStage = _DEFAULTS.stage,
+    ber_target: ber_.BerTarget = _DEFAULTS.target,
+    weight_faults: ber_.WeightFaults = _DEFAULTS.weight_faults,
+    protected_bits: ber_.ProtectedBits = _DEFAULTS.protected,
+    ber_logits: ber_.BerLogits = _DEFAULTS.logits,
+    ber_input: ber_.BerInput = _DEFAULTS.input,
+    images_per_pattern: ber_.ImagesPerPattern = _DEFAULTS.images_per_pattern,
+    device: ber_.Device = "cpu",
+    plot: ber_.Plot = None,
+    config: ConfigName = DEFAULT_CONFIG,
+    set_: Set = None,
+    weights: Weights = None,
+    data: Data = None,
+    mean: Mean = None,
+    std: Std = None,
+    images: Images = None,
+    json: Json = None,
+    seed: Seed = 0,
+) -> None:
+    """Flip bits while MODEL runs, and say what becomes of it.
+
+    With --site one inference with exactly these faults; with --faults a campaign of random ones
+    that can be interrupted and gone on with. register, memory, control, stuck: drawn in proportion
+    to bits x cycles. ber: the accuracy of protection schemes at bit error rates, on the same errors
+    (docs/ber.md).
+    """
+    if (site is None) == (faults is None):
+        raise FlexhycaError("inject: give either --site or --faults")
+    _check_options(context, _mode(faults, per_layer, find_rate))
+    if dask is not None and workers > 1:
+        raise FlexhycaError("inject: give either --workers or --dask")
+    if margin is not None and not 0 < margin < 1:
+        raise FlexhycaError(
+            f"inject: --margin {margin:g} is not between 0 and 1; give 0.01 for 1 %"
+        )
+    own = {name: value for name, value in context.params.items() if name not in _SHARED}
+    shared = {name: context.params[name] for name in _SHARED}
+    request = Request(**{**shared, "set_": set_ or ()}, own=own)
+    if faults is None:
+        machine.one(request)
+    elif out is not None:
+        CAMPAIGNS[faults].run(request)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            CAMPAIGNS[faults].run(replace(request, out=Path(folder, "campaign.db"), kept=False))
+        output.note("the campaign was not kept; with --out FILE.db it is, and can be gone on with")
+
+
+_SHARED = tuple(name for name in Request.__dataclass_fields__ if name not in ("own", "kept"))
+
+
+def _check_options(context: typer.Context, mode: str) -> None:
+    """Refuse an option that would mean nothing. mode : a name of `MODES`."""
+    for name, option in ((p.name or "", p.opts[-1]) for p in context.command.params):
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        of = [key for key, options in MODES.items() if name in options]
+        if of and mode not in of:
+            raise FlexhycaError(f"inject: {option} goes with {' or '.join(of)}, not with {mode}")
+
+
+def _mode(faults: str | None, per_layer: bool, find_rate: object) -> str:
+    """What is asked for, as `MODES` names it."""
+    if faults is None:
+        return "--site"
+    if not CAMPAIGNS[faults].flows:
+        return f"--faults {faults}"
+    if per_layer and find_rate is not None:
+        raise FlexhycaError("inject: give either --per-layer or --find-rate")
+    return "--per-layer" if per_layer else "--faults ber" if find_rate is None else "--find-rate"
