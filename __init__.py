@@ -7,14 +7,15 @@ Start here::
     config = fh.load_config("flexhyca-32x32", ["dppu.size=64"])
     model = fh.load_model("digits")
     data = fh.load_data(model)
-    network = fh.quantize(model, config, data)
+    network = fh.quantise(model, config, data)
     important = fh.select_important(fh.rank_neurons(model, data), network, config)
     program = fh.compile(network, config, important)
-    result = fh.simulate(program, fh.quantize_images(model, network, data.images[:1]))
+    result = fh.simulate(program, fh.quantise_images(model, network, data.images[:1]))
 
 Names are loaded on first use: ``import flexhyca`` alone loads neither torch nor numba.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
         int8_accuracy,
         load_data,
         load_model,
-        quantize,
-        quantize_images,
+        quantise,
+        quantise_images,
         rank_neurons,
         run_images,
         select_important,
@@ -69,13 +70,16 @@ _HOME = {
     "load_config": ".config",
     "load_data": ".api",
     "load_model": ".api",
-    "quantize": ".api",
-    "quantize_images": ".api",
+    "quantise": ".api",
+    "quantise_images": ".api",
     "rank_neurons": ".api",
     "run_images": ".api",
     "select_important": ".api",
     "simulate": ".api",
 }
+
+#: Old name -> new one, until version 0.2.
+_RENAMED = {"quantize": "quantise", "quantize_images": "quantise_images"}
 
 __all__ = [
     "CompileError",
@@ -96,8 +100,8 @@ __all__ = [
     "load_config",
     "load_data",
     "load_model",
-    "quantize",
-    "quantize_images",
+    "quantise",
+    "quantise_images",
     "rank_neurons",
     "run_images",
     "select_important",
@@ -106,6 +110,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        text = f"flexhyca.{name} is called flexhyca.{new}; the old name goes with version 0.2"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return __getattr__(new)
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

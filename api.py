@@ -46,8 +46,8 @@ __all__ = [
     "load_model",
     "open_program",
     "place_neurons",
-    "quantize",
-    "quantize_images",
+    "quantise",
+    "quantise_images",
     "rank_neurons",
     "run_images",
     "select_important",
@@ -112,16 +112,16 @@ def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0
     return data.spread(CALIBRATION_IMAGES)
 
 
-def quantize(
+def quantise(
     model: Model, config: Config, data: Dataset | None = None, *, seed: int = 0
 ) -> Network:
     """Integers for the machine of `config`; calibrated on `calibration_data(model, data)`.
 
     Raises QuantisationError, naming the layer, where a fault-free result would wrap or overflow.
     """
-    from .compiler.quantise.quantiser import quantise
+    from .compiler.quantise.quantiser import quantise_model
 
-    return quantise(
+    return quantise_model(
         model,
         calibration_data(model, data, seed=seed).images,
         arithmetic=config.arithmetic,
@@ -129,7 +129,7 @@ def quantize(
     )
 
 
-def quantize_images(model: Model, network: Network, images: NDArray[np.uint8]) -> NDArray[np.int8]:
+def quantise_images(model: Model, network: Network, images: NDArray[np.uint8]) -> NDArray[np.int8]:
     """u8 NHWC pixels -> the int8 NHWC input of `network`."""
     from .compiler.data import quantise_input
 
@@ -186,7 +186,7 @@ def simulate(
     progress: Callable[[int, int], object] | None = None,
     recorder: Recorder | None = None,
 ) -> Result:
-    """Run `program` on the cycle model; on int8 NHWC images (`quantize_images`) also its values.
+    """Run `program` on the cycle model; on int8 NHWC images (`quantise_images`) also its values.
 
     Cycles do not depend on `values`: "fast" computes whole layers, "machine" moves every byte
     through the modelled buffers, "registers" steps every register of the array besides, "none"
@@ -244,7 +244,7 @@ def int8_accuracy(model: Model, network: Network, data: Dataset) -> float:
 
     if data.labels is None:
         raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
-    images = quantize_images(model, network, data.images)
+    images = quantise_images(model, network, data.images)
     return accuracy(Functional(network).run(images), data.labels)
 
 
@@ -280,7 +280,7 @@ class Build:
     important: Masks
     placement: Placement | None
     program: Program
-    seconds: Mapping[str, float]  #: "quantize", "importance", "compile"
+    seconds: Mapping[str, float]  #: "quantize" (as JSON files have it), "importance", "compile"
     warnings: tuple[str, ...]
 
 
@@ -326,7 +326,7 @@ def build(
         times = [time.perf_counter()]
         say("quantising")
         network = (
-            _shapes(model, config) if timing_only else quantize(model, config, dataset, seed=seed)
+            _shapes(model, config) if timing_only else quantise(model, config, dataset, seed=seed)
         )
     times.append(time.perf_counter())
     important: Masks = {}

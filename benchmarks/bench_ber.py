@@ -71,11 +71,11 @@ def campaigns(folder: Path, model: fh.Model, data: Dataset, images: int) -> list
     options, found = BerOptions(images_per_pattern=images), []
     for number, (scheme, ber) in enumerate(CASES):
         config = with_scheme(fh.load_config("flexhyca-32x32"), scheme)
-        network = fh.quantize(model, config, data)
+        network = fh.quantise(model, config, data)
         program, inputs = folder / f"{number}.program", folder / f"{number}.npy"
         important = fh.select_important(ranking, network, config)
         save(fh.compile(network, config, important), program)
-        np.save(inputs, fh.quantize_images(model, network, data.images))
+        np.save(inputs, fh.quantise_images(model, network, data.images))
         found.append(BerFaults([program], [Case(scheme, ber)], [inputs], labels, 0, options))
     return found
 

@@ -226,9 +226,9 @@ def main() -> None:
     torch.set_num_threads(1)
     model, data, _ = resnet20()
     config = fh.load_config("base-32x32")
-    network = fh.quantize(model, config, data)
+    network = fh.quantise(model, config, data)
     program = fh.compile(network, config)
-    images = fh.quantize_images(model, network, data.images)
+    images = fh.quantise_images(model, network, data.images)
     counts = args.faults, args.whole, args.trials
     rows = [measure(program, images, live, *counts) for live in (False, True)]
     speed = stepper_speed()

@@ -71,7 +71,7 @@ def main() -> None:
     print(f"the same under SimPy (reference):      {reference_ratio:5.2f}  ({reference:.2f} s)")
     print(f"compilation / float forward:           {compile_ratio:5.2f}  ({compiling:.2f} s)")
 
-    network = fh.quantize(model, config)
+    network = fh.quantise(model, config)
     inputs = np.zeros((1, 224, 224, 3), np.int8)
     engine = Functional(network)
 

@@ -41,12 +41,12 @@ def paired(one: Callable[[], object], two: Callable[[], object]) -> tuple[float,
 def main() -> None:
     config = fh.load_config("flexhyca-32x32")
     model = fh.load_model("resnet20")
-    network = fh.quantize(model, config)
+    network = fh.quantise(model, config)
     important = fh.select_important(fh.rank_neurons(model), network, config)
     program = fh.compile(network, config, important)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (64, 32, 32, 3), np.uint8)
-    inputs = fh.quantize_images(model, network, images)
+    inputs = fh.quantise_images(model, network, images)
 
     import torch
 

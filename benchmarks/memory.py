@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--images N] [MODEL ...]
 
 `timing` and `values` are `flexhyca simulate`, without images and with N of them (noise, labelled),
-`quantize` and `rank` the stages of those names alone, on the noise that stands in for images.
+`quantise` and `rank` the stages of those names alone, on the noise that stands in for images.
 Numbers are resident bytes / 1e9; VGG-16's float weights are 0.55 of them, torch and its exporter
 0.35.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 #: case -> what runs, with `name` (the model) and `images` (an npz file) in scope.
 CASES = {
     "timing": "cli('simulate', name)",
-    "quantize": "fh.quantize(fh.load_model(name), fh.load_config('flexhyca-32x32'))",
+    "quantise": "fh.quantise(fh.load_model(name), fh.load_config('flexhyca-32x32'))",
     "rank": "fh.rank_neurons(fh.load_model(name))",
     "values": "cli('simulate', name, '--data', images, '--images', '8')",
 }

@@ -126,7 +126,7 @@ def _measure(model: FloatModel, data: Dataset, config: Config, seed: int) -> dic
         "error": None,
     }
     try:
-        network = api.quantize(model, config, data, seed=seed)
+        network = api.quantise(model, config, data, seed=seed)
     except QuantisationError as error:
         return point | {"error": str(error)}
     exact = api.int8_accuracy(model, network, data)

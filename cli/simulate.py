@@ -281,7 +281,7 @@ def run_values(
     assert built.model is not None
     assert built.data is not None
     data = built.data[:images]
-    inputs = api.quantize_images(built.model, built.network, data.images)
+    inputs = api.quantise_images(built.model, built.network, data.images)
     if values == "fast":
         with output.progress("images", len(data)) as step:
             logits = api.run_images(built.program, inputs, step=step)

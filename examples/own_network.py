@@ -47,7 +47,7 @@ class Net(nn.Module):
 def measure(model, *changes):
     """Quantise, choose neurons to protect, compile, and run the cycle model once."""
     config = fh.load_config(MACHINE, changes)
-    network = fh.quantize(model, config)
+    network = fh.quantise(model, config)
     important = fh.select_important(api.place_neurons(network, "random"), network, config)
     return fh.simulate(fh.compile(network, config, important), values="none")
 

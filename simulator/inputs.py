@@ -18,7 +18,7 @@ def check_inputs(program: Program, images: NDArray[np.int8]) -> None:
     if images.dtype != np.int8 or images.shape[1:] != shape or not len(images):
         raise FlexhycaError(
             f"{program.name}: images are {images.dtype} {images.shape}, wanted int8 (n, h, w, c) "
-            f"with (h, w, c) = {shape}; use quantize_images"
+            f"with (h, w, c) = {shape}; use quantise_images"
         )
     written = {program.input, *program.column("output").tolist()}
     read = [*program.column("input").tolist(), *program.column("residual").tolist()]

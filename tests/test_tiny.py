@@ -15,7 +15,7 @@ def test_the_whole_flow():
     data = fh.load_data(model)
 
     # Integers, and the neurons that the DPPU shall compute a second time.
-    network = fh.quantize(model, config, data)
+    network = fh.quantise(model, config, data)
     important = fh.select_important(fh.rank_neurons(model, data), network, config)
 
     # A program; it can be read, and assembles to the same bits.
@@ -25,7 +25,7 @@ def test_the_whole_flow():
     np.testing.assert_array_equal(assemble(text).text, program.text)
 
     # Cycles, traffic and stalls of one inference; predictions of as many images as we like.
-    images = fh.quantize_images(model, network, data.images)
+    images = fh.quantise_images(model, network, data.images)
     result = fh.simulate(program, images)
     right = (result.outputs.reshape(len(images), -1).argmax(1) == data.labels).mean()
     assert right > 0.97

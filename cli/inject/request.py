@@ -95,4 +95,4 @@ class Request:
         if built.model is None or built.data is None:
             raise FlexhycaError(f"{self.model}: faults need images; give an npz with --data FILE")
         chosen = built.data[: self.images]
-        return built, api.quantize_images(built.model, built.network, chosen.images)
+        return built, api.quantise_images(built.model, built.network, chosen.images)

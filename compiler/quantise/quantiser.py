@@ -55,7 +55,7 @@ _RETRIES = 12
 MARGIN = 1 / 4
 
 
-def quantise(
+def quantise_model(
     model: Model,
     images: Images,
     *,

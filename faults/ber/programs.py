@@ -12,12 +12,12 @@ from ...compiler.codegen.emit import compile_network
 from ...compiler.data import Dataset, quantise_input
 from ...compiler.importance.ranking import Ranking, important_neurons, rank
 from ...compiler.model import Model
-from ...compiler.quantise.quantiser import quantise
+from ...compiler.quantise.quantiser import quantise_model
 from ...config import Config
 from ...errors import FlexhycaError
 from ...isa.program import Program
 from ...isa.program_file import save
-from ...network.layers import Arithmetic, Network
+from ...network.layers import Network
 
 
 class ProgramSet:
@@ -77,10 +77,10 @@ class ProgramSet:
     def _quantised(self, config: Config) -> Network:
         key = config.arithmetic, config.protection.q_scale
         if key not in self._networks:
-            self._networks[key] = quantise(
+            self._networks[key] = quantise_model(
                 self.model,
                 self._calibration.images,
-                arithmetic=Arithmetic(**config.arithmetic.model_dump()),
+                arithmetic=config.arithmetic,
                 q_scale=config.protection.q_scale,
             )
         return self._networks[key]

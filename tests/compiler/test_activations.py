@@ -21,7 +21,7 @@ from flexhyca.compiler.frontends.frontend_torch import from_torch
 from flexhyca.compiler.graph import Node
 from flexhyca.compiler.model import Model, from_module
 from flexhyca.compiler.quantise.lower import lower
-from flexhyca.compiler.quantise.quantiser import quantise
+from flexhyca.compiler.quantise.quantiser import quantise_model
 from flexhyca.config import load_config
 from flexhyca.isa.program_file import load, save
 from flexhyca.network import reference
@@ -29,7 +29,6 @@ from flexhyca.network.layers import Network
 from flexhyca.simulator.run import simulate
 from flexhyca.tables import complete
 from flexhyca.tests.compiler.frontends.onnx_models import export
-from flexhyca.tests.support import arithmetic_of
 
 #: Values of the parameters, in order, that the suite gives an operator which takes some.
 PARAMETERS: dict[str, tuple[float, ...]] = {"relu": (), "clip": (-0.75, 2.5)}
@@ -72,7 +71,7 @@ def integers(model: Model) -> Network:
     c, h, w = SHAPE
     images = np.random.default_rng(0).integers(0, 256, (64, h, w, c), np.uint8)
     q_scale = CONFIG.protection.q_scale
-    return quantise(model, images, arithmetic=arithmetic_of(CONFIG), q_scale=q_scale)
+    return quantise_model(model, images, arithmetic=CONFIG.arithmetic, q_scale=q_scale)
 
 
 def node_of(graph, row: Activation) -> Node:

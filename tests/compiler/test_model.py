@@ -29,7 +29,7 @@ def test_a_module_with_an_example():
 def test_a_module_the_whole_way():
     config = fh.load_config("flexhyca-32x32")
     model = fh.load_model(build("Inverted"), EXAMPLE)
-    network = fh.quantize(model, config)
+    network = fh.quantise(model, config)
     important = fh.select_important(fh.rank_neurons(model), network, config)
     result = fh.simulate(fh.compile(network, config, important))
     assert result.macs == sum(network.macs(i) for i in network.weights)

@@ -16,7 +16,7 @@ def test_cycles_and_traffic_are_those_of_the_calibrated_network(name: str) -> No
     model, config = load_model(name), load_config()
     q_scale = config.protection.q_scale
     empty = shapes_of(model, Arithmetic(), q_scale)
-    full = api.quantize(model, config)
+    full = api.quantise(model, config)
     assert [t.name for t in empty.tensors] == [t.name for t in full.tensors]
     masks = {
         i: np.random.default_rng(i).random((t.h, t.w, t.c)) < 0.05

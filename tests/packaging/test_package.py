@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import flexhyca as fh
-from flexhyca import _HOME
+from flexhyca import _HOME, _RENAMED
 from flexhyca.tests.packaging.sources import ROOT, modules, sources
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -55,6 +55,16 @@ def test_every_public_name_has_a_home() -> None:
         assert getattr(fh, name).__module__.startswith("flexhyca"), name
     with pytest.raises(AttributeError, match="module 'flexhyca' has no attribute 'nonsense'"):
         _ = fh.nonsense  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("old", "new"), list(_RENAMED.items()))
+def test_old_names_work_for_one_version(old: str, new: str) -> None:
+    text = f"flexhyca.{old} is called flexhyca.{new}; the old name goes with version 0.2"
+    with pytest.warns(DeprecationWarning, match=f"^{text}$"):
+        assert getattr(fh, old) is getattr(fh, new)
+    assert new in fh.__all__
+    assert old not in dir(fh)
+    assert PROJECT["project"]["version"] < "0.2", "the old names go"
 
 
 def test_importing_is_light() -> None:

@@ -20,7 +20,7 @@ from flexhyca.compiler.data import digits_dataset, load_dataset
 from flexhyca.compiler.model import from_module, load_model
 from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.networks.random_weights import draw_weights
-from flexhyca.compiler.quantise.quantiser import quantise
+from flexhyca.compiler.quantise.quantiser import quantise_model
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.compiler.weights import load_weights, read_weights
 from flexhyca.config import Arithmetic, load_config
@@ -123,7 +123,7 @@ def test_large_networks(name, way, tmp_path):
 def accuracies(models, calibration, data):
     config = load_config("flexhyca-32x32")
     networks = [
-        quantise(
+        quantise_model(
             model,
             calibration.images,
             arithmetic=config.arithmetic,

@@ -14,7 +14,7 @@ from flexhyca.compiler.model import from_module, load_model
 from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.networks.random_weights import draw_weights
 from flexhyca.compiler.quantise.integer import run_batch
-from flexhyca.compiler.quantise.quantiser import quantise
+from flexhyca.compiler.quantise.quantiser import quantise_model
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.network.layers import LayerOp
 
@@ -129,8 +129,8 @@ def test_the_whole_way_on_small_images(name, one_thread):
     c, h, w = shape
     model = from_module(module, shape, name=name, mean=(0.5,) * c, std=(0.25,) * c)
     images = np.random.default_rng(0).integers(0, 256, (2, h, w, c), np.uint8)
-    network = quantise(model, images, arithmetic=Arithmetic(), q_scale=7)
-    values = run_batch(network, api.quantize_images(model, network, images), keep=True)
+    network = quantise_model(model, images, arithmetic=Arithmetic(), q_scale=7)
+    values = run_batch(network, api.quantise_images(model, network, images), keep=True)
     alive = [np.mean(values[layer.output] != 0) for layer in network.layers]
     assert min(alive) > 0.1
     program = api.compile(network, load_config())
@@ -142,7 +142,7 @@ def test_the_whole_way_on_small_images(name, one_thread):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_whole_way_at_full_size(name, one_thread):
     model = load_model(name)
-    network = api.quantize(model, load_config())
+    network = api.quantise(model, load_config())
     program = api.compile(network, load_config())
     result = api.simulate(program, values="none")
     assert result.macs == PUBLISHED[name][2]

@@ -22,7 +22,7 @@ from flexhyca.compiler.importance.ranking import (
     select,
 )
 from flexhyca.compiler.model import Model, load_model
-from flexhyca.compiler.quantise.quantiser import quantise
+from flexhyca.compiler.quantise.quantiser import quantise_model
 from flexhyca.config import Arithmetic
 from flexhyca.errors import ModelError
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
@@ -37,7 +37,7 @@ def ranking():
 
 
 def test_scores_belong_to_the_layers_of_the_network(ranking):
-    network = quantise(MODEL, DATA.images, arithmetic=Arithmetic(), q_scale=0)
+    network = quantise_model(MODEL, DATA.images, arithmetic=Arithmetic(), q_scale=0)
     convs = [i for i, la in enumerate(network.layers) if la.op == LayerOp.CONV]
     assert list(ranking.scores) == [network.layers[i].name for i in convs]
     assert ranking.neurons == sum(network.neurons(i) for i in convs)
@@ -192,7 +192,7 @@ def test_selections_are_exact_and_take_the_largest(case):
 
 
 def test_a_larger_share_keeps_what_a_smaller_one_chose(ranking):
-    network = quantise(MODEL, DATA.images, arithmetic=Arithmetic(), q_scale=0)
+    network = quantise_model(MODEL, DATA.images, arithmetic=Arithmetic(), q_scale=0)
     before = None
     for share in (0.0, 0.01, 0.05, 0.3, 1.0):
         masks = select(ranking, network, share, "global")

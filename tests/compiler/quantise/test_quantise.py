@@ -22,7 +22,7 @@ from flexhyca.compiler.execute import logits
 from flexhyca.compiler.model import from_module, load_model
 from flexhyca.compiler.quantise import integer
 from flexhyca.compiler.quantise import quantiser as module
-from flexhyca.compiler.quantise.quantiser import accuracy, quantise
+from flexhyca.compiler.quantise.quantiser import accuracy, quantise_model
 from flexhyca.config import Arithmetic
 from flexhyca.errors import ModelError, QuantisationError
 from flexhyca.network.layers import LayerOp
@@ -90,7 +90,9 @@ def fault_free_losses(network, model, images):
 @pytest.mark.parametrize("q_scale", [0, 7])
 def test_digits_keep_their_accuracy(overflow, q_scale):
     test = digits_dataset("test")
-    network = quantise(MODEL, IMAGES, arithmetic=Arithmetic(overflow=overflow), q_scale=q_scale)
+    network = quantise_model(
+        MODEL, IMAGES, arithmetic=Arithmetic(overflow=overflow), q_scale=q_scale
+    )
     check_rules(network, q_scale)
     x = normalise(test.images, MODEL.mean, MODEL.std)
     wanted = float((logits(MODEL.graph, [x]).argmax(1).numpy() == test.labels).mean())
@@ -104,7 +106,7 @@ def test_digits_keep_their_accuracy(overflow, q_scale):
 def test_every_operation_survives_quantisation(name, overflow):
     """On the zoo the integer logits are the float ones to within a few steps of 1/127."""
     model, images = zoo_model(name), noise(name)
-    network = quantise(model, images, arithmetic=Arithmetic(overflow=overflow), q_scale=0)
+    network = quantise_model(model, images, arithmetic=Arithmetic(overflow=overflow), q_scale=0)
     check_rules(network, 0)
     scale = [t.scale for t in network.tensors]
     got = integer.run(network, quantise_input(images, model, scale[0])) * scale[network.output]
@@ -137,7 +139,7 @@ def test_any_words_give_a_legal_network_or_a_named_refusal(
     model, images = (MODEL, IMAGES[:32]) if name == "digits" else (zoo_model(name), noise(name, 32))
     refusal = ""
     try:
-        network = quantise(model, images, arithmetic=a, q_scale=q_scale)
+        network = quantise_model(model, images, arithmetic=a, q_scale=q_scale)
     except QuantisationError as error:
         refusal = str(error)
     event("refused" if refusal else "quantised")
@@ -151,7 +153,7 @@ def test_any_words_give_a_legal_network_or_a_named_refusal(
 @pytest.mark.parametrize(("bits", "loss"), [(6, 0.01), (5, 0.01), (4, 0.02)])
 def test_fewer_bits_cost_little_on_digits(bits, loss):
     a = Arithmetic(act_bits=bits, weight_bits=bits, overflow="saturate")
-    network = quantise(MODEL, IMAGES, arithmetic=a, q_scale=0)
+    network = quantise_model(MODEL, IMAGES, arithmetic=a, q_scale=0)
     assert accuracy(network, MODEL, digits_dataset("test")) >= 0.9972 - loss
 
 
@@ -160,7 +162,7 @@ def test_a_large_q_scale_costs_accuracy_only_when_it_must():
     test = digits_dataset("test")
     got = [
         accuracy(
-            quantise(MODEL, IMAGES, arithmetic=Arithmetic(overflow="saturate"), q_scale=q),
+            quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(overflow="saturate"), q_scale=q),
             MODEL,
             test,
         )
@@ -172,7 +174,7 @@ def test_a_large_q_scale_costs_accuracy_only_when_it_must():
 
 
 def test_the_same_call_gives_the_same_network():
-    a = [quantise(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=7) for _ in range(2)]
+    a = [quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=7) for _ in range(2)]
     same(*a)
     assert a[0].notes == ("calibrated on 128 images, q_scale 7",)
 
@@ -187,32 +189,32 @@ def same(a, b):
 @pytest.mark.parametrize("name", ["digits", *ZOO])
 def test_blocks_and_batches_change_nothing(name, monkeypatch):
     model, images = (MODEL, IMAGES[:40]) if name == "digits" else (zoo_model(name), noise(name, 40))
-    whole = quantise(model, images, arithmetic=Arithmetic(), q_scale=0)
+    whole = quantise_model(model, images, arithmetic=Arithmetic(), q_scale=0)
     monkeypatch.setattr(module, "_BLOCK", 3)
     monkeypatch.setattr(module, "_MAPS", 1)
-    same(quantise(model, images, arithmetic=Arithmetic(), q_scale=0), whole)
+    same(quantise_model(model, images, arithmetic=Arithmetic(), q_scale=0), whole)
 
 
 def test_where_maps_are_large_some_images_are_fitted_and_all_are_ranged(monkeypatch):
     """An image of digits has at most (16 + 32) * 8 * 8 numbers at once: conv2 reads and writes."""
     monkeypatch.setattr(module, "_VALUES", 20 * (16 + 32) * 8 * 8)
-    network = quantise(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0)
+    network = quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0)
     note = "calibrated on 128 images, q_scale 0; all but the ranges on 20 of them"
     assert network.notes == (note,)
     check_rules(network, 0)
     assert fault_free_losses(network, MODEL, IMAGES) == 0
     assert accuracy(network, MODEL, digits_dataset("test")) >= 0.99
     chosen = np.arange(20) * 128 // 20
-    few = quantise(MODEL, IMAGES[chosen], arithmetic=Arithmetic(), q_scale=0)
+    few = quantise_model(MODEL, IMAGES[chosen], arithmetic=Arithmetic(), q_scale=0)
     assert few.notes == ("calibrated on 20 images, q_scale 0",)
     repeated = IMAGES[chosen[np.arange(128) * 20 // 128]]
     repeated[chosen] = IMAGES[chosen]  # the others tell nothing new
-    same(quantise(MODEL, repeated, arithmetic=Arithmetic(), q_scale=0), few)
+    same(quantise_model(MODEL, repeated, arithmetic=Arithmetic(), q_scale=0), few)
     assert [t.scale for t in few.tensors] != [t.scale for t in network.tensors]
 
 
 def test_layers_carry_their_own_words():
-    network = quantise(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0, name="mine")
+    network = quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0, name="mine")
     assert network.name == "mine"
     assert [la.name for la in network.layers] == [
         "conv1", "conv2", "max_pool2d", "conv3", "conv4", "avg_pool2d", "fc",
@@ -223,7 +225,7 @@ def test_layers_carry_their_own_words():
 def test_models_of_random_weights_say_so_in_the_network():
     model = load_model("resnet20")
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
-    network = quantise(model, images, arithmetic=Arithmetic(), q_scale=0)
+    network = quantise_model(model, images, arithmetic=Arithmetic(), q_scale=0)
     assert network.notes[1:] == model.warnings
 
 
@@ -240,22 +242,22 @@ def test_impossible_words_are_refused_where_they_are_made(words):
 @pytest.mark.parametrize("q_scale", [-1, 17])
 def test_shifts_that_leave_no_activation_are_refused(q_scale):
     with pytest.raises(QuantisationError) as caught:
-        quantise(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=q_scale)
+        quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=q_scale)
     assert str(caught.value) == f"q_scale={q_scale} is not in 0..16"
 
 
 def test_images_of_another_size_are_refused():
     with pytest.raises(ModelError, match="data calibration: images are"):
-        quantise(MODEL, noise("Residual"), arithmetic=Arithmetic(), q_scale=0)
+        quantise_model(MODEL, noise("Residual"), arithmetic=Arithmetic(), q_scale=0)
     data = digits_dataset("test")
-    network = quantise(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0)
+    network = quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0)
     with pytest.raises(ModelError, match="accuracy needs labels"):
         accuracy(network, MODEL, type(data)("none", data.images, None))
 
 
 def test_scales_meet_in_adds():
     """The residual's scale and the sum's differ by an exact power of two."""
-    network = quantise(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0)
+    network = quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0)
     layer = network.layers[4]
     ratio = network.tensors[layer.output].scale / network.tensors[layer.residual].scale
     assert math.log2(ratio) == pytest.approx(layer.add_shift - layer.lshift_b, abs=1e-6)
@@ -267,7 +269,7 @@ def test_resnet20_keeps_its_accuracy(overflow):
     model = load_model("resnet20", Path(DATA) / "w_cifar10_resnet20_fp32.npz")
     data = load_dataset(Path(DATA) / "cifar10_test_jpeg_1000.npz")
     a = Arithmetic(overflow=overflow)
-    network = quantise(model, data.spread(128).images, arithmetic=a, q_scale=0)
+    network = quantise_model(model, data.spread(128).images, arithmetic=a, q_scale=0)
     check_rules(network, 0)
     x = normalise(data.images, model.mean, model.std)
     wanted = float((logits(model.graph, [x]).argmax(1).numpy() == data.labels).mean())
