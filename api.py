@@ -25,16 +25,16 @@ from .isa.program import Program
 from .network.layers import Network
 
 if TYPE_CHECKING:
+    from .compiler.codegen.emit import Masks
     from .compiler.importance.ranking import Ranking
     from .simulator.cycles.trace import Recorder
-    from .simulator.run import CycleModels, Result
+    from .simulator.run import CycleModels, Result, Values
 
 __all__ = [
     "Build",
     "Dataset",
     "Placement",
-    "Values",
-    "accuracy",
+    "accuracy_of",
     "build",
     "calibration_data",
     "compile",
@@ -58,8 +58,6 @@ __all__ = [
 # work shares, and idle cores gain nothing from it. torch reads this when it is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-Masks = Mapping[int, NDArray[np.bool_]]
-Values = Literal["none", "fast", "machine", "registers"]
 Placement = Literal["gradient", "random", "clustered"]
 
 #: Images that calibrate the quantiser and rank the neurons: more change little and cost time.
@@ -245,10 +243,10 @@ def int8_accuracy(model: Model, network: Network, data: Dataset) -> float:
     if data.labels is None:
         raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
     images = quantise_images(model, network, data.images)
-    return accuracy(Functional(network).run(images), data.labels)
+    return accuracy_of(Functional(network).run(images), data.labels)
 
 
-def accuracy(logits: NDArray[np.int8], labels: NDArray[np.int64]) -> float:
+def accuracy_of(logits: NDArray[np.int8], labels: NDArray[np.int64]) -> float:
     """Share of images whose largest logit is the label's; of equal logits the first counts."""
     return float(np.mean(np.argmax(logits.reshape(len(labels), -1), axis=1) == labels))
 
@@ -264,7 +262,7 @@ def float_accuracy(model: Model, data: Dataset, batch: int = 100) -> float:
         normalise(data.images[i : i + batch], model.mean, model.std)
         for i in range(0, len(data), batch)
     )
-    return accuracy(logits(model.graph, batches).numpy(), data.labels)
+    return accuracy_of(logits(model.graph, batches).numpy(), data.labels)
 
 
 @dataclass(frozen=True)

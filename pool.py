@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from .errors import FlexhycaError, InternalError
 
-Context = TypeVar("Context")
-Job = TypeVar("Job")
-Answer = TypeVar("Answer")
+_Context = TypeVar("_Context")
+_Job = TypeVar("_Job")
+_Answer = TypeVar("_Answer")
 #: Read by BLAS, OpenMP (torch) and numba when they are loaded: workers share the cores as they are.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -47,13 +47,13 @@ class _Task(NamedTuple):
     deaths: int = 0
 
 
-def run(
-    work: Callable[[Context, Job], Answer],
-    context: Context,
-    jobs: Iterable[Job],
+def run_jobs(
+    work: Callable[[_Context, _Job], _Answer],
+    context: _Context,
+    jobs: Iterable[_Job],
     workers: int,
     attempts: int = 1,
-) -> Generator[tuple[int, Answer], None, None]:
+) -> Generator[tuple[int, _Answer], None, None]:
     """(index of a job, `work(context, job)`), in the order in which they are done.
 
     `work` is a function of a module; `context` is sent to each worker once. `jobs` are taken one
@@ -112,7 +112,7 @@ def run(
 
 
 def _start(
-    work: Callable[[Context, Job], Answer], context: Context
+    work: Callable[[_Context, _Job], _Answer], context: _Context
 ) -> tuple[Connection, BaseProcess]:
     spawn = multiprocessing.get_context("spawn")
     # Started first, because its start would lift the mask below.
@@ -136,7 +136,7 @@ def _start(
     return here, process
 
 
-def _serve(pipe: Connection, work: Callable[[Context, Job], Answer], context: Context) -> None:
+def _serve(pipe: Connection, work: Callable[[_Context, _Job], _Answer], context: _Context) -> None:
     """A worker's life: until the other end of the pipe is closed, by whatever happened to it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:

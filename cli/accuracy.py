@@ -11,16 +11,16 @@ from . import output
 from .options import (
     DEFAULT_CONFIG,
     PLOT_SUFFIXES,
-    ConfigName,
-    Data,
-    Images,
-    Json,
-    Mean,
-    Model,
-    Seed,
-    Set,
-    Std,
-    Weights,
+    ConfigOption,
+    DataOption,
+    ImagesOption,
+    JsonOption,
+    MeanOption,
+    ModelArgument,
+    SeedOption,
+    SetOption,
+    StdOption,
+    WeightsOption,
     check_suffix,
 )
 
@@ -36,18 +36,18 @@ EXAMPLES = (
     "      --overflow slice,saturate --json - --plot curve.png --csv curve.csv\n"
 )
 
-COLUMNS = ("overflow", "q_scale", "accuracy", "low", "high", "correct", "images", "error")
+POINT_COLUMNS = ("overflow", "q_scale", "accuracy", "low", "high", "correct", "images", "error")
 
 
 def command(
-    model: Model,
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
-    weights: Weights = None,
-    data: Data = None,
-    mean: Mean = None,
-    std: Std = None,
-    images: Images = None,
+    model: ModelArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    images: ImagesOption = None,
     q_scale: Annotated[
         str, typer.Option(metavar="LIST", help="Values to try: 0..16, or 0,4,8, or 7.")
     ] = "0..16",
@@ -60,8 +60,8 @@ def command(
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the points as CSV.")
     ] = None,
-    json: Json = None,
-    seed: Seed = 0,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
 ) -> None:
     """Accuracy of the quantised MODEL over q_scale, the lowest legal truncation bit.
 
@@ -90,7 +90,7 @@ def command(
         for point in configs:
             points.append(_measure(network, dataset, point, seed))
             step(1)
-    exact_share = output.fault_free(exact, len(dataset), seed)
+    exact_share = output.accuracy_interval(exact, len(dataset), seed)
     result = {
         "model": model,
         "config": base.name,
@@ -102,7 +102,7 @@ def command(
         "points": points,
     }
     if csv is not None:
-        output.write_text(csv, output.csv_text(COLUMNS, points))
+        output.write_text(csv, output.csv_text(POINT_COLUMNS, points))
     if plot is not None:
         output.write_file(plot, lambda path: _draw(path, result))
     output.write_json(json, result)
@@ -130,7 +130,7 @@ def _measure(model: FloatModel, data: Dataset, config: Config, seed: int) -> dic
     except QuantisationError as error:
         return point | {"error": str(error)}
     exact = api.int8_accuracy(model, network, data)
-    found = output.fault_free(exact, len(data), seed)
+    found = output.accuracy_interval(exact, len(data), seed)
     bounds = {"low": found.low, "high": found.high}
     return point | bounds | {"accuracy": exact, "correct": round(exact * len(data))}
 
@@ -191,17 +191,17 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
 
 def _show(result: dict[str, Any], rules: list[str]) -> None:
     images, seed = result["images"], result["seed"]
-    exact = output.fault_free(result["float"], images, seed)
+    exact = output.accuracy_interval(result["float"], images, seed)
     print(
         f"{result['model']}: float accuracy {exact.brief}, {images:,} images, 95 % "
         f"intervals, seed {seed}"
     )
 
     def text(accuracy: float | None) -> str:
-        return "-" if accuracy is None else output.fault_free(accuracy, images, seed).brief
+        return "-" if accuracy is None else output.accuracy_interval(accuracy, images, seed).brief
 
     cells = {(p["overflow"], p["q_scale"]): p for p in result["points"]}
-    output.table(
+    output.print_table(
         ("q_scale", *rules),
         (
             (q, *(text(cells[rule, q]["accuracy"]) for rule in rules))

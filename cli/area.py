@@ -9,7 +9,16 @@ import typer
 
 from ..errors import FlexhycaError, InternalError
 from . import output
-from .options import DEFAULT_CONFIG, ConfigName, Json, Protect, Scheme, Set, Workers, load_settings
+from .options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    ProtectOption,
+    SchemeOption,
+    SetOption,
+    WorkersOption,
+    load_settings,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +62,7 @@ def pe_command(
             help="A Liberty file of your own: the circuit is mapped to it, areas are in its unit.",
         ),
     ] = None,
-    json: Json = None,
+    json: JsonOption = None,
 ) -> None:
     """Area of one protected processing element, by part, with delay and fan-out.
 
@@ -88,7 +97,7 @@ def pe_command(
         return
     rows = [*row.parts.items(), ("total", row.area_ge)]
     before = {**plain.parts, "total": plain.area_ge}
-    output.table(
+    output.print_table(
         ("part", "GE", "unprotected"),
         ((name, f"{area:.1f}", f"{before.get(name, 0.0):.1f}") for name, area in rows),
     )
@@ -107,12 +116,12 @@ def pe_command(
     "  flexhyca area array --scheme tmr_crt2\n",
 )
 def array_command(
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
-    scheme: Scheme = None,
-    protect: Protect = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
+    scheme: SchemeOption = None,
+    protect: ProtectOption = None,
     multiplier: MultiplierKind = "wallace",
-    json: Json = None,
+    json: JsonOption = None,
 ) -> None:
     """Area of a machine in three scopes, each relative to the unprotected 2-D array.
 
@@ -136,9 +145,9 @@ def array_command(
     )
     if json == output.STDOUT:
         return
-    output.table(("part", "GE"), ((name, round(ge)) for name, ge in area.parts.items()))
+    output.print_table(("part", "GE"), ((name, round(ge)) for name, ge in area.parts.items()))
     print()
-    output.table(
+    output.print_table(
         ("scope", "GE", "relative"),
         ((s.name, round(s.area_ge), f"{s.relative:.4f}") for s in area.scopes),
     )
@@ -172,7 +181,7 @@ def table_command(
         Path | None,
         typer.Option(metavar="FILE.json", help="Where --rebuild writes; default: the package's."),
     ] = None,
-    workers: Workers = 1,
+    workers: WorkersOption = 1,
 ) -> None:
     """Show the shipped area table, or make it again."""
     from dataclasses import asdict
@@ -206,7 +215,7 @@ def table_command(
         if csv is not None:
             output.write_text(csv, output.csv_text(Swaps._fields, counts))
         else:
-            output.table(Swaps._fields, (list(row.values()) for row in counts))
+            output.print_table(Swaps._fields, (list(row.values()) for row in counts))
         return
     rows: list[dict[str, Any]] = [
         {**asdict(point), **{k: v for k, v in row._asdict().items() if k != "parts"}}
@@ -216,7 +225,7 @@ def table_command(
     if csv is not None:
         output.write_text(csv, output.csv_text(columns, rows))
         return
-    output.table(columns, ([row[c] for c in columns] for row in rows))
+    output.print_table(columns, ([row[c] for c in columns] for row in rows))
 
 
 @app.command(
@@ -225,10 +234,10 @@ def table_command(
 )
 def figures_command(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write CSV and PNG files.")],
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
     multiplier: MultiplierKind = "wallace",
-    json: Json = None,
+    json: JsonOption = None,
 ) -> None:
     """The paper's Fig. 14 (protected bits) and Fig. 12 (size of the DPPU), as tables and pictures.
 
@@ -259,9 +268,9 @@ def figures_command(
     output.write_json(json, report)
     if json == output.STDOUT:
         return
-    output.table(area_figures.Bar._fields, bars)
+    output.print_table(area_figures.Bar._fields, bars)
     print()
-    output.table(("reading of 71.4 %", "reduction"), ((r, f"{x:.1%}") for r, x in readings))
+    output.print_table(("reading of 71.4 %", "reduction"), ((r, f"{x:.1%}") for r, x in readings))
 
 
 def _plain(point: Any) -> Any:

@@ -14,7 +14,7 @@ import typer
 
 from ..errors import FlexhycaError
 from . import output
-from .options import PLOT_SUFFIXES, Json, check_suffix
+from .options import PLOT_SUFFIXES, JsonOption, check_suffix
 
 if TYPE_CHECKING:
     from ..faults.campaign.estimates import Estimate
@@ -32,7 +32,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A campaign's file.")
     "  flexhyca campaign show faults.db\n"
     "  flexhyca campaign show faults.db --masking --plot masking.png\n",
 )
-def show_command(
+def show_campaign(
     file: File,
     masking: Annotated[
         bool,
@@ -47,7 +47,7 @@ def show_command(
             metavar="FILE", help="Draw that as heat maps, one an outcome (.png, .svg or .pdf)."
         ),
     ] = None,
-    json: Json = None,
+    json: JsonOption = None,
 ) -> None:
     """Print what was asked for, how much of it is done, and every rate with its interval.
 
@@ -106,12 +106,12 @@ def show_command(
     if masking:
         assert found is not None
         print(f"\n{caption(found)} (?)")
-        output.table(*table(found))
+        output.print_table(*table(found))
 
 
 def _settings(described: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """What determines the trials, in short: parts that have a name, or are many, by their names."""
-    from ..faults.campaign.experiment import flat
+    from ..faults.campaign.experiment import flat_fields
 
     for name, value in described["spec"].items():
         if name in described.get("locations", ()):
@@ -121,7 +121,7 @@ def _settings(described: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         elif isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()):
             yield name, ", ".join(inner.get("name", key) for key, inner in value.items())
         else:
-            yield from flat(value, name)
+            yield from flat_fields(value, name)
 
 
 def _print(estimates: list[Estimate]) -> None:
@@ -191,11 +191,11 @@ def drive(
 
     kept : the file outlives the command, so that it is named.
     """
-    from ..faults.campaign.run import Interrupted, run
+    from ..faults.campaign.run import Interrupted, run_campaign
 
     try:
         with _progress(trials) as show:
-            finished = run(experiment, path, trials, workers, dask, margin, show)
+            finished = run_campaign(experiment, path, trials, workers, dask, margin, show)
     except Interrupted as interrupted:
         end = "interrupted: nothing is kept; give --out FILE.db to go on where a campaign stopped"
         output.note(str(interrupted) if kept else end)

@@ -6,15 +6,17 @@ from typing import Annotated
 import typer
 
 from . import output
-from .options import Json, Set
+from .options import JsonOption, SetOption
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check accelerator configurations.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped name or a YAML file.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A shipped name or a YAML file.")
+]
 
 
 @app.command("list", epilog="\b\nExample:\n  flexhyca config list\n")
-def list_command(json: Json = None) -> None:
+def list_command(json: JsonOption = None) -> None:
     """List the shipped configurations."""
     from ..config import list_configs, load_config
 
@@ -22,7 +24,7 @@ def list_command(json: Json = None) -> None:
     configs = [load_config(name) for name in list_configs()]
     output.write_json(json, [{"name": c.name, "config_hash": c.config_hash} for c in configs])
     if json != output.STDOUT:
-        output.table(
+        output.print_table(
             ("name", "array", "dppu", "reuse", "s_th", "ib_th", "nb_th", "q_scale", "overflow"),
             (
                 (
@@ -47,11 +49,11 @@ def list_command(json: Json = None) -> None:
     "  flexhyca config show flexhyca-32x32 --explain\n"
     "  flexhyca config show hyca-32x32 --set dppu.size=64 > mine.yaml\n",
 )
-def show_command(
-    name: Name = "flexhyca-32x32",
-    set_: Set = None,
+def show_config(
+    name: NameArgument = "flexhyca-32x32",
+    set_: SetOption = None,
     explain: Annotated[bool, typer.Option(help="Say what each field means.")] = False,
-    json: Json = None,
+    json: JsonOption = None,
 ) -> None:
     """Print a configuration with every default filled in, as YAML that can be loaded again."""
     from .. import config
@@ -60,13 +62,13 @@ def show_command(
     loaded = config.load_config(name, set_ or ())
     output.write_json(json, {**loaded.model_dump(mode="json"), "config_hash": loaded.config_hash})
     if json != output.STDOUT:
-        print(config.explain(loaded) if explain else config.to_yaml(loaded), end="")
+        print(config.explain_config(loaded) if explain else config.to_yaml(loaded), end="")
 
 
 @app.command("check", epilog="\b\nExample:\n  flexhyca config check mine.yaml other.yaml\n")
-def check_command(
+def check_config(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML files.")],
-    json: Json = None,
+    json: JsonOption = None,
 ) -> None:
     """Check YAML files; every problem of every file is reported."""
     from ..config import load_config

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import FlexhycaError
 from . import output
-from .options import DEFAULT_CONFIG, ConfigName, Json, Seed, Set
+from .options import DEFAULT_CONFIG, ConfigOption, JsonOption, SeedOption, SetOption
 
 app = typer.Typer(
     no_args_is_help=True, help="Verilog of the processing element, the DPPU and the array."
@@ -40,12 +40,12 @@ def emit_command(
     multiplier: Annotated[
         Literal["wallace", "array"], typer.Option(help="The multiplier of a PE.")
     ] = "wallace",
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
 ) -> None:
     """Write Verilog with its ports documented; the configuration says what is protected."""
     from ..config import load_config
-    from ..hdl.netlist.design import Protection
+    from ..hdl.netlist.design import PeProtection
     from ..hdl.netlist.pe import Datapath
     from ..hdl.rtl import emit
 
@@ -53,7 +53,7 @@ def emit_command(
     a, p, d = settings.arithmetic, settings.protection, settings.dppu
     datapath = Datapath(a.act_bits, a.weight_bits, a.acc_bits, multiplier)
     if what == "pe":
-        text = emit.emit_pe(datapath, Protection(p.nb_th, p.q_scale, p.pe_policy, a.overflow))
+        text = emit.emit_pe(datapath, PeProtection(p.nb_th, p.q_scale, p.pe_policy, a.overflow))
     elif what == "dppu":
         if not d.size:
             raise FlexhycaError("hdl emit dppu: the configuration has no DPPU (dppu.size is 0)")
@@ -75,12 +75,12 @@ def emit_command(
 
 
 @app.command("check", epilog="\b\nExample:\n  flexhyca hdl check --json check.json\n")
-def check_command(
+def check_hardware(
     vectors: Annotated[
         int, typer.Option(min=64, metavar="N", help="Random sums of each circuit.")
     ] = 100_000,
-    json: Json = None,
-    seed: Seed = 0,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
 ) -> None:
     """Simulate, prove and compare: netlists, copies, areas, emitted files.
 

@@ -1,12 +1,12 @@
 """``flexhyca models``: what can be simulated by name."""
 
 from . import output
-from .options import Json
+from .options import JsonOption
 
 EXAMPLES = "\b\nExample:\n  flexhyca models\n"
 
 
-def command(json: Json = None) -> None:
+def command(json: JsonOption = None) -> None:
     """List the models that the other commands know by name."""
     from ..compiler.networks import NETWORKS
 
@@ -26,7 +26,7 @@ def command(json: Json = None) -> None:
         ],
     )
     if json != output.STDOUT:
-        output.table(
+        output.print_table(
             ("name", "input (c, h, w)", "weights", "description"),
             (
                 (

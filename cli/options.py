@@ -26,13 +26,13 @@ def check_suffix(option: str, path: Path | None, *suffixes: str) -> None:
         raise typer.BadParameter(f"{path} must end in {known}", param_hint=option)
 
 
-Model = Annotated[
+ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL", help="A model (see `flexhyca models`) or an ONNX file (.onnx)."
     ),
 ]
-ModelOrTopology = Annotated[
+ModelOrTopologyArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
@@ -40,7 +40,7 @@ ModelOrTopology = Annotated[
         "(.csv).",
     ),
 ]
-ModelOrFile = Annotated[
+ModelOrFileArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
@@ -48,7 +48,7 @@ ModelOrFile = Annotated[
         "(.csv) or a compiled program (.fhx; cycles and traffic only).",
     ),
 ]
-Placement = Annotated[
+PlacementOption = Annotated[
     Literal["gradient", "random", "clustered"] | None,
     typer.Option(
         help="Where important neurons are: by gradient (needs weights and images to mean anything; "
@@ -56,7 +56,7 @@ Placement = Annotated[
     ),
 ]
 DEFAULT_CONFIG = "flexhyca-32x32"
-ConfigName = Annotated[
+ConfigOption = Annotated[
     str,
     typer.Option(
         "--config",
@@ -65,7 +65,7 @@ ConfigName = Annotated[
         help="A shipped configuration (see `flexhyca config list`) or a YAML file.",
     ),
 ]
-Set = Annotated[
+SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
@@ -74,7 +74,7 @@ Set = Annotated[
         help="Change one value of the configuration, for example dppu.size=64; repeatable.",
     ),
 ]
-Scheme = Annotated[
+SchemeOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
@@ -82,7 +82,7 @@ Scheme = Annotated[
         "`flexhyca schemes` lists them.",
     ),
 ]
-Protect = Annotated[
+ProtectOption = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",
@@ -100,7 +100,7 @@ def load_settings(
     from ..config.schemes import with_scheme
 
     settings = load_config(config, changes)
-    layers = split(protect)
+    layers = split_names(protect)
     if scheme is not None:
         settings = with_scheme(settings, scheme, layers)
         if settings.protection.redundancy != "none" and not settings.protection.redundant_layers:
@@ -119,19 +119,19 @@ def load_settings(
     return settings
 
 
-def split(names: str | None) -> list[str]:
+def split_names(names: str | None) -> list[str]:
     """The parts of a list with commas."""
     return [part.strip() for part in (names or "").split(",") if part.strip()]
 
 
-Weights = Annotated[
+WeightsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
         help="Trained weights: .safetensors, .npz, or a torch file (loaded with weights_only).",
     ),
 ]
-Data = Annotated[
+DataOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
@@ -151,7 +151,7 @@ def _channels(text: str) -> Channels:
         raise typer.BadParameter(f"{text!r} is no list of numbers, such as 0.5,0.5,0.5") from None
 
 
-Mean = Annotated[
+MeanOption = Annotated[
     Channels | None,
     typer.Option(
         parser=_channels,
@@ -160,7 +160,7 @@ Mean = Annotated[
         "Default: the model's own; 0 for an ONNX file, which has none.",
     ),
 ]
-Std = Annotated[
+StdOption = Annotated[
     Channels | None,
     typer.Option(
         parser=_channels,
@@ -169,18 +169,18 @@ Std = Annotated[
         "model's own; 1 for an ONNX file.",
     ),
 ]
-Images = Annotated[
+ImagesOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Use the first N images only.")
 ]
-Batch = Annotated[int, typer.Option(min=1, metavar="N", help="Images per inference.")]
-Seed = Annotated[
+BatchOption = Annotated[int, typer.Option(min=1, metavar="N", help="Images per inference.")]
+SeedOption = Annotated[
     int,
     typer.Option(min=0, max=2**32 - 1, help="Seed of random weights and of every random choice."),
 ]
-Workers = Annotated[
+WorkersOption = Annotated[
     int, typer.Option(min=1, max=256, metavar="N", help="Processes; the result is the same.")
 ]
-Json = Annotated[
+JsonOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|-",

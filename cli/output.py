@@ -108,7 +108,7 @@ def _plain(value: Any) -> object:
     raise TypeError(f"{type(value).__name__} does not go into JSON")
 
 
-def fault_free(accuracy: float, images: int, seed: int) -> Interval:
+def accuracy_interval(accuracy: float, images: int, seed: int) -> Interval:
     """An accuracy without faults, and how sure so many images make it. accuracy : 0..1."""
     from ..faults.campaign.statistics import share
 
@@ -124,7 +124,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
     return text.getvalue()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print an aligned table; numbers to the right."""
     body = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(columns), *body]) for i in range(len(columns))]

@@ -12,22 +12,22 @@ from . import output
 from .options import (
     DEFAULT_CONFIG,
     PLOT_SUFFIXES,
-    Batch,
-    ConfigName,
-    Data,
-    Json,
-    Mean,
-    Placement,
-    Protect,
-    Seed,
-    Set,
-    Std,
-    Weights,
-    Workers,
+    BatchOption,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    MeanOption,
+    PlacementOption,
+    ProtectOption,
+    SeedOption,
+    SetOption,
+    StdOption,
+    WeightsOption,
+    WorkersOption,
     check_suffix,
-    split,
+    split_names,
 )
-from .source import Source
+from .source import ShapeSource
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -51,26 +51,26 @@ def command(
             "file (.csv); without it the schemes are listed.",
         ),
     ] = None,
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
     scheme: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="Only these, such as tmr_arch,tmr_cl. Default: all."),
     ] = None,
-    protect: Protect = None,
-    weights: Weights = None,
-    data: Data = None,
-    mean: Mean = None,
-    std: Std = None,
-    batch: Batch = 1,
-    placement: Placement = None,
-    workers: Workers = 1,
+    protect: ProtectOption = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    batch: BatchOption = 1,
+    placement: PlacementOption = None,
+    workers: WorkersOption = 1,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw cycles and extra traffic (.png, .svg or .pdf)."),
     ] = None,
-    json: Json = None,
-    seed: Seed = 0,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
 ) -> None:
     """Compare the protection schemes on MODEL: cycles, DRAM traffic, extra traffic (paper, Fig. 8).
 
@@ -85,20 +85,20 @@ def command(
                                  for s in SCHEMES.values()})  # fmt: skip
         if json != output.STDOUT:
             rows = ((s.name, s.paper, s.meaning) for s in SCHEMES.values())
-            output.table(("scheme", "paper", "meaning"), rows)
+            output.print_table(("scheme", "paper", "meaning"), rows)
         return
     output.check_target(json, plot)
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     settings = load_config(config, set_ or ())
-    layers = split(protect)
-    configs = {name: with_scheme(settings, name, layers) for name in split(scheme) or SCHEMES}
+    layers = split_names(protect)
+    configs = {name: with_scheme(settings, name, layers) for name in split_names(scheme) or SCHEMES}
     if layers and all(c.protection.redundancy == "none" for c in configs.values()):
         raise FlexhycaError(
             f"--protect: {','.join(configs)} computes nothing three times; leave it out, or add "
             "tmr_arch or tmr_alg to --scheme"
         )
     _leave_out_unnamed(configs)
-    source = Source(model, weights, data, (mean, std), batch, seed)
+    source = ShapeSource(model, weights, data, (mean, std), batch, seed)
     report = _compare(source, settings, configs, placement, workers)
     if plot is not None:
         from ..report.schemes import draw_schemes
@@ -130,7 +130,7 @@ def _leave_out_unnamed(configs: dict[str, Config]) -> None:
 
 
 def _compare(
-    source: Source,
+    source: ShapeSource,
     settings: Config,
     configs: dict[str, Config],
     placement: str | None,
@@ -173,7 +173,7 @@ def _show(report: dict[str, Any]) -> None:
     if report["placement"]:
         print(f"  important neurons by {report['placement']}")
     print()
-    output.table(
+    output.print_table(
         ("scheme", "cycles", "/ base", "DRAM bytes", "extra", *_CAUSES),
         (
             (

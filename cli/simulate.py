@@ -13,20 +13,20 @@ from .busy import busy
 from .options import (
     DEFAULT_CONFIG,
     PLOT_SUFFIXES,
-    Batch,
-    ConfigName,
-    Data,
-    Images,
-    Json,
-    Mean,
-    ModelOrFile,
-    Placement,
-    Protect,
-    Scheme,
-    Seed,
-    Set,
-    Std,
-    Weights,
+    BatchOption,
+    ConfigOption,
+    DataOption,
+    ImagesOption,
+    JsonOption,
+    MeanOption,
+    ModelOrFileArgument,
+    PlacementOption,
+    ProtectOption,
+    SchemeOption,
+    SeedOption,
+    SetOption,
+    StdOption,
+    WeightsOption,
     check_suffix,
     load_settings,
 )
@@ -52,18 +52,18 @@ EXAMPLES = (
 
 
 def command(
-    model: ModelOrFile,
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
-    scheme: Scheme = None,
-    protect: Protect = None,
-    weights: Weights = None,
-    data: Data = None,
-    mean: Mean = None,
-    std: Std = None,
-    images: Images = None,
-    batch: Batch = 1,
-    placement: Placement = None,
+    model: ModelOrFileArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
+    scheme: SchemeOption = None,
+    protect: ProtectOption = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    images: ImagesOption = None,
+    batch: BatchOption = 1,
+    placement: PlacementOption = None,
     dataflow: Annotated[
         Literal["os", "ws", "is"] | None, typer.Option(help="Short for --set array.dataflow=...")
     ] = None,
@@ -112,8 +112,8 @@ def command(
             "slice for each engine and state. Default: all layers, or none if that is too much.",
         ),
     ] = None,
-    json: Json = None,
-    seed: Seed = 0,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
 ) -> None:
     """Compile MODEL for an accelerator and run it on the cycle model.
 
@@ -295,9 +295,11 @@ def run_values(
         return {}
     shares = {
         "float": api.float_accuracy(built.model, data),
-        "int8": api.accuracy(logits, data.labels),
+        "int8": api.accuracy_of(logits, data.labels),
     }
-    found = {name: output.fault_free(share, len(data), seed) for name, share in shares.items()}
+    found = {
+        name: output.accuracy_interval(share, len(data), seed) for name, share in shares.items()
+    }
     bounds = {f"{name}_interval": [i.low, i.high] for name, i in found.items()}
     return {"accuracy": {**shares, **bounds, "images": len(data), "seed": seed}}
 
@@ -320,7 +322,8 @@ def show(report: dict[str, Any]) -> None:
         accuracy = report["accuracy"]
         images, seed = accuracy["images"], accuracy["seed"]
         int8, exact = (
-            output.fault_free(accuracy[name], images, seed).brief for name in ("int8", "float")
+            output.accuracy_interval(accuracy[name], images, seed).brief
+            for name in ("int8", "float")
         )
         print(f"  accuracy on {images} images: int8 {int8}, float {exact} (95 %, seed {seed})")
     steps = {"quantize": "quantised", "importance": "neurons ranked", "compile": "compiled",
@@ -328,7 +331,7 @@ def show(report: dict[str, Any]) -> None:
     times = {done: report.get(f"{step}_seconds") for step, done in steps.items()}
     taken = [f"{done} in {time:.2f} s" for done, time in times.items() if time is not None]
     print(f"  {', '.join(taken)}\n")
-    output.table(
+    output.print_table(
         ("name", "op", "tiles", "cycles", "macs", "util.", "DRAM bytes", "bound", "share"),
         (
             (
@@ -343,9 +346,9 @@ def show(report: dict[str, Any]) -> None:
         ),
     )
     print()
-    output.table(("DRAM traffic", "bytes"), report["dram_bytes"].items())
+    output.print_table(("DRAM traffic", "bytes"), report["dram_bytes"].items())
     print()
-    output.table(
+    output.print_table(
         ("engine", "state", "cycles", "share"),
         (
             (engine, state, cycles, f"{cycles / report['total_cycles']:.1%}")

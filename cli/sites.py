@@ -8,17 +8,17 @@ from . import output
 from .busy import busy
 from .options import (
     DEFAULT_CONFIG,
-    ConfigName,
-    Data,
-    Json,
-    Mean,
-    Model,
-    Protect,
-    Scheme,
-    Seed,
-    Set,
-    Std,
-    Weights,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    MeanOption,
+    ModelArgument,
+    ProtectOption,
+    SchemeOption,
+    SeedOption,
+    SetOption,
+    StdOption,
+    WeightsOption,
     load_settings,
 )
 
@@ -31,17 +31,17 @@ EXAMPLES = (
 
 
 def command(
-    model: Model,
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
-    scheme: Scheme = None,
-    protect: Protect = None,
-    weights: Weights = None,
-    data: Data = None,
-    mean: Mean = None,
-    std: Std = None,
-    json: Json = None,
-    seed: Seed = 0,
+    model: ModelArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
+    scheme: SchemeOption = None,
+    protect: ProtectOption = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
 ) -> None:
     """List registers and buffers with their bits, cycles and the live share of them.
 
@@ -77,7 +77,7 @@ def command(
     output.write_json(json, {"model": built.network.name, "config": settings.name, "rows": rows})
     if json != output.STDOUT:
         columns = ("layer", "unit", "register", "bits", "copies", *fields[5:])
-        output.table(
+        output.print_table(
             columns, ((*(row[c] for c in fields[:-1]), f"{row['live']:.1%}") for row in rows)
         )
         print(

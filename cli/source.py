@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..dse.sweep import Subject
 
 
-class Source:
+class ShapeSource:
     """MODEL with its weights and data: its shapes, its identity in a study, its rankings."""
 
     def __init__(

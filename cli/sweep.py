@@ -13,24 +13,24 @@ from . import output
 from .options import (
     DEFAULT_CONFIG,
     PLOT_SUFFIXES,
-    Batch,
-    ConfigName,
-    Data,
-    Json,
-    Mean,
-    ModelOrTopology,
-    Placement,
-    Seed,
-    Set,
-    Std,
-    Weights,
-    Workers,
+    BatchOption,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    MeanOption,
+    ModelOrTopologyArgument,
+    PlacementOption,
+    SeedOption,
+    SetOption,
+    StdOption,
+    WeightsOption,
+    WorkersOption,
     check_suffix,
 )
-from .source import Source
+from .source import ShapeSource
 
 if TYPE_CHECKING:
-    from ..dse.grid import Grid, Point
+    from ..dse.grid import Grid, GridPoint
     from ..dse.sweep import Sweep
 
 EXAMPLES = (
@@ -46,7 +46,7 @@ _TABLE = ("total_cycles", "cycles_over_base", "extra_tables", "extra_operands", 
 
 
 def command(
-    model: ModelOrTopology,
+    model: ModelOrTopologyArgument,
     vary: Annotated[
         list[str],
         typer.Option(
@@ -58,15 +58,15 @@ def command(
         ),
     ],
     csv: Annotated[Path, typer.Option(metavar="FILE", help="Write one row a point as CSV.")],
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
-    weights: Weights = None,
-    data: Data = None,
-    mean: Mean = None,
-    std: Std = None,
-    batch: Batch = 1,
-    placement: Placement = None,
-    workers: Workers = 1,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    batch: BatchOption = 1,
+    placement: PlacementOption = None,
+    workers: WorkersOption = 1,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Leave out points that are not possible.")
     ] = False,
@@ -78,8 +78,8 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Draw extra traffic and cycles (.png, .svg or .pdf)."),
     ] = None,
-    json: Json = None,
-    seed: Seed = 0,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
 ) -> None:
     """Cycles, stalls and DRAM traffic of MODEL on every configuration of a grid.
 
@@ -106,7 +106,7 @@ def command(
     grid = expand(config, set_ or (), axes, default)
     _report_invalid(grid, skip_invalid)
     _check_plot(plot, grid.points)
-    source = Source(model, weights, data, (mean, std), batch, seed)
+    source = ShapeSource(model, weights, data, (mean, std), batch, seed)
     result = _sweep(source, grid, study, workers, skip_invalid)
     rows = [{key: _plain(value) for key, value in row.items()} for row in result["points"]]
     output.write_text(csv, output.csv_text(list(rows[0]), rows))
@@ -118,7 +118,7 @@ def command(
 
 
 def _sweep(
-    source: Source, grid: Grid, path: Path, workers: int, skip_invalid: bool
+    source: ShapeSource, grid: Grid, path: Path, workers: int, skip_invalid: bool
 ) -> dict[str, Any]:
     """Run what the study lacks, and gather the rows of all points."""
     from ..dse.store import Study
@@ -213,7 +213,7 @@ def _note_left_out(points: list[tuple[str, str]]) -> None:
         output.note(f"left out {len(points) - _NOTES} more points")
 
 
-def _check_plot(path: Path | None, points: list[Point]) -> None:
+def _check_plot(path: Path | None, points: list[GridPoint]) -> None:
     if path is None:
         return
     check_suffix("--plot", path, *PLOT_SUFFIXES)
@@ -268,7 +268,7 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
 def _show(result: dict[str, Any], csv: Path) -> None:
     columns = (*result["varied"], *_TABLE)
     print(f"{result['model']} on {result['config']}, {result['weight_bytes']:,} bytes of weights")
-    output.table(
+    output.print_table(
         columns, ([_plain(point[column]) for column in columns] for point in result["points"])
     )
     print(f"{csv}: {len(result['points'])} points")

@@ -8,7 +8,7 @@ programs or networks.
 from .fields import choices
 from .load import config_from_json, list_configs, load_config
 from .schema import Arithmetic, Array, Buffers, Config, Dppu, Dram, Protection, Vec
-from .show import explain, to_yaml
+from .show import explain_config, to_yaml
 
 __all__ = [
     "Arithmetic",
@@ -21,7 +21,7 @@ __all__ = [
     "Vec",
     "choices",
     "config_from_json",
-    "explain",
+    "explain_config",
     "list_configs",
     "load_config",
     "to_yaml",

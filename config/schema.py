@@ -24,13 +24,13 @@ MAX_STREAM = 511
 _PRINTABLE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
 
 Name = Annotated[str, Field(min_length=1, pattern=_PRINTABLE)]
-Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+UnitInterval = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 
 # Values that stand in a command's options, or in a table below, too.
 Dataflow = Literal["os", "ws", "is"]
 Overflow = Literal["slice", "saturate"]
 PePolicy = Literal["none", "direct", "configurable"]
-Redundancy = Literal["none", "space", "time", "time_refetch"]
+RedundancyKind = Literal["none", "space", "time", "time_refetch"]
 Timing = Literal["native", "scalesim"]
 
 
@@ -51,7 +51,7 @@ LAYER_COPIES: dict[str, Copies] = {
 }
 complete(
     "protection.redundancy in config/schema.py",
-    get_args(Redundancy),
+    get_args(RedundancyKind),
     LAYER_COPIES,
     "config/schema.py: LAYER_COPIES",
 )
@@ -150,7 +150,9 @@ class Dppu(Section):
 class Protection(Section):
     """Which neurons and which bits are protected (the paper's cross-layer parameters)."""
 
-    s_th: Share = Field(default=0.05, description="share of important neurons (the paper's S_TH)")
+    s_th: UnitInterval = Field(
+        default=0.05, description="share of important neurons (the paper's S_TH)"
+    )
     s_policy: Literal["global", "uniform", "tile"] = Field(
         default="uniform",
         description="where the share holds (the paper's S_policy): global = over the model, "
@@ -171,7 +173,7 @@ class Protection(Section):
         description="where the voter of a protected bit stands: feedback = behind the register, a "
         "wrong copy heals at the next clock; output = behind the last sum, copies go on apart",
     )
-    redundancy: Redundancy = Field(
+    redundancy: RedundancyKind = Field(
         default="none",
         description="what redundant_layers get: space = the array as three parts of a third of its "
         "columns, voted (the paper's TMR-ARCH); time = every tile three times, voted (TMR-ALG); "

@@ -15,7 +15,7 @@ def to_yaml(config: Config) -> str:
     return text
 
 
-def explain(config: Config) -> str:
+def explain_config(config: Config) -> str:
     """`to_yaml` with each field's meaning and limits in a comment above it."""
     lines: list[str] = []
     for name, info in type(config).model_fields.items():

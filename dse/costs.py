@@ -14,7 +14,7 @@ from ..isa.instructions import Kind
 from ..simulator.run import Result
 from ..tables import complete
 
-Cost = Mapping[str, Any]  #: plain values that JSON keeps exactly
+CostRecord = Mapping[str, Any]  #: plain values that JSON keeps exactly
 
 #: What extra traffic of a kind is put down to.
 _CAUSES = {
@@ -47,7 +47,7 @@ def base_of(config: Config) -> Config:
     return config_from_json(values, config.name)
 
 
-def cost_of(result: Result) -> Cost:
+def cost_of(result: Result) -> CostRecord:
     """What is kept of a run."""
     return {
         "cycles": result.cycles,
@@ -59,7 +59,7 @@ def cost_of(result: Result) -> Cost:
     }
 
 
-def row(cost: Cost, base: Cost, weight_bytes: int) -> dict[str, int | float]:
+def row(cost: CostRecord, base: CostRecord, weight_bytes: int) -> dict[str, int | float]:
     """The columns of one point: its own numbers, and those relative to `base`.
 
     `extra_other` is what remains of `extra_total`: ifmaps, weights and results that are moved more

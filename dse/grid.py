@@ -36,7 +36,7 @@ class Axis(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One configuration of the grid, and what tells it from the others."""
 
     config: Config
@@ -52,7 +52,7 @@ class Point:
 class Grid(NamedTuple):
     """The points in order, the first axis slowest; (label, why) of those that are impossible."""
 
-    points: list[Point]
+    points: list[GridPoint]
     invalid: list[tuple[str, str]]
 
 
@@ -153,7 +153,7 @@ def expand(config: str | Path, sets: Sequence[str], axes: Sequence[Axis], placem
     size = math.prod(len(axis.values) for axis in axes)
     if size > MOST_POINTS:
         raise ConfigError(f"--vary: the grid has {size} points, more than {MOST_POINTS}; thin it")
-    found: dict[tuple[str, str], Point] = {}
+    found: dict[tuple[str, str], GridPoint] = {}
     invalid: list[tuple[str, str]] = []
     for combination in itertools.product(*(axis.values for axis in axes)):
         chosen = dict(zip(keys, itertools.chain(*combination), strict=True))
@@ -165,7 +165,7 @@ def expand(config: str | Path, sets: Sequence[str], axes: Sequence[Axis], placem
             invalid.append((" ".join(changes), "; ".join(str(error).splitlines())))
             continue
         varied = {key: where if key == PLACEMENT else _field(settings, key) for key in keys}
-        found.setdefault((settings.config_hash, where), Point(settings, where, varied))
+        found.setdefault((settings.config_hash, where), GridPoint(settings, where, varied))
     if not found:
         raise ConfigError(
             f"no point of the grid is possible; the first, {invalid[0][0]}: {invalid[0][1]}"

@@ -12,9 +12,9 @@ from ..config import Config
 from ..config.schemes import SCHEMES
 from ..errors import CompileError
 from ..isa.protection import layer_copies
-from .costs import Cost, row
-from .grid import Point
-from .sweep import Context, Subject, job_of, measure
+from .costs import CostRecord, row
+from .grid import GridPoint
+from .sweep import Context, Subject, job_of, measure_costs
 
 BASE = "base"  # what the others are compared with
 
@@ -34,11 +34,11 @@ def compare(
     layers that are to be redundant.
     """
     machines = {c.config_hash: c for c in (base, *configs.values())}
-    jobs = [job_of(Point(c, "given", {})) for c in machines.values()]
+    jobs = [job_of(GridPoint(c, "given", {})) for c in machines.values()]
     rankings = {"given": ranking()} if any(job.placement for job in jobs) else {}
-    costs: dict[str, Cost] = {}
+    costs: dict[str, CostRecord] = {}
     context = Context(subject, rankings)
-    with closing(pool.run(measure, context, jobs, min(workers, len(jobs)))) as answers:
+    with closing(pool.run_jobs(measure_costs, context, jobs, min(workers, len(jobs)))) as answers:
         for index, cost in answers:
             if "error" in cost:
                 raise CompileError(cost["error"])

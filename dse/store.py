@@ -29,7 +29,7 @@ CREATE TABLE rankings (name TEXT PRIMARY KEY, content BLOB NOT NULL, crc INTEGER
 CODE = ("compiler", "config", "dse", "isa", "network", "simulator")
 
 
-class Key(NamedTuple):
+class PointKey(NamedTuple):
     """What determines a run in a study; placement and seed are "" and 0 where nothing is placed."""
 
     placement: str
@@ -70,7 +70,7 @@ class Study:
                 f"{self._file.advice}"
             )
 
-    def find(self, key: Key) -> dict[str, Any] | None:
+    def find(self, key: PointKey) -> dict[str, Any] | None:
         """What is kept of a run, None if it has not been done."""
         text = self._find(
             "SELECT cost, crc FROM runs WHERE placement = ? AND seed = ? AND config_hash = ?",
@@ -79,7 +79,7 @@ class Study:
         )
         return None if text is None else json.loads(text)
 
-    def add(self, key: Key, cost: Mapping[str, Any]) -> None:
+    def add(self, key: PointKey, cost: Mapping[str, Any]) -> None:
         """Keep a run; it is on the disk when this returns."""
         text = json.dumps(cost, allow_nan=False)
         self._file.write(

@@ -23,9 +23,9 @@ from ..config import Config
 from ..errors import CompileError
 from ..network.layers import LayerOp, Network
 from ..simulator.run import simulate
-from .costs import Cost, base_of, cost_of, row
-from .grid import Point
-from .store import Key, Study
+from .costs import CostRecord, base_of, cost_of, row
+from .grid import GridPoint
+from .store import PointKey, Study
 
 
 class Job(NamedTuple):
@@ -98,13 +98,13 @@ class Context(NamedTuple):
     rankings: Mapping[str, Ranking]
 
 
-def job_of(point: Point) -> Job:
+def job_of(point: GridPoint) -> Job:
     """The run of a point. SCALE-Sim's timing knows no DPPU, so there nothing is placed."""
     placed = point.config.protection.s_th > 0 and point.config.runs_engines
     return Job(point.config, point.placement if placed else None)
 
 
-def measure(context: Context, job: Job) -> Cost:
+def measure_costs(context: Context, job: Job) -> CostRecord:
     """Compile and time one run; {"error": why} where the network does not fit the machine."""
     network = context.subject.network_for(job.config)
     try:
@@ -139,7 +139,7 @@ class Sweep:
     def __init__(
         self,
         subject: Subject,
-        points: Sequence[Point],
+        points: Sequence[GridPoint],
         study: Study,
         names: Mapping[str, str],
         seed: int,
@@ -149,30 +149,32 @@ class Sweep:
         self._names, self._seed, self._rank = names, seed, rank
         self._bases = [Job(base_of(point.config), None) for point in points]
         jobs = [job for i, point in enumerate(points) for job in (self._bases[i], job_of(point))]
-        self.jobs: dict[Key, Job] = {self._key(job): job for job in jobs}
-        self.costs: dict[Key, Cost] = {}
+        self.jobs: dict[PointKey, Job] = {self._key(job): job for job in jobs}
+        self.costs: dict[PointKey, CostRecord] = {}
         for key in self.jobs:
             cost = study.find(key)
             if cost is not None:
                 self.costs[key] = cost
 
-    def _key(self, job: Job) -> Key:
+    def _key(self, job: Job) -> PointKey:
         if job.placement is None:
-            return Key("", 0, job.config.config_hash)
-        return Key(self._names[job.placement], self._seed, job.config.config_hash)
+            return PointKey("", 0, job.config.config_hash)
+        return PointKey(self._names[job.placement], self._seed, job.config.config_hash)
 
     @property
-    def missing(self) -> dict[Key, Job]:
+    def missing(self) -> dict[PointKey, Job]:
         """The runs that are still to be done."""
         return {key: job for key, job in self.jobs.items() if key not in self.costs}
 
-    def run(self, workers: int) -> Generator[Cost, None, None]:
+    def run(self, workers: int) -> Generator[CostRecord, None, None]:
         """Do what is missing, and keep each run as soon as it is done."""
         missing = self.missing
         wanted = dict.fromkeys(job.placement for job in missing.values() if job.placement)
         context = Context(self.subject, {name: self._ranking(name) for name in wanted})
         keys, jobs = list(missing), list(missing.values())
-        with closing(pool.run(measure, context, jobs, min(workers, len(jobs)))) as answers:
+        with closing(
+            pool.run_jobs(measure_costs, context, jobs, min(workers, len(jobs)))
+        ) as answers:
             for index, cost in answers:
                 self.study.add(keys[index], cost)
                 self.costs[keys[index]] = cost

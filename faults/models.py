@@ -24,7 +24,7 @@ class FaultModel:
     hits: tuple[str, ...] = ()
 
 
-MODELS: dict[str, FaultModel] = {
+FAULT_MODELS: dict[str, FaultModel] = {
     "register": FaultModel(
         "transient flips in the flip-flops of the array and the DPPU", "flip", ("register",)
     ),
@@ -42,7 +42,7 @@ MODELS: dict[str, FaultModel] = {
     ),
 }
 #: Those that draw bits of what a machine stores.
-MACHINE_MODELS = tuple(name for name, row in MODELS.items() if row.hits)
+MACHINE_MODELS = tuple(name for name, row in FAULT_MODELS.items() if row.hits)
 
 
 def machine_model(name: str) -> FaultModel:
@@ -51,4 +51,4 @@ def machine_model(name: str) -> FaultModel:
         raise FlexhycaError(
             f"{name!r} is no fault model of a machine; use {', '.join(MACHINE_MODELS)}"
         )
-    return MODELS[name]
+    return FAULT_MODELS[name]

@@ -17,7 +17,7 @@ from ..isa.columns import configurable_sum
 from .area.pe_area import Point
 from .area.table import lookup
 from .netlist.cost import cost
-from .netlist.design import Protection, protected, shifts
+from .netlist.design import PeProtection, protected, shifts
 from .netlist.dppu import truncation
 from .netlist.evaluate import Simulation, pack, unpack
 from .netlist.gate_faults import gate_faults, residual
@@ -33,20 +33,20 @@ from .rtl import emit, yosys
 from .rtl.prove import proofs
 
 #: A spread of policies; `full` and `none` at the ends.
-SPREAD: tuple[Protection, ...] = (
-    Protection(),
-    Protection(1, 7, "direct"),
-    Protection(3, 0, "direct"),
-    Protection(1, 2, "configurable"),
-    Protection(2, 7, "configurable"),
-    Protection(3, 4, "configurable"),
-    Protection(2, 7, "configurable", "saturate"),
-    Protection(0, 0, "full"),
+SPREAD: tuple[PeProtection, ...] = (
+    PeProtection(),
+    PeProtection(1, 7, "direct"),
+    PeProtection(3, 0, "direct"),
+    PeProtection(1, 2, "configurable"),
+    PeProtection(2, 7, "configurable"),
+    PeProtection(3, 4, "configurable"),
+    PeProtection(2, 7, "configurable", "saturate"),
+    PeProtection(0, 0, "full"),
 )
 _AREAS = ("none", "direct", "configurable")
 
 
-class Result(NamedTuple):
+class CheckResult(NamedTuple):
     """passed None: skipped, for the reason in `found`."""
 
     check: str
@@ -54,7 +54,7 @@ class Result(NamedTuple):
     passed: bool | None
 
 
-def run(seed: int = 0, vectors: int = 100_000) -> Iterator[Result]:
+def run(seed: int = 0, vectors: int = 100_000) -> Iterator[CheckResult]:
     """All checks, one after the other."""
     rng = np.random.default_rng(seed)
     for kind in MULTIPLIERS:
@@ -71,11 +71,11 @@ def run(seed: int = 0, vectors: int = 100_000) -> Iterator[Result]:
                 yield stuck(datapath, protection, rng)
     for policy in _AREAS:
         yield areas(Point("wallace", policy, "slice", 1, 7))
-    yield copies_survive(Datapath(), Protection(1, 7, "configurable"))
+    yield copies_survive(Datapath(), PeProtection(1, 7, "configurable"))
     yield from lint()
 
 
-def products(datapath: Datapath, protection: Protection) -> Result:
+def products(datapath: Datapath, protection: PeProtection) -> CheckResult:
     """All products of the multiplier under a protection, for every shift."""
     circuit = protected(multiplier(datapath), datapath, protection)
     low, high = -(1 << (datapath.act_bits - 1)), 1 << (datapath.act_bits - 1)
@@ -85,14 +85,14 @@ def products(datapath: Datapath, protection: Protection) -> Result:
     for shift in shifts(datapath, protection) if circuit.lines else (0,):
         found = evaluated(circuit.at(shift), {"a": a, "w": w}, "p")
         wrong += int((found != a * w).sum())
-    return Result(
+    return CheckResult(
         f"products, {_name(datapath, protection)}", f"{wrong} of {len(a)} wrong", not wrong
     )
 
 
 def sums(
-    datapath: Datapath, protection: Protection, rng: np.random.Generator, vectors: int
-) -> Result:
+    datapath: Datapath, protection: PeProtection, rng: np.random.Generator, vectors: int
+) -> CheckResult:
     """Random accumulations, wrapping included."""
     circuit = protected(core(datapath), datapath, protection)
     a, w, acc = operands(datapath, rng, vectors).values()
@@ -100,10 +100,12 @@ def sums(
     for shift in shifts(datapath, protection) if circuit.lines else (0,):
         found = evaluated(circuit.at(shift), {"a": a, "w": w, "acc": acc}, "y")
         wrong += int((found != wrapped(acc + a * w, datapath.acc_bits)).sum())
-    return Result(f"sums, {_name(datapath, protection)}", f"{wrong} of {vectors} wrong", not wrong)
+    return CheckResult(
+        f"sums, {_name(datapath, protection)}", f"{wrong} of {vectors} wrong", not wrong
+    )
 
 
-def truncations(datapath: Datapath, rng: np.random.Generator, vectors: int) -> Result:
+def truncations(datapath: Datapath, rng: np.random.Generator, vectors: int) -> CheckResult:
     """VEC's shifter: bits [n+7 : n] of random accumulators."""
     circuit = truncation(datapath.acc_bits, datapath.act_bits)
     half = 1 << (datapath.acc_bits - 1)
@@ -111,10 +113,10 @@ def truncations(datapath: Datapath, rng: np.random.Generator, vectors: int) -> R
     n = rng.integers(0, datapath.acc_bits - datapath.act_bits + 1, vectors)
     found = evaluated(circuit, {"acc": acc, "shift": n}, "y")
     wrong = int((found != wrapped(acc >> n, datapath.act_bits)).sum())
-    return Result("truncation of VEC", f"{wrong} of {vectors} wrong", not wrong)
+    return CheckResult("truncation of VEC", f"{wrong} of {vectors} wrong", not wrong)
 
 
-def stuck(datapath: Datapath, protection: Protection, rng: np.random.Generator) -> Result:
+def stuck(datapath: Datapath, protection: PeProtection, rng: np.random.Generator) -> CheckResult:
     """Every stuck output of a copy is masked at the protected bits."""
     circuit = protected(core(datapath), datapath, protection)
     found: Counter[str] = Counter()
@@ -126,10 +128,10 @@ def stuck(datapath: Datapath, protection: Protection, rng: np.random.Generator) 
         found += residual(faults, columns)
     rest = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
     label = f"stuck cells, {_name(datapath, protection)}"
-    return Result(label, f"{total} faults; left: {rest or 'none'}", "copy" not in found)
+    return CheckResult(label, f"{total} faults; left: {rest or 'none'}", "copy" not in found)
 
 
-def protected_outputs(datapath: Datapath, protection: Protection, shift: int) -> range:
+def protected_outputs(datapath: Datapath, protection: PeProtection, shift: int) -> range:
     """Columns of the sum that a layer with this shift has protected."""
     d, p = datapath, protection
     if p.policy == "direct" or p.overflow == "saturate":
@@ -137,29 +139,29 @@ def protected_outputs(datapath: Datapath, protection: Protection, shift: int) ->
     return configurable_sum(d.act_bits, d.acc_bits, p.protect, p.q_scale, shift)
 
 
-def areas(point: Point) -> Result:
+def areas(point: Point) -> CheckResult:
     """A row of the table, synthesised again, and its cell count."""
     netlist = protected(pe(point.datapath), point.datapath, point.protection).netlist
     counted, mapped, row = cost(netlist).area_ge, yosys.area(netlist), lookup(point)
     off = max(abs(counted - mapped), abs(counted - row.area_ge)) / mapped
     label = f"area, {point.policy}, s {point.protect}, q_scale {point.q_scale}"
-    return Result(label, f"cells {counted:.1f} GE, Yosys {mapped:.1f} GE", off < 0.01)
+    return CheckResult(label, f"cells {counted:.1f} GE, Yosys {mapped:.1f} GE", off < 0.01)
 
 
-def copies_survive(datapath: Datapath, protection: Protection) -> Result:
+def copies_survive(datapath: Datapath, protection: PeProtection) -> CheckResult:
     """Synthesis keeps the copies apart in their modules, and merges them without."""
     netlist = protected(pe(datapath), datapath, protection).netlist
     there = sum(cell.kind == "DFF" for cell in netlist.cells)
     kept = yosys.optimised(netlist).flip_flops
     flat = yosys.optimised(netlist, flat=True).flip_flops
     found = f"{kept} of {there} flip-flops; {flat} if the modules are dissolved"
-    return Result("copies survive synthesis", found, kept == there > flat)
+    return CheckResult("copies survive synthesis", found, kept == there > flat)
 
 
-def lint() -> Iterator[Result]:
+def lint() -> Iterator[CheckResult]:
     """Every emitted file, in Icarus and Verilator where they are installed."""
     texts = {
-        "pe": emit.emit_pe(Datapath(), Protection(1, 7, "configurable")),
+        "pe": emit.emit_pe(Datapath(), PeProtection(1, 7, "configurable")),
         "dppu": emit.emit_dppu(Datapath(), 4, 4, 13),
         "array": emit.emit_array(Datapath(), 4, 4, faults=True),
         "array without flips": emit.emit_array(Datapath(), 4, 4, faults=False),
@@ -169,7 +171,7 @@ def lint() -> Iterator[Result]:
         for name, text in texts.items():
             label = f"{tool}, {name}"
             if shutil.which(tool) is None:
-                yield Result(label, f"{tool} is not installed", None)
+                yield CheckResult(label, f"{tool} is not installed", None)
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / f"{name.split()[0]}.v"
@@ -179,7 +181,9 @@ def lint() -> Iterator[Result]:
                     [tool, *options, *top, str(file)], capture_output=True, text=True, check=False
                 )
             said = (done.stderr or done.stdout).strip().splitlines()
-            yield Result(label, said[0] if said else "clean", done.returncode == 0 and not said)
+            yield CheckResult(
+                label, said[0] if said else "clean", done.returncode == 0 and not said
+            )
 
 
 def evaluated(
@@ -206,12 +210,12 @@ def wrapped(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
     return ((values + half) & (2 * half - 1)) - half
 
 
-def _proof(what: str, expected: bool, shown: bool) -> Result:
+def _proof(what: str, expected: bool, shown: bool) -> CheckResult:
     found = "proven equal" if shown else "shown different"
-    return Result(f"proof, {what}", found, expected == shown)
+    return CheckResult(f"proof, {what}", found, expected == shown)
 
 
-def _name(datapath: Datapath, protection: Protection) -> str:
+def _name(datapath: Datapath, protection: PeProtection) -> str:
     return (
         f"{datapath.multiplier}, {protection.policy}, s {protection.protect}, "
         f"q_scale {protection.q_scale}, {protection.overflow}"

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from ..errors import ProgramError
 from .instructions import BY_NAME, BY_OPCODE, HEADER, INSTRUCTION_BITS, INSTRUCTIONS, Instruction
 
-Text = NDArray[np.uint64]  #: shape (instructions, 2)
+InstructionWords = NDArray[np.uint64]  #: shape (instructions, 2)
 
 _OP_MASK = (1 << HEADER[0].bits) - 1
 #: Every field name of any instruction, `op` first: the columns of a decoded text.
-COLUMNS: tuple[str, ...] = tuple(
+FIELD_NAMES: tuple[str, ...] = tuple(
     dict.fromkeys(f.name for i in INSTRUCTIONS for f in HEADER + i.fields)
 )
 
@@ -78,7 +78,9 @@ def decode(low: int, high: int, pc: int = 0) -> tuple[str, dict[str, int]]:
     return ins.name, values
 
 
-def _put(text: Text, rows: NDArray[np.intp], values: NDArray[np.int64], bit: int) -> None:
+def _put(
+    text: InstructionWords, rows: NDArray[np.intp], values: NDArray[np.int64], bit: int
+) -> None:
     v = values.astype(np.uint64)
     if bit < 64:
         text[rows, 0] |= v << np.uint64(bit)
@@ -88,7 +90,7 @@ def _put(text: Text, rows: NDArray[np.intp], values: NDArray[np.int64], bit: int
         text[rows, 1] |= v << np.uint64(bit - 64)
 
 
-def _get(text: Text, bit: int, bits: int) -> NDArray[np.int64]:
+def _get(text: InstructionWords, bit: int, bits: int) -> NDArray[np.int64]:
     if bit < 64:
         v = text[:, 0] >> np.uint64(bit)
         if bit + bits > 64:
@@ -98,7 +100,7 @@ def _get(text: Text, bit: int, bits: int) -> NDArray[np.int64]:
     return (v & np.uint64((1 << bits) - 1)).astype(np.int64)
 
 
-def encode_text(columns: Mapping[str, NDArray[np.int64]]) -> Text:
+def encode_text(columns: Mapping[str, NDArray[np.int64]]) -> InstructionWords:
     """Columns of equal length (`op` and any fields) -> text; raises ProgramError as `encode`."""
     ops = columns["op"]
     text = np.zeros((len(ops), 2), np.uint64)
@@ -119,9 +121,9 @@ def encode_text(columns: Mapping[str, NDArray[np.int64]]) -> Text:
     return text
 
 
-def decode_text(text: Text) -> dict[str, NDArray[np.int64]]:
+def decode_text(text: InstructionWords) -> dict[str, NDArray[np.int64]]:
     """Text -> one int64 column per field name; fields that an instruction lacks are 0."""
-    columns = {name: np.zeros(len(text), np.int64) for name in COLUMNS}
+    columns = {name: np.zeros(len(text), np.int64) for name in FIELD_NAMES}
     columns["op"] = _get(text, 0, HEADER[0].bits)
     for opcode in np.unique(columns["op"]):
         rows = np.flatnonzero(columns["op"] == opcode)

@@ -2,7 +2,7 @@
 
 An instruction is 128 bits, stored as two little-endian u64.  Fields follow one another from bit 0
 in the order of the table, so they cannot overlap; bits beyond the last field are reserved and zero.
-Encoder, decoder, assembler, disassembler and the manual page (`manual`) are derived from it.
+Encoder, decoder, assembler, disassembler and the manual (`instruction_page`) are derived from it.
 
 Engines take their instructions in text order from a queue of their own.  `wait` and `post` have one
 bit an engine: the instruction takes one token from semaphore (that engine -> own engine) for each
@@ -271,7 +271,7 @@ WINDOW_FIELDS: tuple[tuple[str, str], ...] = (
 )
 
 
-def manual() -> str:
+def instruction_page() -> str:
     """The instruction set as a Markdown page, made from the tables."""
     lines = [
         f"# Instruction set, version {ISA_VERSION}",

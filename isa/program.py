@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..network.layers import LAYER_FIELDS, Layer, LayerOp, Network, Tensor
 from .descriptors import LAYER_COLUMNS
-from .encoding import Text, decode_text
+from .encoding import InstructionWords, decode_text
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Program:
     name: str
     config: Config
     batch: int
-    text: Text
+    text: InstructionWords
     layers: NDArray[np.int64]
     windows: NDArray[np.int32]
     tensors: NDArray[np.int64]

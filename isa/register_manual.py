@@ -22,7 +22,7 @@ UNITS = {
     "buffer": "Words of the buffers, and what controls the run.",
 }
 #: model -> what `flexhyca inject --faults` draws from it.
-MODELS = {
+MODEL_MEANINGS = {
     "register": "flip-flops of array, delay lines and DPPU",
     "memory": "words of buffers",
     "control": "position tables and instructions",
@@ -58,7 +58,7 @@ def places(register: Register, config: Config) -> int:
     return sum(register.exists(row, col) for row in range(rows) for col in range(cols))
 
 
-def manual() -> str:
+def register_page() -> str:
     """The register table as Markdown, with the places of the shipped machine."""
     config = Config()
     lines = [
@@ -75,7 +75,7 @@ def manual() -> str:
         "",
         "| fault model | draws from |",
         "|---|---|",
-        *(f"| `{model}` | {meaning} |" for model, meaning in MODELS.items()),
+        *(f"| `{model}` | {meaning} |" for model, meaning in MODEL_MEANINGS.items()),
     ]
     for unit, own in BY_UNIT.items():
         lines += ["", f"## {unit}", "", UNITS[unit], ""]

@@ -18,7 +18,7 @@ from .instructions import INSTRUCTION_BITS
 TREE_STAGES = 12
 
 #: The fault model that draws from a unit: flip-flops, words of buffers, or what controls the run.
-Model = Literal["register", "memory", "control"]
+StateKind = Literal["register", "memory", "control"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Register:
     row: str = "row of the array"
     col: str = "column of the array"
     exists: Callable[[int, int], bool] = lambda row, col: True
-    model: Model = "register"
+    model: StateKind = "register"
     timed: bool = True
 
 
@@ -51,7 +51,7 @@ def _word(
     words: Callable[[Config], int],
     row: str,
     reach: str,
-    model: Model = "memory",
+    model: StateKind = "memory",
     timed: bool = True,
 ) -> Register:
     """A word of a buffer: one coordinate."""

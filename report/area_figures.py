@@ -13,9 +13,9 @@ from ..hdl.area.machine import machine_area
 from ..hdl.area.pe_area import Point
 from ..hdl.area.table import lookup
 from ..hdl.netlist.cost import cost
-from ..hdl.netlist.design import Protection, protected
+from ..hdl.netlist.design import PeProtection, protected
 from ..hdl.netlist.pe import Datapath, multiplier
-from .plots import save
+from .plots import save_figure
 
 #: (label, policy, q_scale) of Fig. 14.
 DESIGNS: tuple[tuple[str, str, int], ...] = (
@@ -25,7 +25,7 @@ DESIGNS: tuple[tuple[str, str, int], ...] = (
     ("q_scale 7, direct", "direct", 7),
     ("q_scale 7, configurable", "configurable", 7),
 )
-PROTECTED_BITS = (1, 2, 3)
+DRAWN_BITS = (1, 2, 3)
 DPPU_SIZES = (8, 16, 32, 52, 64, 96, 128, 192, 256)
 #: (ib_th, nb_th) of Fig. 12.
 BIT_SETTINGS = ((2, 1), (3, 1), (4, 1), (3, 2), (4, 2), (4, 3))
@@ -57,7 +57,7 @@ def fig14(kind: str = "wallace") -> list[Bar]:
             round(_multiplier(kind, policy, protect, q) / _multiplier(kind, "none", 0, 0), 4),
             round(lookup(Point(kind, policy, "slice", protect, q)).area_ge / plain, 4),
         )
-        for (label, policy, q), protect in product(DESIGNS, PROTECTED_BITS)
+        for (label, policy, q), protect in product(DESIGNS, DRAWN_BITS)
     ]
 
 
@@ -78,7 +78,7 @@ def readings(kind: str = "wallace") -> Iterator[Reading]:
     for scope, (name, labels) in product(("multiplier", "array"), groups.items()):
         pairs = [
             (getattr(bars[label, s], scope) - 1, getattr(bars["unconstrained", s], scope) - 1)
-            for label, s in product(labels, PROTECTED_BITS)
+            for label, s in product(labels, DRAWN_BITS)
         ]
         yield Reading(
             f"{scope}: {name} against unconstrained, mean of the reductions", _mean(pairs)
@@ -112,15 +112,15 @@ def plot_fig14(bars: Sequence[Bar], path: Path) -> None:
     for axis, scope in zip(axes, ("multiplier", "array"), strict=True):
         for i, (label, _, _) in enumerate(DESIGNS):
             heights = [getattr(bar, scope) for bar in bars if bar.design == label]
-            axis.bar([s + (i - 2) * 0.16 for s in PROTECTED_BITS], heights, 0.15, label=label)
-        axis.set_xticks(PROTECTED_BITS)
+            axis.bar([s + (i - 2) * 0.16 for s in DRAWN_BITS], heights, 0.15, label=label)
+        axis.set_xticks(DRAWN_BITS)
         axis.set_xlabel("protected bits")
         axis.set_title("multiplier" if scope == "multiplier" else "computing array")
         axis.axhline(1, color="black", linewidth=0.8)
     axes[0].set_ylabel("area / unprotected")
     handles, labels = axes[0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8)
-    save(drawn, path)
+    save_figure(drawn, path)
 
 
 def plot_fig12(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -138,13 +138,13 @@ def plot_fig12(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axis.set_xlabel("DPPU multipliers")
     axis.set_ylabel("computing array / unprotected array")
     axis.legend(fontsize=7)
-    save(drawn, path)
+    save_figure(drawn, path)
 
 
 @cache
 def _multiplier(kind: str, policy: str, protect: int, q_scale: int) -> float:
     datapath = Datapath(multiplier=kind)  # type: ignore[arg-type]
-    protection = Protection(protect, q_scale, policy)  # type: ignore[arg-type]
+    protection = PeProtection(protect, q_scale, policy)  # type: ignore[arg-type]
     return cost(protected(multiplier(datapath), datapath, protection).netlist).area_ge
 
 

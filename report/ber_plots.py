@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .plots import save
+from .plots import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ _COLOURS = ("#2b6cb0", "#d9730d", "#2e8b57", "#7e57c2", "#b8860b", "#8a8a8a")
 Rows = Sequence[Mapping[str, Any]]
 
 
-def draw_schemes(path: Path, title: str, results: Rows) -> None:
+def draw_scheme_accuracies(path: Path, title: str, results: Rows) -> None:
     """A group of bars for each rate, a bar for each scheme; lines at acc0 and at the goal.
 
     results : rows of `inject --json`.
@@ -162,4 +162,4 @@ def _errors(rows: Rows) -> list[list[float]]:
 
 def _save(figure: Figure, path: Path, title: str) -> None:
     figure.suptitle(title, fontsize=9)
-    save(figure, path)
+    save_figure(figure, path)

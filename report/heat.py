@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .layers import shorten
-from .masking import ALL, FAILURE, WIDE, Breakdown, caption
-from .plots import save
+from .masking import FAILURE, TOTAL, WIDE, Breakdown, caption
+from .plots import save_figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ def draw_masking(path: Path, title: str, found: Breakdown) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    rows, cols = [*found.layers, ALL], [*found.registers, ALL]
+    rows, cols = [*found.layers, TOTAL], [*found.registers, TOTAL]
     numbers = len(found.layers) <= _MOST_NUMBERS
     names = [_TRIALS, FAILURE, *found.stages]
     width, height = 0.56 * len(cols) + 1.2, (0.28 if numbers else 0.13) * len(rows) + 0.45
@@ -54,7 +54,7 @@ def draw_masking(path: Path, title: str, found: Breakdown) -> None:
         named = name == FAILURE and found.failures
         axes.set_title(f"{name} ({', '.join(found.failures)})" if named else name, fontsize=8)
     figure.suptitle(f"{title}\n{caption(found)} (hatched)", fontsize=9)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _most(found: Breakdown) -> float:

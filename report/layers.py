@@ -9,7 +9,7 @@ from ..isa.instructions import Engine, Kind
 from ..simulator.cycles.stalls import BUSY, STALLS
 
 #: Columns that come first; then `ENGINE.busy`, `ENGINE.STALL` and `bytes.KIND`.
-COLUMNS: dict[str, str] = {
+CSV_COLUMNS: dict[str, str] = {
     "name": "of the layer",
     "op": "what it does: conv (also linear), maxpool, avgpool, add, copy",
     "tiles": "tiles stored",
@@ -30,7 +30,7 @@ def flat(layers: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
     """Rows of `Result.layers` without nesting: column -> value, in the order of the columns."""
     kinds = [kind.name.lower() for kind in Kind]
     return [
-        {column: layer[column] for column in COLUMNS}
+        {column: layer[column] for column in CSV_COLUMNS}
         | {
             f"{engine}.{state}": (
                 layer["busy"][engine] if state == BUSY else layer["stalls"][engine][state]

@@ -20,7 +20,7 @@ from ..faults.machine.outcomes import OUTCOMES, STAGES
 from ..isa.registers import REGISTERS
 
 #: Stands for all layers, or all registers, in a cell that sums over them.
-ALL = "(all)"
+TOTAL = "(all)"
 #: The outcomes that are not masked and change the prediction or worse, put together.
 FAILURE = "failure"
 _NEEDED = ("layer", "register", "outcome")
@@ -29,7 +29,7 @@ WIDE = 0.05
 
 
 @dataclass(frozen=True)
-class Cell:
+class MaskingCell:
     """The trials that hit one register while one layer ran. counts : by outcome."""
 
     layer: str
@@ -46,7 +46,7 @@ class Breakdown:
     those of them that are failures.
     """
 
-    cells: Mapping[tuple[str, str], Cell]  #: (layer, register), either of them may be `ALL`
+    cells: Mapping[tuple[str, str], MaskingCell]  #: (layer, register), or `TOTAL` of either
     layers: Sequence[str]
     registers: Sequence[str]
     stages: Sequence[str]
@@ -56,7 +56,7 @@ class Breakdown:
     confidence: float
     live: bool  #: only bits were hit that are still used
 
-    def interval(self, cell: Cell, stage: str) -> Interval:
+    def interval(self, cell: MaskingCell, stage: str) -> Interval:
         """The share of a cell's trials that ended in `stage` (or `FAILURE`)."""
         names = self.failures if stage == FAILURE else (stage,)
         count = sum(cell.counts.get(name, 0) for name in names)
@@ -109,18 +109,23 @@ def breakdown(
     counts: dict[tuple[str, str], Counter[str]] = {}
     for row in rows:
         place, end = (str(row["layer"]), _register(row)), str(row["outcome"])
-        for key in (place, (place[0], ALL), (ALL, place[1]), (ALL, ALL)):
+        for key in (
+            place,
+            (place[0], TOTAL),
+            (TOTAL, place[1]),
+            (TOTAL, TOTAL),
+        ):
             counts.setdefault(key, Counter())[end] += 1
     if not counts:
         raise FlexhycaError(f"{where}: no trial is there yet; run the campaign")
-    layers = sorted({layer for layer, _ in counts} - {ALL}, key=_natural)
-    registers = sorted({register for _, register in counts} - {ALL}, key=_table_order)
+    layers = sorted({layer for layer, _ in counts} - {TOTAL}, key=_natural)
+    registers = sorted({register for _, register in counts} - {TOTAL}, key=_table_order)
     found = {
-        key: Cell(*key, counts[key].total(), counts[key])
-        for key in ((a, b) for a in (*layers, ALL) for b in (*registers, ALL))
+        key: MaskingCell(*key, counts[key].total(), counts[key])
+        for key in ((a, b) for a in (*layers, TOTAL) for b in (*registers, TOTAL))
         if key in counts
     }
-    stages = sorted(counts[ALL, ALL], key=_stage_order)
+    stages = sorted(counts[TOTAL, TOTAL], key=_stage_order)
     good = _good(described)
     return Breakdown(
         found,
@@ -128,7 +133,7 @@ def breakdown(
         registers,
         stages,
         [stage for stage in stages if stage.partition(":")[0] not in good],
-        counts[ALL, ALL].total(),
+        counts[TOTAL, TOTAL].total(),
         int(described["spec"]["seed"]),
         confidence,
         bool(described["spec"].get("live", False)),

@@ -64,10 +64,10 @@ def draw_layers(path: Path, title: str, layers: Sequence[Mapping[str, Any]]) -> 
         else:
             figure.legend(handles, labels, loc="outside lower right", ncols=3, fontsize=7.5)
     figure.suptitle(title, fontsize=11)
-    save(figure, path)
+    save_figure(figure, path)
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure; no date and no random names: the same run gives the same bytes."""
     from matplotlib import rc_context
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .plots import save
+from .plots import save_figure
 
 #: What the paper allows: cycles over those of base, and extra bytes over the weights' bytes.
 MOST_CYCLES, MOST_TRAFFIC = 1.10, 0.10
@@ -44,4 +44,4 @@ def draw_schemes(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> N
         axes.set_axisbelow(True)
         axes.legend(fontsize=7.5)
     figure.suptitle(title, fontsize=11)
-    save(figure, path)
+    save_figure(figure, path)

@@ -28,13 +28,13 @@ MOST_SLICES = 200_000
 INTERVALS = 2_000
 MOST_CHANGES = 20_000
 
-LAYERS, CHANNEL = "layers", "DRAM"
+LAYERS, DRAM_CHANNEL = "layers", "DRAM"
 #: The tracks from top to bottom; the place in this list is the thread's number.
-TRACKS = (LAYERS, *(e.name for e in Engine), CHANNEL)
+TRACKS = (LAYERS, *(e.name for e in Engine), DRAM_CHANNEL)
 _PID = 1
 
 
-class Slice(NamedTuple):
+class TraceSlice(NamedTuple):
     """`cycles` from `start` on in `state`; pc -1: all that a layer spent in it, put together."""
 
     layer: int
@@ -55,7 +55,7 @@ def slice_count(recorder: Recorder) -> int:
     return len(recorder.channel) + sum(map(len, recorder.engines))
 
 
-def slices(track: Track, layer_of: Sequence[int], detail: Set[int]) -> Iterator[Slice]:
+def slices(track: Track, layer_of: Sequence[int], detail: Set[int]) -> Iterator[TraceSlice]:
     """The slices of a track in time order; layers that are not in `detail` rolled up.
 
     Neighbours among those are put together, one slice for each layer and state, in the order in
@@ -70,7 +70,7 @@ def slices(track: Track, layer_of: Sequence[int], detail: Set[int]) -> Iterator[
         layer = layer_of[pc]
         if layer in detail:
             yield from _rolled_up(gathered, begin)
-            yield Slice(layer, pc, state, start, cycles, nbytes)
+            yield TraceSlice(layer, pc, state, start, cycles, nbytes)
             gathered, begin = {}, start + cycles
         else:
             states = gathered.setdefault(layer, {})
@@ -82,11 +82,11 @@ def slices(track: Track, layer_of: Sequence[int], detail: Set[int]) -> Iterator[
     yield from _rolled_up(gathered, begin)
 
 
-def _rolled_up(gathered: dict[int, dict[str, list[int]]], at: int) -> Iterator[Slice]:
+def _rolled_up(gathered: dict[int, dict[str, list[int]]], at: int) -> Iterator[TraceSlice]:
     for layer, states in gathered.items():
         for state, (cycles, nbytes) in states.items():
             if cycles and state:
-                yield Slice(layer, -1, state, at, cycles, nbytes)
+                yield TraceSlice(layer, -1, state, at, cycles, nbytes)
             at += cycles
 
 
@@ -195,7 +195,7 @@ class _Names:
         self.tile_of = program.debug_tile.tolist()
         self.ops = [BY_OPCODE[op].name for op in program.columns["op"].tolist()]
 
-    def _args(self, piece: Slice) -> dict[str, Any]:
+    def _args(self, piece: TraceSlice) -> dict[str, Any]:
         if piece.pc < 0:
             return {"layer": self.layers[piece.layer], "tiles": "all"}
         return {
@@ -205,7 +205,7 @@ class _Names:
             "tile": self.tile_of[piece.pc],
         }
 
-    def engine_event(self, tid: int, piece: Slice) -> dict[str, Any]:
+    def engine_event(self, tid: int, piece: TraceSlice) -> dict[str, Any]:
         """LAYER TILE while an instruction works, LAYER TILE: STALL while it cannot."""
         busy = piece.state == BUSY
         name = self.layers[piece.layer]
@@ -220,7 +220,7 @@ class _Names:
             {**self._args(piece), "reason": piece.state},
         )
 
-    def channel_event(self, tid: int, piece: Slice) -> dict[str, Any]:
+    def channel_event(self, tid: int, piece: TraceSlice) -> dict[str, Any]:
         """The kind of what is moved: Perfetto colours slices by their name."""
         args = {**self._args(piece), "bytes": piece.nbytes}
         return _slice(piece.state, "dram", piece.start, piece.cycles, tid, args)

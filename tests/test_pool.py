@@ -15,20 +15,20 @@ from flexhyca.tests.jobs import once_fatal, power, threads
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_job_is_answered_once(workers: int) -> None:
     jobs = [4, 1, 3, 2, 0]
-    answers = dict(pool.run(power, 3, jobs, workers))
+    answers = dict(pool.run_jobs(power, 3, jobs, workers))
     assert answers == {i: 3**exponent for i, exponent in enumerate(jobs)}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_ends_the_run(workers: int) -> None:
     with pytest.raises(FlexhycaError) as caught:
-        list(pool.run(power, 3, [1, 13, 2], workers))
+        list(pool.run_jobs(power, 3, [1, 13, 2], workers))
     assert str(caught.value) == "13 brings no luck"
 
 
 def test_a_killed_worker_is_reported() -> None:
     with pytest.raises(FlexhycaError) as caught:
-        list(pool.run(power, 3, [99, 99], 2))
+        list(pool.run_jobs(power, 3, [99, 99], 2))
     assert str(caught.value) == (
         "a worker was killed by signal 9, perhaps because memory ran out; "
         "run again with fewer --workers"
@@ -36,16 +36,16 @@ def test_a_killed_worker_is_reported() -> None:
 
 
 def test_no_worker_outlives_the_run() -> None:
-    with closing(pool.run(power, 3, [1, 2, 3], 2)) as answers:
+    with closing(pool.run_jobs(power, 3, [1, 2, 3], 2)) as answers:
         next(answers)
     assert not multiprocessing.active_children()
 
 
 def test_another_worker_does_what_a_killed_one_left(tmp_path: Path) -> None:
-    answers = dict(pool.run(once_fatal, tmp_path, [0, 1, 2, 3], 2, attempts=2))
+    answers = dict(pool.run_jobs(once_fatal, tmp_path, [0, 1, 2, 3], 2, attempts=2))
     assert answers == {0: 0, 1: 1, 2: 4, 3: 9}
     with pytest.raises(pool.WorkerError) as caught:
-        list(pool.run(once_fatal, tmp_path, [0, 5, 1], 2, attempts=2))
+        list(pool.run_jobs(once_fatal, tmp_path, [0, 5, 1], 2, attempts=2))
     assert (caught.value.job, caught.value.signal) == (5, 9)
     assert not multiprocessing.active_children()
 
@@ -58,7 +58,7 @@ def test_jobs_may_depend_on_answers(workers: int) -> None:
         while sum(seen) < 40:
             yield len(seen)
 
-    for _, answer in pool.run(power, 2, jobs(), workers):
+    for _, answer in pool.run_jobs(power, 2, jobs(), workers):
         seen.append(answer)
     assert 40 <= sum(seen) < 400
 
@@ -67,6 +67,6 @@ def test_workers_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    assert dict(pool.run(threads, names, [0, 0], 2)) == {0: ["1"] * 4, 1: ["1"] * 4}
+    assert dict(pool.run_jobs(threads, names, [0, 0], 2)) == {0: ["1"] * 4, 1: ["1"] * 4}
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ

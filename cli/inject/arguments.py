@@ -11,21 +11,21 @@ import typer
 
 from ...errors import FlexhycaError
 from ...faults.ber.options import CHOOSING_PATTERNS, BerOptions
-from ...faults.models import MODELS
+from ...faults.models import FAULT_MODELS
 from .. import output
 from ..options import (
     DEFAULT_CONFIG,
-    ConfigName,
-    Data,
-    Images,
-    Json,
-    Mean,
-    Model,
-    Seed,
-    Set,
-    Std,
-    Weights,
-    Workers,
+    ConfigOption,
+    DataOption,
+    ImagesOption,
+    JsonOption,
+    MeanOption,
+    ModelArgument,
+    SeedOption,
+    SetOption,
+    StdOption,
+    WeightsOption,
+    WorkersOption,
 )
 from . import ber_options as ber_
 from . import machine
@@ -48,14 +48,14 @@ _DEFAULTS = BerOptions()
 
 
 def _model(name: str) -> str:
-    if name not in MODELS:
-        raise typer.BadParameter(f"{name!r} is no fault model; use {' or '.join(MODELS)}")
+    if name not in FAULT_MODELS:
+        raise typer.BadParameter(f"{name!r} is no fault model; use {' or '.join(FAULT_MODELS)}")
     return name
 
 
 def command(
     context: typer.Context,
-    model: Model,
+    model: ModelArgument,
     site: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,9 +73,9 @@ def command(
         str | None,
         typer.Option(
             parser=_model,
-            metavar="|".join(MODELS),
+            metavar="|".join(FAULT_MODELS),
             help="A campaign of random faults. "
-            + "; ".join(f"{name}: {kind.meaning}" for name, kind in MODELS.items())
+            + "; ".join(f"{name}: {kind.meaning}" for name, kind in FAULT_MODELS.items())
             + ".",
         ),
     ] = None,
@@ -116,7 +116,7 @@ def command(
             metavar="X", help="Stop when every interval is at most +- X wide, 0.01 = 1 %."
         ),
     ] = None,
-    workers: Workers = 1,
+    workers: WorkersOption = 1,
     dask: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of --workers."),
@@ -127,33 +127,33 @@ def command(
             help="delta: exact corrections; reference: every register stepped (slow). They agree."
         ),
     ] = "delta",
-    ber: ber_.Ber = None,
-    fit_per_mbit: ber_.FitPerMbit = None,
-    clock_mhz: ber_.ClockMhz = 1000.0,
-    scheme: ber_.Schemes = None,
-    goal: ber_.Goal = None,
-    protect: ber_.Protect = None,
-    per_layer: ber_.PerLayer = False,
-    find_rate: ber_.FindRate = None,
-    choose_trials: ber_.ChooseTrials = CHOOSING_PATTERNS,
-    ber_stage: ber_.BerStage = _DEFAULTS.stage,
-    ber_target: ber_.BerTarget = _DEFAULTS.target,
-    weight_faults: ber_.WeightFaults = _DEFAULTS.weight_faults,
-    protected_bits: ber_.ProtectedBits = _DEFAULTS.protected,
-    ber_logits: ber_.BerLogits = _DEFAULTS.logits,
-    ber_input: ber_.BerInput = _DEFAULTS.input,
-    images_per_pattern: ber_.ImagesPerPattern = _DEFAULTS.images_per_pattern,
-    device: ber_.Device = "cpu",
-    plot: ber_.Plot = None,
-    config: ConfigName = DEFAULT_CONFIG,
-    set_: Set = None,
-    weights: Weights = None,
-    data: Data = None,
-    mean: Mean = None,
-    std: Std = None,
-    images: Images = None,
-    json: Json = None,
-    seed: Seed = 0,
+    ber: ber_.BerOption = None,
+    fit_per_mbit: ber_.FitPerMbitOption = None,
+    clock_mhz: ber_.ClockMhzOption = 1000.0,
+    scheme: ber_.SchemesOption = None,
+    goal: ber_.GoalOption = None,
+    protect: ber_.ProtectedLayersOption = None,
+    per_layer: ber_.PerLayerOption = False,
+    find_rate: ber_.FindRateOption = None,
+    choose_trials: ber_.ChooseTrialsOption = CHOOSING_PATTERNS,
+    ber_stage: ber_.BerStageOption = _DEFAULTS.stage,
+    ber_target: ber_.BerTargetOption = _DEFAULTS.target,
+    weight_faults: ber_.WeightFaultsOption = _DEFAULTS.weight_faults,
+    protected_bits: ber_.ProtectedBitsOption = _DEFAULTS.protected,
+    ber_logits: ber_.BerLogitsOption = _DEFAULTS.logits,
+    ber_input: ber_.BerInputOption = _DEFAULTS.input,
+    images_per_pattern: ber_.ImagesPerPatternOption = _DEFAULTS.images_per_pattern,
+    device: ber_.DeviceOption = "cpu",
+    plot: ber_.PlotOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    images: ImagesOption = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
 ) -> None:
     """Flip bits while MODEL runs, and say what becomes of it.
 

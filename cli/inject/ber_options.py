@@ -40,7 +40,7 @@ def _words(text: str) -> Words:
     return words
 
 
-Ber = Annotated[
+BerOption = Annotated[
     Numbers | None,
     typer.Option(
         parser=_numbers("1e-4,2e-4"),
@@ -49,7 +49,7 @@ Ber = Annotated[
         "II are the default, 1e-4,2e-4.",
     ),
 ]
-FitPerMbit = Annotated[
+FitPerMbitOption = Annotated[
     Numbers | None,
     typer.Option(
         parser=_numbers("1e3,1e6"),
@@ -58,11 +58,11 @@ FitPerMbit = Annotated[
         "probability of its own live time at --clock-mhz.",
     ),
 ]
-ClockMhz = Annotated[
+ClockMhzOption = Annotated[
     float,
     typer.Option(min=1e-3, metavar="MHZ", help="ber: clock that joins FIT and error rates."),
 ]
-Schemes = Annotated[
+SchemesOption = Annotated[
     Words | None,
     typer.Option(
         "--scheme",
@@ -73,7 +73,7 @@ Schemes = Annotated[
         "tmr_cl@CONFIG is that of another configuration. Default there: base,tmr_cl.",
     ),
 ]
-Goal = Annotated[
+GoalOption = Annotated[
     Numbers | None,
     typer.Option(
         parser=_numbers("0.97,0.95"),
@@ -82,7 +82,7 @@ Goal = Annotated[
         "for each. Default: the paper's, 0.97 at the first rate and 0.95 at the others.",
     ),
 ]
-Protect = Annotated[
+ProtectedLayersOption = Annotated[
     Words | None,
     typer.Option(
         parser=_words,
@@ -91,14 +91,14 @@ Protect = Annotated[
         "chosen by their sensitivity otherwise.",
     ),
 ]
-PerLayer = Annotated[
+PerLayerOption = Annotated[
     bool,
     typer.Option(
         "--per-layer",
         help="ber: what protecting each layer (block) alone is worth, then all in this order.",
     ),
 ]
-FindRate = Annotated[
+FindRateOption = Annotated[
     Numbers | None,
     typer.Option(
         parser=_numbers("10,40"),
@@ -107,7 +107,7 @@ FindRate = Annotated[
         "points, and so does its double.",
     ),
 ]
-ChooseTrials = Annotated[
+ChooseTrialsOption = Annotated[
     int,
     typer.Option(
         min=1,
@@ -116,35 +116,37 @@ ChooseTrials = Annotated[
         help="ber: patterns that choose the layers of tmr_arch and tmr_alg.",
     ),
 ]
-BerStage = Annotated[
+BerStageOption = Annotated[
     Literal["before_relu", "after_relu"],
     typer.Option(help="ber: where neurons are stored: as the PEs hand them over, or finished."),
 ]
-BerTarget = Annotated[
+BerTargetOption = Annotated[
     Literal["neuron", "acc"],
     typer.Option(help="ber: what a neuron's bits are: its 8-bit result, or its accumulator."),
 ]
-WeightFaults = Annotated[
+WeightFaultsOption = Annotated[
     Literal["pe", "raw", "none"],
     typer.Option(
         help="ber: wrong weight bits; pe: masked where the unit that reads them protects these "
         "bits, raw: never masked, none: ECC.",
     ),
 ]
-ProtectedBits = Annotated[
+ProtectedBitsOption = Annotated[
     Literal["ideal", "tmr_copies"],
     typer.Option(help="ber: protected bits are immune, or the majority of three that flip."),
 ]
-BerLogits = Annotated[
+BerLogitsOption = Annotated[
     bool, typer.Option("--ber-logits", help="ber: the last layer's outputs flip, too.")
 ]
-BerInput = Annotated[bool, typer.Option("--ber-input", help="ber: the images' bits flip, too.")]
-ImagesPerPattern = Annotated[
+BerInputOption = Annotated[
+    bool, typer.Option("--ber-input", help="ber: the images' bits flip, too.")
+]
+ImagesPerPatternOption = Annotated[
     int,
     typer.Option(min=1, metavar="N", help="ber: images that share one pattern of wrong weights."),
 ]
-Device = Annotated[
+DeviceOption = Annotated[
     str,
     typer.Option(metavar="cpu|cuda", help="ber: where the network is computed; same results."),
 ]
-Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="ber: draw the result.")]
+PlotOption = Annotated[Path | None, typer.Option(metavar="FILE.png", help="ber: draw the result.")]

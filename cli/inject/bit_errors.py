@@ -1,4 +1,4 @@
-"""``flexhyca inject --faults ber``: what its questions share, from the options to the headings."""
+"""``flexhyca inject --faults ber``: from the options to a study, and to one of its questions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from .request import Request
 
 if TYPE_CHECKING:
     from ...faults.ber.programs import ProgramSet
-    from ...faults.ber.results import Counts
-    from ...faults.ber.study import BerStudy, Drive, StudyOptions
+    from ...faults.ber.study import Drive, StudyOptions
 
 #: Options of `inject` that mean something in each flow of this model, but for those of all.
 FIND_RATE = frozenset(
@@ -29,7 +28,7 @@ PER_LAYER = FIND_RATE - {"find_rate"} | {"ber", "fit_per_mbit", "goal", "per_lay
 COMPARE = PER_LAYER - {"per_layer"} | {"scheme", "protect", "choose_trials"}
 
 
-def run(request: Request) -> None:
+def run_bit_errors(request: Request) -> None:
     """--faults ber, in one of its flows."""
     from ...faults.ber.questions import files
     from ...faults.ber.study import BerStudy
@@ -47,11 +46,11 @@ def run(request: Request) -> None:
             programs = _programs(request, Path(folder))
             study = BerStudy(programs, request.settings, options, request.seed, _drive(request))
         if own["find_rate"] is not None:
-            find_rate.run(request, study)
+            find_rate.report_rates(request, study)
         elif own["per_layer"]:
-            per_layer.run(request, study)
+            per_layer.report_layers(request, study)
         else:
-            schemes.run(request, study)
+            schemes.report_schemes(request, study)
 
 
 def _options(request: Request) -> StudyOptions:
@@ -100,28 +99,3 @@ def _drive(request: Request) -> Drive:
     return lambda experiment, file, trials, margin: drive(
         experiment, file, trials, request.workers, request.dask, margin, request.kept
     )
-
-
-def size(counts: Counts) -> str:
-    """The trials of an accuracy."""
-    return f"{counts.patterns:,} patterns x {int(counts.images[0, 0])} images a case"
-
-
-def title(study: BerStudy, counts: Counts | None = None) -> str:
-    """What stands above tables and pictures; with the trials, where all numbers have the same."""
-    trials = "" if counts is None else f"{size(counts)}, "
-    return f"{study.programs.model.name}: {trials}95 % intervals over patterns, seed {study.seed}"
-
-
-def fault_free(counts: Counts) -> str:
-    """Head of a column of accuracies without faults, in which each image counts once."""
-    return f"fault-free, {counts.golden_accuracy(0).trials:,} images"
-
-
-def print_links(study: BerStudy) -> None:
-    """What each rate is in FIT, one line a rate."""
-    live = study.exposure.cycles
-    print(f"{study.exposure.bits:,} bits an image live {live:,.0f} cycles on average, so that")
-    for link in study.links():
-        fit, clock = link["fit_per_mbit"], link["clock_mhz"]
-        print(f"  ber {link['ber']:.3g} is {fit:.3g} FIT per Mbit at {clock:g} MHz")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from ...errors import FlexhycaError
 from .. import output
 from ..busy import busy
-from .bit_errors import fault_free, print_links, title
+from .headings import fault_free, print_links, title
 from .request import Request
 
 if TYPE_CHECKING:
     from ...faults.ber.study import BerStudy
 
 
-def run(request: Request, study: BerStudy) -> None:
+def report_rates(request: Request, study: BerStudy) -> None:
     """Search, then measure both rates as a campaign of their own patterns."""
     from ...faults.ber.questions import SEARCH_PATTERNS, measure_rates, search_rates
 
@@ -45,7 +45,7 @@ def run(request: Request, study: BerStudy) -> None:
         )
     if request.json != output.STDOUT:
         print(heading)
-        output.table(
+        output.print_table(
             ("rate", "ber", "accuracy", fault_free(found.counts), "points lost"),
             (
                 (name, f"{r.case.ber:g}", r.accuracy.brief, r.golden.brief, r.loss.brief)

@@ -108,6 +108,6 @@ def campaign(request: Request, model: str) -> None:
         },
     )
     if request.json != output.STDOUT:
-        output.table(("outcome", "share"), ((label, str(i)) for label, i in intervals))
+        output.print_table(("outcome", "share"), ((label, str(i)) for label, i in intervals))
         if live is not None:
             print(f"of faults in what is still used, {live:.2%} of all bit-cycles")

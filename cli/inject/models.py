@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from ...faults.models import MODELS
+from ...faults.models import FAULT_MODELS
 from ...tables import complete
 from . import bit_errors, machine
 from .request import Request
 
 
 @dataclass(frozen=True)
-class Campaign:
+class CampaignOptions:
     """How random faults of a model are asked for. options : of `inject` that it knows, by name.
 
     flows : option that asks for something else of the model -> the options known then. Those that
@@ -29,18 +29,20 @@ CAMPAIGN = frozenset({"trials", "out", "margin", "workers", "dask"})
 _MACHINE = frozenset({"flips", "execution", "live", "scheme", "protect"})
 
 #: By the name of the fault model.
-CAMPAIGNS: dict[str, Campaign] = {
-    "register": Campaign(_MACHINE, partial(machine.campaign, model="register")),
-    "memory": Campaign(_MACHINE, partial(machine.campaign, model="memory")),
-    "control": Campaign(_MACHINE, partial(machine.campaign, model="control")),
-    "stuck": Campaign(_MACHINE | {"stuck_cycles"}, partial(machine.campaign, model="stuck")),
-    "ber": Campaign(
+CAMPAIGNS: dict[str, CampaignOptions] = {
+    "register": CampaignOptions(_MACHINE, partial(machine.campaign, model="register")),
+    "memory": CampaignOptions(_MACHINE, partial(machine.campaign, model="memory")),
+    "control": CampaignOptions(_MACHINE, partial(machine.campaign, model="control")),
+    "stuck": CampaignOptions(_MACHINE | {"stuck_cycles"}, partial(machine.campaign, model="stuck")),
+    "ber": CampaignOptions(
         bit_errors.COMPARE,
-        bit_errors.run,
+        bit_errors.run_bit_errors,
         {"--per-layer": bit_errors.PER_LAYER, "--find-rate": bit_errors.FIND_RATE},
     ),
 }
-complete("MODELS in faults/models.py", MODELS, CAMPAIGNS, "cli/inject/models.py: CAMPAIGNS")
+complete(
+    "FAULT_MODELS in faults/models.py", FAULT_MODELS, CAMPAIGNS, "cli/inject/models.py: CAMPAIGNS"
+)
 #: What can be asked for -> options that mean something then; one that stands nowhere is for all.
 MODES: dict[str, frozenset[str]] = {
     "--site": frozenset({"explain", "image", "scheme", "protect"}),

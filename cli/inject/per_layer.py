@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import output
-from .bit_errors import print_links, size, title
+from .headings import print_links, size, title
 from .request import Request
 
 if TYPE_CHECKING:
     from ...faults.ber.study import BerStudy
 
 
-def run(request: Request, study: BerStudy) -> None:
+def report_layers(request: Request, study: BerStudy) -> None:
     """Each layer or block alone, then cumulatively in the order found; two campaign files."""
     from ...faults.ber.questions import rank_layers
 
@@ -36,12 +36,12 @@ def run(request: Request, study: BerStudy) -> None:
         return
     print(title(study))
     print(f"\nsensitivity: points gained when this alone is protected, {size(found.single)}")
-    output.table(
+    output.print_table(
         ("protected", "ber", "gain"),
         ((r.unit, f"{r.ber:g}", r.gain.brief) for rows in found.ranking.values() for r in rows),
     )
     print(f"\nprotected one after the other, {size(found.curve)}")
-    output.table(
+    output.print_table(
         ("and", "ber", "accuracy", "points lost"),
         ((s.unit, f"{s.ber:g}", s.accuracy.brief, s.loss.brief) for s in found.steps),
     )

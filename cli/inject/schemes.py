@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from ...config import load_config
 from ...errors import FlexhycaError
 from .. import output
-from .bit_errors import fault_free, print_links, title
+from .headings import fault_free, print_links, title
 from .request import Request
 
 if TYPE_CHECKING:
     from ...faults.ber.questions import Contender
-    from ...faults.ber.results import Result
+    from ...faults.ber.results import CaseResult
     from ...faults.ber.study import BerStudy
 
 _SCHEMES = ("base", "tmr_cl")
 
 
-def run(request: Request, study: BerStudy) -> None:
+def report_schemes(request: Request, study: BerStudy) -> None:
     """All schemes at all rates."""
     from ...faults.ber.questions import compare_schemes
 
@@ -31,16 +31,18 @@ def run(request: Request, study: BerStudy) -> None:
     output.write_json(request.json, report)
     heading = title(study, found.counts)
     if own["plot"] is not None:
-        from ...report.ber_plots import draw_schemes
+        from ...report.ber_plots import draw_scheme_accuracies
 
-        output.write_file(own["plot"], lambda path: draw_schemes(path, heading, report["results"]))
+        output.write_file(
+            own["plot"], lambda path: draw_scheme_accuracies(path, heading, report["results"])
+        )
     if request.json == output.STDOUT:
         return
     print(heading)
     _print_results(found.results, fault_free(found.counts))
     if found.differences:
         print("\non the same patterns, points:")
-        output.table(
+        output.print_table(
             ("scheme", "minus", "ber", "difference"),
             (
                 (pair.scheme, pair.than, f"{pair.ber:g}", pair.interval.brief)
@@ -68,8 +70,8 @@ def _contenders(request: Request) -> list[Contender]:
     return found
 
 
-def _print_results(found: Sequence[Result], golden: str) -> None:
-    output.table(
+def _print_results(found: Sequence[CaseResult], golden: str) -> None:
+    output.print_table(
         ("scheme", "ber", "accuracy", golden, "points lost", "goal", "protected layers"),
         (
             (
@@ -86,7 +88,7 @@ def _print_results(found: Sequence[Result], golden: str) -> None:
     )
 
 
-def _judged(result: Result) -> str:
+def _judged(result: CaseResult) -> str:
     assert result.goal is not None
     return f"{100 * result.goal:g} % of acc0: {result.verdict}"
 

@@ -26,12 +26,12 @@ from ..campaign.experiment import (
     Experiment,
     Quantity,
     Ratio,
-    Row,
+    TrialRow,
 )
 from .machine import (
     CODES,
-    Group,
-    Machine,
+    ImageGroup,
+    ProtectedMachine,
     draw_groups,
 )
 from .options import BerOptions, Case
@@ -131,7 +131,7 @@ class BerFaults(Experiment):
             device=spec["device"],
         )
 
-    def run(self, indices: Sequence[int]) -> list[Row]:
+    def run(self, indices: Sequence[int]) -> list[TrialRow]:
         """See `Experiment.run`. Trial i is pattern i // cases under case i % cases."""
         with one_thread():
             return [self._trial(index) for index in indices]
@@ -149,7 +149,7 @@ class BerFaults(Experiment):
             self.device,
         )
 
-    def _trial(self, index: int) -> Row:
+    def _trial(self, index: int) -> TrialRow:
         number, which = divmod(index, len(self.cases))
         highest = max(case.ber for case in self.cases)
         return {"index": index, **self.bench.trial(self.cases[which], number, highest)}
@@ -205,10 +205,10 @@ class Bench:
                 engine = Functional(network, device)
                 same = [_Runner(network, inputs, engine, _classes(engine.run(inputs)))]
             self._runners.append(same[0])
-        self._machines: dict[Case, Machine] = {}
-        self._last: tuple[tuple[int, float], list[Group]] = ((-1, 0.0), [])
+        self._machines: dict[Case, ProtectedMachine] = {}
+        self._last: tuple[tuple[int, float], list[ImageGroup]] = ((-1, 0.0), [])
 
-    def trial(self, case: Case, number: int, highest: float) -> Row:
+    def trial(self, case: Case, number: int, highest: float) -> TrialRow:
         """Pattern `number` under a case: a row without its index.
 
         highest : a rate that is not below the case's, for all cases that are tried on the pattern;
@@ -216,7 +216,7 @@ class Bench:
         """
         if case not in self._machines:
             program = load(self._paths[case.program])
-            self._machines[case] = Machine(program, case, self._options, self._profile)
+            self._machines[case] = ProtectedMachine(program, case, self._options, self._profile)
         runner, acc0 = self._runners[case.program], self._runners[0].golden
         if self._last[0] != (number, highest):
             self._last = (number, highest), self._draw(number, highest)
@@ -243,7 +243,7 @@ class Bench:
         order = np.random.default_rng([*self._key, CODES["images"]]).permutation(total)
         return order[np.arange(number * count, (number + 1) * count) % total]
 
-    def _draw(self, number: int, highest: float) -> list[Group]:
+    def _draw(self, number: int, highest: float) -> list[ImageGroup]:
         rate = min(1.0, highest * max([1.0, *self._profile.values()]))
         network = self._runners[0].network
         return draw_groups(network, self._options, rate, [*self._key, number], self.images(number))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ...isa.program import Program
 from ...network.layers import Network
 from ...network.upsets import Marks, Upsets
-from .memories import Memory, Shield
+from .memories import BitMemory, Shield
 from .options import BerOptions, Case
-from .protection import important_neurons, neuron_shield, weight_shields
+from .protection import dppu_neurons, neuron_shield, weight_shields
 from .random_bits import Hits
 
 #: Flips that are held at once: more images than cause them are drawn one group after the other.
@@ -22,7 +22,7 @@ _HELD = 1 << 22
 CODES = {"images": 0, "neurons": 1, "weights": 2, "input": 3}
 
 
-class Group(NamedTuple):
+class ImageGroup(NamedTuple):
     """Some images of a pattern, and what may flip while they are inferred.
 
     images : their numbers. hits : memory -> the one that is, or three that are voted.
@@ -32,16 +32,16 @@ class Group(NamedTuple):
     hits: Mapping[str, Sequence[Hits]]
 
 
-def memories(network: Network, options: BerOptions) -> dict[str, Memory]:
+def memories(network: Network, options: BerOptions) -> dict[str, BitMemory]:
     """Name -> memory, of those that `options` let flip."""
     a, layers = network.arithmetic, sorted(network.weights)
     bits = a.acc_bits if options.target == "acc" else a.act_bits
-    found = {"neurons": Memory(tuple(network.neurons(i) for i in layers), bits)}
+    found = {"neurons": BitMemory(tuple(network.neurons(i) for i in layers), bits)}
     if options.weight_faults != "none":
         sizes = tuple(network.weights[i].size for i in layers)
-        found["weights"] = Memory(sizes, a.weight_bits)
+        found["weights"] = BitMemory(sizes, a.weight_bits)
     if options.input:
-        found["input"] = Memory((network.tensors[network.input].elements,), a.act_bits)
+        found["input"] = BitMemory((network.tensors[network.input].elements,), a.act_bits)
     return found
 
 
@@ -51,11 +51,11 @@ def draw_groups(
     rate: float,
     key: Sequence[int],
     images: NDArray[np.int64],
-) -> list[Group]:
+) -> list[ImageGroup]:
     """The bits that may flip in a pattern at `rate`. key : its seed. images : their numbers."""
     modules = 3 if options.protected == "tmr_copies" else 1
 
-    def drawn(name: str, memory: Memory, first: int, last: int) -> list[Hits]:
+    def drawn(name: str, memory: BitMemory, first: int, last: int) -> list[Hits]:
         keys = [[*key, CODES[name], module] for module in range(modules)]
         return [memory.draw(each, first, last, rate) for each in keys]
 
@@ -64,7 +64,7 @@ def draw_groups(
     each = sum(memory.copy_bits for memory in own.values()) * rate
     size = max(1, min(len(images), int(_HELD / max(each, 1.0))))
     return [
-        Group(
+        ImageGroup(
             images[first : first + size],
             common
             | {
@@ -76,7 +76,7 @@ def draw_groups(
     ]
 
 
-class Machine:
+class ProtectedMachine:
     """A program under one case: turns drawn bits into upsets."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Machine:
         """profile : see `BerFaults`."""
         network = program.network
         self.layers, self.options = sorted(network.weights), options
-        self.important = important_neurons(program)
+        self.important = dppu_neurons(program)
         names = [network.layers[i].name for i in self.layers]
         neurons, weights = (
             np.array([case.ber * profile.get(f"{memory}/{name}", 1.0) for name in names])
@@ -95,7 +95,7 @@ class Machine:
         if not options.logits:
             neurons = np.where(last, 0.0, neurons)
         own = memories(network, options)
-        own["neurons"] = Memory(own["neurons"].words, own["neurons"].bits, self._flags(own))
+        own["neurons"] = BitMemory(own["neurons"].words, own["neurons"].bits, self._flags(own))
         self._memories = own
         self._rates = {"neurons": neurons, "weights": weights}
         self._rates["input"] = np.array([case.ber * profile.get("input", 1.0)])
@@ -104,7 +104,7 @@ class Machine:
         self._shields = {"input": nothing, "weights": array}
         self._shields["neurons"] = neuron_shield(program, options, case.protect)
 
-    def _flags(self, own: Mapping[str, Memory]) -> NDArray[np.bool_] | None:
+    def _flags(self, own: Mapping[str, BitMemory]) -> NDArray[np.bool_] | None:
         if not self.important:
             return None
         flags = [np.zeros(words, bool) for words in own["neurons"].words]
@@ -112,7 +112,7 @@ class Machine:
             flags[self.layers.index(i)][elements] = True
         return np.concatenate(flags)
 
-    def upsets(self, group: Group) -> Upsets:
+    def upsets(self, group: ImageGroup) -> Upsets:
         """What is wrong in the inference of a group's images."""
         neurons = self._marks("neurons", group)
         weights, dppu = self._marks("weights", group), {}
@@ -132,7 +132,9 @@ class Machine:
             input=next(iter(start.values()), None),
         )
 
-    def _marks(self, name: str, group: Group, shield: Shield | None = None) -> dict[int, Marks]:
+    def _marks(
+        self, name: str, group: ImageGroup, shield: Shield | None = None
+    ) -> dict[int, Marks]:
         """By layer of the network."""
         if name not in group.hits:
             return {}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...network.upsets import Marks
-from .random_bits import Hits, draw, majority
+from .random_bits import Hits, draw, majority_wrong
 
 
 class Shield(NamedTuple):
@@ -27,7 +27,7 @@ class Shield(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Memory:
+class BitMemory:
     """words : of each layer in one copy. bits : of a word. important : bool, of a copy's words."""
 
     words: tuple[int, ...]
@@ -61,7 +61,7 @@ class Memory:
         wrong = [m.at[m.u < self._of_layer(m.at, rates)] for m in modules]
         left = wrong[0][~self._protected(wrong[0], shield)]
         if len(wrong) > 1:
-            voted = majority(wrong)
+            voted = majority_wrong(wrong)
             left = np.sort(np.concatenate([left, voted[self._protected(voted, shield)]]))
         return self._marks(left)
 

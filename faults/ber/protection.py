@@ -20,7 +20,7 @@ from .memories import Shield
 from .options import BerOptions
 
 
-def important_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
+def dppu_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
     """Layer -> flat elements (h, w, c) of one image that the DPPU computes, ascending."""
     if not program.config.dppu.size or program.config.array.dataflow != "os":
         return {}

@@ -16,15 +16,15 @@ from ...config.schemes import with_scheme
 from ...errors import FlexhycaError
 from .options import CHOOSING_PATTERNS, Case
 from .rates import Rates, find_rates
-from .results import Counts, Difference, Result, differences, results
+from .results import CaseResult, Counts, SchemeDifference, differences, results
 from .sensitivity import (
+    ProtectionStep,
     Sensitivity,
-    Step,
     chosen,
     cumulative_cases,
+    protection_steps,
     ranked,
     single_cases,
-    steps,
 )
 from .study import BerStudy
 
@@ -58,8 +58,8 @@ class SchemeComparison:
     """All schemes at all rates, on the same patterns."""
 
     counts: Counts
-    results: list[Result]
-    differences: list[Difference]
+    results: list[CaseResult]
+    differences: list[SchemeDifference]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -145,10 +145,10 @@ class LayerRanking:
     """
 
     single: Counts
-    results: list[Result]
+    results: list[CaseResult]
     ranking: dict[float, list[Sensitivity]]
     curve: Counts
-    steps: list[Step]
+    steps: list[ProtectionStep]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -164,7 +164,7 @@ def rank_layers(study: BerStudy, file: Path) -> LayerRanking:
     goals = study.goals()
     single, ranking, curve = _measured(study, file, None)
     found = results(single, [goals[case.ber] for case in single.cases])
-    return LayerRanking(single, found, ranking, curve, steps(curve))
+    return LayerRanking(single, found, ranking, curve, protection_steps(curve))
 
 
 def _measured(
@@ -187,7 +187,7 @@ class MeasuredRates:
 
     rates: Rates
     counts: Counts
-    results: list[Result]
+    results: list[CaseResult]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -197,7 +197,7 @@ class MeasuredRates:
             "search": [tried.to_dict() for tried in self.rates.tried],
         }
 
-    def outside(self, low: float, high: float) -> list[Result]:
+    def outside(self, low: float, high: float) -> list[CaseResult]:
         """Those that lose less or more on these patterns than was looked for."""
         return [r for r in self.results if not low <= r.loss.estimate <= high]
 

@@ -84,7 +84,7 @@ def _skip(rng: np.random.Generator, chance: float) -> NDArray[np.int64]:
     return at[: int(np.searchsorted(at, _BLOCK))]
 
 
-def majority(copies: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+def majority_wrong(copies: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Bits that are wrong in two or more of three copies, ascending."""
     at, counts = np.unique(np.concatenate(copies), return_counts=True)
     return at[counts > 1]

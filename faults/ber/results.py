@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import FlexhycaError
-from ..campaign.experiment import Row
+from ..campaign.experiment import TrialRow
 from ..campaign.statistics import (
     CONFIDENCE,
     Interval,
@@ -28,7 +28,9 @@ class Counts:
     Every array is (cases, patterns); `patterns` is their number.
     """
 
-    def __init__(self, rows: Iterable[Row], cases: Sequence[Case], seed: int, total: int) -> None:
+    def __init__(
+        self, rows: Iterable[TrialRow], cases: Sequence[Case], seed: int, total: int
+    ) -> None:
         """total : different images that there are."""
         self.cases, self.seed, self._total = list(cases), seed, total
         held = list(rows)
@@ -75,7 +77,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Result:
+class CaseResult:
     """A scheme at a rate. golden : its own fault-free accuracy; acc0 : the reference's.
 
     goal : relative to acc0; None, and no verdict, where none was asked for.
@@ -114,11 +116,11 @@ class Result:
         }
 
 
-def results(counts: Counts, goals: Sequence[float] | None = None) -> list[Result]:
+def results(counts: Counts, goals: Sequence[float] | None = None) -> list[CaseResult]:
     """One a case. goals : of each case, relative to acc0; without them there are no verdicts."""
     wanted: Sequence[float | None] = goals or [None] * len(counts.cases)
     return [
-        Result(
+        CaseResult(
             case,
             goal,
             None if goal is None else counts.verdict(i, goal),
@@ -133,7 +135,7 @@ def results(counts: Counts, goals: Sequence[float] | None = None) -> list[Result
 
 
 @dataclass(frozen=True)
-class Difference:
+class SchemeDifference:
     """Accuracy of `scheme` minus that of `than`, at one rate, on the same patterns.
 
     next : `than` is the scheme before it in the order that was asked for.
@@ -151,7 +153,7 @@ class Difference:
         return {**own, **self.interval.to_dict()}
 
 
-def differences(counts: Counts) -> list[Difference]:
+def differences(counts: Counts) -> list[SchemeDifference]:
     """Each scheme against each one before it at the same rate."""
     found = []
     for i, case in enumerate(counts.cases):
@@ -159,5 +161,5 @@ def differences(counts: Counts) -> list[Difference]:
         for j in reversed(before):
             other = counts.cases[j].scheme
             interval = counts.difference(i, j)
-            found.append(Difference(case.scheme, other, case.ber, j == before[-1], interval))
+            found.append(SchemeDifference(case.scheme, other, case.ber, j == before[-1], interval))
     return found

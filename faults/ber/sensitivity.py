@@ -19,7 +19,7 @@ from .results import Counts
 
 #: layer1.0.conv1 belongs to block layer1.0; features.3 is a layer of its own.
 _BLOCK = re.compile(r"^(.*?\.\d+)\..+$")
-NONE = "(none)"
+UNPROTECTED = "(none)"
 
 
 def units(network: Network) -> dict[str, tuple[str, ...]]:
@@ -49,7 +49,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Step:
+class ProtectionStep:
     """Accuracy with the most sensitive units protected; `unit` is the last of them."""
 
     unit: str
@@ -76,16 +76,16 @@ def single_cases(network: Network, rates: Sequence[float]) -> list[Case]:
     return [
         Case(unit, rate, protect=layers)
         for rate in rates
-        for unit, layers in [(NONE, ()), *own.items()]
+        for unit, layers in [(UNPROTECTED, ()), *own.items()]
     ]
 
 
 def ranked(counts: Counts) -> dict[float, list[Sensitivity]]:
     """Rate -> the units of `single_cases`, the most sensitive first."""
     found: dict[float, list[Sensitivity]] = {}
-    bare = {case.ber: i for i, case in enumerate(counts.cases) if case.scheme == NONE}
+    bare = {case.ber: i for i, case in enumerate(counts.cases) if case.scheme == UNPROTECTED}
     for i, case in enumerate(counts.cases):
-        if case.scheme != NONE:
+        if case.scheme != UNPROTECTED:
             gain = counts.difference(i, bare[case.ber])
             row = Sensitivity(case.scheme, case.protect, case.ber, gain)
             found.setdefault(case.ber, []).append(row)
@@ -98,7 +98,7 @@ def cumulative_cases(ranking: Mapping[float, list[Sensitivity]]) -> list[Case]:
     """Nothing, the most sensitive unit, the two most sensitive ones, ... at each rate."""
     cases = []
     for rate, rows in ranking.items():
-        cases.append(Case(NONE, rate))
+        cases.append(Case(UNPROTECTED, rate))
         layers: tuple[str, ...] = ()
         for row in rows:
             layers = (*layers, *row.layers)
@@ -106,10 +106,10 @@ def cumulative_cases(ranking: Mapping[float, list[Sensitivity]]) -> list[Case]:
     return cases
 
 
-def steps(counts: Counts) -> list[Step]:
+def protection_steps(counts: Counts) -> list[ProtectionStep]:
     """The curve, from the cases of `cumulative_cases`."""
     return [
-        Step(case.scheme, case.protect, case.ber, counts.accuracy(i), counts.loss(i))
+        ProtectionStep(case.scheme, case.protect, case.ber, counts.accuracy(i), counts.loss(i))
         for i, case in enumerate(counts.cases)
     ]
 

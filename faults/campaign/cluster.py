@@ -1,4 +1,4 @@
-"""The same function on many jobs on a Dask cluster: `pool.run` with a scheduler's address.
+"""The same function on many jobs on a Dask cluster: `pool.run_jobs` with a scheduler's address.
 
 Dask gives the job of a worker that dies to another, as often as its setting
 `distributed.scheduler.allowed-failures` (3) says. With no worker left it waits for new ones.
@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 from ...errors import FlexhycaError, InternalError, first_line
 from ...pool import WorkerError
 
-Context = TypeVar("Context")
-Job = TypeVar("Job")
-Answer = TypeVar("Answer")
+_Context = TypeVar("_Context")
+_Job = TypeVar("_Job")
+_Answer = TypeVar("_Answer")
 _CONNECT_S = 10
 _WORKERS_S = 60
 
 
-def run(
-    work: Callable[[Context, Job], Answer], context: Context, jobs: Iterable[Job], address: str
-) -> Generator[tuple[int, Answer], None, None]:
+def run_on_cluster(
+    work: Callable[[_Context, _Job], _Answer], context: _Context, jobs: Iterable[_Job], address: str
+) -> Generator[tuple[int, _Answer], None, None]:
     """(index of a job, `work(context, job)`), in the order in which they are done.
 
     `jobs` are taken one by one, two for each worker ahead. Raises FlexhycaError where the
@@ -51,7 +51,7 @@ def run(
                 f"--dask {address}: the scheduler has no workers; start them with `dask worker`"
             ) from None
         waiting = enumerate(jobs)
-        running: dict[Any, tuple[int, Job]] = {}
+        running: dict[Any, tuple[int, _Job]] = {}
         done = dask.as_completed(loop=client.loop)
 
         def submit() -> None:

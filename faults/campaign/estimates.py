@@ -13,12 +13,12 @@ from .experiment import (
     Change,
     Quantity,
     Ratio,
-    Row,
     Share,
+    TrialRow,
 )
 from .statistics import CONFIDENCE, Interval, Stratum
 
-Group: TypeAlias = tuple[Any, ...]
+_Group: TypeAlias = tuple[Any, ...]
 
 
 class Estimate(NamedTuple):
@@ -47,7 +47,7 @@ class Tally:
         self._seed = seed
         self.trials = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TrialRow) -> None:
         """Count a row."""
         self.trials += 1
         for count in self._counts:
@@ -73,9 +73,9 @@ class _ShareCount:
     def __init__(self, share: Share) -> None:
         self._share = share
         #: group -> stratum -> value -> trials
-        self._groups: dict[Group, dict[str, Counter[str]]] = {}
+        self._groups: dict[_Group, dict[str, Counter[str]]] = {}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TrialRow) -> None:
         share = self._share
         group = tuple(row[name] for name in share.by)
         stratum = "/".join(str(row[name]) for name in share.strata)
@@ -138,9 +138,9 @@ class _RatioCount:
     def __init__(self, ratio: Ratio) -> None:
         self._ratio = ratio
         #: group -> cluster -> [above, below]
-        self._groups: dict[Group, dict[Any, list[float]]] = {}
+        self._groups: dict[_Group, dict[Any, list[float]]] = {}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TrialRow) -> None:
         ratio = self._ratio
         above, below = row[ratio.above], row[ratio.below]
         if not isinstance(below, int) or below <= 0:
@@ -167,7 +167,7 @@ class _ChangeCount:
         self._change = change
         self._pairs: Counter[tuple[bool, bool]] = Counter()  # right with the faults, and without
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TrialRow) -> None:
         after, before = row[self._change.after], row[self._change.before]
         if before is not None:
             self._pairs[bool(after), bool(before)] += 1

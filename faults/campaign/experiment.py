@@ -18,7 +18,7 @@ from ...errors import InternalError
 from ...sources import code_digest
 
 Value: TypeAlias = int | float | str | None
-Row: TypeAlias = dict[str, Value]
+TrialRow: TypeAlias = dict[str, Value]
 ColumnType: TypeAlias = Literal["int", "float", "str"]
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
 
@@ -108,7 +108,7 @@ class Experiment(ABC):
         """The experiment again, in another process; cheap."""
 
     @abstractmethod
-    def run(self, indices: Sequence[int]) -> list[Row]:
+    def run(self, indices: Sequence[int]) -> list[TrialRow]:
         """One row a trial, in the order of `indices`: `index` and all columns, nothing else.
 
         A function of the spec and the index alone: no clock, no process, no other trial.
@@ -146,17 +146,17 @@ def quantity_of(described: Mapping[str, Any]) -> Quantity:
     return _QUANTITIES[described["kind"]](**fields)
 
 
-def flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+def flat_fields(value: object, name: str = "") -> Iterator[tuple[str, object]]:
     """("protection.s_th", 0.05), ... of nested mappings; lists are values."""
     if not isinstance(value, Mapping):
         yield name, value
         return
     for key, inner in value.items():
-        yield from flat(inner, f"{name}.{key}" if name else str(key))
+        yield from flat_fields(inner, f"{name}.{key}" if name else str(key))
 
 
 def checked_rows(
-    columns: Mapping[str, str], rows: Sequence[Row], indices: Sequence[int], who: str
+    columns: Mapping[str, str], rows: Sequence[TrialRow], indices: Sequence[int], who: str
 ) -> list[tuple[int, list[Value]]]:
     """(index, values in the order of columns) of what an experiment returned.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import FlexhycaError
-from .experiment import Row
+from .experiment import TrialRow
 from .store import Campaign
 
 _GROUP = 65_536  # rows of a Parquet row group
@@ -45,6 +45,6 @@ def write_parquet(campaign: Campaign, path: Path) -> int:
     return count
 
 
-def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def _groups(rows: Iterator[TrialRow]) -> Iterator[list[TrialRow]]:
     while group := list(itertools.islice(rows, _GROUP)):
         yield group

@@ -23,12 +23,12 @@ from ...errors import FlexhycaError
 from .estimates import Estimate, Tally
 from .experiment import (
     Experiment,
-    Row,
+    TrialRow,
     Value,
     checked_rows,
     description,
 )
-from .store import Campaign, Goal, alone
+from .store import Campaign, CampaignGoal, alone
 
 CHUNK_S = 1.0
 _MOST = 10_000  # trials of a chunk
@@ -36,7 +36,7 @@ _ATTEMPTS = 3  # workers that a chunk may kill
 _PROGRESS_S = 0.5
 _BLOCK = 100
 Chunk = tuple[int, int]  # start, stop
-Answer = tuple[list[tuple[int, list[Value]]], float]  # rows, seconds
+ChunkAnswer = tuple[list[tuple[int, list[Value]]], float]  # rows, seconds
 
 
 class Progress(NamedTuple):
@@ -81,7 +81,7 @@ def boundaries() -> Iterator[int]:
         trials += max(_BLOCK, math.ceil(trials / (10 * _BLOCK)) * _BLOCK)
 
 
-def run(
+def run_campaign(
     experiment: Experiment,
     path: Path,
     trials: int,
@@ -107,10 +107,10 @@ def run(
         raise FlexhycaError(f"{path}: nothing is estimated here that could have a margin")
     described = description(experiment)
     with alone(path), Campaign(path, described) as campaign:
-        campaign.set_goal(Goal(trials, margin))
+        campaign.set_goal(CampaignGoal(trials, margin))
         recipe = Recipe(type(experiment), json.dumps(experiment.spec()), described["code"])
         try:
-            state = _Run(campaign, Goal(trials, margin), 16 if dask else workers)
+            state = _Run(campaign, CampaignGoal(trials, margin), 16 if dask else workers)
             if not state.finished:
                 with closing(_answers(experiment, recipe, state, workers, dask)) as answers:
                     state.take(answers, progress)
@@ -123,7 +123,7 @@ def run(
             raise FlexhycaError(_deadly(error, campaign)) from None
         finally:
             _built.clear()
-        campaign.set_goal(Goal(trials, margin, state.stop))
+        campaign.set_goal(CampaignGoal(trials, margin, state.stop))
         return Finished(
             campaign.goal.end, state.computed, state.stop is not None, state.tally.estimates()
         )
@@ -141,28 +141,28 @@ def _deadly(error: pool.WorkerError, campaign: Campaign) -> str:
 
 def _answers(
     experiment: Experiment, recipe: Recipe, state: _Run, workers: int, dask: str | None
-) -> Generator[tuple[int, Answer], None, None]:
+) -> Generator[tuple[int, ChunkAnswer], None, None]:
     """What the chunks of `state` give, in the order in which they are done."""
     if dask is not None:
         from . import cluster
 
-        return cluster.run(run_chunk, recipe, state.chunks(), dask)
+        return cluster.run_on_cluster(run_chunk, recipe, state.chunks(), dask)
     if workers == 1:
         _built.clear()
         _built[recipe] = experiment  # no second golden run in this process
-    return pool.run(run_chunk, recipe, state.chunks(), workers, _ATTEMPTS)
+    return pool.run_jobs(run_chunk, recipe, state.chunks(), workers, _ATTEMPTS)
 
 
 class _Run:
     """What is done, what is next, and whether it is enough."""
 
-    def __init__(self, campaign: Campaign, goal: Goal, workers: int) -> None:
+    def __init__(self, campaign: Campaign, goal: CampaignGoal, workers: int) -> None:
         self._campaign, self._goal, self._workers = campaign, goal, workers
         self.tally: Tally = campaign.empty_tally()
         self.stop: int | None = None
         self.computed = 0
         self._done = 0
-        self._waiting: dict[int, Row] = {}  # rows behind a gap
+        self._waiting: dict[int, TrialRow] = {}  # rows behind a gap
         self._boundaries = boundaries()
         self._boundary = next(self._boundaries)
         self._size = 1
@@ -193,7 +193,7 @@ class _Run:
 
     def take(
         self,
-        answers: Iterator[tuple[int, Answer]],
+        answers: Iterator[tuple[int, ChunkAnswer]],
         progress: Callable[[Progress], object] | None,
     ) -> None:
         """Keep and count answers until the campaign is finished."""
@@ -222,7 +222,7 @@ class _Run:
         wanted = int(trials * CHUNK_S / max(seconds, 1e-9))
         self._size = max(1, min(wanted, 2 * max(trials, self._size), _MOST))
 
-    def _count(self, number: int, row: Row) -> None:
+    def _count(self, number: int, row: TrialRow) -> None:
         """Count the row, or let it wait for those before it."""
         self._waiting[number] = row
         while self.stop is None and self.tally.trials in self._waiting:
@@ -246,7 +246,7 @@ _built: dict[Recipe, Experiment] = {}  # one at most; a golden run may be large
 _one_at_a_time = threading.Lock()  # a Dask worker may have threads, an experiment has state
 
 
-def run_chunk(recipe: Recipe, chunk: Chunk) -> Answer:
+def run_chunk(recipe: Recipe, chunk: Chunk) -> ChunkAnswer:
     """The rows of a chunk, checked, and how long they took; runs in a worker."""
     with _one_at_a_time:
         if recipe not in _built:

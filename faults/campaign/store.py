@@ -19,9 +19,9 @@ from ...database import Database, checksum
 from ...errors import FlexhycaError
 from .estimates import Tally
 from .experiment import (
-    Row,
+    TrialRow,
     Value,
-    flat,
+    flat_fields,
     quantity_of,
 )
 
@@ -38,7 +38,7 @@ _PATIENCE_S = 60
 _SHOWN = 6  # fields that differ
 
 
-class Goal(NamedTuple):
+class CampaignGoal(NamedTuple):
     """What was asked for last: `trials`, fewer if a margin was reached at `stop`."""
 
     trials: int
@@ -68,7 +68,7 @@ class Campaign:
         initial: list[tuple[str, Sequence[Sequence[object]]]] = []
         if described is not None:
             texts = {"format": json.dumps(_FORMAT), "campaign": json.dumps(described)}
-            texts["goal"] = json.dumps(Goal(0))
+            texts["goal"] = json.dumps(CampaignGoal(0))
             facts = [(name, text, checksum(text, name)) for name, text in texts.items()]
             initial = [("INSERT INTO facts VALUES (?, ?, ?)", facts)]
         tables = None if described is None else _TABLES
@@ -83,7 +83,7 @@ class Campaign:
             self.described: dict[str, Any] = self._fact("campaign")
             if described is not None:
                 self._check_same(described)
-            self.goal = Goal(*self._fact("goal"))
+            self.goal = CampaignGoal(*self._fact("goal"))
         except BaseException:
             self._file.close()
             raise
@@ -127,7 +127,7 @@ class Campaign:
         columns: dict[str, str] = self.described["columns"]
         return columns
 
-    def set_goal(self, goal: Goal) -> None:
+    def set_goal(self, goal: CampaignGoal) -> None:
         """Keep what is asked for; it decides what is exported."""
         if goal != self.goal:
             text = json.dumps(goal)
@@ -162,7 +162,7 @@ class Campaign:
             gaps.append((following, trials))
         return gaps
 
-    def all_rows(self, start: int = 0) -> Iterator[Row]:
+    def all_rows(self, start: int = 0) -> Iterator[TrialRow]:
         """Rows from `start` on that are there, by number; read in slices, so that it may be long.
 
         Raises FlexhycaError for a row that is not what was written.
@@ -180,7 +180,7 @@ class Campaign:
                 return
             start = found[-1][0] + 1
 
-    def prefix(self) -> Iterator[Row]:
+    def prefix(self) -> Iterator[TrialRow]:
         """The rows that count: up to the goal, and before the first missing trial."""
         for expected, row in enumerate(self.all_rows()):
             if row["index"] != expected or expected >= self.goal.end:
@@ -214,7 +214,7 @@ def _fields(described: Mapping[str, Any]) -> dict[str, str]:
     locations = described.get("locations", ())
     spec = {name: v for name, v in described["spec"].items() if name not in locations}
     rest = {name: value for name, value in described.items() if name not in ("spec", "code")}
-    return {name: _short(value) for name, value in [*flat(spec), *flat(rest)]}
+    return {name: _short(value) for name, value in [*flat_fields(spec), *flat_fields(rest)]}
 
 
 def _short(value: object) -> str:

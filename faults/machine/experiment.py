@@ -24,12 +24,12 @@ from ..campaign.experiment import (
     ColumnType,
     Experiment,
     Quantity,
-    Row,
     Share,
+    TrialRow,
 )
-from ..models import MACHINE_MODELS, MODELS, machine_model
+from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
 from .outcomes import outcome, output_hash
-from .population import Population, stuck
+from .population import Population, stuck_site
 
 Execution = Literal["delta", "reference"]
 Int8: TypeAlias = NDArray[np.int8]
@@ -122,13 +122,13 @@ class MachineFaults(Experiment):
         own = ("seed", "flips", "execution", "faults", "live", "window", "labels")
         return cls(Path(spec["program"]), Path(spec["images"]), *(spec[name] for name in own))
 
-    def run(self, indices: Sequence[int]) -> list[Row]:
+    def run(self, indices: Sequence[int]) -> list[TrialRow]:
         """See `Experiment.run`."""
         trials: dict[int, list[tuple[int, list[Site]]]] = {}  # by image
         for index in indices:
             image, sites = self._draw(index)
             trials.setdefault(image, []).append((index, sites))
-        rows: dict[int, Row] = {}
+        rows: dict[int, TrialRow] = {}
         for image, golden in self._fault_free(list(trials)):
             self._run.use(golden)
             for index, sites in trials[image]:
@@ -156,7 +156,7 @@ class MachineFaults(Experiment):
                 self._kept += golden.nbytes
             yield image, golden
 
-    def _trial(self, index: int, image: int, sites: list[Site]) -> Row:
+    def _trial(self, index: int, image: int, sites: list[Site]) -> TrialRow:
         run = self._run
         result = run.run(sites)
         end: End = result
@@ -222,11 +222,11 @@ class MachineFaults(Experiment):
 #: What becomes of a site that was drawn, by the fault of the model.
 _FAULTS: dict[str, Callable[[Site, np.random.Generator, Spans, int], Site]] = {
     "flip": lambda site, rng, spans, window: site,
-    "stuck": stuck,
+    "stuck": stuck_site,
 }
 complete(
     "Fault in faults/models.py, of the models of a machine",
-    {MODELS[name].fault for name in MACHINE_MODELS},
+    {FAULT_MODELS[name].fault for name in MACHINE_MODELS},
     _FAULTS,
     "faults/machine/experiment.py: _FAULTS",
 )

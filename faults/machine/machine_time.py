@@ -25,7 +25,7 @@ _COUNTERS = {
 }
 
 
-class Lease(NamedTuple):
+class HeldWords(NamedTuple):
     """Words of a register that hold something that is still read, from `begin` to `end`."""
 
     register: str
@@ -67,7 +67,7 @@ class MachineTime:
         """Cycles that the tile's results stand there."""
         return self.recorder.end[span.store] - self.recorder.end[span.vec]
 
-    def leases(self) -> Iterator[Lease]:
+    def leases(self) -> Iterator[HeldWords]:
         """What is in the buffers and still read, LOAD by LOAD."""
         c, program = self.program.columns, self.program
         end = self.recorder.end
@@ -78,7 +78,7 @@ class MachineTime:
             (pc,) = lease.begins
             words = int(c["row_bytes"][pc] * c["count"][pc])
             last = max(end[reader] for reader in lease.ends)
-            yield Lease(name, int(c["buf_addr"][pc]), words, end[pc], max(end[pc] + 1, last))
+            yield HeldWords(name, int(c["buf_addr"][pc]), words, end[pc], max(end[pc] + 1, last))
 
     def instructions(self) -> NDArray[np.int64]:
         """Cycles that each instruction waits in its buffer."""

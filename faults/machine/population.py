@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...config import Config
 from ...errors import FlexhycaError
 from ...isa.instructions import INSTRUCTION_BITS
-from ...isa.registers import BY_UNIT, Model, Register
+from ...isa.registers import BY_UNIT, Register, StateKind
 from ...simulator.array.live import windows
 from ...simulator.dppu.live import DppuLive
 from ...simulator.inject.fault_plan import DPPU_UNITS, copies_of, moments
@@ -31,22 +31,22 @@ from ...simulator.inject.sites import (
 )
 from ...simulator.text.spans import Span, Spans
 from ...tables import complete
-from ..models import MACHINE_MODELS, MODELS, machine_model
-from .machine_time import Lease, MachineTime
+from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
+from .machine_time import HeldWords, MachineTime
 
 Place = tuple[int, int]
 Rng = np.random.Generator
 
 complete(
-    "Model in isa/registers.py",
-    get_args(Model),
-    {kind for name in MACHINE_MODELS for kind in MODELS[name].hits},
-    "faults/models.py: MODELS, the `hits` of a row",
+    "StateKind in isa/registers.py",
+    get_args(StateKind),
+    {kind for name in MACHINE_MODELS for kind in FAULT_MODELS[name].hits},
+    "faults/models.py: FAULT_MODELS, the `hits` of a row",
 )
 
 
 @dataclass(frozen=True)
-class Stratum:
+class ExposedRegister:
     """A register while a layer runs.
 
     bits : of a word. flip_flops : of a place, copies included. places, tiles : how many. cycles :
@@ -99,9 +99,9 @@ class Population:
         return stratum.draw_live(rng) if self.live else stratum.draw(rng)
 
 
-def strata(spans: Spans, model: str | None = None) -> Iterator[Stratum]:
+def strata(spans: Spans, model: str | None = None) -> Iterator[ExposedRegister]:
     """What a fault model (or None: any) can hit, in the order of the program and the table."""
-    kinds = get_args(Model) if model is None else machine_model(model).hits
+    kinds = get_args(StateKind) if model is None else machine_model(model).hits
     units = [unit for unit in units_of(spans.program.config) if unit != "buffer"]
     for layer, own in spans.own.items():
         if not own or not own[0].gemms:
@@ -119,7 +119,7 @@ def strata(spans: Spans, model: str | None = None) -> Iterator[Stratum]:
 
 def _registers(
     spans: Spans, layer: int, own: Sequence[Span], register: Register
-) -> Iterator[Stratum]:
+) -> Iterator[ExposedRegister]:
     config = spans.array(own[0])
     places = _places(config, register)
     cycles = np.array([moments(register, span, spans) for span in own])
@@ -165,7 +165,7 @@ def _registers(
         cycle = int(first.reshape(-1)[where] + slot - (total[where] - count.reshape(-1)[where]))
         return site(own[at], cycle, places[where % len(places)], rng)
 
-    yield Stratum(
+    yield ExposedRegister(
         name,
         register.unit,
         register.name,
@@ -217,9 +217,9 @@ def _grid(register: Register, rows: int, cols: int) -> NDArray[np.int64]:
 # ---- buffers ----------------------------------------------------------------------------------
 
 
-def _buffers(spans: Spans, kinds: Sequence[str]) -> Iterator[Stratum]:
+def _buffers(spans: Spans, kinds: Sequence[str]) -> Iterator[ExposedRegister]:
     time = MachineTime(spans)
-    leases: dict[str, list[Lease]] = {}
+    leases: dict[str, list[HeldWords]] = {}
     for lease in time.leases():
         leases.setdefault(lease.register, []).append(lease)
     for register in BY_UNIT["buffer"].values():
@@ -240,12 +240,14 @@ def _stratum(
     places: int,
     counts: tuple[int, int, float],
     draw: tuple[Callable[[Rng], Site], Callable[[Rng], Site]],
-) -> Stratum:
+) -> ExposedRegister:
     tiles, cycles, live = counts
-    return Stratum(layer, "buffer", register.name, bits, bits, places, tiles, cycles, live, *draw)
+    return ExposedRegister(
+        layer, "buffer", register.name, bits, bits, places, tiles, cycles, live, *draw
+    )
 
 
-def _bytes(time: MachineTime, register: Register, leases: Sequence[Lease]) -> Stratum:
+def _bytes(time: MachineTime, register: Register, leases: Sequence[HeldWords]) -> ExposedRegister:
     """A buffer of bytes during the whole run. Its leases say what of it is live."""
     words = register.rows(time.spans.program.config)
     ends = np.cumsum([lease.words * (lease.end - lease.begin) for lease in leases])
@@ -274,7 +276,7 @@ def _bytes(time: MachineTime, register: Register, leases: Sequence[Lease]) -> St
     return _stratum(ALL, register, 8, words, counts, (draw, draw_live))
 
 
-def _slots(spans: Spans, time: MachineTime, register: Register) -> Iterator[Stratum]:
+def _slots(spans: Spans, time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
     """Words of the output buffer, layer by layer, while a tile holds them."""
     words = spans.program.config.tile_words
     bits = register.bits(spans.program.network.arithmetic)
@@ -303,7 +305,7 @@ def _slot_stratum(
     held: Sequence[Sequence[int]],
     cycles: NDArray[np.int64],
     stationary: bool,
-) -> Stratum:
+) -> ExposedRegister:
     used = np.array([span.m * span.n for span in own])
     ends, live_ends = np.cumsum(cycles), np.cumsum(cycles * used)
     name = spans.program.layer_names[layer]
@@ -328,7 +330,7 @@ def _slot_stratum(
     return _stratum(name, register, bits, words, counts, (draw, draw_live))
 
 
-def _instructions(spans: Spans, time: MachineTime, register: Register) -> Iterator[Stratum]:
+def _instructions(spans: Spans, time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
     """Instruction words, layer by layer, while they wait in their buffer; all are live."""
     waits = time.instructions()
     for layer, own in spans.own.items():
@@ -356,7 +358,7 @@ def _instructions(spans: Spans, time: MachineTime, register: Register) -> Iterat
         yield _stratum(name, register, INSTRUCTION_BITS, 1, counts, (draw, draw))
 
 
-def stuck(site: Site, rng: Rng, spans: Spans, cycles: int = 0) -> Site:
+def stuck_site(site: Site, rng: Rng, spans: Spans, cycles: int = 0) -> Site:
     """A site's bit, stuck at 0 or 1: for ever, or for that many `cycles` of its tile.
 
     What is left of the tile is stuck where that is less. A copy that a PE routes to the bit in some

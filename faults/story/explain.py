@@ -14,11 +14,11 @@ from ...simulator.inject.fault_run import FaultRun, Hit, Outcome
 from ...simulator.inject.sites import Site
 from ...simulator.text.spans import Span
 from ..machine.outcomes import OUTCOMES, STAGES, outcome
-from .hit_words import hit_tile, meets_zeros, stored
+from .hit_words import hit_lines, hit_tile, meets_zeros
 from .region import region
 
 #: Registers of buffers whose readers are told.
-READ = ("ifmap", "weight", "residual", "position")
+_READ = ("ifmap", "weight", "residual", "position")
 _SHOWN = 6  #: words, and readers, that are listed
 
 
@@ -34,14 +34,14 @@ def explain(run: FaultRun, sites: Sequence[Site], result: Outcome) -> Iterator[s
         if site.register == "instruction":
             yield from _instruction(run, site)
         else:
-            yield from stored(run, span, site, sites)
+            yield from hit_lines(run, span, site, sites)
     yield from _listed([_reader(run, read) for read in result.reads], "reads")
     # Where instructions are wrong, too, the machine runs as it is, and nobody keeps the readers.
     ordered = not any(s.register == "instruction" for s in sites)
     if (
         ordered
         and not result.reads
-        and any(s.unit == "buffer" and s.register in READ for s in sites)
+        and any(s.unit == "buffer" and s.register in _READ for s in sites)
     ):
         yield "nothing reads the wrong byte before it is written again"
     for hit in [hit for hit in result.hits if len(hit.elements)] or result.hits[:1]:

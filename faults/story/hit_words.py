@@ -68,7 +68,7 @@ def _of_a_third(run: FaultRun, span: Span, site: Site) -> bool:
     return space and not rows and site.unit in ("array", "skew")
 
 
-def stored(run: FaultRun, span: Span, site: Site, sites: Sequence[Site]) -> Iterator[str]:
+def hit_lines(run: FaultRun, span: Span, site: Site, sites: Sequence[Site]) -> Iterator[str]:
     """Lines about a register or word that is hit; values are those of the fault-free run."""
     is_word = site.unit == "buffer"
     name = word_place(site) if is_word else place(site)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from ..netlist.cost import cost
-from ..netlist.design import Protection, protected
+from ..netlist.design import PeProtection, protected
 from ..netlist.pe import Datapath, pe
 from ..rtl import yosys
 
@@ -33,9 +33,9 @@ class Point:
         return Datapath(self.act_bits, self.weight_bits, self.acc_bits, self.multiplier)  # type: ignore[arg-type]
 
     @property
-    def protection(self) -> Protection:
+    def protection(self) -> PeProtection:
         """What is protected."""
-        return Protection(self.protect, self.q_scale, self.policy, self.overflow)  # type: ignore[arg-type]
+        return PeProtection(self.protect, self.q_scale, self.policy, self.overflow)  # type: ignore[arg-type]
 
 
 class Row(NamedTuple):

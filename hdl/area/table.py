@@ -79,7 +79,7 @@ def rebuild(
     done = _read(partial)
     wanted = points()
     todo = [point for point in wanted if point not in done]
-    answers = pool.run(_job, None, todo, workers)
+    answers = pool.run_jobs(_job, None, todo, workers)
     for count, (index, row) in enumerate(answers, len(wanted) - len(todo) + 1):
         done[todo[index]] = row
         _append(partial, todo[index], row)

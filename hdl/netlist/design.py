@@ -21,7 +21,7 @@ Policy = Literal["none", "direct", "configurable", "full"]
 
 
 @dataclass(frozen=True)
-class Protection:
+class PeProtection:
     """protect : top bits s. q_scale : lowest legal truncation bit. overflow : slice | saturate."""
 
     protect: int = 0
@@ -30,12 +30,12 @@ class Protection:
     overflow: str = "slice"
 
 
-def shifts(datapath: Datapath, protection: Protection) -> range:
+def shifts(datapath: Datapath, protection: PeProtection) -> range:
     """Truncation bits that a layer may have."""
     return range(protection.q_scale, datapath.acc_bits - datapath.act_bits + 1)
 
 
-def protected(netlist: Netlist, datapath: Datapath, protection: Protection) -> Configured:
+def protected(netlist: Netlist, datapath: Datapath, protection: PeProtection) -> Configured:
     """The circuit under `protection`; with policy configurable it has control lines."""
     if protection.policy == "full":
         return Configured(tripled(netlist, _any_column))

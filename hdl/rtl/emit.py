@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..netlist.configurable import Configured
 from ..netlist.cost import cost
-from ..netlist.design import Protection, protected
+from ..netlist.design import PeProtection, protected
 from ..netlist.dppu import dppu_group
 from ..netlist.netlist import Netlist
 from ..netlist.pe import Datapath, pe
@@ -53,7 +53,7 @@ _ARRAY = {
 }
 
 
-def emit_pe(datapath: Datapath, protection: Protection) -> str:
+def emit_pe(datapath: Datapath, protection: PeProtection) -> str:
     """A PE from its cell list."""
     circuit = protected(pe(datapath), datapath, protection)
     title = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..netlist.design import Protection, protected, shifts
+from ..netlist.design import PeProtection, protected, shifts
 from ..netlist.netlist import ONE, Cell, Netlist
 from ..netlist.pe import Datapath, core
 from . import yosys
@@ -25,7 +25,7 @@ class Proof(NamedTuple):
         return self.expected == self.shown
 
 
-def proofs(datapath: Datapath, protection: Protection) -> Iterator[Proof]:
+def proofs(datapath: Datapath, protection: PeProtection) -> Iterator[Proof]:
     """The core under a protection equals the plain one, for the least and the greatest shift.
 
     A copy that is broken is masked; a wrong voter and a wrong unprotected adder are not.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DeadlockError, InternalError, ProgramError
-from ...isa.encoding import Text, encode
+from ...isa.encoding import InstructionWords, encode
 from ...isa.instructions import BY_NAME, BY_OPCODE, INSTRUCTIONS, OF_TILE, Buffer, Table
 from ...isa.program import Program
 from ...isa.rules import RULES, BrokenRule, OnMachine, Rule
@@ -41,7 +41,7 @@ def damaged(program: Program, faults: Mapping[int, Sequence[tuple[int, int]]]) -
 
     Raises MachineCheckError for a word that means nothing.
     """
-    text: Text = program.text.copy()
+    text: InstructionWords = program.text.copy()
     for pc, bits in faults.items():
         text[pc] = words(text[pc].tolist(), bits)
     found = replace(program, text=text)
@@ -155,14 +155,14 @@ def refused(program: Program) -> tuple[Program, dict[int, BrokenRule]]:
     return _without(replace(program, text=text), wrong), wrong
 
 
-def _as_operands(text: Text, pc: int) -> None:
+def _as_operands(text: InstructionWords, pc: int) -> None:
     """A position table from somewhere else takes the time of operands."""
     at, field = BY_NAME["LOAD"].layout()["buffer"]
     text[pc, 0] = int(text[pc, 0]) & ~(field.limit << at) | int(Buffer.IFMAP) << at
 
 
 #: How an instruction is timed that breaks a rule and is executed all the same.
-_TIMED: dict[Rule, Callable[[Text, int], None]] = {Rule.LOAD_POSITIONS: _as_operands}
+_TIMED: dict[Rule, Callable[[InstructionWords, int], None]] = {Rule.LOAD_POSITIONS: _as_operands}
 complete(
     "isa.rules.RULES, of those that a machine executes",
     [rule for rule, row in RULES.items() if row.on_machine is OnMachine.EXECUTED],

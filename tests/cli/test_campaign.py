@@ -14,14 +14,14 @@ from flexhyca.faults.campaign.experiment import (
     ColumnType,
     Experiment,
     Quantity,
-    Row,
     Share,
+    TrialRow,
     checked_rows,
     description,
 )
-from flexhyca.faults.campaign.run import Progress, run
+from flexhyca.faults.campaign.run import Progress, run_campaign
 from flexhyca.faults.campaign.statistics import share
-from flexhyca.faults.campaign.store import Campaign, Goal
+from flexhyca.faults.campaign.store import Campaign, CampaignGoal
 from flexhyca.tests.faults.campaign.experiments import Drawn
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
@@ -34,7 +34,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_show(flexhyca: Command, in_tmp: Path) -> None:
-    finished = run(Drawn(), Path("c.db"), 300)
+    finished = run_campaign(Drawn(), Path("c.db"), 300)
     shown = flexhyca("campaign", "show", "c.db")
     assert (shown.code, shown.err) == (0, "")
     lines = shown.out.splitlines()
@@ -62,7 +62,7 @@ def test_show(flexhyca: Command, in_tmp: Path) -> None:
 def test_a_campaign_that_is_not_finished(flexhyca: Command, in_tmp: Path) -> None:
     experiment, numbers = Drawn(), [0, 1, 2, 3, 4, 7, 9]
     with Campaign(Path("c.db"), description(experiment)) as campaign:
-        campaign.set_goal(Goal(20))
+        campaign.set_goal(CampaignGoal(20))
         campaign.add(checked_rows(experiment.columns, experiment.run(numbers), numbers, ""))
     lines = flexhyca("campaign", "show", "c.db").out.splitlines()
     assert lines[5:7] == [
@@ -142,7 +142,7 @@ class Flips(Experiment):
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         return cls()
 
-    def run(self, indices: Sequence[int]) -> list[Row]:
+    def run(self, indices: Sequence[int]) -> list[TrialRow]:
         return [
             {
                 "index": i,
@@ -155,7 +155,7 @@ class Flips(Experiment):
 
 
 def test_masking(flexhyca: Command, in_tmp: Path) -> None:
-    run(Flips(), Path("c.db"), 600)
+    run_campaign(Flips(), Path("c.db"), 600)
     plain = flexhyca("campaign", "show", "c.db")
     shown = flexhyca("campaign", "show", "c.db", "--masking", "--plot", "heat.svg", "--json", "x")
     assert (shown.code, shown.err) == (0, "")
@@ -176,7 +176,7 @@ def test_masking(flexhyca: Command, in_tmp: Path) -> None:
     kept = json.loads(Path("x").read_text())["masking"]
     assert kept["cells"][0]["shares"]["failure"] == share(100, 300, 3).to_dict()
     assert Path("heat.svg").stat().st_size > 10_000
-    run(Drawn(), Path("d.db"), 30)
+    run_campaign(Drawn(), Path("d.db"), 30)
     wrong = flexhyca("campaign", "show", "d.db", "--masking")
     assert (wrong.code, wrong.out) == (2, "")
     assert wrong.err == (
@@ -196,8 +196,8 @@ def test_progress_line() -> None:
 
 
 def test_results_do_not_overwrite_campaigns(flexhyca: Command, in_tmp: Path) -> None:
-    run(Drawn(), Path("c.db"), 20)
-    run(Drawn(), Path("other.db"), 20)
+    run_campaign(Drawn(), Path("c.db"), 20)
+    run_campaign(Drawn(), Path("other.db"), 20)
     before = Path("c.db").read_bytes()
     twice = "error: c.db: is named twice; results need files of their own\n"
     database = (
@@ -222,8 +222,8 @@ def test_results_do_not_overwrite_campaigns(flexhyca: Command, in_tmp: Path) -> 
 
 
 def test_a_table_on_standard_output(flexhyca: Command, in_tmp: Path) -> None:
-    run(Drawn(), Path("c.db"), 30)
-    run(Drawn(), Path("c.db"), 20)
+    run_campaign(Drawn(), Path("c.db"), 30)
+    run_campaign(Drawn(), Path("c.db"), 20)
     flexhyca("campaign", "export", "c.db", "--csv", "t.csv")
     export = flexhyca("campaign", "export", "c.db", "--csv", "-")
     assert export.out == Path("t.csv").read_text()

@@ -157,7 +157,7 @@ def test_a_campaign_that_is_not_kept(flexhyca, tmp_path, monkeypatch):
     def interrupt(*_):
         raise Interrupted("the temporary file is named here")
 
-    monkeypatch.setattr(campaign, "run", interrupt)
+    monkeypatch.setattr(campaign, "run_campaign", interrupt)
     run = flexhyca("inject", "digits", "--faults", "register", "--trials", 20)
     assert run.code == 130
     assert run.err == (

@@ -48,7 +48,7 @@ def test_a_number_that_is_none_is_refused() -> None:
 
 
 def test_table_puts_numbers_right(capsys: pytest.CaptureFixture[str]) -> None:
-    output.table(("name", "cycles", "share"), [("a", 5, 0.25), ("long", 12345, 0.5)])
+    output.print_table(("name", "cycles", "share"), [("a", 5, 0.25), ("long", 12345, 0.5)])
     assert capsys.readouterr().out == (
         "name  cycles  share\na          5   0.25\nlong  12,345    0.5\n"
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flexhyca as fh
-from flexhyca.config import config_from_json, explain, list_configs, load_config, to_yaml
+from flexhyca.config import config_from_json, explain_config, list_configs, load_config, to_yaml
 from flexhyca.config.fields import known_keys, numeric_limits
 
 SHIPPED = "base-32x32, flexhyca-32x32, flexhyca-32x32-rate2, flexhyca-32x32-saturate, hyca-32x32"
@@ -39,7 +39,7 @@ def test_shipped_configurations_differ_where_they_should() -> None:
 @pytest.mark.parametrize("name", list_configs())
 def test_show_and_explain_can_be_loaded_again(name: str, tmp_path: Path) -> None:
     config = load_config(name)
-    for text in (to_yaml(config), explain(config)):
+    for text in (to_yaml(config), explain_config(config)):
         path = tmp_path / "again.yaml"
         path.write_text(text)
         assert load_config(path) == config
@@ -47,7 +47,7 @@ def test_show_and_explain_can_be_loaded_again(name: str, tmp_path: Path) -> None
 
 
 def test_every_field_is_described() -> None:
-    lines = [line.strip() for line in explain(fh.Config()).splitlines()]
+    lines = [line.strip() for line in explain_config(fh.Config()).splitlines()]
     for key in known_keys():
         leaf = key.split(".")[-1]
         at = [i for i, line in enumerate(lines) if line.startswith(f"{leaf}: ")]

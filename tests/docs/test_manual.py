@@ -13,8 +13,8 @@ from flexhyca.isa.registers import BY_UNIT, REGISTERS
 @pytest.mark.parametrize(
     ("page", "manual", "module"),
     [
-        ("isa.md", instructions.manual, "instructions"),
-        ("registers.md", register_manual.manual, "register_manual"),
+        ("isa.md", instructions.instruction_page, "instructions"),
+        ("registers.md", register_manual.register_page, "register_manual"),
     ],
 )
 def test_page_is_current(page: str, manual: Callable[[], str], module: str) -> None:
@@ -27,7 +27,7 @@ def test_page_is_current(page: str, manual: Callable[[], str], module: str) -> N
 
 def test_every_unit_and_fault_model_is_explained() -> None:
     assert list(register_manual.UNITS) == list(BY_UNIT)
-    assert set(register_manual.MODELS) == {register.model for register in REGISTERS}
+    assert set(register_manual.MODEL_MEANINGS) == {register.model for register in REGISTERS}
 
 
 def test_widths_are_formulas() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import flexhyca
 from flexhyca.isa.instructions import Engine
-from flexhyca.report.layers import COLUMNS
+from flexhyca.report.layers import CSV_COLUMNS
 from flexhyca.report.trace import INTERVALS, MOST_CHANGES, MOST_SLICES, TRACKS
 from flexhyca.simulator.cycles.occupancy import COUNTERS
 from flexhyca.simulator.cycles.stalls import (
@@ -41,7 +41,7 @@ def test_resources_and_columns() -> None:
         f"| `{name}` | {meaning} |" for name, meaning in RESOURCES.items()
     ]
     found = rows("## Rows: `--layers`")
-    assert found[:-2] == [f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items()]
+    assert found[:-2] == [f"| `{name}` | {meaning} |" for name, meaning in CSV_COLUMNS.items()]
 
 
 def test_tracks_counters_and_limits() -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from flexhyca.dse.store import Key, Study
+from flexhyca.dse.store import PointKey, Study
 from flexhyca.errors import FlexhycaError
 
 IDENTITY = {"model": "a", "weights": "none"}
 
 
 def test_runs_and_rankings_are_kept(tmp_path: Path) -> None:
-    key = Key("random", 3, "abc")
+    key = PointKey("random", 3, "abc")
     cost = {"cycles": 5, "utilization": 1 / 3, "dram": {"weight": 1 << 40}}
     with Study(tmp_path / "s.db", IDENTITY) as study:
         assert study.find(key) is None
@@ -21,7 +21,7 @@ def test_runs_and_rankings_are_kept(tmp_path: Path) -> None:
         study.add_ranking("r", b"\0\1")
     with Study(tmp_path / "s.db", IDENTITY) as study:
         assert study.find(key) == cost
-        assert study.find(Key("random", 4, "abc")) is None
+        assert study.find(PointKey("random", 4, "abc")) is None
         assert study.ranking("r") == b"\0\1"
         assert study.ranking("s") is None
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from flexhyca import api
 from flexhyca.compiler.importance.ranking import Ranking
 from flexhyca.compiler.weights import load_weights, read_weights
-from flexhyca.dse.store import Key, Study
+from flexhyca.dse.store import PointKey, Study
 from flexhyca.errors import FlexhycaError, ModelError
 from flexhyca.tests.fuzz.damage import VALUES, damaged, one_line
 
@@ -158,9 +158,9 @@ def study(path: Path) -> bytes:
     """Read and write a study; what was kept is either as it was, or refused."""
     with Study(path, {"model": "a"}) as kept:
         for seed in range(20):
-            found = kept.find(Key("random", seed, "abc"))
+            found = kept.find(PointKey("random", seed, "abc"))
             assert found in (None, {"cycles": seed, "text": "y" * 50})
-            kept.add(Key("random", seed, "abc"), {"cycles": seed, "text": "y" * 50})
+            kept.add(PointKey("random", seed, "abc"), {"cycles": seed, "text": "y" * 50})
         assert kept.ranking("r") in (None, b"\1" * 5000)
         kept.add_ranking("r", b"\1" * 5000)
     return path.read_bytes()
@@ -216,7 +216,7 @@ def test_a_damaged_run_is_not_believed(tmp_path):
     with sqlite3.connect(path) as other:
         other.execute("UPDATE runs SET cost = replace(cost, '7', '8')")
     with Study(path, {"model": "a"}) as kept, pytest.raises(FlexhycaError) as caught:
-        kept.find(Key("random", 7, "abc"))
+        kept.find(PointKey("random", 7, "abc"))
     assert str(caught.value) == (
         f"{path}: is damaged (a wrong checksum); delete it, or give another --csv or --study"
     )

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.frontends.topology import network_of, read_topology
-from flexhyca.config import Arithmetic, explain, load_config, to_yaml
+from flexhyca.config import Arithmetic, explain_config, load_config, to_yaml
 from flexhyca.config.fields import known_keys
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.assembly import assemble, disassemble
@@ -87,7 +87,7 @@ def use(path: str | Path, changes: list[str]) -> None:
         lines(error)
         return
     assert config.name.encode()
-    assert explain(config)
+    assert explain_config(config)
     again = yaml.safe_load(to_yaml(config))
     assert again["array"]["rows"] == config.array.rows
 

@@ -14,7 +14,7 @@ from flexhyca.hdl.area.machine import machine_area
 from flexhyca.hdl.area.pe_area import Point
 from flexhyca.hdl.area.table import lookup
 from flexhyca.hdl.netlist.cost import cells_by_column, cost
-from flexhyca.hdl.netlist.design import Protection, protected
+from flexhyca.hdl.netlist.design import PeProtection, protected
 from flexhyca.hdl.netlist.multipliers import MULTIPLIERS
 from flexhyca.hdl.netlist.pe import Datapath, multiplier, pe
 from flexhyca.isa.columns import groups, partial_products
@@ -129,7 +129,7 @@ def test_more_protection_costs_more():
 
 def test_full_tmr_is_above_all():
     netlist = pe(Datapath())
-    full = cost(protected(netlist, Datapath(), Protection(policy="full")).netlist).area_ge
+    full = cost(protected(netlist, Datapath(), PeProtection(policy="full")).netlist).area_ge
     assert 2.5 < full / cost(netlist).area_ge < 3.2
 
 

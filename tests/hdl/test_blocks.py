@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from myhdl import Signal, StopSimulation, block, delay, instance
 
 from flexhyca.config import Arithmetic
-from flexhyca.hdl.netlist.design import Protection, protected
+from flexhyca.hdl.netlist.design import PeProtection, protected
 from flexhyca.hdl.netlist.pe import Datapath, core
 from flexhyca.hdl.rtl.blocks import FlipBits, array_block, ports
 from flexhyca.hdl.rtl.netlist_block import netlist_block, signals
@@ -160,7 +160,7 @@ def test_flip_bits_do_not_overlap():
 
 
 def test_a_netlist_in_myhdl():
-    circuit = protected(core(D), D, Protection(1, 2, "configurable")).at(4)
+    circuit = protected(core(D), D, PeProtection(1, 2, "configurable")).at(4)
     nets, rng = signals(circuit), np.random.default_rng(0)
     wrong = []
 

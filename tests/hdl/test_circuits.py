@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flexhyca.config import Arithmetic
 from flexhyca.hdl import check
-from flexhyca.hdl.netlist.design import Protection, protected, shifts
+from flexhyca.hdl.netlist.design import PeProtection, protected, shifts
 from flexhyca.hdl.netlist.evaluate import (
     Simulation,
     constant,
@@ -46,7 +46,7 @@ def test_every_product_of_every_policy(kind, protection):
 def test_sums_of_any_word_lengths(a, w, acc, kind, policy, data):
     datapath = Datapath(a, w, acc, kind)
     q_scale = data.draw(st.integers(0, acc - a))
-    protection = Protection(data.draw(st.integers(1, min(a, 8))), q_scale, policy)
+    protection = PeProtection(data.draw(st.integers(1, min(a, 8))), q_scale, policy)
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     assert check.sums(datapath, protection, rng, 640).passed
 
@@ -67,7 +67,7 @@ def test_the_stored_pe_equals_the_simulators(kind, policy):
     bias = rng.integers(-(1 << 23), 1 << 23, cols).astype(np.int32)
     want, _ = os_tile(act, wgt, bias, rows=rows, cols=cols, arithmetic=Arithmetic())
     datapath = Datapath(multiplier=kind)
-    circuit = protected(pe(datapath), datapath, Protection(2, 5, policy)).at(9)
+    circuit = protected(pe(datapath), datapath, PeProtection(2, 5, policy)).at(9)
     words = rows * cols // 64
     simulation = Simulation(circuit, words)
 
@@ -102,7 +102,7 @@ def test_the_stored_pe_equals_the_simulators(kind, policy):
 @pytest.mark.parametrize("q_scale", [0, 4, 7, 13])
 def test_what_has_copies_is_what_the_fault_model_says(kind, protect, q_scale):
     datapath = Datapath(multiplier=kind)
-    protection = Protection(protect, q_scale, "configurable")
+    protection = PeProtection(protect, q_scale, "configurable")
     circuit = protected(core(datapath), datapath, protection)
     legal = shifts(datapath, protection)
     for shift in {legal[0], legal[1], legal[-1]}:

@@ -3,7 +3,7 @@
 import pytest
 
 from flexhyca.hdl import check
-from flexhyca.hdl.netlist.design import Protection
+from flexhyca.hdl.netlist.design import PeProtection
 from flexhyca.hdl.netlist.pe import Datapath
 from flexhyca.hdl.rtl.prove import proofs
 
@@ -11,9 +11,9 @@ from flexhyca.hdl.rtl.prove import proofs
 @pytest.mark.parametrize(
     ("kind", "protection"),
     [
-        ("wallace", Protection(1, 7, "direct")),
-        ("array", Protection(1, 2, "configurable")),
-        ("wallace", Protection(3, 4, "configurable")),
+        ("wallace", PeProtection(1, 7, "direct")),
+        ("array", PeProtection(1, 2, "configurable")),
+        ("wallace", PeProtection(3, 4, "configurable")),
     ],
     ids=str,
 )
@@ -24,7 +24,7 @@ def test_equal_and_negative_controls(kind, protection):
 
 
 def test_copies_survive_synthesis():
-    result = check.copies_survive(Datapath(), Protection(1, 7, "configurable"))
+    result = check.copies_survive(Datapath(), PeProtection(1, 7, "configurable"))
     assert result.passed, result.found
 
 

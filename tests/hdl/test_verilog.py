@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from flexhyca.hdl.netlist.design import Protection, protected
+from flexhyca.hdl.netlist.design import PeProtection, protected
 from flexhyca.hdl.netlist.evaluate import Simulation, constant
 from flexhyca.hdl.netlist.multipliers import MULTIPLIERS
 from flexhyca.hdl.netlist.pe import Datapath, pe
@@ -68,9 +68,9 @@ def check(tool, kind, protection, shift, vectors):
 @pytest.mark.parametrize(
     ("kind", "protection", "shift"),
     [
-        ("wallace", Protection(), 0),
-        ("array", Protection(1, 2, "configurable"), 5),
-        ("wallace", Protection(2, 7, "direct"), 9),
+        ("wallace", PeProtection(), 0),
+        ("array", PeProtection(1, 2, "configurable"), 5),
+        ("wallace", PeProtection(2, 7, "direct"), 9),
     ],
     ids=str,
 )
@@ -82,4 +82,4 @@ def test_the_emitted_pe(tool, kind, protection, shift):
 @pytest.mark.parametrize("tool", TOOLS.values())
 @pytest.mark.parametrize("kind", MULTIPLIERS)
 def test_the_emitted_pe_100000_times(tool, kind):
-    check(tool, kind, Protection(1, 7, "configurable"), 8, 100_000)
+    check(tool, kind, PeProtection(1, 7, "configurable"), 8, 100_000)

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.errors import ProgramError
-from flexhyca.isa.encoding import COLUMNS, decode, decode_text, encode, encode_text
+from flexhyca.isa.encoding import FIELD_NAMES, decode, decode_text, encode, encode_text
 from flexhyca.isa.instructions import (
     BY_NAME,
     BY_OPCODE,
     HEADER,
     INSTRUCTION_BITS,
     INSTRUCTIONS,
-    manual,
+    instruction_page,
 )
 
 LEGAL = {
@@ -83,11 +83,11 @@ def instructions(draw):
 @given(st.lists(instructions(), min_size=1, max_size=20))
 def test_scalar_and_vectorised_agree(rows):
     words = np.array([encode(*row) for row in rows], np.uint64)
-    columns = {c: np.array([v.get(c, 0) for _, v in rows], np.int64) for c in COLUMNS}
+    columns = {c: np.array([v.get(c, 0) for _, v in rows], np.int64) for c in FIELD_NAMES}
     columns["op"] = np.array([BY_NAME[n].opcode for n, _ in rows], np.int64)
     np.testing.assert_array_equal(encode_text(columns), words)
     decoded = decode_text(words)
-    for c in COLUMNS:
+    for c in FIELD_NAMES:
         np.testing.assert_array_equal(decoded[c], columns[c], err_msg=c)
     assert [decode(*w) for w in words.tolist()] == rows
 
@@ -128,7 +128,7 @@ def test_unknown_field_is_refused():
 
 
 def test_the_manual_names_every_field():
-    text = manual()
+    text = instruction_page()
     for ins in INSTRUCTIONS:
         assert f"## {ins.name}" in text
         for bit, f in ins.layout().values():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flexhyca.report.ber_plots import draw_rates, draw_schemes, draw_sensitivity
+from flexhyca.report.ber_plots import draw_rates, draw_scheme_accuracies, draw_sensitivity
 
 
 def result(scheme, ber, accuracy):
@@ -31,7 +31,7 @@ def test_pictures_depend_on_the_result_alone(tmp_path, suffix):
     files = []
     for number in range(2):
         files.append(tuple(tmp_path / f"{name}{number}{suffix}" for name in "abc"))
-        draw_schemes(files[-1][0], "title", results)
+        draw_scheme_accuracies(files[-1][0], "title", results)
         draw_sensitivity(files[-1][1], "title", singles, singles, ("9 patterns", "50 patterns"))
         draw_rates(files[-1][2], "title", tried, found, (10, 40), "40 patterns")
     for first, second in zip(*files, strict=True):

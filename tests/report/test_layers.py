@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 
 from flexhyca.isa.instructions import Kind
-from flexhyca.report.layers import COLUMNS, engine_columns, flat, shorten
+from flexhyca.report.layers import CSV_COLUMNS, engine_columns, flat, shorten
 from flexhyca.simulator.cycles.stalls import BUSY
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import programs
@@ -17,7 +17,7 @@ def test_rows_add_up(program):
     assert [row["name"] for row in rows] == list(program.layer_names)
     for row in rows:
         kinds = [f"bytes.{kind.name.lower()}" for kind in Kind]
-        assert list(row) == [*COLUMNS, *(f"{e}.{s}" for e, s in engine_columns()), *kinds]
+        assert list(row) == [*CSV_COLUMNS, *(f"{e}.{s}" for e, s in engine_columns()), *kinds]
     total = {column: sum(row[column] for row in rows) for column in rows[0] if "." in column}
     for engine, state in engine_columns():
         whole = result.busy[engine] if state == BUSY else result.stalls[engine][state]

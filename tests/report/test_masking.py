@@ -8,7 +8,7 @@ import pytest
 from flexhyca.errors import FlexhycaError
 from flexhyca.faults.campaign.statistics import share
 from flexhyca.report.heat import draw_masking
-from flexhyca.report.masking import ALL, FAILURE, breakdown, caption, short, table
+from flexhyca.report.masking import FAILURE, TOTAL, breakdown, caption, short, table
 
 SHARE = {
     "kind": "Share",
@@ -55,14 +55,14 @@ def test_every_trial_is_counted_where_it_hit_and_in_the_sums():
     assert found.layers == ["conv2", "conv10"]
     assert found.registers == ["wgt", "acc", "dppu.psum"]
     assert list(found.cells) == [
-        ("conv2", "wgt"), ("conv2", "dppu.psum"), ("conv2", ALL),
-        ("conv10", "acc"), ("conv10", ALL),
-        (ALL, "wgt"), (ALL, "acc"), (ALL, "dppu.psum"), (ALL, ALL),
+        ("conv2", "wgt"), ("conv2", "dppu.psum"), ("conv2", TOTAL),
+        ("conv10", "acc"), ("conv10", TOTAL),
+        (TOTAL, "wgt"), (TOTAL, "acc"), (TOTAL, "dppu.psum"), (TOTAL, TOTAL),
     ]  # fmt: skip
     assert {key: cell.trials for key, cell in found.cells.items() if key[0] == "conv2"} == {
         ("conv2", "wgt"): 8,
         ("conv2", "dppu.psum"): 7,
-        ("conv2", ALL): 15,
+        ("conv2", TOTAL): 15,
     }
     cell = found.cells["conv10", "acc"]
     assert found.interval(cell, "masked:tmr") == share(300, 400, 5)
@@ -87,7 +87,7 @@ def test_shares_of_a_cell_add_up(seed):
         for _ in range(3)
     ]
     found = breakdown(described(), rows(*groups), "x.db")
-    assert sum(found.cells[layer, ALL].trials for layer in found.layers) == found.trials
+    assert sum(found.cells[layer, TOTAL].trials for layer in found.layers) == found.trials
     for cell in found.cells.values():
         shares = [found.interval(cell, stage) for stage in found.stages]
         assert sum(interval.estimate for interval in shares) == pytest.approx(1)

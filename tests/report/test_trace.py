@@ -69,10 +69,10 @@ def check_numbers(events, result):
         if event["ph"] != "X":
             continue
         args, track = event["args"], trace.TRACKS[event["tid"] - 1]
-        if track != trace.CHANNEL:  # without gap
+        if track != trace.DRAM_CHANNEL:  # without gap
             assert event["ts"] == ends[event["tid"]]
         ends[event["tid"]] = event["ts"] + event["dur"]
-        if track == trace.CHANNEL:
+        if track == trace.DRAM_CHANNEL:
             moved[args["layer"], event["name"]] += args["bytes"]
         elif track != trace.LAYERS:
             spent[track, args["layer"], args["reason"]] += event["dur"]

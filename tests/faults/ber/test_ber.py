@@ -10,7 +10,7 @@ from flexhyca.faults.ber import machine as ber_machine
 from flexhyca.faults.ber.experiment import BerFaults
 from flexhyca.faults.ber.options import BerOptions, Case
 from flexhyca.faults.ber.protection import (
-    important_neurons,
+    dppu_neurons,
     neuron_shield,
     weight_shields,
 )
@@ -156,7 +156,7 @@ def test_what_is_protected(study):
     assert len(columns[0]) < len(columns[1])
     assert both(neuron_shield(three, acc))[0] == (5, 24)  # direct, unconstrained
     assert both(neuron_shield(base, acc, ("co*",)))[0] == (0, 24)
-    found = important_neurons(own)
+    found = dppu_neurons(own)
     assert np.array_equal(found[0], np.flatnonzero(random_masks(own.network, 0.2, 1)[0]))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from flexhyca.faults.ber.memories import Memory, Shield
+from flexhyca.faults.ber.memories import BitMemory, Shield
 from flexhyca.faults.ber.random_bits import Hits
 
 
@@ -37,7 +37,7 @@ def test_surviving_flips(bits, modules, important, even):
     rng = np.random.default_rng([bits, modules, important, even])
     words = (5, 1, 9)
     flags = rng.random(15) < 0.4 if important else None
-    memory = Memory(words, bits, flags)
+    memory = BitMemory(words, bits, flags)
     low = rng.integers(0, bits, (3, 2))
     shield = Shield(low, low + rng.integers(0, bits, (3, 2)))
     rates = np.full(3, 0.3) if even else np.array([0.1, 0.0, 0.35])
@@ -56,7 +56,7 @@ def test_surviving_flips(bits, modules, important, even):
 
 
 def test_copies_are_those_of_the_whole_memory():
-    memory = Memory((100, 28), 8)
+    memory = BitMemory((100, 28), 8)
     parts = [memory.draw([1], first, first + 1, 0.05) for first in range(3)]
     whole = memory.draw([1], 0, 3, 0.05)
     shifted = [part.at + i * memory.copy_bits for i, part in enumerate(parts)]
@@ -65,7 +65,7 @@ def test_copies_are_those_of_the_whole_memory():
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
 def test_three_copies_leave_3p2_2p3(rate):
-    memory = Memory((40_000,), 8)
+    memory = BitMemory((40_000,), 8)
     whole = Shield(np.zeros((1, 2), int), np.full((1, 2), 8))
     drawn = [memory.draw([3, module], 0, 1, rate) for module in range(3)]
     marks = memory.surviving(drawn, np.array([rate]), whole)[0]
@@ -78,4 +78,4 @@ def test_three_copies_leave_3p2_2p3(rate):
 def test_no_hits():
     none = Hits(np.zeros(0, np.int64), np.zeros(0))
     shield = Shield(np.zeros((1, 2), int), np.zeros((1, 2), int))
-    assert Memory((4,), 8).surviving([none], np.array([0.1]), shield) == {}
+    assert BitMemory((4,), 8).surviving([none], np.array([0.1]), shield) == {}

@@ -9,12 +9,12 @@ from flexhyca.faults.ber.options import BerOptions, Case
 from flexhyca.faults.ber.rates import find_rates
 from flexhyca.faults.ber.results import Counts, differences, results
 from flexhyca.faults.ber.sensitivity import (
-    NONE,
+    UNPROTECTED,
     chosen,
     cumulative_cases,
+    protection_steps,
     ranked,
     single_cases,
-    steps,
     units,
 )
 from flexhyca.network.layers import Network
@@ -93,7 +93,7 @@ def test_units_are_blocks_of_residual_networks_and_layers_of_others():
 
 def test_protecting_in_the_order_of_sensitivity():
     cases = single_cases(network("a", "b", "c"), [1e-3])
-    assert [case.scheme for case in cases] == [NONE, "a", "b", "c"]
+    assert [case.scheme for case in cases] == [UNPROTECTED, "a", "b", "c"]
     assert [case.protect for case in cases] == [(), ("a",), ("b",), ("c",)]
     rng = np.random.default_rng(1)
     single = Counts(rows(rng.binomial(10, [0.5, 0.55, 0.8, 0.6], (300, 4))), cases, 0, 50)
@@ -103,7 +103,7 @@ def test_protecting_in_the_order_of_sensitivity():
     along = cumulative_cases(ranking)
     assert [case.protect for case in along] == [(), ("b",), ("b", "c"), ("b", "c", "a")]
     curve = Counts(rows([[5, 8, 9, 10]] * 20), along, 0, 50)
-    assert [step.accuracy.estimate for step in steps(curve)] == [0.5, 0.8, 0.9, 1.0]
+    assert [step.accuracy.estimate for step in protection_steps(curve)] == [0.5, 0.8, 0.9, 1.0]
     assert chosen(curve, {1e-3: 0.85}) == {1e-3: ("b", "c")}
     assert chosen(curve, {1e-3: 0.5}) == {1e-3: ()}
     dip = Counts(rows([[5, 9, 8, 10]] * 20), along, 0, 50)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, kstest
 
-from flexhyca.faults.ber.random_bits import _BLOCK, draw, majority
+from flexhyca.faults.ber.random_bits import _BLOCK, draw, majority_wrong
 
 KEY = (7, 0, 3)
 
@@ -56,4 +56,4 @@ def test_a_part_of_the_memory_has_the_errors_of_the_whole():
 
 def test_majority_of_three():
     copies = [np.array([1, 3, 5, 8]), np.array([3, 8]), np.array([2, 5, 8])]
-    assert majority(copies).tolist() == [3, 5, 8]
+    assert majority_wrong(copies).tolist() == [3, 5, 8]

@@ -15,8 +15,8 @@ from flexhyca.errors import FlexhycaError
 from flexhyca.faults.campaign.experiment import (
     Experiment,
     Ratio,
-    Row,
     Share,
+    TrialRow,
 )
 
 LAYERS = ("conv1", "conv2")
@@ -72,10 +72,10 @@ class Drawn(Experiment):
         rate = spec["model"]["rate"]
         return cls(spec["seed"], rate, spec["sleep_s"], (first, times), spec["folder"])
 
-    def run(self, indices: Sequence[int]) -> list[Row]:
+    def run(self, indices: Sequence[int]) -> list[TrialRow]:
         return [self.trial(index) for index in indices]
 
-    def trial(self, index: int) -> Row:
+    def trial(self, index: int) -> TrialRow:
         self._perhaps_die(index)
         time.sleep(self.sleep_s)
         rng = np.random.default_rng([self.seed, index])
@@ -110,7 +110,7 @@ class Drawn(Experiment):
 class Wrong(Drawn):
     """Rows that break the contract: `how` is in the spec's folder."""
 
-    def trial(self, index: int) -> Row:
+    def trial(self, index: int) -> TrialRow:
         row = super().trial(index)
         if self.folder == "type":
             return {**row, "bit": 1.5}

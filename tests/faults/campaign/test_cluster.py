@@ -17,7 +17,7 @@ import pytest
 from flexhyca.errors import FlexhycaError
 from flexhyca.faults.campaign import cluster as dask_pool
 from flexhyca.faults.campaign.export import write_csv
-from flexhyca.faults.campaign.run import run
+from flexhyca.faults.campaign.run import run_campaign
 from flexhyca.faults.campaign.store import Campaign
 from flexhyca.tests.faults.campaign.experiments import Drawn
 
@@ -55,7 +55,7 @@ def test_a_worker_is_killed_half_way(cluster: Any, tmp_path: Path) -> None:
             timer.append(threading.Thread(target=kill))
             timer[0].start()
 
-    found = run(
+    found = run_campaign(
         Drawn(sleep_s=0.002),
         path,
         3000,
@@ -65,7 +65,7 @@ def test_a_worker_is_killed_half_way(cluster: Any, tmp_path: Path) -> None:
     timer[0].join()
     assert killed
     assert (found.trials, found.computed) == (3000, 3000)
-    one = run(Drawn(), tmp_path / "b.db", 3000)
+    one = run_campaign(Drawn(), tmp_path / "b.db", 3000)
     assert one == found
     assert table(path) == table(tmp_path / "b.db")
 
@@ -73,13 +73,13 @@ def test_a_worker_is_killed_half_way(cluster: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_margins_and_errors_are_the_same_there(cluster: Any, tmp_path: Path) -> None:
     address = cluster.scheduler_address
-    found = run(Drawn(), tmp_path / "a.db", 100_000, dask=address, margin=0.03)
-    one = run(Drawn(), tmp_path / "b.db", 100_000, margin=0.03)
+    found = run_campaign(Drawn(), tmp_path / "a.db", 100_000, dask=address, margin=0.03)
+    one = run_campaign(Drawn(), tmp_path / "b.db", 100_000, margin=0.03)
     assert found.stopped
     assert found._replace(computed=one.computed) == one
     assert table(tmp_path / "a.db") == table(tmp_path / "b.db")
     with pytest.raises(FlexhycaError) as caught:
-        run(Drawn(fatal=(9, 0)), tmp_path / "c.db", 50, dask=address)
+        run_campaign(Drawn(fatal=(9, 0)), tmp_path / "c.db", 50, dask=address)
     assert str(caught.value) == "trial 9 cannot be done"
 
 
@@ -88,7 +88,7 @@ def test_a_chunk_that_kills_every_worker_is_named(cluster: Any, tmp_path: Path) 
     (tmp_path / "deaths").mkdir()
     experiment = Drawn(fatal=(0, 99), folder=str(tmp_path / "deaths"))
     with pytest.raises(FlexhycaError, match="trial 0 killed every worker that tried, perhaps"):
-        run(experiment, tmp_path / "a.db", 1, dask=cluster.scheduler_address)
+        run_campaign(experiment, tmp_path / "a.db", 1, dask=cluster.scheduler_address)
     assert len(list((tmp_path / "deaths").iterdir())) == 4
 
 
@@ -123,14 +123,14 @@ def test_a_scheduler_is_killed(processes: Any, tmp_path: Path) -> None:
             scheduler.kill()
 
     with pytest.raises(FlexhycaError) as caught:
-        run(Drawn(sleep_s=0.002), tmp_path / "a.db", 3000, dask=address, progress=kill)
+        run_campaign(Drawn(sleep_s=0.002), tmp_path / "a.db", 3000, dask=address, progress=kill)
     line = str(caught.value)
     assert line.startswith(f"--dask {address}: the scheduler is gone (")
     assert line.endswith("); what is done is kept, run the same command again to go on")
     with Campaign(tmp_path / "a.db") as campaign:
         assert 100 < campaign.count() < 3000
-    run(Drawn(sleep_s=0.002), tmp_path / "a.db", 3000)
-    run(Drawn(), tmp_path / "b.db", 3000)
+    run_campaign(Drawn(sleep_s=0.002), tmp_path / "a.db", 3000)
+    run_campaign(Drawn(), tmp_path / "b.db", 3000)
     assert table(tmp_path / "a.db") == table(tmp_path / "b.db")
 
 
@@ -140,7 +140,7 @@ def test_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(FlexhycaError) as caught:
-        run(Drawn(), tmp_path / "a.db", 5, dask=address)
+        run_campaign(Drawn(), tmp_path / "a.db", 5, dask=address)
     line = str(caught.value)
     assert line.startswith(f"--dask {address}: no scheduler answers (")
     assert line.endswith("; start one with `dask scheduler`, or use --workers")

@@ -17,7 +17,7 @@ import pytest
 
 from flexhyca.errors import FlexhycaError
 from flexhyca.faults.campaign.export import write_csv, write_parquet
-from flexhyca.faults.campaign.run import run
+from flexhyca.faults.campaign.run import run_campaign
 from flexhyca.faults.campaign.store import Campaign
 from flexhyca.tests.faults.campaign.experiments import Drawn
 from flexhyca.tests.support import heed_ctrl_c
@@ -90,7 +90,7 @@ def tables(path: Path) -> tuple[bytes, bytes]:
 
 
 def undisturbed(path: Path, trials: int) -> tuple[bytes, bytes]:
-    run(Drawn(), path, trials)  # the sleep is no part of the rows
+    run_campaign(Drawn(), path, trials)  # the sleep is no part of the rows
     return tables(path)
 
 

@@ -17,14 +17,14 @@ from pyarrow.parquet import read_table
 from flexhyca.errors import FlexhycaError, InternalError
 from flexhyca.faults.campaign.experiment import checked_rows, description
 from flexhyca.faults.campaign.export import write_csv, write_parquet
-from flexhyca.faults.campaign.store import Campaign, Goal, alone
+from flexhyca.faults.campaign.store import Campaign, CampaignGoal, alone
 from flexhyca.tests.faults.campaign.experiments import Drawn, Wrong
 from flexhyca.tests.fuzz.damage import damaged, one_line
 
 EXPERIMENT = Drawn()
 
 
-def filled(path: Path, numbers: Any, goal: Goal) -> None:
+def filled(path: Path, numbers: Any, goal: CampaignGoal) -> None:
     with Campaign(path, description(EXPERIMENT)) as campaign:
         campaign.set_goal(goal)
         campaign.add(
@@ -34,8 +34,8 @@ def filled(path: Path, numbers: Any, goal: Goal) -> None:
 
 def test_trials_come_back_in_order_up_to_the_first_gap(tmp_path: Path) -> None:
     path = tmp_path / "c.db"
-    filled(path, [7, 6, 0, 1, 2], Goal(10))
-    filled(path, [1, 4], Goal(10))
+    filled(path, [7, 6, 0, 1, 2], CampaignGoal(10))
+    filled(path, [1, 4], CampaignGoal(10))
     with Campaign(path) as campaign:
         assert [row["index"] for row in campaign.all_rows()] == [0, 1, 2, 4, 6, 7]
         assert [row["index"] for row in campaign.all_rows(3)] == [4, 6, 7]
@@ -46,7 +46,7 @@ def test_trials_come_back_in_order_up_to_the_first_gap(tmp_path: Path) -> None:
         assert (campaign.count(), campaign.goal.end) == (6, 10)
         assert campaign.tally().trials == 3
         assert campaign.spec == EXPERIMENT.spec()
-    filled(path, [3, 5], Goal(10, 0.1, 5))
+    filled(path, [3, 5], CampaignGoal(10, 0.1, 5))
     with Campaign(path) as campaign:
         assert len(list(campaign.prefix())) == campaign.goal.end == 5
 
@@ -55,7 +55,7 @@ def test_long_campaigns_are_read_in_slices(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("flexhyca.faults.campaign.store._SLICE", 4)
     for count in (3, 4, 8, 9):
         path = tmp_path / f"{count}.db"
-        filled(path, range(count), Goal(count))
+        filled(path, range(count), CampaignGoal(count))
         with Campaign(path) as campaign:
             assert [row["index"] for row in campaign.prefix()] == list(range(count))
 
@@ -143,7 +143,7 @@ def test_files_that_are_no_campaign(tmp_path: Path) -> None:
 )
 def test_damage_is_not_believed(tmp_path: Path, statement: str, why: str) -> None:
     path = tmp_path / "c.db"
-    filled(path, range(3), Goal(3))
+    filled(path, range(3), CampaignGoal(3))
     with sqlite3.connect(path) as db:
         db.execute(statement)
     with pytest.raises(FlexhycaError) as caught, Campaign(path) as campaign:
@@ -174,7 +174,7 @@ def readable() -> Iterator[Path]:
 
 def test_a_file_that_may_only_be_read(readable: Path) -> None:
     path = readable / "c.db"
-    filled(path, range(3), Goal(3))
+    filled(path, range(3), CampaignGoal(3))
     path.chmod(0o444)
     user = os.geteuid()
     if user == 0:
@@ -186,7 +186,7 @@ def test_a_file_that_may_only_be_read(readable: Path) -> None:
             Campaign(path, description(EXPERIMENT)) as campaign,
             pytest.raises(FlexhycaError) as caught,
         ):
-            campaign.set_goal(Goal(4))
+            campaign.set_goal(CampaignGoal(4))
         assert str(caught.value) == (
             f"{path}: cannot be written: attempt to write a readonly database"
         )
@@ -200,7 +200,7 @@ def test_a_file_that_may_only_be_read(readable: Path) -> None:
 
 def test_a_full_disk_loses_nothing_that_was_kept(tmp_path: Path) -> None:
     path = tmp_path / "c.db"
-    filled(path, range(3), Goal(9))
+    filled(path, range(3), CampaignGoal(9))
     with Campaign(path, description(EXPERIMENT)) as campaign:
         campaign._file._db.execute("PRAGMA max_page_count = 1")  # SQLite's own full disk
         rows = checked_rows(EXPERIMENT.columns, EXPERIMENT.run(range(3, 900)), range(3, 900), "")
@@ -228,7 +228,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 def test_tables(tmp_path: Path) -> None:
     path, table, parquet = tmp_path / "c.db", tmp_path / "t.csv", tmp_path / "t.parquet"
-    filled(path, range(400), Goal(400))
+    filled(path, range(400), CampaignGoal(400))
     with Campaign(path) as campaign:
         assert write_csv(campaign, table) == write_parquet(campaign, parquet) == 400
     wanted = EXPERIMENT.run(range(400))
@@ -269,7 +269,7 @@ def test_rows_that_break_the_contract_are_bugs(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("whole") / "c.db"
-    filled(path, range(60), Goal(60))
+    filled(path, range(60), CampaignGoal(60))
     return path.read_bytes()
 
 

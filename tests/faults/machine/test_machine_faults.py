@@ -16,7 +16,7 @@ from flexhyca.faults.machine.outcomes import (
     outcome,
     output_hash,
 )
-from flexhyca.faults.machine.population import Population, strata, stuck
+from flexhyca.faults.machine.population import Population, strata, stuck_site
 from flexhyca.faults.story.explain import explain
 from flexhyca.isa.program_file import save
 from flexhyca.isa.protection import copies, protected_columns
@@ -327,7 +327,7 @@ def test_all_that_is_drawn_exists(kind):
             for _ in range(12):
                 site = population.draw(rng)
                 if model == "stuck":
-                    site = stuck(site, rng, run.spans, int(rng.integers(3)))
+                    site = stuck_site(site, rng, run.spans, int(rng.integers(3)))
                 assert parse_site(str(site)) == site
                 outcome, end = run.run([site]), run_reference(program, run.image, [site])
                 assert outcome.failure == end.failure, site

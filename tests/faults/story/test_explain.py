@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.faults.machine.population import Population
-from flexhyca.faults.machine.population import stuck as stuck_bit
+from flexhyca.faults.machine.population import stuck_site as stuck_bit
 from flexhyca.faults.story.buffer_contents import word_content
 from flexhyca.faults.story.contents import content
 from flexhyca.faults.story.explain import explain
