@@ -114,7 +114,7 @@ def _check_rows() -> None:
         try:
             with_scheme(Config(), scheme.name)
         except ConfigError as error:
-            raise InternalError(f"{where} {scheme.name}: {error}") from None
+            raise InternalError(f"config/schemes.py: {error}") from None
 
 
 _check_rows()

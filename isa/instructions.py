@@ -235,9 +235,13 @@ def _check_rows() -> None:
             raise InternalError(f"{where} has the name or the opcode {ins.opcode} of another row")
         if not 0 < ins.opcode <= HEADER[0].limit:
             raise InternalError(f"{where}: opcode {ins.opcode} is outside 1..{HEADER[0].limit}")
+        if len(ins.layout()) < len(HEADER + ins.fields):
+            raise InternalError(
+                f"{where} has a field twice: {', '.join(f.name for f in ins.fields)}"
+            )
         bits = sum(f.bits for f in HEADER + ins.fields)
-        if bits > INSTRUCTION_BITS or len(ins.layout()) < len(HEADER + ins.fields):
-            raise InternalError(f"{where}: {bits} bits of {INSTRUCTION_BITS}, or a field twice")
+        if bits > INSTRUCTION_BITS:
+            raise InternalError(f"{where}: {bits} bits are more than {INSTRUCTION_BITS}")
         for f in ins.fields:
             if f.enum is not None and max(f.enum) > f.limit:
                 last = max(f.enum)

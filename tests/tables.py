@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import flexhyca
@@ -23,18 +23,15 @@ _OUTSIDE = ("tests", "docs", "examples", "benchmarks", "build", "dist", "out")
 Edit = tuple[str, str, str]  #: file from the root, text that stands there once, text instead
 
 
-def modules() -> list[str]:
-    """All modules of the package by their dotted names; `__main__` runs when it is imported."""
-    found = []
+def _sources() -> Iterator[tuple[str, Path]]:
+    """Modules of the package by their dotted names, but `__main__`, and their files."""
     for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
+        inside = path.relative_to(ROOT)
+        parts = inside.with_suffix("").parts
         if parts[0] in _OUTSIDE or any(part.startswith(".") for part in parts):
             continue
-        if parts[-1] == "__init__":
-            found.append(".".join(("flexhyca", *parts[:-1])))
-        elif parts[-1] != "__main__":
-            found.append(".".join(("flexhyca", *parts)))
-    return found
+        if parts[-1] != "__main__":
+            yield ".".join(("flexhyca", *parts)).removesuffix(".__init__"), inside
 
 
 def copy_of_package(folder: Path, edits: Iterable[Edit]) -> Path:
@@ -101,9 +98,18 @@ print(json.dumps(checks))
 def checks(folder: Path, *edits: Edit) -> list[tuple[str, str, str]]:
     """Every check of a table in an edited copy: (table, where, what it says or "").
 
-    All modules are imported, and go on after a refusal: so this names all places at once that a
-    new row has to be handled in.  An import that fails for another reason has table "".
+    All modules with a check are imported, and go on after a refusal: so this names all places in
+    which a new row has to be handled.  An import that fails for another reason has table "".
     """
-    done = run(copy_of_package(folder, edits), "-c", _ASK_ALL, json.dumps(modules()))
+    copy = copy_of_package(folder, edits)
+    with_checks = [
+        name for name, path in _sources() if "complete(" in (copy / "flexhyca" / path).read_text()
+    ]
+    done = run(copy, "-c", _ASK_ALL, json.dumps(with_checks))
     assert done.returncode == 0, done.stderr
     return [(table, where, said) for table, where, said in json.loads(done.stdout)]
+
+
+def refusing(folder: Path, *edits: Edit) -> list[str]:
+    """What an edited copy says where it does not handle a row, in the order of its imports."""
+    return [said for _, _, said in checks(folder, *edits) if said]

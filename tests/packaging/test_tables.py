@@ -1,0 +1,243 @@
+"""A row more in a table: the import fails, and says where the row has to be handled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flexhyca.tests.tables import Edit, copy_of_package, refusal, refusing, run
+
+
+def literal(field: str, last: str) -> Edit:
+    """One value more for a field of the configuration. last : how its list ends now."""
+    return "config/schema.py", f'{last}"]', f'{last}", "{field}"]'
+
+
+def member(name: str, last: str) -> Edit:
+    """One member more of an enum of the instruction table. last : its last line now."""
+    return "isa/instructions.py", last, f"{last}    {name}\n"
+
+
+_HALT = '    Instruction("HALT", 8, None, (), "every engine stops"),\n'
+
+
+def instruction(row: str) -> Edit:
+    return "isa/instructions.py", _HALT, _HALT + f"    Instruction({row}),\n"
+
+
+def scheme(row: str) -> Edit:
+    last = '    Scheme("tmr_cl", "TMR-CL", "the configuration\'s own protection (FlexHyCA)"),\n'
+    return "config/schemes.py", last, last + f"    Scheme({row}),\n"
+
+
+def fault_model(row: str) -> Edit:
+    first = "MODELS: dict[str, FaultModel] = {\n"
+    return "faults/models.py", first, first + f"    {row},\n"
+
+
+#: Table, the row that is added, and all places that have to handle it.
+PLACES: list[tuple[str, list[Edit], set[str]]] = [
+    (
+        "dram.model",
+        [literal("lpddr", '"fixed", "openrow')],
+        {
+            "simulator/cycles/dram.py: MODELS",
+            "simulator/cycles/dram.py: request, the kernel",
+        },
+    ),
+    (
+        "timing",
+        [literal("counted", '"native", "scalesim')],
+        {"config/schema.py: RUNS_ENGINES"},
+    ),
+    (
+        "instruction",
+        [instruction('"PREFETCH", 9, Engine.LOAD, (), "nothing"')],
+        {
+            "isa/validate_text.py: validate_text",
+            "simulator/cycles/cycle_kernels.py: _begin",
+            "simulator/cycles/engines.py: PROCESSES",
+            "simulator/cycles/occupancy.py: STEPS",
+            "simulator/inject/control.py: _UNREAD",
+            "simulator/machine/memory.py: EFFECTS",
+            "simulator/text/work.py: FIXED, MOVES, PRODUCTS, WAITS",
+        },
+    ),
+    (
+        "instruction of a tile",
+        [instruction('"POOL", 9, Engine.STORE, _TILE, "nothing"')],
+        {
+            "isa/validate_text.py: _TILE_ENGINES",
+            "simulator/cycles/cycle_kernels.py: _begin",
+            "simulator/cycles/engines.py: PROCESSES",
+            "simulator/cycles/occupancy.py: STEPS",
+            "simulator/inject/control.py: _UNREAD",
+            "simulator/machine/memory.py: EFFECTS",
+            "simulator/text/spans.py: Spans",
+            "simulator/text/work.py: FIXED, MOVES, PRODUCTS, WAITS",
+        },
+    ),
+    (
+        "kind of traffic",
+        [member("SCALE = 7", "    INSTRUCTION = 6\n")],
+        {
+            "dse/costs.py: _CAUSES",
+            "report/plots.py: _KINDS",
+            "simulator/text/work.py: _LOADED, _MOVED_BY",
+        },
+    ),
+    (
+        "engine",
+        [
+            member("VECTOR = 4", "    STORE = 3\n"),
+            ("isa/instructions.py", 'Field("stride", 24', 'Field("stride", 22'),
+            ("isa/instructions.py", 'Field("tap", 17', 'Field("tap", 16'),
+            ("isa/instructions.py", 'Field("engine", 2', 'Field("engine", 3'),
+        ],
+        {
+            "simulator/cycles/cycle_kernels.py: _move, _moved",
+            "simulator/cycles/stalls.py: STALLS",
+            "simulator/cycles/stalls.py: WAITING",
+            *(
+                f"simulator/cycles/stalls.py: WAITING[{engine}]"
+                for engine in ("LOAD", "ARRAY", "DPPU", "STORE")
+            ),
+        },
+    ),
+    (
+        "source of the DPPU",
+        [member("LINK = 3", "    DRAM = 2  #: fetched by the DPPU itself\n")],
+        {
+            "isa/instructions.py: _FETCHED",
+            "simulator/cycles/cycle_kernels.py: _begin, _compute",
+            "simulator/cycles/engines.py: _dppu, _compute_excess",
+            "simulator/machine/memory.py: _dppu, _operands, _weights, _bias",
+        },
+    ),
+    (
+        "stall",
+        [
+            (
+                "simulator/cycles/stalls.py",
+                '        "operands": "operands are not loaded yet",\n',
+                '        "operands": "operands are not loaded yet",\n        "refresh": "it is",\n',
+            )
+        ],
+        {"simulator/cycles/stalls.py: BOUND[ARRAY]"},
+    ),
+    (
+        "fault model",
+        [fault_model('"burst": FaultModel("some flips", "flip", ("register",))')],
+        {"cli/inject/models.py: CAMPAIGNS"},
+    ),
+    (
+        "fault of a machine",
+        [fault_model('"glitch": FaultModel("it is late", "late", ("register",))')],
+        {"cli/inject/models.py: CAMPAIGNS", "faults/machine/experiment.py: _FAULTS"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("edits", "places"), [p[1:] for p in PLACES], ids=[p[0] for p in PLACES])
+def test_all_who_have_to_handle_a_row_say_so(
+    tmp_path: Path, edits: list[Edit], places: set[str]
+) -> None:
+    said = refusing(tmp_path, *edits)
+    assert {line.partition(" does not handle ")[0] for line in said} == places
+    assert all(line.endswith("; add it there") for line in said)
+
+
+#: Module, a row, and the whole of what its import says.
+LINES: list[tuple[str, Edit, str]] = [
+    (
+        "flexhyca.simulator.run",
+        literal("lpddr", '"fixed", "openrow'),
+        "simulator/cycles/dram.py: MODELS does not handle lpddr of dram.model in "
+        "config/schema.py; add it there",
+    ),
+    (
+        "flexhyca.isa.instructions",
+        instruction('"PREFETCH", 8, Engine.LOAD, (), "nothing"'),
+        "isa/instructions.py: HALT has the name or the opcode 8 of another row",
+    ),
+    (
+        "flexhyca.isa.instructions",
+        instruction('"PREFETCH", 32, Engine.LOAD, (), "nothing"'),
+        "isa/instructions.py: PREFETCH: opcode 32 is outside 1..31",
+    ),
+    (
+        "flexhyca.isa.instructions",
+        instruction('"PREFETCH", 9, Engine.LOAD, (*_TILE, Field("at", 99, "")), "nothing"'),
+        "isa/instructions.py: PREFETCH: 182 bits are more than 128",
+    ),
+    (
+        "flexhyca.isa.instructions",
+        instruction('"PREFETCH", 9, Engine.LOAD, (*_TILE, Field("n", 9, "")), "nothing"'),
+        "isa/instructions.py: PREFETCH has a field twice: m0, m, n0, n, slot, n",
+    ),
+    (
+        "flexhyca.isa.instructions",
+        member("SCALE = 4", "    OUTPUT = 3  #: the residual slots beside the output words\n"),
+        "isa/instructions.py: LOAD: 2 bits of buffer have no room for SCALE = 4",
+    ),
+    (
+        "flexhyca.isa.instructions",
+        member("VECTOR = 4", "    STORE = 3\n"),
+        "isa/instructions.py: LOAD: 130 bits are more than 128",
+    ),
+    (
+        "flexhyca.simulator.run",
+        instruction('"FLUSH", 9, None, (), "nothing"'),
+        "isa/validate_text.py: validate_text does not handle FLUSH of INSTRUCTIONS in "
+        "isa/instructions.py; add it there",
+    ),
+    (
+        "flexhyca.config.schemes",
+        scheme('"more", "More", "more banks", {**_PLAIN, "dram.banks": 9}'),
+        "config/schemes.py: scheme more sets dram.banks, which is no field of dppu or protection "
+        "in config/schema.py",
+    ),
+    (
+        "flexhyca.config.schemes",
+        scheme('"dmr", "DMR", "two copies", {**_PLAIN, "protection.copies": 2}'),
+        "config/schemes.py: scheme dmr sets protection.copies, which is no field of dppu or "
+        "protection in config/schema.py",
+    ),
+    (
+        "flexhyca.config.schemes",
+        scheme('"dmr", "DMR", "two copies", {**_PLAIN, "protection.redundancy": "twice"}'),
+        "config/schemes.py: scheme dmr: protection.redundancy = 'twice': must be none, space, "
+        "time or time_refetch; did you mean time?",
+    ),
+    (
+        "flexhyca.config.schemes",
+        scheme('"base", "Base", "again", _PLAIN'),
+        "config/schemes.py: scheme base stands twice",
+    ),
+    (
+        "flexhyca.faults.machine.population",
+        fault_model('"latch": FaultModel("flips of latches", "flip", ("latch",))'),
+        "faults/models.py: MODELS, the `hits` of a row handles latch, which Model in "
+        "isa/registers.py does not have",
+    ),
+]
+
+
+@pytest.mark.parametrize(("module", "edit", "says"), LINES, ids=[line[2] for line in LINES])
+def test_the_line_of_an_import(tmp_path: Path, module: str, edit: Edit, says: str) -> None:
+    assert refusal(tmp_path, module, edit) == f"flexhyca.errors.InternalError: {says}"
+
+
+def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
+    copy = copy_of_package(tmp_path, [literal("lpddr", '"fixed", "openrow')])
+    done = run(copy, "-m", "flexhyca", "simulate", "digits", "--no-values")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "internal error (please report it): simulator/cycles/dram.py: MODELS does not handle lpddr "
+        "of dram.model in config/schema.py; add it there"
+    )
+
+
+def test_the_package_as_it_is_handles_every_row(tmp_path: Path) -> None:
+    assert refusing(tmp_path) == []
