@@ -111,5 +111,8 @@ def checks(folder: Path, *edits: Edit) -> list[tuple[str, str, str]]:
 
 
 def refusing(folder: Path, *edits: Edit) -> list[str]:
-    """What an edited copy says where it does not handle a row, in the order of its imports."""
-    return [said for _, _, said in checks(folder, *edits) if said]
+    """What an edited copy says where it does not handle a row, in the order of its imports.
+
+    What goes wrong in a module behind its refusal is left out.
+    """
+    return [said for table, _, said in checks(folder, *edits) if table and said]

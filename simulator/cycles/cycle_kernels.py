@@ -30,14 +30,27 @@ from .state import (
     Text,
 )
 
+_HERE = "simulator/cycles/cycle_kernels.py"
 _LOAD, _ARRAY = int(Engine.LOAD), int(Engine.ARRAY)
 _DPPU, _STORE = int(Engine.DPPU), int(Engine.STORE)
+_ALL = (_LOAD, _ARRAY, _DPPU, _STORE)
+complete("Engine in isa/instructions.py", Engine, _ALL, f"{_HERE}: _move, _moved")
 _ENGINES = len(Engine)
 _FETCH = _ENGINES  # rank of the fetch unit
 _OWN = ("LOAD", "GEMM", "DPPU", "STORE", "SYNC", "HALT")
 _OP_LOAD, _OP_GEMM, _OP_DPPU, _OP_STORE, _OP_SYNC, _OP_HALT = (
     BY_NAME[name].opcode for name in _OWN
 )
+complete(
+    "INSTRUCTIONS in isa/instructions.py",
+    [i.name for i in INSTRUCTIONS],
+    [*FIXED, *_OWN],
+    f"{_HERE}: _begin",
+)
+_FROM_ARRAY, _FROM_BUFFER = int(Source.ARRAY), int(Source.BUFFER)
+_FROM_DRAM = int(Source.DRAM)
+_SOURCES = (_FROM_ARRAY, _FROM_BUFFER, _FROM_DRAM)
+complete("Source in isa/instructions.py", Source, _SOURCES, f"{_HERE}: _begin, _compute")
 _BUSY, _DRAM, _WINDOW, _DRAIN, _PORT, _AWAIT, _INSTRUCTION, _CONTENTION, _OPERANDS = (
     REASONS.index(reason)
     for reason in (
@@ -50,21 +63,7 @@ _WAITING = np.array(
     [[REASONS.index(WAITING[c].get(p, BUSY)) for p in Engine] for c in Engine], np.int64
 )
 _OPERAND, _INSTRUCTIONS = int(Kind.DPPU_OPERAND), int(Kind.INSTRUCTION)
-_FROM_ARRAY, _FROM_DRAM = int(Source.ARRAY), int(Source.DRAM)
-_FROM_BUFFER = int(Source.BUFFER)
 _NEVER = np.iinfo(np.int64).max
-
-_HERE = "simulator/cycles/cycle_kernels.py"
-_ENGINES_HERE = (_LOAD, _ARRAY, _DPPU, _STORE)
-_SOURCES_HERE = (_FROM_ARRAY, _FROM_BUFFER, _FROM_DRAM)
-complete(
-    "INSTRUCTIONS in isa/instructions.py",
-    [i.name for i in INSTRUCTIONS],
-    [*FIXED, *_OWN],
-    f"{_HERE}: _begin",
-)
-complete("Engine in isa/instructions.py", Engine, _ENGINES_HERE, f"{_HERE}: _move, _moved")
-complete("Source in isa/instructions.py", Source, _SOURCES_HERE, f"{_HERE}: _begin, _compute")
 
 # What an engine does when its event comes.
 (_NEXT, _FETCHED, _TOKEN, _FINISH, _MOVE, _MOVED, _STREAMED,

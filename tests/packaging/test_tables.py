@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flexhyca.tests.tables import Edit, copy_of_package, refusal, refusing, run
+from flexhyca.tests.tables import Edit, checks, copy_of_package, refusal, refusing, run
 
 
 def literal(field: str, last: str) -> Edit:
@@ -240,4 +240,4 @@ def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_package_as_it_is_handles_every_row(tmp_path: Path) -> None:
-    assert refusing(tmp_path) == []
+    assert [check for check in checks(tmp_path) if check[2]] == []
