@@ -1,0 +1,202 @@
+"""What every DRAM model has to keep: those of the table, whatever they are.
+
+A model that is added to `simulator.cycles.dram.MODELS` is tested here without another line.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.config import Dram
+from flexhyca.isa.instructions import Kind
+from flexhyca.simulator.cycles.compiled import CompiledModel
+from flexhyca.simulator.cycles.dram import MODELS, make_channel, make_dram, request
+from flexhyca.simulator.cycles.engines import CycleModel
+from flexhyca.tests import support, tables
+from flexhyca.tests.support import crowded, one_conv, small_config
+
+KINDS = [int(kind) for kind in Kind]
+every_model = pytest.mark.parametrize("model", MODELS)
+
+
+@st.composite
+def channels(draw):
+    """Settings of a channel, small enough that its requests meet."""
+    return {
+        "bytes_per_cycle": draw(st.sampled_from([1, 8, 64])),
+        "latency_cycles": draw(st.sampled_from([0, 7])),
+        "banks": draw(st.sampled_from([1, 2, 5])),
+        "row_bytes": draw(st.sampled_from([64, 256])),
+        "row_miss_cycles": draw(st.sampled_from([0, 30])),
+    }
+
+
+#: Cycles since the last request, address, bytes of a row, kind, rows, stride.
+requests = st.lists(
+    st.tuples(
+        st.integers(0, 60),
+        st.integers(0, 5000),
+        st.integers(1, 600),
+        st.sampled_from(KINDS),
+        st.integers(1, 4),
+        st.integers(0, 900),
+    ),
+    max_size=25,
+)
+
+
+def served(channel, asked):
+    """(now, request, start, finish) of each request."""
+    now = 0
+    for wait, address, nbytes, kind, rows, stride in asked:
+        now += wait
+        yield (
+            now,
+            (address, nbytes, kind, rows, stride),
+            *channel.request(now, address, nbytes, kind, rows, stride),
+        )
+
+
+@every_model
+@settings(max_examples=60)
+@given(channels(), requests)
+def test_one_request_after_the_other_at_the_bandwidth(model, values, asked):
+    free = 0
+    for now, (_, nbytes, _, rows, _), start, finish in served(
+        make_dram(Dram(model=model, **values)), asked
+    ):
+        assert start >= max(now, free)
+        assert finish - start == -(-nbytes * rows // values["bytes_per_cycle"])
+        free = finish
+
+
+@every_model
+@settings(max_examples=60)
+@given(channels(), requests)
+def test_accounts_are_those_of_the_requests(model, values, asked):
+    channel = make_dram(Dram(model=model, **values))
+    busy, nbytes = [0] * len(Kind), [0] * len(Kind)
+    for _, (_, size, kind, rows, _), start, finish in served(channel, asked):
+        busy[kind] += finish - start
+        nbytes[kind] += size * rows
+        assert channel.free == finish
+    assert (channel.busy, channel.nbytes) == (busy, nbytes)
+
+
+@every_model
+@settings(max_examples=60)
+@given(channels(), requests, st.integers(1, 600), st.integers(0, 300))
+def test_more_bytes_take_no_less_time(model, values, asked, nbytes, more):
+    ends = []
+    for size in (nbytes, nbytes + more):
+        channel = make_dram(Dram(model=model, **values))
+        list(served(channel, asked))
+        ends.append(channel.request(2000, 128, size, Kind.IFMAP)[1])
+    assert ends[0] <= ends[1]
+
+
+@every_model
+@settings(max_examples=60)
+@given(channels(), requests)
+def test_kinds_are_for_the_accounts_only_and_a_channel_remembers_nothing_else(model, values, asked):
+    config = Dram(model=model, **values)
+    times = [row[2:] for row in served(make_dram(config), asked)]
+    alike = [(*r[:3], int(Kind.WEIGHT), *r[4:]) for r in asked]
+    assert [row[2:] for row in served(make_dram(config), alike)] == times
+
+
+@every_model
+@settings(max_examples=60)
+@given(channels(), requests)
+def test_the_kernel_gives_the_same_times_and_accounts(model, values, asked):
+    config = Dram(model=model, **values)
+    reference, channel = make_dram(config), make_channel(config)
+    for now, own, start, finish in served(reference, asked):
+        assert request(channel, now, *own) == (start, finish)
+    assert channel.moved["busy"].tolist() == reference.busy
+    assert channel.moved["nbytes"].tolist() == reference.nbytes
+
+
+@every_model
+def test_both_cycle_models_run_it(model):
+    config = small_config(
+        f"dram.model={model}", "dram.banks=2", "dram.row_bytes=64", "dram.bytes_per_cycle=1"
+    )
+    program = compile_network(one_conv(), config, crowded(12))
+    reference, fast = CycleModel(program), CompiledModel(program)
+    assert fast.run() == reference.run()
+    assert (fast.spent, fast.nbytes, fast.kind_bytes) == (
+        reference.spent,
+        reference.nbytes,
+        reference.kind_bytes,
+    )
+
+
+def test_a_kernel_that_does_not_know_a_model_says_so():
+    channel = make_channel(Dram())
+    channel.state["model"] = max(row.code for row in MODELS.values()) + 1
+    with pytest.raises(Exception, match="the compiled DRAM channel does not know this model"):
+        request(channel, 0, 0, 64, 0, 1, 0)
+
+
+def test_codes_are_different():
+    assert len({row.code for row in MODELS.values()}) == len(MODELS)
+
+
+#: A model that opens a row for every request, in the two files of docs/adding.md.
+_CLOSED = [
+    ("config/schema.py", 'Literal["fixed", "openrow"]', 'Literal["fixed", "openrow", "closed"]'),
+    (
+        "simulator/cycles/dram.py",
+        "class DramModel(",
+        '''class ClosedDram(FixedDram):
+    """Every request opens its row."""
+
+    def __init__(self, config: Dram) -> None:
+        super().__init__(config)
+        self.miss_cycles = config.row_miss_cycles
+
+    def _start(self, now: int, address: int, nbytes: int, rows: int, stride: int) -> int:
+        return max(now, self.free) + self.miss_cycles
+
+
+class DramModel(''',
+    ),
+    (
+        "simulator/cycles/dram.py",
+        '    "openrow": DramModel(1, OpenRowDram),\n',
+        '    "openrow": DramModel(1, OpenRowDram),\n    "closed": DramModel(2, ClosedDram),\n',
+    ),
+    (
+        "simulator/cycles/dram.py",
+        '(("fixed", "openrow"), "req',
+        '(("fixed", "openrow", "closed"), "req',
+    ),
+    (
+        "simulator/cycles/dram.py",
+        "    else:\n        raise InternalError(",
+        "    elif channel.model == 2:\n"
+        "        start = max(now, channel.free) + channel.miss_cycles\n"
+        "    else:\n        raise InternalError(",
+    ),
+]
+
+
+@pytest.mark.slow
+def test_a_third_model_is_a_value_of_the_schema_and_one_module(tmp_path: Path) -> None:
+    copy = tables.copy_of_package(tmp_path, _CLOSED)
+    tests = copy / "flexhyca" / "tests"
+    tests.mkdir()
+    for path in (support.__file__, tables.__file__, __file__):
+        shutil.copy(path, tests)
+    shutil.copy(tables.ROOT / "tests" / "conftest.py", tests)
+    (copy / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    suite = f"flexhyca/tests/{Path(__file__).name}"
+    options = ("-c", "pytest.ini", "--import-mode=importlib", "-m", "not slow")
+    done = tables.run(copy, "-m", "pytest", "-q", *options, suite)
+    count = 6 * (len(MODELS) + 1) + 2
+    assert f"{count} passed" in done.stdout, done.stdout + done.stderr
