@@ -48,7 +48,7 @@ from flexhyca.isa.program import Program
 from flexhyca.isa.program_file import save
 from flexhyca.network import fixedpoint as fx
 from flexhyca.network.functional import Functional
-from flexhyca.simulator.array.stepper import os_tile
+from flexhyca.simulator.array.os_array import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 from flexhyca.simulator.inject.fault_plan import make_plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference

@@ -19,7 +19,7 @@ from flexhyca.hdl.netlist.pe import Datapath
 from flexhyca.hdl.rtl.blocks import ports
 from flexhyca.hdl.rtl.players import Verilator, array_verilog
 from flexhyca.hdl.rtl.stimulus import split, steps
-from flexhyca.simulator.array.stepper import os_tile
+from flexhyca.simulator.array.os_array import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 
 SIZE, K, TILES = 16, 512, 200

@@ -19,7 +19,7 @@ import flexhyca as fh
 from flexhyca.compiler.execute import run as run_float
 from flexhyca.config import Arithmetic
 from flexhyca.network.functional import Functional
-from flexhyca.simulator.array.stepper import os_tile
+from flexhyca.simulator.array.os_array import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 
 ROUNDS = 7

@@ -12,18 +12,12 @@ from ..config import Config
 from ..network.names import matches
 from .columns import configurable_product, configurable_sum
 from .descriptors import Redundancy
-from .registers import BY_UNIT, TREE_STAGES, UNIT_OF_DATAFLOW
+from .registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW
 
-#: Copies of a protected bit.
+#: Copies of a protected bit, and of the sums of a redundant layer.
 COPIES = 3
-
-_DPPU = ("prod", "psum", *(f"tree{stage}" for stage in range(1, TREE_STAGES + 1)))
-#: Registers whose columns are protected, by unit: they hold sums of products.
-TRIPLED: dict[str, tuple[str, ...]] = {
-    "array": ("prod", "acc"),
-    "dppu": _DPPU,
-    "dppu_excess": _DPPU,
-}
+#: Units that have protected registers.
+_PROTECTED = {register.unit for register in REGISTERS if register.protected}
 
 
 def protected_columns(config: Config, shift: int, unit: str = "array", register: str = "") -> range:
@@ -38,7 +32,7 @@ def protected_columns(config: Config, shift: int, unit: str = "array", register:
     """
     protection, a = config.protection, config.arithmetic
     bits = protection.nb_th if unit == "array" else protection.ib_th
-    if unit not in TRIPLED or bits == 0 or (unit == "array" and protection.pe_policy == "none"):
+    if unit not in _PROTECTED or bits == 0 or (unit == "array" and protection.pe_policy == "none"):
         return range(0)
     direct = range(protection.q_scale + a.act_bits - bits, a.acc_bits)
     if unit != "array" or protection.pe_policy == "direct" or a.overflow == "saturate":
@@ -49,12 +43,12 @@ def protected_columns(config: Config, shift: int, unit: str = "array", register:
 
 
 def copies(config: Config, shift: int, register: str, bit: int, unit: str = "") -> int:
-    """How many flip-flops hold a bit of a register: 1, or 3 with a voter.
+    """How many flip-flops hold a bit of a register: 1, or `COPIES` with a voter.
 
     unit : of isa.registers; without one, the array of the configured dataflow.
     """
     unit = unit or UNIT_OF_DATAFLOW[config.array.dataflow]
-    if register not in TRIPLED.get(unit, ()):
+    if not BY_UNIT[unit][register].protected:
         return 1
     return COPIES if bit in protected_columns(config, shift, unit, register) else 1
 

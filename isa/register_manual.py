@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from ..config import Config
-from .protection import TRIPLED
-from .registers import BY_UNIT, Register
+from ..tables import complete
+from .protection import COPIES
+from .registers import BY_UNIT, Register, StateKind
 
 #: unit -> what it is.
 UNITS = {
@@ -27,6 +28,13 @@ MODEL_MEANINGS = {
     "memory": "words of buffers",
     "control": "position tables and instructions",
 }
+complete("units in isa/registers.py", BY_UNIT, UNITS, "isa/register_manual.py: UNITS")
+complete(
+    "StateKind in isa/registers.py",
+    get_args(StateKind),
+    MODEL_MEANINGS,
+    "isa/register_manual.py: MODEL_MEANINGS",
+)
 
 
 _HEAD = ("register", "bits", "places", "row", "col", "at", "model", "copies", "a wrong bit reaches")
@@ -92,7 +100,7 @@ def register_page() -> str:
 
 
 def _row(register: Register, config: Config) -> str:
-    copies = "3" if register.name in TRIPLED.get(register.unit, ()) else ""
+    copies = str(COPIES) if register.protected else ""
     at = "cycle" if register.timed else "moment"
     cells = (f"`{register.name}`", width(register), f"{places(register, config):,}", register.row,
              register.col, at, register.model, copies, register.reach)  # fmt: skip

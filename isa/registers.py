@@ -7,12 +7,13 @@ are derived from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..config import Arithmetic, Config
-from .instructions import INSTRUCTION_BITS
+from ..config import Arithmetic, Config, choices
+from ..tables import complete
+from .instructions import INSTRUCTION_BITS, Buffer
 
 #: Stages that the widest adder tree of a DPPU group has (`dppu.width` is at most 4096).
 TREE_STAGES = 12
@@ -28,6 +29,9 @@ class Register:
     row, col : what the two coordinates of a site count; "" where there is one place only.
     exists : which places there are, where it is not all of them (the triangles of skew lines).
     timed : whether the cycle of a tile matters; else a tile has one moment at which it can be hit.
+    protected : whether the columns that protection selects have copies (isa.protection); registers
+    that hold sums of products. line : of delay lines, the coordinate that numbers them; the other
+    one is the stage. buffer : whose byte a word is.
     """
 
     unit: str
@@ -42,6 +46,14 @@ class Register:
     exists: Callable[[int, int], bool] = lambda row, col: True
     model: StateKind = "register"
     timed: bool = True
+    protected: bool = False
+    line: Literal["", "row", "col"] = ""
+    buffer: Buffer | None = None
+
+    @property
+    def feeds_rows(self) -> bool:
+        """Whether it stands before the rows, and so feeds all thirds of an array (`space`)."""
+        return self.line == "row"
 
 
 def _word(
@@ -53,6 +65,7 @@ def _word(
     reach: str,
     model: StateKind = "memory",
     timed: bool = True,
+    buffer: Buffer | None = None,
 ) -> Register:
     """A word of a buffer: one coordinate."""
     return Register(
@@ -67,6 +80,41 @@ def _word(
         col="",
         model=model,
         timed=timed,
+        buffer=buffer,
+    )
+
+
+def _delay_of_row(
+    unit: str, name: str, code: int, bits: Callable[[Arithmetic], int], reach: str
+) -> Register:
+    """The delay lines of an operand that enters by rows: row r has r stages."""
+    return Register(
+        unit,
+        name,
+        code,
+        bits,
+        reach,
+        cols=lambda c: c.array.rows - 1,
+        col="delay stage before the first column",
+        exists=lambda row, col: col < row,
+        line="row",
+    )
+
+
+def _delay_of_col(
+    unit: str, name: str, code: int, bits: Callable[[Arithmetic], int], reach: str
+) -> Register:
+    """The same of an operand that enters by columns."""
+    return Register(
+        unit,
+        name,
+        code,
+        bits,
+        reach,
+        rows=lambda c: c.array.cols - 1,
+        row="delay stage before the first row",
+        exists=lambda row, col: row < col,
+        line="col",
     )
 
 
@@ -110,9 +158,20 @@ def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Regist
     def grows(stage: int) -> Callable[[Arithmetic], int]:
         return lambda a: a.act_bits + a.weight_bits + stage
 
-    def own(name: str, code: int, bits: Callable[[Arithmetic], int], reach: str) -> Register:
+    def own(
+        name: str, code: int, bits: Callable[[Arithmetic], int], reach: str, protected: bool = False
+    ) -> Register:
         return Register(
-            unit, name, code, bits, reach, groups, lambda c: c.dppu.width, "group", "lane"
+            unit,
+            name,
+            code,
+            bits,
+            reach,
+            groups,
+            lambda c: c.dppu.width,
+            "group",
+            "lane",
+            protected=protected,
         )
 
     return (
@@ -137,7 +196,7 @@ def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Regist
         ),
         own("act", 2, lambda a: a.act_bits, "one product of the neuron at work"),
         own("wgt", 3, lambda a: a.weight_bits, "one product of the neuron at work"),
-        own("prod", 4, grows(0), "the partial sum of the neuron at work"),
+        own("prod", 4, grows(0), "the partial sum of the neuron at work", protected=True),
         Register(
             unit,
             "psum",
@@ -148,6 +207,7 @@ def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Regist
             lambda c: 1,
             "entry of the position table",
             "",
+            protected=True,
         ),
         Register(
             unit,
@@ -171,6 +231,7 @@ def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Regist
                 nodes(stage),
                 "group",
                 "node of the stage",
+                protected=True,
             )
             for stage in range(1, TREE_STAGES + 1)
         ),
@@ -180,28 +241,17 @@ def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Regist
 REGISTERS: tuple[Register, ...] = (
     Register("array", "act", 0, lambda a: a.act_bits, "row r, columns >= c (it moves right)"),
     Register("array", "wgt", 1, lambda a: a.weight_bits, "column c, rows >= r (it moves down)"),
-    Register("array", "prod", 2, lambda a: a.act_bits + a.weight_bits, "PE (r, c) only"),
-    Register("array", "acc", 3, lambda a: a.acc_bits, "PE (r, c) only"),
     Register(
-        "skew",
-        "act",
-        0,
-        lambda a: a.act_bits,
-        "one operand of row r, all columns",
-        cols=lambda c: c.array.rows - 1,
-        col="delay stage before the first column",
-        exists=lambda row, col: col < row,
+        "array",
+        "prod",
+        2,
+        lambda a: a.act_bits + a.weight_bits,
+        "PE (r, c) only",
+        protected=True,
     ),
-    Register(
-        "skew",
-        "wgt",
-        1,
-        lambda a: a.weight_bits,
-        "one operand of column c, all rows",
-        rows=lambda c: c.array.cols - 1,
-        row="delay stage before the first row",
-        exists=lambda row, col: row < col,
-    ),
+    Register("array", "acc", 3, lambda a: a.acc_bits, "PE (r, c) only", protected=True),
+    _delay_of_row("skew", "act", 0, lambda a: a.act_bits, "one operand of row r, all columns"),
+    _delay_of_col("skew", "wgt", 1, lambda a: a.weight_bits, "one operand of column c, all rows"),
     Register(
         "array_ws",
         "preload",
@@ -214,16 +264,7 @@ REGISTERS: tuple[Register, ...] = (
         "array_ws", "act", 2, lambda a: a.act_bits, "one pixel, columns >= c (it moves right)"
     ),
     Register("array_ws", "psum", 3, lambda a: a.acc_bits, "one output of column c"),
-    Register(
-        "skew_ws",
-        "act",
-        0,
-        lambda a: a.act_bits,
-        "one pixel of operand r, all columns",
-        cols=lambda c: c.array.rows - 1,
-        col="delay stage before the first column",
-        exists=lambda row, col: col < row,
-    ),
+    _delay_of_row("skew_ws", "act", 0, lambda a: a.act_bits, "one pixel of operand r, all columns"),
     Register(
         "array_is",
         "preload",
@@ -236,15 +277,8 @@ REGISTERS: tuple[Register, ...] = (
         "array_is", "wgt", 2, lambda a: a.weight_bits, "one filter, columns >= c (it moves right)"
     ),
     Register("array_is", "psum", 3, lambda a: a.acc_bits, "one output of column c"),
-    Register(
-        "skew_is",
-        "wgt",
-        0,
-        lambda a: a.weight_bits,
-        "one filter of operand r, all columns",
-        cols=lambda c: c.array.rows - 1,
-        col="delay stage before the first column",
-        exists=lambda row, col: col < row,
+    _delay_of_row(
+        "skew_is", "wgt", 0, lambda a: a.weight_bits, "one filter of operand r, all columns"
     ),
     *_dppu_registers("dppu", _tapped),
     *_dppu_registers("dppu_excess", _excess),
@@ -255,6 +289,7 @@ REGISTERS: tuple[Register, ...] = (
         lambda c: c.buffers.ifmap_bytes,
         "byte of the buffer",
         "every operand read from it, by both units, until it is loaded again",
+        buffer=Buffer.IFMAP,
     ),
     _word(
         "weight",
@@ -263,6 +298,7 @@ REGISTERS: tuple[Register, ...] = (
         lambda c: c.buffers.weight_bytes,
         "byte of the buffer",
         "every weight or bias read from it, by both units, until it is loaded again",
+        buffer=Buffer.WEIGHT,
     ),
     _word(
         "residual",
@@ -271,6 +307,7 @@ REGISTERS: tuple[Register, ...] = (
         lambda c: c.residual_slots_bytes,
         "byte of the residual slots",
         "one element of the residual operand",
+        buffer=Buffer.OUTPUT,
     ),
     _word(
         "output",
@@ -298,6 +335,7 @@ REGISTERS: tuple[Register, ...] = (
         "which neurons of the tile the DPPU computes and overwrites",
         "control",
         timed=False,
+        buffer=Buffer.POSITION,
     ),
     _word(
         "instruction",
@@ -316,7 +354,26 @@ BY_UNIT: dict[str, dict[str, Register]] = {}
 for _register in REGISTERS:
     BY_UNIT.setdefault(_register.unit, {})[_register.name] = _register
 
+#: Registers that are the bytes of a buffer.
+BUFFER_BYTES = {r.name: r.buffer for r in REGISTERS if r.buffer is not None}
 #: The unit that the 2-D array is with each `array.dataflow`.
 UNIT_OF_DATAFLOW = {"os": "array", "ws": "array_ws", "is": "array_is"}
 #: The delay lines before it.
 SKEW_OF_DATAFLOW = {"os": "skew", "ws": "skew_ws", "is": "skew_is"}
+#: The DPPU with operands from the taps, and with those that it fetches.
+DPPU_UNITS = ("dppu", "dppu_excess")
+for _where, _units in (
+    ("UNIT_OF_DATAFLOW", UNIT_OF_DATAFLOW),
+    ("SKEW_OF_DATAFLOW", SKEW_OF_DATAFLOW),
+):
+    complete(
+        "array.dataflow in config/schema.py",
+        choices("array.dataflow"),
+        _units,
+        f"isa/registers.py: {_where}",
+    )
+
+
+def all_handled(unit: str, names: Iterable[str], where: str) -> None:
+    """Raise InternalError unless `names` are the registers of a unit. where : as of `complete`."""
+    complete(f"unit {unit} in isa/registers.py", BY_UNIT[unit], names, where)

@@ -5,7 +5,7 @@ import numpy as np
 import flexhyca as fh
 from flexhyca.config import Arithmetic
 from flexhyca.isa.assembly import assemble, disassemble
-from flexhyca.simulator.array.stepper import Flip, os_tile
+from flexhyca.simulator.array.os_array import Flip, os_tile
 
 
 def test_the_whole_flow():

@@ -6,16 +6,18 @@ or the next one, in program order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...isa.registers import BUFFER_BYTES
 from ...simulator.cycles.engines import CycleModel
 from ...simulator.cycles.occupancy import leases
 from ...simulator.cycles.trace import Recorder, check_traceable
 from ...simulator.text.spans import Span, Spans
+from ...tables import complete
 
 _COUNTERS = {
     "ifmap buffer": "ifmap",
@@ -23,12 +25,17 @@ _COUNTERS = {
     "position buffer": "position",
     "residual slots": "residual",
 }
+complete(
+    "bytes of buffers in isa/registers.py",
+    BUFFER_BYTES,
+    _COUNTERS.values(),
+    "faults/machine/machine_time.py: _COUNTERS",
+)
 
 
 class HeldWords(NamedTuple):
     """Words of a register that hold something that is still read, from `begin` to `end`."""
 
-    register: str
     word: int
     words: int
     begin: int
@@ -67,10 +74,12 @@ class MachineTime:
         """Cycles that the tile's results stand there."""
         return self.recorder.end[span.store] - self.recorder.end[span.vec]
 
-    def leases(self) -> Iterator[HeldWords]:
-        """What is in the buffers and still read, LOAD by LOAD."""
+    @cached_property
+    def leases(self) -> dict[str, list[HeldWords]]:
+        """What is in the buffers and still read, LOAD by LOAD; by register."""
         c, program = self.program.columns, self.program
         end = self.recorder.end
+        found: dict[str, list[HeldWords]] = {name: [] for name in _COUNTERS.values()}
         for lease in leases(program):
             name = _COUNTERS.get(lease.counter)
             if name is None or not lease.ends:
@@ -78,7 +87,10 @@ class MachineTime:
             (pc,) = lease.begins
             words = int(c["row_bytes"][pc] * c["count"][pc])
             last = max(end[reader] for reader in lease.ends)
-            yield HeldWords(name, int(c["buf_addr"][pc]), words, end[pc], max(end[pc] + 1, last))
+            found[name].append(
+                HeldWords(int(c["buf_addr"][pc]), words, end[pc], max(end[pc] + 1, last))
+            )
+        return found
 
     def instructions(self) -> NDArray[np.int64]:
         """Cycles that each instruction waits in its buffer."""

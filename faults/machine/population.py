@@ -8,20 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import product
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import Config
 from ...errors import FlexhycaError
 from ...isa.instructions import INSTRUCTION_BITS
-from ...isa.registers import BY_UNIT, Register, StateKind
-from ...simulator.array.live import windows
-from ...simulator.dppu.live import DppuLive
-from ...simulator.inject.fault_plan import DPPU_UNITS, copies_of, moments
+from ...isa.registers import BUFFER_BYTES, BY_UNIT, Register, StateKind, all_handled
+from ...simulator.inject.fault_plan import copies_of
 from ...simulator.inject.sites import (
     ALL,
     END,
@@ -29,12 +24,12 @@ from ...simulator.inject.sites import (
     Site,
     units_of,
 )
+from ...simulator.inject.units import all_places, in_tile, moments
 from ...simulator.text.spans import Span, Spans
 from ...tables import complete
 from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
-from .machine_time import HeldWords, MachineTime
+from .machine_time import MachineTime
 
-Place = tuple[int, int]
 Rng = np.random.Generator
 
 complete(
@@ -121,15 +116,9 @@ def _registers(
     spans: Spans, layer: int, own: Sequence[Span], register: Register
 ) -> Iterator[ExposedRegister]:
     config = spans.array(own[0])
-    places = _places(config, register)
-    cycles = np.array([moments(register, span, spans) for span in own])
-    follow = (
-        config.array.double_buffered_accumulators
-        and register.unit in ("array", "skew")
-        and register.name != "acc"
-    )
-    if follow:  # the next tile's operands come at once: a tile has these registers for K cycles
-        cycles = np.array([sum(spans.depth[pc] for pc in span.gemms) for span in own])
+    places = all_places(register, register.rows(config), register.cols(config))
+    units = [in_tile(register.unit, span, spans) for span in own]
+    cycles = np.array([unit.owned(register)[1] for unit in units])
     bits = [
         (bit, copy)
         for bit in range(register.bits(spans.program.network.arithmetic))
@@ -138,32 +127,25 @@ def _registers(
     if not len(places) or not bits or not cycles.sum():
         return
     ends = np.cumsum(cycles)
-    lives = np.array(_lives(register, own, spans, places))
+    lives = np.array([unit.total(register) for unit in units])
     live_ends = np.cumsum(lives)
     name = spans.program.layer_names[layer]
 
-    def site(span: Span, cycle: int, place: NDArray[np.int64], rng: Rng) -> Site:
+    def site(at: int, row: int, col: int, cycle: int, rng: Rng) -> Site:
         bit, copy = bits[rng.integers(len(bits))]
-        row, col = place.tolist()
-        return Site(name, span.number, cycle, row, col, register.name, bit, copy, register.unit)
+        number, unit = own[at].number, register.unit
+        return Site(name, number, cycle, row, col, register.name, bit, copy, unit)
 
     def draw(rng: Rng) -> Site:
         at = int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))
-        where = int(rng.integers(len(places)))
-        first = windows(register, own[at], spans, places)[0][0, where] if follow else 0
-        return site(own[at], int(first + rng.integers(cycles[at])), places[where], rng)
+        row, col = places[rng.integers(len(places))].tolist()
+        first, steps = units[at].owned(register, row, col)
+        return site(at, row, col, first + int(rng.integers(steps)), rng)
 
     def draw_live(rng: Rng) -> Site:
         at = int(np.searchsorted(live_ends, rng.integers(live_ends[-1]), side="right"))
-        if register.unit in DPPU_UNITS:
-            row, col, cycle = DppuLive(register, own[at], spans).draw(rng)
-            return site(own[at], cycle, np.array([row, col]), rng)
-        first, count = windows(register, own[at], spans, places)
-        total = np.cumsum(count)
-        slot = int(rng.integers(total[-1]))
-        where = int(np.searchsorted(total, slot, side="right"))
-        cycle = int(first.reshape(-1)[where] + slot - (total[where] - count.reshape(-1)[where]))
-        return site(own[at], cycle, places[where % len(places)], rng)
+        row, col, cycle = units[at].draw(register, rng)
+        return site(at, row, col, cycle, rng)
 
     yield ExposedRegister(
         name,
@@ -180,38 +162,9 @@ def _registers(
     )
 
 
-def _lives(
-    register: Register, own: Sequence[Span], spans: Spans, places: NDArray[np.int64]
-) -> list[int]:
-    """Live cycles of all places in each tile; many tiles are alike."""
-    if register.unit in DPPU_UNITS:
-        return [
-            DppuLive(register, span, spans).total if moments(register, span, spans) else 0
-            for span in own
-        ]
-    known: dict[tuple[object, ...], int] = {}
-    found = []
-    for span in own:
-        alike = span.m, span.n, tuple(spans.depth[pc] for pc in span.gemms)
-        if alike not in known:
-            known[alike] = int(windows(register, span, spans, places)[1].sum())
-        found.append(known[alike])
-    return found
-
-
 def _copies(spans: Spans, span: Span, register: Register, bit: int) -> int:
     runs, own = copies_of(spans, span, register.unit, register.name, bit)
     return runs * own
-
-
-def _places(config: Config, register: Register) -> NDArray[np.int64]:
-    return _grid(register, register.rows(config), register.cols(config))
-
-
-@lru_cache(64)
-def _grid(register: Register, rows: int, cols: int) -> NDArray[np.int64]:
-    found = [p for p in product(range(rows), range(cols)) if register.exists(*p)]
-    return np.array(found, np.int64).reshape(-1, 2)
 
 
 # ---- buffers ----------------------------------------------------------------------------------
@@ -219,18 +172,9 @@ def _grid(register: Register, rows: int, cols: int) -> NDArray[np.int64]:
 
 def _buffers(spans: Spans, kinds: Sequence[str]) -> Iterator[ExposedRegister]:
     time = MachineTime(spans)
-    leases: dict[str, list[HeldWords]] = {}
-    for lease in time.leases():
-        leases.setdefault(lease.register, []).append(lease)
     for register in BY_UNIT["buffer"].values():
-        if register.model not in kinds:
-            continue
-        if register.name == "instruction":
-            yield from _instructions(spans, time, register)
-        elif register.name == "result" or register.name == "output":
-            yield from _slots(spans, time, register)
-        elif register.rows(spans.program.config):
-            yield _bytes(time, register, leases.get(register.name, []))
+        if register.model in kinds:
+            yield from _BUFFERS[register.name](time, register)
 
 
 def _stratum(
@@ -247,9 +191,12 @@ def _stratum(
     )
 
 
-def _bytes(time: MachineTime, register: Register, leases: Sequence[HeldWords]) -> ExposedRegister:
+def _bytes(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
     """A buffer of bytes during the whole run. Its leases say what of it is live."""
     words = register.rows(time.spans.program.config)
+    if not words:
+        return
+    leases = time.leases[register.name]
     ends = np.cumsum([lease.words * (lease.end - lease.begin) for lease in leases])
     names = time.spans.program.layer_names
 
@@ -273,46 +220,53 @@ def _bytes(time: MachineTime, register: Register, leases: Sequence[HeldWords]) -
 
     live = float(ends[-1]) / (words * time.cycles) if len(ends) else 0.0
     counts = len(time.spans.all), time.cycles, live
-    return _stratum(ALL, register, 8, words, counts, (draw, draw_live))
+    yield _stratum(ALL, register, 8, words, counts, (draw, draw_live))
 
 
-def _slots(spans: Spans, time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
-    """Words of the output buffer, layer by layer, while a tile holds them."""
-    words = spans.program.config.tile_words
-    bits = register.bits(spans.program.network.arithmetic)
-    for layer, own in spans.own.items():
-        if not own or not (register.name == "result" or own[0].gemms):
-            continue
-        held = [
-            time.sums(span) if register.name == "output" else [time.results(span)] for span in own
-        ]
-        stationary = register.name == "output" and spans.program.config.array.dataflow != "os"
-        if stationary:
-            held = [[span.cycles] for span in own]
-        cycles = np.array([sum(x) for x in held])
-        if not cycles.sum():
-            continue
-        yield _slot_stratum(spans, layer, own, register, bits, words, held, cycles, stationary)
+def _sums(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
+    """Words of the output buffer, layer by layer, while a tile's sums are in them."""
+    # Sums that stand there while the array adds to them can be hit in every cycle of the tile.
+    stay = not time.spans.program.config.array.keeps_sums
+    for layer, own in time.spans.own.items():
+        if own and own[0].gemms:
+            held = [[span.cycles] if stay else time.sums(span) for span in own]
+            yield from _slots(time.spans, layer, own, register, held, stay)
 
 
-def _slot_stratum(
+def _results(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
+    """The same while what VEC has finished is in them."""
+    for layer, own in time.spans.own.items():
+        if own:
+            held = [[time.results(span)] for span in own]
+            yield from _slots(time.spans, layer, own, register, held, False)
+
+
+def _slots(
     spans: Spans,
     layer: int,
     own: Sequence[Span],
     register: Register,
-    bits: int,
-    words: int,
     held: Sequence[Sequence[int]],
-    cycles: NDArray[np.int64],
-    stationary: bool,
-) -> ExposedRegister:
+    every_cycle: bool,
+) -> Iterator[ExposedRegister]:
+    """Words of the tiles of a layer. held : cycles of each moment at which they can be hit.
+
+    every_cycle : whether a cycle is a moment.
+    """
+    words, bits = (
+        spans.program.config.tile_words,
+        register.bits(spans.program.network.arithmetic),
+    )
+    cycles = np.array([sum(x) for x in held])
+    if not cycles.sum():
+        return
     used = np.array([span.m * span.n for span in own])
     ends, live_ends = np.cumsum(cycles), np.cumsum(cycles * used)
     name = spans.program.layer_names[layer]
 
     def site(at: int, word: int, rng: Rng) -> Site:
         moment = int(rng.integers(cycles[at]))
-        if not stationary:
+        if not every_cycle:
             moment = int(np.searchsorted(np.cumsum(held[at]), moment, side="right"))
         bit = int(rng.integers(bits))
         return Site(name, own[at].number, moment, word, 0, register.name, bit, unit="buffer")
@@ -327,16 +281,16 @@ def _slot_stratum(
 
     live = float(live_ends[-1]) / (words * float(ends[-1]))
     counts = len(own), int(ends[-1]), live
-    return _stratum(name, register, bits, words, counts, (draw, draw_live))
+    yield _stratum(name, register, bits, words, counts, (draw, draw_live))
 
 
-def _instructions(spans: Spans, time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
+def _instructions(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
     """Instruction words, layer by layer, while they wait in their buffer; all are live."""
     waits = time.instructions()
-    for layer, own in spans.own.items():
+    for layer, own in time.spans.own.items():
         if not own:
             continue
-        name = spans.program.layer_names[layer]
+        name = time.spans.program.layer_names[layer]
         pcs = np.concatenate([np.arange(span.begin, span.end) for span in own])
         numbers = np.repeat([s.number for s in own], [s.end - s.begin for s in own])
         begins = np.repeat([s.begin for s in own], [s.end - s.begin for s in own])
@@ -358,6 +312,15 @@ def _instructions(spans: Spans, time: MachineTime, register: Register) -> Iterat
         yield _stratum(name, register, INSTRUCTION_BITS, 1, counts, (draw, draw))
 
 
+_BUFFERS: dict[str, Callable[[MachineTime, Register], Iterator[ExposedRegister]]] = {
+    **dict.fromkeys(BUFFER_BYTES, _bytes),
+    "output": _sums,
+    "result": _results,
+    "instruction": _instructions,
+}
+all_handled("buffer", _BUFFERS, "faults/machine/population.py: _BUFFERS")
+
+
 def stuck_site(site: Site, rng: Rng, spans: Spans, cycles: int = 0) -> Site:
     """A site's bit, stuck at 0 or 1: for ever, or for that many `cycles` of its tile.
 
@@ -371,10 +334,7 @@ def stuck_site(site: Site, rng: Rng, spans: Spans, cycles: int = 0) -> Site:
         _, own = copies_of(spans, span, site.unit, site.register, site.bit)
         run, copy = divmod(site.copy, own)
         col, third = site.col, spans.array(span).array.cols
-        if third < spans.program.config.array.cols and (site.unit, site.register) != (
-            "skew",
-            "act",
-        ):
+        if third < spans.program.config.array.cols and not register.feeds_rows:
             col += run * third
         return replace(site, layer=ALL, tile=EVERY, cycle=0, col=col, copy=copy, stuck=value)
     until = site.cycle + cycles

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from ...errors import InternalError
 from ...isa.descriptors import LAYER_COLUMNS
 from ...isa.program import chunks
-from ...simulator.array.stored import stationary_stored, value
+from ...isa.registers import BY_UNIT, all_handled
+from ...simulator.array.dataflows import DATAFLOWS
 from ...simulator.inject.fault_plan import make_plan
 from ...simulator.inject.fault_run import FaultRun
 from ...simulator.inject.sites import FLIP, Site
 from ...simulator.text.spans import Span
-from .contents import Content, output_of, shape_of_tile
-
-_NAMES = {
-    "ifmap": "ifmap buffer",
-    "weight": "weight buffer",
-    "residual": "residual slots",
-    "position": "position buffer",
-}
-
-
-def word_content(run: FaultRun, span: Span, site: Site) -> Content:
-    """Of a word of a buffer, in the moment of the fault."""
-    if site.register == "output":
-        return _output(run, span, site)
-    if site.register == "result":
-        return _result(run, span, site)
-    return _byte(run, site)
-
-
-def word_place(site: Site) -> str:
-    """A word of a buffer."""
-    if site.register in ("output", "result"):
-        buffer = "output buffer" if site.register == "output" else "results of VEC"
-        return f"word {site.row} of the tile in the {buffer}"
-    return f"byte {site.row} of the {_NAMES[site.register]}"
+from .contents import Content, number_of, operands_of, output_of
 
 
 def _output(run: FaultRun, span: Span, site: Site) -> Content:
@@ -44,18 +24,16 @@ def _output(run: FaultRun, span: Span, site: Site) -> Content:
         return Content(site.cycle)
     row, col = divmod(site.row, span.n)
     at, bits = output_of(run, span, row, col), run.network.arithmetic.acc_bits
-    dataflow = run.program.config.array.dataflow
-    if dataflow == "os":
+    if run.program.config.array.keeps_sums:
         number = int(run.difference.accumulators(span.layer).reshape(-1)[_element(run, span, site)])
         when = "before" if site.cycle == 0 else "after"
         return Content(site.cycle, f"finished sum of {at}, {when} the DPPU's merge", number, bits)
-    tile = run.evaluate.operands(span, run.difference.golden(run.network.layers[span.layer].input))
-    shape = shape_of_tile(run, span)
-    stored = stationary_stored(shape, f"array_{dataflow}", "output", site.row, 0, site.cycle)
-    assert stored is not None
-    number = value(stored, tile.act, tile.wgt, tile.start, bits)
-    meaning = f"sum of {at} after {stored.end} of {shape.k} products"
-    return Content(site.cycle, f"{meaning} (bias {int(tile.start[col])})", number, bits)
+    flow, shape = DATAFLOWS[run.program.config.array.dataflow], run.spans.shape(span)
+    held = flow.hold(shape, BY_UNIT["buffer"][site.register], site.row, 0, site.cycle)
+    assert held is not None
+    bias = int(operands_of(run, span).start[col])
+    meaning = f"sum of {at} after {held.end} of {shape.k} products (bias {bias})"
+    return Content(site.cycle, meaning, number_of(run, span, held, bits), bits)
 
 
 def _element(run: FaultRun, span: Span, site: Site) -> int:
@@ -73,7 +51,7 @@ def _result(run: FaultRun, span: Span, site: Site) -> Content:
     return Content(site.cycle, f"element {at} of {name}", number, run.network.arithmetic.act_bits)
 
 
-def _byte(run: FaultRun, site: Site) -> Content:
+def _byte(run: FaultRun, span: Span, site: Site) -> Content:
     """A byte that the last LOAD before the fault has brought."""
     (word,) = make_plan([site], run.spans).words
     loads, c = run.reads, run.program.columns
@@ -140,3 +118,33 @@ def _weight(run: FaultRun, index: int, at: int) -> str:
             f"{group * per_group + channel} of {layer.name}"
         )
     raise InternalError(f"{layer.name} has {at} weights less")
+
+
+class _Word(NamedTuple):
+    """What is told of a word. name : of where it stands. content : what it holds."""
+
+    name: str
+    content: Callable[[FaultRun, Span, Site], Content]
+
+
+#: Words that hold values.
+_WORDS = {
+    "ifmap": _Word("byte {row} of the ifmap buffer", _byte),
+    "weight": _Word("byte {row} of the weight buffer", _byte),
+    "residual": _Word("byte {row} of the residual slots", _byte),
+    "output": _Word("word {row} of the tile in the output buffer", _output),
+    "result": _Word("word {row} of the tile in the results of VEC", _result),
+    "position": _Word("byte {row} of the position buffer", _byte),
+}
+#: An instruction is told by `explain`.
+all_handled("buffer", [*_WORDS, "instruction"], "faults/story/buffer_contents.py: _WORDS")
+
+
+def word_content(run: FaultRun, span: Span, site: Site) -> Content:
+    """Of a word of a buffer, in the moment of the fault."""
+    return _WORDS[site.register].content(run, span, site)
+
+
+def word_place(site: Site) -> str:
+    """A word of a buffer."""
+    return _WORDS[site.register].name.format(row=site.row)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import ProgramError
 from ...isa.assembly import line
+from ...isa.registers import BUFFER_BYTES
 from ...simulator.inject.buffer_faults import Read
 from ...simulator.inject.control import words
 from ...simulator.inject.fault_run import FaultRun, Hit, Outcome
@@ -17,8 +18,6 @@ from ..machine.outcomes import OUTCOMES, STAGES, outcome
 from .hit_words import hit_lines, hit_tile, meets_zeros
 from .region import region
 
-#: Registers of buffers whose readers are told.
-_READ = ("ifmap", "weight", "residual", "position")
 _SHOWN = 6  #: words, and readers, that are listed
 
 
@@ -41,7 +40,7 @@ def explain(run: FaultRun, sites: Sequence[Site], result: Outcome) -> Iterator[s
     if (
         ordered
         and not result.reads
-        and any(s.unit == "buffer" and s.register in _READ for s in sites)
+        and any(s.unit == "buffer" and s.register in BUFFER_BYTES for s in sites)
     ):
         yield "nothing reads the wrong byte before it is written again"
     for hit in [hit for hit in result.hits if len(hit.elements)] or result.hits[:1]:

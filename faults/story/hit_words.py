@@ -27,8 +27,6 @@ from .contents import (
 )
 from .region import stretches
 
-#: Registers that hold an operand.
-_OPERANDS = ("act", "wgt", "preload", "file_act", "file_wgt")
 _STRETCHES = 3  #: of cycles that are listed
 
 
@@ -63,9 +61,9 @@ def as_of(run: FaultRun, span: Span, site: Site) -> Site | None:
 def _of_a_third(run: FaultRun, span: Span, site: Site) -> bool:
     """Whether three parts of the array compute the layer, and the register is in one of them."""
     name = run.program.layer_names[span.layer]
-    rows = site.unit == "skew" and site.register == "act"  # these feed all three
     space = redundancy_of(run.program.config, name) == Redundancy.SPACE
-    return space and not rows and site.unit in ("array", "skew")
+    register = BY_UNIT[site.unit][site.register]
+    return space and site.unit in ("array", "skew") and not register.feeds_rows
 
 
 def hit_lines(run: FaultRun, span: Span, site: Site, sites: Sequence[Site]) -> Iterator[str]:
@@ -89,10 +87,10 @@ def hit_lines(run: FaultRun, span: Span, site: Site, sites: Sequence[Site]) -> I
 
 def meets_zeros(run: FaultRun, span: Span, site: Site) -> bool:
     """Whether a site that changes no sum is an operand: then all that it is multiplied by is 0."""
-    if site.unit == "buffer" or site.register not in _OPERANDS or site.stuck != FLIP:
+    if site.unit == "buffer" or site.stuck != FLIP:
         return False
     runs, own = copies_of(run.spans, span, site.unit, site.register, site.bit)
-    return runs * own == 1 and content(run, span, site).value is not None
+    return runs * own == 1 and content(run, span, site).is_operand
 
 
 def _unused(name: str, site: Site, found: Content) -> str:

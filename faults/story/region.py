@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...simulator.array.stored import runs
+from ...simulator.array.tile import runs
 
 _MOST = 24  #: stretches of pixels and channels that are listed
 

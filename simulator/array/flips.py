@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ...config import Arithmetic
 from ...errors import FlexhycaError
-from ...isa.protection import COPIES, TRIPLED
-from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register
-from .voters import signed
+from ...isa.protection import COPIES
+from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register, all_handled
+from .voters import I64, signed
 
 #: Columns of a plan: steps [FROM, TO), KIND, register code, place, bit, copy.
 FROM, TO, KIND, REGISTER, ROW, COL, BIT, COPY = range(8)
@@ -30,6 +30,15 @@ UNIT_STEP = 16
 _ARRAYS = tuple(UNIT_OF_DATAFLOW.values())
 
 Places = Callable[[Register], tuple[int, int]]
+
+
+def codes(unit: str, names: Sequence[str], where: str, place: int = 0) -> tuple[int, ...]:
+    """Codes in a plan of the registers that a kernel handles; they have to be all of the unit.
+
+    where : the kernel. place : of the unit among those of the plan.
+    """
+    all_handled(unit, names, where)
+    return tuple(place * UNIT_STEP + BY_UNIT[unit][name].code for name in names)
 
 
 class Flip(NamedTuple):
@@ -58,8 +67,8 @@ def make_plan(
     """The faults as the kernels read them: (f, 8), flips first, then stuck at 0, then at 1.
 
     units : that the tile runs on; the registers of the i-th have the codes i * UNIT_STEP + code.
-    places : rows and columns of a register. protected : columns with three copies, in the
-    registers that isa.protection.TRIPLED names. product : those of `prod`, if they are others.
+    places : rows and columns of a register. protected : columns that have copies, in the registers
+    that isa.registers calls protected. product : those of `prod`, if they are others.
     Raises FlexhycaError for a unit, register, place, bit, copy or step that does not exist.
     """
     plan = np.zeros((len(flips), 8), np.int64)
@@ -79,7 +88,7 @@ def make_plan(
         rows, cols = places(register)
         if rows < 1 or cols < 1:
             raise FlexhycaError(f"flip of {flip.register}: this machine has none in unit {unit!r}")
-        single = not _tripled(flip._replace(unit=unit), protected, product)
+        single = not _has_copies(flip._replace(unit=unit), protected, product)
         for name, value, limit in (
             ("step", flip.step, steps),
             ("row", flip.row, rows),
@@ -116,11 +125,11 @@ def make_plan(
     return plan[np.argsort(plan[:, KIND], kind="stable")]
 
 
-def _tripled(flip: Flip, protected: range, product: range | None) -> bool:
+def _has_copies(flip: Flip, protected: range, product: range | None) -> bool:
     """Whether a bit has copies."""
     if product is not None and flip.register == "prod":
         protected = product
-    return flip.bit in protected and flip.register in TRIPLED.get(flip.unit, ())
+    return flip.bit in protected and BY_UNIT[flip.unit][flip.register].protected
 
 
 def outvoted(
@@ -141,14 +150,14 @@ def outvoted(
 
     at: dict[tuple[object, ...], list[Flip]] = {}
     for flip in flips:
-        if _tripled(flip, protected, product):
+        if _has_copies(flip, protected, product):
             at.setdefault(place(flip), []).append(flip)
 
     def alone(flip: Flip) -> bool:
         others = (f for f in at[place(flip)] if f.copy != flip.copy)
         return not any(voter == "output" or _meet(flip, other) for other in others)
 
-    return [_tripled(f, protected, product) and alone(f) for f in flips]
+    return [_has_copies(f, protected, product) and alone(f) for f in flips]
 
 
 def _meet(one: Flip, other: Flip) -> bool:
@@ -175,8 +184,8 @@ def strike(plan: NDArray[np.int64], i: int, value: int, bits: int) -> int:
 
 @njit(cache=True, nogil=True)
 def strike_copies(plan: NDArray[np.int64], i: int, copies: NDArray[np.int64], bits: int) -> None:
-    """Three copies of a word after fault i of a plan, in place."""
-    for copy in range(3):
+    """The copies of a word after fault i of a plan, in place."""
+    for copy in range(COPIES):
         if plan[i, COPY] == copy or plan[i, COPY] == SHARED:
             copies[copy] = strike(plan, i, copies[copy], bits)
 
@@ -213,7 +222,52 @@ def stored_copies(
     copies: NDArray[np.int64],
     bits: int,
 ) -> None:
-    """What the three copies of a register hold when they are read in `step`, in place."""
+    """What the copies of a register hold when they are read in `step`, in place."""
     for i in range(len(plan)):
         if _acts(plan, i, register, row, col, step):
             strike_copies(plan, i, copies, bits)
+
+
+@njit(cache=True, nogil=True)
+def passed(
+    plan: I64, register: int, skew: int, line: int, along: int, number: int, last: int, own: I64
+) -> int:
+    """Faults of a line of registers that an operand passes up to its PE, in the order of passing.
+
+    register, skew : codes of the line's registers in the PEs, and before the first one. line,
+    along : columns of the plan that number the lines, and the registers of a line. number : the
+    line, which has as many stages of `skew`. last : the PE.
+    Puts (row of the plan, how many registers lie before it) into `own`; returns how many.
+    """
+    count = 0
+    for i in range(len(plan)):
+        f = plan[i]
+        if f[line] != number:
+            continue
+        if f[REGISTER] == register and f[along] <= last:
+            place = number + f[along]
+        elif f[REGISTER] == skew:
+            place = f[along]
+        else:
+            continue
+        at = count
+        while at and own[at - 1, 1] > place:
+            own[at] = own[at - 1]
+            at -= 1
+        own[at, 0], own[at, 1] = i, place
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def arrives(plan: I64, own: I64, count: int, first: int, value: int, bits: int) -> int:
+    """An operand after the registers that it has passed.
+
+    own, count : of `passed`. first : the step in which the line's first register is read while it
+    holds the operand; the next one is read a step later.
+    """
+    for i in range(count):
+        fault, step = own[i, 0], first + own[i, 1]
+        if plan[fault, FROM] <= step < plan[fault, TO]:
+            value = strike(plan, fault, value, bits)
+    return value

@@ -1,21 +1,47 @@
-"""Closed-form cycles of the units; the reference stepper defines them, tests hold them equal."""
+"""Closed-form times of the array; the steppers define them, tests hold them equal.
+
+Each form stands once, for plain Python, whole NumPy arrays and compiled kernels alike.  Steps count
+from the tile's first operand, within a fold from its first step.
+"""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+from numba.extending import register_jitable
 from numpy.typing import NDArray
+
+#: A number, or one for each of many places.
+Count = TypeVar("Count", int, NDArray[np.int64])
 
 #: Edges from latching an operand to reading the finished accumulator: product, sum, read.
 PIPELINE_STEPS = 3
+#: Edges after the last fold of a stationary array until its last sum is in the buffer: sum, write.
+#: Between folds they fall into the first two preload steps of the next fold.
+STATIONARY_PIPELINE_STEPS = 2
 
 
-def drain_steps(rows: int) -> int:
-    """Steps after the last operand latch: one row a step leaves through the column buses.
+# ---- output-stationary --------------------------------------------------------------------------
 
-    The product and accumulator edges of the last PE fall into the drain; an array of fewer than
-    three rows waits for them first.
+
+@register_jitable
+def os_reads(row: Count, col: Count) -> Count:
+    """Step in which PE (row, col) reads operand 0; one more for each next one.
+
+    Its product is read in the step after.  A stage of a skew line reads operand 0 in step stage+1.
     """
-    return max(rows, PIPELINE_STEPS)
+    return row + col + 1
+
+
+@register_jitable
+def os_leaves(k: int, rows: int, cols: int, row: Count) -> Count:
+    """Step in which a row's sums of `k` products are read for the last time, to leave.
+
+    Rows leave one a step through the column buses.  The product and accumulator edges of the last
+    PE fall into the drain; an array of fewer than three rows waits for them first.
+    """
+    return row + (k + rows + cols - 2 + max(0, PIPELINE_STEPS - rows))
 
 
 def os_tile_cycles(k: int, rows: int, cols: int, last: bool = True) -> int:
@@ -24,7 +50,7 @@ def os_tile_cycles(k: int, rows: int, cols: int, last: bool = True) -> int:
     K + 2R + C - 2 for R >= 3. A part of the reduction that is not the last one costs its K only:
     the next part's operands follow at once, and the skew and drain come after the last.
     """
-    return k + (rows + cols - 2 + drain_steps(rows) if last else 0)
+    return os_leaves(k, rows, cols, rows) if last else k
 
 
 def restore_steps(rows: int) -> int:
@@ -37,37 +63,24 @@ def restore_steps(rows: int) -> int:
     return rows
 
 
-#: Edges after the last fold of a stationary array until its last sum is in the buffer: sum, write.
-#: Between folds they fall into the first two preload steps of the next fold.
-STATIONARY_PIPELINE_STEPS = 2
+# ---- weight- and input-stationary ---------------------------------------------------------------
 
 
-def ws_fold_cycles(pixels: int, rows: int, cols: int) -> int:
-    """Cycles of a weight-stationary fold that streams `pixels`: M + 2R + C - 2, without stalls.
+@register_jitable
+def fold_reads(rows: int, row: Count, col: Count) -> Count:
+    """Step of a fold in which PE (row, col) reads vector 0 of what is streamed.
+
+    The chain of `rows` values to be held is full then, and latched in step `rows`.  The sum is read
+    one step later, by the row below; "row `rows`" is the buffer, which adds it.
+    """
+    return row + col + (rows + 1)
+
+
+@register_jitable
+def fold_cycles(vectors: Count, rows: int, cols: int) -> Count:
+    """Cycles of a fold that streams `vectors` (pixels, or filters), without stalls: M + 2R + C - 2.
 
     R to preload, then M to stream and R + C - 2 for the skew. A fold that fills only part of the
     array costs a full one.
     """
-    return pixels + 2 * rows + cols - 2
-
-
-def is_fold_cycles(filters: int, rows: int, cols: int) -> int:
-    """Cycles of an input-stationary fold that streams `filters`: N + 2R + C - 2, without stalls."""
-    return filters + 2 * rows + cols - 2
-
-
-def read_steps(
-    dataflow: str, rows: int, m: int, k: int, n: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Steps of a GEMM in which its operands leave the buffers, for act (m, k) and wgt (n, k).
-
-    They broadcast. All rows and columns of an output-stationary array read operand k in step k,
-    before the skew. A fold of a stationary array preloads its last row first, in the steps 0 to
-    R-1, and then reads what it streams, a pixel or filter a step. Biases are read in step 0.
-    """
-    if dataflow == "os":
-        operand = np.arange(k)[None]
-        return operand, operand
-    held = rows - 1 - np.arange(k)[None]
-    streamed = rows + np.arange(m if dataflow == "ws" else n)[:, None]
-    return (streamed, held) if dataflow == "ws" else (held, streamed)
+    return vectors + (2 * rows + cols - 2)

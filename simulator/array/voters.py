@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...isa.protection import COPIES
+
 I64 = NDArray[np.int64]
 
 
@@ -44,7 +46,7 @@ def widen(copies: I64, bits: int, low: int, high: int) -> None:
     if low < bits <= high:
         kept = (np.int64(1) << np.int64(high)) - 1
         above = -1 if vote(copies) < 0 else 0
-        for i in range(3):
+        for i in range(COPIES):
             copies[i] = (copies[i] & kept) | (above & ~kept)
 
 

@@ -12,15 +12,18 @@ the taps leave, waiting for DRAM) is no time of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Config
+from ...isa.registers import DPPU_UNITS, TREE_STAGES, all_handled
+
+Int = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,34 @@ class DppuShape:
     @property
     def unit(self) -> str:
         """The unit of its registers in isa.registers."""
-        return "dppu_excess" if self.excess else "dppu"
+        return DPPU_UNITS[self.excess]
 
     def nodes(self, stage: int) -> int:
         """Registers of a stage of the tree; stage 0 are the products."""
-        return -(-self.width >> stage)
+        return -(-self.width >> stage) if stage <= self.stages else 0
+
+    def places(self, register: str, neurons: int) -> tuple[int, int]:
+        """Rows and columns of a register while the unit computes `neurons`."""
+        return _PLACES[register](self, neurons)
+
+
+def _tree(stage: int) -> Callable[[DppuShape, int], tuple[int, int]]:
+    return lambda d, neurons: (d.groups, d.nodes(stage))
+
+
+#: Rows and columns of each register.
+_PLACES: dict[str, Callable[[DppuShape, int], tuple[int, int]]] = {
+    "file_act": lambda d, neurons: (d.rows, 2 * d.window),
+    "file_wgt": lambda d, neurons: (2 * d.window, d.cols),
+    "act": _tree(0),
+    "wgt": _tree(0),
+    "prod": _tree(0),
+    "psum": lambda d, neurons: (neurons, 1),
+    "position": lambda d, neurons: (neurons, d.position_bits),
+    **{f"tree{stage}": _tree(stage) for stage in range(1, TREE_STAGES + 1)},
+}
+for _unit in DPPU_UNITS:
+    all_handled(_unit, _PLACES, "simulator/dppu/schedule.py: _PLACES")
 
 
 def shape_of(config: Config, excess: bool = False) -> DppuShape:
@@ -75,6 +101,26 @@ class Window(NamedTuple):
     slices: int  #: cycles of a group for a neuron
 
 
+class Reads(NamedTuple):
+    """Slices that each neuron reads, in order: of operands first .. end-1, in one step each.
+
+    step : in which the neurons of round 0 read it. period : steps from round to round.
+    """
+
+    first: Int
+    end: Int
+    step: Int
+    period: Int
+
+    def of_slices(self, turn: int) -> Int:
+        """The step in which each slice is read in a round."""
+        return self.step + turn * self.period
+
+    def of_operands(self, turn: int) -> Int:
+        """The step in which each operand is read in a round."""
+        return np.repeat(self.of_slices(turn), self.end - self.first)
+
+
 @dataclass(frozen=True)
 class DppuSchedule:
     """Of one tile. filled : (k,), the first step in which an operand stands in its file.
@@ -87,8 +133,8 @@ class DppuSchedule:
     shape: DppuShape
     neurons: int
     windows: tuple[Window, ...]
-    filled: NDArray[np.int64]
-    slot: NDArray[np.int64]
+    filled: Int
+    slot: Int
     loads: tuple[int, ...]
     done: int
 
@@ -96,6 +142,18 @@ class DppuSchedule:
     def cycles(self) -> int:
         """Operand registers, products, tree and partial sum follow `done` at the next edges."""
         return self.done + self.shape.stages + 3
+
+    @cached_property
+    def reads(self) -> Reads:
+        """What each neuron reads when."""
+        width = self.shape.width
+        own = [(w, x, w.first + x * width) for w in self.windows for x in range(w.slices)]
+        return Reads(
+            np.array([first for _, _, first in own]),
+            np.array([min(first + width, w.first + w.size) for w, _, first in own]),
+            np.array([w.begin + x for w, x, _ in own]),
+            np.array([w.slices for w, _, _ in own]),
+        )
 
     def slices(self) -> Iterator[tuple[int, int, int, int, int]]:
         """(step, group, neuron, first k, operands) of all that the groups read, in order."""

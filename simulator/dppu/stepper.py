@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ...config import Arithmetic
 from ...errors import InternalError
-from ...isa.registers import BY_UNIT, Register
+from ...isa.protection import COPIES
+from ...isa.registers import DPPU_UNITS, TREE_STAGES, Register
 from ..array.flips import (
     BIT,
     COL,
@@ -28,6 +29,7 @@ from ..array.flips import (
     ROW,
     TO,
     Flip,
+    codes,
     make_plan,
     strike,
     strike_copies,
@@ -41,10 +43,26 @@ from ..array.voters import (
 )
 from .schedule import DppuSchedule, DppuShape, dppu_schedule
 
-_CODES = {name: register.code for name, register in BY_UNIT["dppu"].items()}
-FILE_ACT, FILE_WGT = _CODES["file_act"], _CODES["file_wgt"]
-GROUP_ACT, GROUP_WGT, GROUP_PROD = _CODES["act"], _CODES["wgt"], _CODES["prod"]
-NEURON_PSUM, POSITION, TREE = _CODES["psum"], _CODES["position"], _CODES["tree1"] - 1
+
+def dppu_codes(names: Sequence[str], where: str) -> tuple[int, ...]:
+    """Codes in a plan of the registers that a kernel handles, whatever feeds the DPPU.
+
+    names : all but the stages of the tree, of which stage s has the last code, plus s. where : the
+    kernel.
+    """
+    stages = [f"tree{stage}" for stage in range(1, TREE_STAGES + 1)]
+    found = {codes(unit, (*names, *stages), where) for unit in DPPU_UNITS}
+    own = found.pop()
+    tree = own[len(names)] - 1
+    if found or own[len(names) :] != tuple(tree + stage for stage in range(1, TREE_STAGES + 1)):
+        raise InternalError(f"{where}: codes of {', '.join(DPPU_UNITS)} are {own} and {found}")
+    return (*own[: len(names)], tree)
+
+
+FILE_ACT, FILE_WGT, GROUP_ACT, GROUP_WGT, GROUP_PROD, NEURON_PSUM, POSITION, TREE = dppu_codes(
+    ("file_act", "file_wgt", "act", "wgt", "prod", "psum", "position"),
+    "simulator/dppu/stepper.py: step_dppu_tile",
+)
 
 
 class DppuTile(NamedTuple):
@@ -165,14 +183,7 @@ def dppu_plan(
     shape = schedule.shape
 
     def places(register: Register) -> tuple[int, int]:
-        if register.name in ("psum", "position"):
-            return schedule.neurons, 1 if register.name == "psum" else shape.position_bits
-        if register.name == "file_act":
-            return shape.rows, 2 * shape.window
-        if register.name == "file_wgt":
-            return 2 * shape.window, shape.cols
-        stage = register.code - TREE if register.code > TREE else 0
-        return shape.groups, shape.nodes(stage) if stage <= shape.stages else 0
+        return shape.places(register.name, schedule.neurons)
 
     plan = make_plan((shape.unit,), flips, schedule.cycles, places, arithmetic, protected)
     entries = plan[:, REGISTER] == POSITION
@@ -216,12 +227,12 @@ def step_dppu_tile(
     file_act = np.zeros((rows, 2 * window), np.int64)
     file_wgt = np.zeros((2 * window, cols), np.int64)
     group_act, group_wgt = np.zeros((groups, width), np.int64), np.zeros((groups, width), np.int64)
-    prod = np.zeros((groups, width, 3), np.int64)
-    tree = np.zeros((stages + 1, groups, width, 3), np.int64)  # stage 0 is not used
-    psum, position = np.zeros((neurons, 3), np.int64), np.zeros(neurons, np.int64)
+    prod = np.zeros((groups, width, COPIES), np.int64)
+    tree = np.zeros((stages + 1, groups, width, COPIES), np.int64)  # stage 0 is not used
+    psum, position = np.zeros((neurons, COPIES), np.int64), np.zeros(neurons, np.int64)
     # Whose value it is, -1: of none; [0] goes with act and wgt, [1] with prod, then the stages.
     owner = np.full((stages + 2, groups), -1, np.int64)
-    one, other = np.empty(3, np.int64), np.empty(3, np.int64)
+    one, other = np.empty(COPIES, np.int64), np.empty(COPIES, np.int64)
     k_filled = part = at_window = 0
     sums = np.zeros(neurons, np.int64)
     for t in range(-1, steps):  # the edge before step 0 loads what is there from the start
@@ -243,7 +254,7 @@ def step_dppu_tile(
                 strike_copies(plan, i, psum[r], acc_bits)
             elif register == POSITION:
                 position[r] = strike(plan, i, position[r], position_bits + 1)
-            else:
+            elif register > TREE:
                 stage = register - TREE
                 strike_copies(plan, i, tree[stage, r, c], prod_bits + stage)
         if t == steps - 1:  # written

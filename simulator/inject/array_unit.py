@@ -7,25 +7,18 @@ A redundant layer has three runs (or thirds) of the array, whose sums are voted 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.protection import layer_columns, protected_columns
 from ...network import fixedpoint
-from ..array.array_faults import os_tile_faults
+from ..array.dataflow import Dataflow
+from ..array.dataflows import DATAFLOWS
 from ..array.flips import Flip
 from ..array.kernels import dot
-from ..array.stationary_faults import is_faults, ws_faults
-from ..array.stepper import os_tile
-from ..array.stepper_stationary import is_fold, ws_fold
-from ..array.timing import (
-    STATIONARY_PIPELINE_STEPS,
-    is_fold_cycles,
-    os_tile_cycles,
-    ws_fold_cycles,
-)
+from ..array.tile import Pes, Shape
 from ..text.spans import Span, Spans
 
 Int8: TypeAlias = NDArray[np.int8]
@@ -49,16 +42,8 @@ def stepped(
 
     folds : operands of each part of the reduction, which a stationary array takes one by one.
     """
-    dataflow, sums = spans.program.config.array.dataflow, []
-    for flips in runs:
-        if dataflow == "os":
-            out, _ = os_tile(
-                act, wgt, start, flips=flips, **_pes(spans, span), **_voter(spans, span)
-            )
-        else:
-            fold = ws_fold if dataflow == "ws" else is_fold
-            out, _ = fold(act, wgt, start, flips=flips, folds=folds, **_pes(spans, span))
-        sums.append(out.astype(np.int64))
+    flow, pes = _flow(spans), _pes(spans, span)
+    sums = [flow.step(act, wgt, start, pes, flips, folds)[0].astype(np.int64) for flips in runs]
     return voted(sums).astype(np.int32)
 
 
@@ -76,19 +61,11 @@ def changes(
 ) -> Int64:
     """What faults add, modulo 2**acc_bits, to the sums of a tile with all its operands: (m, n)."""
     acc_bits = spans.program.network.arithmetic.acc_bits
-    dataflow, found = spans.program.config.array.dataflow, []
+    flow, pes, found = _flow(spans), _pes(spans, span), []
     for flips in runs:
         by = np.zeros(start.shape, np.int64)
-        if flips and dataflow == "os":
-            rows, cols, more = os_tile_faults(
-                act, wgt, start, flips=flips, **_pes(spans, span), **_voter(spans, span)
-            )
-            by[rows, cols] += more
-        elif flips:
-            faults = ws_faults if dataflow == "ws" else is_faults
-            rows, cols, more = faults(
-                act, wgt, start, flips=flips, folds=folds, **_pes(spans, span)
-            )
+        if flips:
+            rows, cols, more = flow.correct(act, wgt, start, pes, flips, folds)
             by[rows, cols] += more
         found.append(by)
     if len(found) == 1:  # no vote: what the sums are does not matter
@@ -102,30 +79,24 @@ def changes(
     return out
 
 
-def steps(spans: Spans, span: Span, m: int, k: int, n: int, folds: int) -> int:
+def steps(spans: Spans, span: Span, m: int, n: int, folds: Sequence[int]) -> int:
     """Steps of a tile of any size on the array that computes the layer of `span`."""
-    pes, dataflow = _pes(spans, span), spans.program.config.array.dataflow
-    if dataflow == "os":
-        return os_tile_cycles(k, pes["rows"], pes["cols"])
-    one = ws_fold_cycles(m, pes["rows"], pes["cols"])
-    if dataflow == "is":
-        one = is_fold_cycles(n, pes["rows"], pes["cols"])
-    return folds * one + STATIONARY_PIPELINE_STEPS
+    pes = _pes(spans, span)
+    return _flow(spans).cycles(Shape(m, n, tuple(folds), pes.rows, pes.cols))
 
 
-def _pes(spans: Spans, span: Span) -> dict[str, Any]:
-    config = spans.program.config
-    return {
-        "rows": config.array.rows,
-        "cols": layer_columns(config, spans.program.layer_names[span.layer]),
-        "arithmetic": spans.program.network.arithmetic,
-    }
+def _flow(spans: Spans) -> Dataflow:
+    return DATAFLOWS[spans.program.config.array.dataflow]
 
 
-def _voter(spans: Spans, span: Span) -> dict[str, Any]:
-    config, shift = spans.program.config, spans.program.network.layers[span.layer].shift
-    return {
-        "protected": protected_columns(config, shift),
-        "product": protected_columns(config, shift, register="prod"),
-        "voter": config.protection.voter,
-    }
+def _pes(spans: Spans, span: Span) -> Pes:
+    config, unit = spans.program.config, _flow(spans).unit
+    shift = spans.program.network.layers[span.layer].shift
+    return Pes(
+        config.array.rows,
+        layer_columns(config, spans.program.layer_names[span.layer]),
+        spans.program.network.arithmetic,
+        protected_columns(config, shift, unit),
+        protected_columns(config, shift, unit, "prod"),
+        config.protection.voter,
+    )

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.protection import protected_columns
+from ...isa.registers import DPPU_UNITS
 from ..array.flips import Flip
-from ..dppu.faults import dppu_faults
-from ..dppu.schedule import dppu_schedule, shape_of
-from ..dppu.stepper import dppu_tile
+from ..dppu import unit as dppu
+from ..dppu.schedule import shape_of
 from ..text.spans import Span, Spans
 
 Int64 = NDArray[np.int64]
@@ -43,15 +43,17 @@ def run_dppu(
     parts : of the reduction. Positions outside the tile are left out by the caller.
     """
     config, first = spans.program.config, parts[0]
-    shape = shape_of(config, unit == "dppu_excess")
+    shape, neurons = shape_of(config, unit == DPPU_UNITS[1]), len(first.positions)
     lengths = [part.act.shape[1] for part in parts]
-    steps = dppu_schedule(lengths, len(first.positions), shape).cycles
+    steps = dppu.cycles(lengths, neurons, shape)
     shift = spans.program.network.layers[span.layer].shift
     machine: dict[str, Any] = {
         "dppu": shape,
         "arithmetic": spans.program.network.arithmetic,
         # Damaged instructions may make the tile shorter than that of the sites.
-        "flips": [f for f in flips if f.step < steps and _exists(f, len(first.positions))],
+        "flips": [
+            f for f in flips if f.step < steps and f.row < shape.places(f.register, neurons)[0]
+        ],
         "protected": protected_columns(config, shift, unit),
         "voter": config.protection.voter,
         "parts": lengths,
@@ -59,7 +61,7 @@ def run_dppu(
     columns = first.positions[:, 1]
     there = (columns >= 0) & (columns < len(first.bias))
     start = np.where(there, first.bias[np.where(there, columns, 0)], 0)
-    run = dppu_tile if stepped else dppu_faults
+    run = dppu.step if stepped else dppu.correct
     return run(
         np.concatenate([part.act for part in parts], 1),
         np.concatenate([part.wgt for part in parts], 1),
@@ -67,7 +69,3 @@ def run_dppu(
         np.stack([part.positions for part in parts]),
         **machine,
     )
-
-
-def _exists(flip: Flip, neurons: int) -> bool:
-    return flip.register not in ("psum", "position") or flip.row < neurons

@@ -20,9 +20,17 @@ from ...isa.protection import (
     layer_copies,
     redundancy_of,
 )
-from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register
+from ...isa.registers import (
+    BUFFER_BYTES,
+    BY_UNIT,
+    DPPU_UNITS,
+    UNIT_OF_DATAFLOW,
+    Register,
+    all_handled,
+)
 from ...network import fixedpoint
 from ..array.flips import Flip
+from ..dppu.schedule import shape_of
 from ..text.spans import Span, Spans
 from .sites import (
     ALL,
@@ -33,20 +41,10 @@ from .sites import (
     check_limit,
     check_place,
 )
+from .units import moments
 
 Key = tuple[int, int]  #: layer, number of the tile in it
 Moment = tuple[int, int]  #: pc, and the step of its stream before which something happens
-
-_BUFFERS = {
-    "ifmap": Buffer.IFMAP,
-    "weight": Buffer.WEIGHT,
-    "residual": Buffer.OUTPUT,
-    "position": Buffer.POSITION,
-}
-
-
-#: The DPPU with operands from the taps, and with those that it fetches.
-DPPU_UNITS = ("dppu", "dppu_excess")
 
 
 class Word(NamedTuple):
@@ -102,26 +100,22 @@ def make_plan(sites: Sequence[Site], spans: Spans) -> Plan:
         own = _spans(site, spans)
         for span in own if site.layer != ALL else ():
             _check_tile(site, register, span, spans)
-        if site.unit == "buffer" and site.register in _BUFFERS:
-            plan.words.append(_word(site, own))
+        if register.buffer is not None:
+            plan.words.append(_word(site, register.buffer, own))
             continue
         for span in own:
-            stationary = spans.program.config.array.dataflow != "os"
-            if site.unit != "buffer":
-                for part in _parts(site, span, spans) if site.layer == ALL else (site,):
-                    _add_flip(plan, part, span, spans)
-            elif site.register == "output" and stationary:  # the array adds to it in every fold
-                if site.row < span.m * span.n:
-                    _add_flip(plan, site, span, spans)
-            else:
-                _place(plan, site, span)
+            if site.unit == "buffer":
+                _SLOTS[site.register](plan, site, span, spans)
+                continue
+            for part in _parts(site, span, spans) if site.layer == ALL else (site,):
+                _add_flip(plan, part, span, spans)
     return plan
 
 
 def copies_of(spans: Spans, span: Span, unit: str, register: str, bit: int) -> tuple[int, int]:
     """Copies of a bit: runs or thirds of a redundant layer, times flip-flops of a protected bit."""
     program = spans.program
-    if unit == "buffer" and (register != "output" or program.config.array.dataflow == "os"):
+    if unit == "buffer" and (register != "output" or program.config.array.keeps_sums):
         return 1, 1
     layers = layer_copies(program.config, program.layer_names[span.layer])
     shift = program.network.layers[span.layer].shift
@@ -139,7 +133,7 @@ def _parts(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
     runs: tuple[int, ...] = (0,)
     _, own = copies_of(spans, span, site.unit, site.register, site.bit)
     row, col = site.row, site.col
-    if redundancy == Redundancy.SPACE and (site.unit, site.register) != ("skew", "act"):
+    if redundancy == Redundancy.SPACE and not BY_UNIT[site.unit][site.register].feeds_rows:
         run, col = divmod(col, layer_columns(config, name))
         runs = (run,) if run < COPIES else ()
     elif redundancy != Redundancy.NONE:
@@ -165,9 +159,9 @@ def _add_flip(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
     )
     key = span.layer, span.number
     if site.unit in DPPU_UNITS:
-        work = spans.dppu(span, excess=site.unit == DPPU_UNITS[1])
-        of_neuron = site.register in ("psum", "position")
-        if work.steps and not (of_neuron and site.row >= work.neurons):
+        excess = site.unit == DPPU_UNITS[1]
+        work, shape = spans.dppu(span, excess), shape_of(spans.program.config, excess)
+        if work.steps and site.row < shape.places(site.register, work.neurons)[0]:
             plan.dppu.setdefault((*key, site.unit), []).append(flip)
     else:
         plan.flips.setdefault(key, tuple([] for _ in range(runs)))[run].append(flip)
@@ -207,15 +201,6 @@ def _has(site: Site, span: Span) -> bool:
     return bool(span.gemms) or (site.unit == "buffer" and site.register != "output")
 
 
-def moments(register: Register, span: Span, spans: Spans) -> int:
-    """Cycles of a tile in which a register can be hit, 0 where the tile does not use it."""
-    if register.unit in DPPU_UNITS:
-        return spans.dppu(span, excess=register.unit == DPPU_UNITS[1]).steps
-    if register.name == "output":
-        return span.moments
-    return span.cycles if register.timed else 1
-
-
 def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> None:
     network = spans.program.network
     if site.unit != "buffer":
@@ -237,23 +222,37 @@ def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> Non
         check_limit(site, "word", site.row, span.end - span.begin)
 
 
-def _place(plan: Plan, site: Site, span: Span) -> None:
-    """Put a word of the output buffer or an instruction where it belongs."""
-    key = span.layer, span.number
-    if site.register == "instruction":
-        pc = span.begin + site.row
-        plan.instructions.setdefault(pc, []).append((site.bit, site.stuck))
+def _sum(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
+    """A word of the output buffer that holds a sum."""
+    if not spans.program.config.array.keeps_sums:  # the array adds to it in every fold
+        if site.row < span.m * span.n:
+            _add_flip(plan, site, span, spans)
         return
-    output = site.register == "output"
     last = site.cycle + 1
-    if site.stuck != FLIP and output:
+    if site.stuck != FLIP:
         last = span.moments if site.until == END else site.until
-    (plan.sums if output else plan.results).setdefault(key, []).extend(
+    plan.sums.setdefault((span.layer, span.number), []).extend(
         Sum(moment, site.row, site.bit, site.stuck) for moment in range(site.cycle, last)
     )
 
 
-def _word(site: Site, own: Sequence[Span]) -> Word:
+def _result(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
+    """A word of the output buffer that VEC has finished."""
+    word = Sum(site.cycle, site.row, site.bit, site.stuck)
+    plan.results.setdefault((span.layer, span.number), []).append(word)
+
+
+def _instruction(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
+    pc = span.begin + site.row
+    plan.instructions.setdefault(pc, []).append((site.bit, site.stuck))
+
+
+#: Words of the buffers that are no bytes of one, by what a fault in them is.
+_SLOTS = {"output": _sum, "result": _result, "instruction": _instruction}
+all_handled("buffer", [*_SLOTS, *BUFFER_BYTES], "simulator/inject/fault_plan.py: _SLOTS")
+
+
+def _word(site: Site, buffer: Buffer, own: Sequence[Span]) -> Word:
     """A byte of a buffer, in program order."""
     begin: Moment = (-1, 0)
     end: Moment | None = None
@@ -266,7 +265,7 @@ def _word(site: Site, own: Sequence[Span]) -> Word:
             end = (span.end, 0)
             if site.register != "position" and site.until not in (END, span.cycles):
                 end = _moment(site.register, span, site.until)
-    return Word(_BUFFERS[site.register], site.row, 1 << site.bit, site.stuck, begin, end)
+    return Word(buffer, site.row, 1 << site.bit, site.stuck, begin, end)
 
 
 def _moment(register: str, span: Span, cycle: int) -> Moment:

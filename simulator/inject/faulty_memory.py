@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from ...errors import ProgramError
 from ...isa.instructions import BY_OPCODE, Engine, Source
 from ...isa.program import Program
+from ...isa.registers import DPPU_UNITS
 from ...network import fixedpoint
+from ..array.dataflows import DATAFLOWS
 from ..array.flips import Flip
-from ..array.timing import read_steps
 from ..machine.memory import (
     Memory,
     Operands,
@@ -29,7 +30,6 @@ from ..text.spans import Span, Spans
 from .array_unit import corrected, stepped, steps
 from .dppu_unit import DppuPart, run_dppu
 from .fault_plan import (
-    DPPU_UNITS,
     Key,
     Moment,
     Plan,
@@ -109,9 +109,8 @@ class FaultyMemory(Memory):
 
     def _stream(self, i: dict[str, int]) -> Operands:
         act, wgt, bias = super()._stream(i)
-        dataflow, rows = self.config.array.dataflow, self.config.array.rows
-        m, k = act.shape
-        act_steps, wgt_steps = read_steps(dataflow, rows, m, k, len(wgt))
+        array, (m, k) = self.config.array, act.shape
+        act_steps, wgt_steps = DATAFLOWS[array.dataflow].read_steps(array.rows, m, k, len(wgt))
         for step, happen in self.events.get(i["pc"], []):
             happen()
             new_act, new_wgt, new_bias = super()._stream(i)
@@ -162,8 +161,7 @@ class FaultyMemory(Memory):
                 return super()._registers(act, wgt, start, pc, folds)
             return self._product(act, wgt, start, pc)
         if self.plan.instructions:  # the tile may be smaller than that of the sites
-            m, k = act.shape
-            size = steps(self.spans, span, m, k, len(wgt), len(folds))
+            size = steps(self.spans, span, len(act), len(wgt), folds)
             runs = tuple([f for f in own if self._exists(f, size, start.size)] for own in runs)
         unit = stepped if self.registers_true else corrected
         return unit(act, wgt, start, self.spans, span, runs, folds)

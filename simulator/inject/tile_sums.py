@@ -11,21 +11,17 @@ from numpy.typing import NDArray
 
 from ...isa.descriptors import LAYER_COLUMNS
 from ...isa.instructions import Engine, Source
+from ...isa.registers import DPPU_UNITS
 from ...network import fixedpoint
+from ..array.dataflows import DATAFLOWS
 from ..array.flips import Flip
-from ..array.timing import read_steps
 from ..text.kernels import gather
 from ..text.spans import Span, Spans
 from ..text.work import REDUCTION, gather_geometry
 from .array_unit import changes
 from .buffer_faults import Read, positions_with
 from .dppu_unit import DppuPart, run_dppu
-from .fault_plan import (
-    DPPU_UNITS,
-    Plan,
-    Sum,
-    force,
-)
+from .fault_plan import Plan, Sum, force
 from .tile_kernels import sums_at
 
 Int = NDArray[np.int64]
@@ -88,7 +84,7 @@ class Evaluator:
         self.network = self.program.network
         self.arithmetic = self.network.arithmetic
         array = self.program.config.array
-        self.dataflow, self.rows = array.dataflow, array.rows
+        self.flow, self.rows = DATAFLOWS[array.dataflow], array.rows
 
     def __call__(
         self, span: Span, x: NDArray[np.int8], plan: Plan, reads: Sequence[Read]
@@ -187,7 +183,7 @@ class Evaluator:
         words: dict[int, int] = {}
         for read in reads:
             begin, length = self._part(span, read)
-            steps = read_steps(self.dataflow, self.rows, span.m, length, span.n)
+            steps = self.flow.read_steps(self.rows, span.m, length, span.n)
             if read.engine == Engine.DPPU:  # it reads at once
                 steps = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.int64)
             own = slice(begin, begin + length)

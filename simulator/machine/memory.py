@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,9 @@ from ...isa.sizes import buffer_bytes, table_bytes
 from ...network import fixedpoint
 from ...network.layers import LayerOp
 from ...tables import complete
+from ..array.dataflows import DATAFLOWS
 from ..array.kernels import dot
-from ..array.stepper import os_tile
-from ..array.stepper_stationary import is_fold, ws_fold
+from ..array.tile import Pes
 from ..text.kernels import decode_positions, gather
 from ..text.work import gather_geometry, weight_address
 from .vector_unit import add, window_values
@@ -183,15 +183,8 @@ class Memory:
         """The same of all parts of a tile, every register stepped. folds : operands of each."""
         array = self.config.array
         layer = self.program.layer_names[self.program.debug_layer[pc]]
-        pes: dict[str, Any] = {
-            "rows": array.rows,
-            "cols": layer_columns(self.config, layer),
-            "arithmetic": self.arithmetic,
-        }
-        if array.dataflow == "os":
-            return os_tile(act, wgt, start, **pes)[0]
-        step = ws_fold if array.dataflow == "ws" else is_fold
-        return step(act, wgt, start, folds=folds, **pes)[0]
+        pes = Pes(array.rows, layer_columns(self.config, layer), self.arithmetic)
+        return DATAFLOWS[array.dataflow].step(act, wgt, start, pes, parts=folds)[0]
 
     # ---- helpers ------------------------------------------------------------------------------
 

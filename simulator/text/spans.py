@@ -6,15 +6,13 @@ to one; loads of later tiles among them.  Faults of buffers and instructions are
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property, lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import Config, choices
+from ...config import Config
 from ...isa.instructions import (
     BY_NAME,
     OF_TILE,
@@ -27,13 +25,11 @@ from ...isa.protection import layer_columns
 from ...isa.validate_text import configured
 from ...network.layers import LayerOp
 from ...tables import complete
-from ..array.timing import (
-    STATIONARY_PIPELINE_STEPS,
-    is_fold_cycles,
-    os_tile_cycles,
-    ws_fold_cycles,
-)
+from ..array.dataflows import DATAFLOWS
+from ..array.tile import Shape
+from ..dppu.held import Neurons
 from ..dppu.schedule import dppu_schedule, shape_of
+from ..dppu.unit import cycles as dppu_cycles
 from .kernels import decode_positions
 from .work import position_contents, reductions
 
@@ -105,7 +101,8 @@ class Spans:
             elif op == kinds["STORE"]:
                 m0, m, n0, n = (int(c[f][pc]) for f in ("m0", "m", "n0", "n"))
                 lengths, columns = k[gemms].tolist(), layer_columns(config, names[layer])
-                starts, cycles, moments = _times(config, m, n, lengths, columns)
+                shape = Shape(m, n, tuple(lengths), config.array.rows, columns)
+                starts, cycles, moments = _times(config.array.dataflow, shape)
                 span = Span(
                     layer,
                     len(self.own[layer]),
@@ -138,6 +135,13 @@ class Spans:
             return config
         return config.model_copy(update={"array": config.array.model_copy(update={"cols": cols})})
 
+    def shape(self, span: Span) -> Shape:
+        """A tile on the PEs that compute it."""
+        array = self.program.config.array
+        columns = layer_columns(self.program.config, self.program.layer_names[span.layer])
+        parts = tuple(self.depth[list(span.gemms)].tolist())
+        return Shape(span.m, span.n, parts, array.rows, columns)
+
     def dppu(self, span: Span, excess: bool) -> DppuWork:
         """What the DPPU does in a tile, from the taps or of the excess."""
         c = self.program.columns
@@ -148,9 +152,14 @@ class Spans:
 
     @lru_cache(4096)  # noqa: B019 -- one object a program
     def _dppu_steps(self, parts: tuple[int, ...], neurons: int, excess: bool) -> int:
-        if not neurons:
-            return 0
-        return dppu_schedule(parts, neurons, shape_of(self.program.config, excess)).cycles
+        return dppu_cycles(parts, neurons, shape_of(self.program.config, excess))
+
+    def neurons(self, span: Span, excess: bool) -> Neurons:
+        """What the DPPU computes in a tile, from the taps or of the excess; there is something."""
+        work = self.dppu(span, excess)
+        shape = shape_of(self.program.config, excess)
+        schedule = dppu_schedule(work.parts, work.neurons, shape)
+        return Neurons(schedule, self.decode(work.pcs[0], self.table(work.pcs[0])))
 
     def table(self, pc: int) -> NDArray[np.uint8]:
         """The position table that a DPPU instruction finds."""
@@ -215,32 +224,12 @@ class Spans:
         return bool(self.program.column("op")[layer] != LayerOp.CONV)
 
 
-def _times(
-    config: Config, m: int, n: int, lengths: list[int], columns: int
-) -> tuple[tuple[int, ...], int, int]:
-    """(starts, cycles, moments) of a tile whose GEMMs take `lengths` operands.
+def _times(dataflow: str, shape: Shape) -> tuple[tuple[int, ...], int, int]:
+    """(starts, cycles, moments) of a tile.
 
-    columns : of the array, that compute it. A tile that runs three times has the times of one run.
+    One that runs three times has the times of one run; one without GEMMs is not on the array.
     """
-    array, count = config.array, len(lengths)
-    if not count:
+    if not shape.parts:
         return (), 1, 0
-    if array.keeps_sums:
-        cycles = os_tile_cycles(sum(lengths), array.rows, columns)
-        return tuple(accumulate(lengths[:-1], initial=0)), cycles, 2
-    each = _FOLD_CYCLES[array.dataflow](m, n, array.rows, array.cols)
-    cycles = count * each + STATIONARY_PIPELINE_STEPS
-    return tuple(range(0, count * each, each)), cycles, cycles
-
-
-#: Cycles of a fold of m pixels and n channels, on rows x cols PEs that keep no sums.
-_FOLD_CYCLES: dict[str, Callable[[int, int, int, int], int]] = {
-    "ws": lambda m, n, rows, cols: ws_fold_cycles(m, rows, cols),
-    "is": lambda m, n, rows, cols: is_fold_cycles(n, rows, cols),
-}
-complete(
-    "array.dataflow in config/schema.py",
-    choices("array.dataflow"),
-    ["os", *_FOLD_CYCLES],
-    "simulator/text/spans.py: _FOLD_CYCLES",
-)
+    flow = DATAFLOWS[dataflow]
+    return flow.starts(shape), flow.cycles(shape), flow.moments(shape)

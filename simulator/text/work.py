@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import choices
 from ...isa.descriptors import LAYER_COLUMNS, Redundancy
 from ...isa.instructions import (
     BY_NAME,
@@ -26,12 +25,8 @@ from ...isa.sizes import DESCRIPTOR_BYTES, table_bytes
 from ...isa.validate_text import configured, takers
 from ...network.layers import LayerOp
 from ...tables import complete
-from ..array.timing import (
-    is_fold_cycles,
-    os_tile_cycles,
-    restore_steps,
-    ws_fold_cycles,
-)
+from ..array.dataflows import DATAFLOWS
+from ..array.timing import os_tile_cycles, restore_steps
 from .kernels import excess_reads
 
 #: Cycles of the vector unit's pipeline, from the first word in to the first word out.
@@ -134,24 +129,11 @@ class GemmTime(NamedTuple):
 
 def gemm_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     """The time of each GEMM. k : its operands (`reductions`)."""
-    return _GEMM_TIME[program.config.array.dataflow](program, k)
-
-
-def _ws_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
-    array, none = program.config.array, np.zeros(len(k), np.int64)
-    fold = ws_fold_cycles(0, array.rows, array.cols)
-    return GemmTime(program.columns["m"] + fold, none, none, none)
-
-
-def _is_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
-    array, none = program.config.array, np.zeros(len(k), np.int64)
-    fold = is_fold_cycles(0, array.rows, array.cols)
-    return GemmTime(program.columns["n"] + fold, none, none, none)
-
-
-def _os_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     c, array = program.columns, program.config.array
     rows, cols, none = array.rows, array.cols, np.zeros(len(k), np.int64)
+    if not array.keeps_sums:
+        fold = DATAFLOWS[array.dataflow].gemm_cycles(c["m"], k, c["n"], rows, cols)
+        return GemmTime(fold, none, none, none)
     code = program.column("redundancy")[program.debug_layer]
     copies = [row.copies for row in Redundancy]
     runs = np.array([own.runs for own in copies])[code]
@@ -169,15 +151,6 @@ def _os_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     cycles = np.where(uncut, run + (runs - 1) * np.maximum(k, rows), cycles)
     waits = np.where(uncut, (runs - 1) * np.maximum(0, rows - k), 0)
     return GemmTime(cycles, np.where(tail > 0, run, 0), np.where(last, tail, 0), waits)
-
-
-_GEMM_TIME = {"os": _os_time, "ws": _ws_time, "is": _is_time}
-complete(
-    "array.dataflow in config/schema.py",
-    choices("array.dataflow"),
-    _GEMM_TIME,
-    "simulator/text/work.py: _GEMM_TIME",
-)
 
 
 Strided = Sequence[int]  #: (address, bytes of a row, rows, bytes from row to row)

@@ -3,8 +3,8 @@
 import pytest
 
 from flexhyca.config import load_config
-from flexhyca.isa.protection import COPIES, TRIPLED, bits_of_layer, copies, protected_columns
-from flexhyca.isa.registers import BY_UNIT
+from flexhyca.isa.protection import COPIES, bits_of_layer, copies, protected_columns
+from flexhyca.isa.registers import BY_UNIT, REGISTERS
 
 
 def config(*overrides):
@@ -50,13 +50,20 @@ def test_saturation_needs_all_columns_above():
     assert protected_columns(c, 7, "dppu") == range(13, 24)
 
 
-@pytest.mark.parametrize("unit", TRIPLED)
+@pytest.mark.parametrize("unit", BY_UNIT)
 def test_copies_are_those_of_registers_that_hold_sums_of_products(unit):
     c = config("protection.nb_th=2", "protection.ib_th=2")
-    for register in BY_UNIT[unit]:
-        expected = COPIES if register in TRIPLED[unit] else 1
-        assert copies(c, 7, register, 14, unit) == expected
-        assert copies(c, 7, register, 12, unit) == 1
+    for register in BY_UNIT[unit].values():
+        expected = COPIES if register.protected else 1
+        assert copies(c, 7, register.name, 14, unit) == expected
+        assert copies(c, 7, register.name, 12, unit) == 1
+
+
+def test_protected_registers_are_sums_of_products_of_the_array_and_the_dppu():
+    found = {(r.unit, r.name) for r in REGISTERS if r.protected}
+    trees = [f"tree{stage}" for stage in range(1, 13)]
+    units = [(unit, name) for unit in ("dppu", "dppu_excess") for name in ("prod", "psum", *trees)]
+    assert found == {("array", "prod"), ("array", "acc"), *units}
 
 
 def test_without_protected_bits_there_is_one_flip_flop_a_bit():

@@ -21,12 +21,11 @@ from flexhyca.faults.story.explain import explain
 from flexhyca.isa.program_file import save
 from flexhyca.isa.protection import copies, protected_columns
 from flexhyca.isa.registers import BY_UNIT
-from flexhyca.simulator.array.live import windows
-from flexhyca.simulator.dppu.live import DppuLive
 from flexhyca.simulator.dppu.schedule import dppu_schedule, shape_of
-from flexhyca.simulator.inject.fault_plan import make_plan, moments
+from flexhyca.simulator.inject.fault_plan import make_plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import Site, parse_site
+from flexhyca.simulator.inject.units import all_places, in_tile, moments
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.support import (
     compiled,
@@ -149,23 +148,16 @@ def test_live_steps_are_those_in_which_a_flip_reaches_a_sum():
     span = run.spans.all[0]
     for unit in ("array", "skew"):
         for register in BY_UNIT[unit].values():
-            places = np.array(
-                [
-                    (r, c)
-                    for r in range(register.rows(program.config))
-                    for c in range(register.cols(program.config))
-                    if register.exists(r, c)
-                ]
-            )
-            first, count = windows(register, span, run.spans, places)
+            rows, cols = register.rows(program.config), register.cols(program.config)
+            places = all_places(register, rows, cols)
+            unit_in_tile = in_tile(unit, span, run.spans)
             reached = used = 0
-            for i, (row, col) in enumerate(places.tolist()):
+            for row, col in places.tolist():
                 for step in range(0, moments(register, span, run.spans), 5):
                     site = Site("conv", 0, step, row, col, register.name, 0, unit=unit)
                     hit = any(len(h.elements) for h in run.run([site]).hits)
-                    live = any(
-                        a <= step < a + n for a, n in zip(first[:, i], count[:, i], strict=True)
-                    )
+                    stretches = unit_in_tile.stretches(register, row, col)
+                    live = any(first <= step <= last for first, last in stretches)
                     assert live or not hit, site
                     reached, used = reached + hit, used + live
             # Operands of the padding are 0: some flips of the other operand change nothing.
@@ -187,11 +179,10 @@ def test_idle_steps_of_stationary_arrays_change_nothing(dataflow):
                 col = int(rng.integers(register.cols(config)))
                 if not register.exists(row, col):
                     continue
-                first, count = windows(register, span, run.spans, np.array([[row, col]]))
+                stretches = in_tile(unit, span, run.spans).stretches(register, row, col)
                 step = int(rng.integers(moments(register, span, run.spans)))
                 site = Site("conv", 0, step, row, col, register.name, 0, unit=unit)
-                live = zip(first[:, 0], count[:, 0], strict=True)
-                if not any(a <= step < a + n for a, n in live):
+                if not any(first <= step <= last for first, last in stretches):
                     assert run.run([site]).masked == "idle", site
 
 
@@ -237,12 +228,10 @@ def test_live_steps_of_the_dppu(unit):
         rows, cols = register.rows(config), register.cols(config)
         if not rows or not cols:
             continue
-        live, slots = (
-            DppuLive(register, span, run.spans),
-            live_slots(register, work, schedule, positions),
-        )
-        assert live.total == len(slots), register.name
-        assert {live.draw(rng) for _ in range(200)} <= slots, register.name
+        live = in_tile(unit, span, run.spans)
+        slots = live_slots(register, work, schedule, positions)
+        assert live.total(register) == len(slots), register.name
+        assert {live.draw(register, rng) for _ in range(200)} <= slots, register.name
         for _ in range(60):
             place = int(rng.integers(rows)), int(rng.integers(cols))
             step = int(rng.integers(work.steps))

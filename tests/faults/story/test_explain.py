@@ -17,7 +17,7 @@ from flexhyca.faults.story.explain import explain
 from flexhyca.faults.story.hit_words import hit_tile
 from flexhyca.faults.story.region import region
 from flexhyca.isa.registers import BY_UNIT, UNIT_OF_DATAFLOW
-from flexhyca.simulator.inject.fault_plan import copies_of, moments
+from flexhyca.simulator.inject.fault_plan import copies_of
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import (
     FLIP,
@@ -25,6 +25,7 @@ from flexhyca.simulator.inject.sites import (
     check_place,
     parse_site,
 )
+from flexhyca.simulator.inject.units import moments
 from flexhyca.tests.support import (
     compiled,
     one_conv,

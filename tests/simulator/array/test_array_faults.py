@@ -6,13 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.config import Arithmetic
-from flexhyca.isa.protection import TRIPLED
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
-from flexhyca.simulator.array.array_faults import os_tile_faults
 from flexhyca.simulator.array.flips import Flip, outvoted
-from flexhyca.simulator.array.stepper import os_plan, os_tile
-from flexhyca.simulator.array.stepper_kernels import step_os_tile_copies
+from flexhyca.simulator.array.os_array import os_plan, os_tile, os_tile_faults
+from flexhyca.simulator.array.os_stepper import step_os_tile_copies
 from flexhyca.simulator.array.timing import os_tile_cycles
 from flexhyca.tests.simulator.inject.plans import Coverage, operands, random_flip
 from flexhyca.tests.support import words
@@ -52,9 +50,7 @@ def cases(draw):
             stage = int(rng.integers(line))
             row, col = (line, stage) if name == "act" else (stage, line)
         own = product if name == "prod" and product is not None else protected
-        flips.append(
-            random_flip(rng, unit, name, row, col, arithmetic, steps, around, own, TRIPLED["array"])
-        )
+        flips.append(random_flip(rng, unit, name, row, col, arithmetic, steps, around, own))
     machine = {
         "rows": rows,
         "cols": cols,
@@ -74,7 +70,7 @@ def check(case):
     expected = clean.astype(np.int64)
     expected[r, c] += change
     np.testing.assert_array_equal(faulty, fx.wrap(expected, machine["arithmetic"].acc_bits))
-    COVERED.add(flips, machine["protected"], TRIPLED["array"], machine["voter"])
+    COVERED.add(flips, machine["protected"], machine["voter"])
     return clean, faulty
 
 

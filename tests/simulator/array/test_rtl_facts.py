@@ -11,7 +11,7 @@ from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.faults.campaign.statistics import wilson
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
-from flexhyca.simulator.array.timing import os_tile_cycles, ws_fold_cycles
+from flexhyca.simulator.array.timing import fold_cycles, os_tile_cycles
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import Site
 
@@ -80,21 +80,21 @@ def test_os_a_sum_corrupts_its_own_output_in_every_cycle_until_it_leaves():
 
 def test_ws_an_activation_corrupts_one_pixel_from_there_on():
     run = array("ws", pixels=12)
-    found = [reached(run, "act", t, 2, 3) for t in range(ws_fold_cycles(12, SIDE, SIDE))]
+    found = [reached(run, "act", t, 2, 3) for t in range(fold_cycles(12, SIDE, SIDE))]
     hits = [{(pixel, n) for n in range(3, SIDE)} for pixel in range(12)]
     assert [f for f in found if f] == hits  # one pixel after the other, and nothing else
 
 
 def test_ws_a_sum_corrupts_one_output():
     run = array("ws", pixels=12)
-    found = [reached(run, "psum", t, 2, 3) for t in range(ws_fold_cycles(12, SIDE, SIDE))]
+    found = [reached(run, "psum", t, 2, 3) for t in range(fold_cycles(12, SIDE, SIDE))]
     assert [f for f in found if f] == [{(pixel, 3)} for pixel in range(12)]
 
 
 def test_ws_a_latched_weight_corrupts_the_column_until_it_is_loaded_again():
     """Of 16 channels the second eight have weights of their own: the same PE, loaded again."""
     run = array("ws", pixels=12, channels=2 * SIDE)
-    found = [reached(run, "wgt", t, 2, 3) for t in range(ws_fold_cycles(12, SIDE, SIDE))]
+    found = [reached(run, "wgt", t, 2, 3) for t in range(fold_cycles(12, SIDE, SIDE))]
     column = [(pixel, 3) for pixel in range(12)]
     hits = [f for f in found if f]
     # Latched before the stream it is wrong for all pixels, later for those that are still to come.

@@ -9,13 +9,13 @@ from flexhyca.config import Arithmetic
 from flexhyca.errors import InternalError
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
+from flexhyca.simulator.array.dataflows import DATAFLOWS
 from flexhyca.simulator.array.flips import Flip
-from flexhyca.simulator.array.stationary_faults import is_faults, ws_faults
-from flexhyca.simulator.array.stepper_stationary import is_fold, ws_fold
+from flexhyca.simulator.array.roles import ROLES
+from flexhyca.simulator.array.tile import Pes
 from flexhyca.tests.simulator.inject.plans import Coverage, operands, random_flip
 from flexhyca.tests.support import words
 
-TWINS = {"ws": (ws_fold, ws_faults), "is": (is_fold, is_faults)}
 COVERED = Coverage()
 
 
@@ -47,17 +47,16 @@ def cases(draw):
             col = rng.integers(row)
         elif unit == "buffer":
             row, col = rng.integers(min(4, m * n)), 0
-        flips.append(random_flip(rng, unit, name, row, col, arithmetic, steps, around, (), ()))
+        flips.append(random_flip(rng, unit, name, row, col, arithmetic, steps, around, ()))
     return dataflow, act, wgt, psum, rows, cols, arithmetic, folds, flips
 
 
 def check(case):
     dataflow, act, wgt, psum, rows, cols, arithmetic, folds, flips = case
-    step, faults = TWINS[dataflow]
-    machine = {"rows": rows, "cols": cols, "arithmetic": arithmetic, "folds": folds}
-    clean, _ = step(act, wgt, psum, **machine)
-    faulty, _ = step(act, wgt, psum, **machine, flips=flips)
-    r, c, change = faults(act, wgt, psum, **machine, flips=flips)
+    flow, pes = DATAFLOWS[dataflow], Pes(rows, cols, arithmetic)
+    clean, _ = flow.step(act, wgt, psum, pes, parts=folds)
+    faulty, _ = flow.step(act, wgt, psum, pes, flips, folds)
+    r, c, change = flow.correct(act, wgt, psum, pes, flips, folds)
     expected = clean.astype(np.int64)
     expected[r, c] += change
     np.testing.assert_array_equal(faulty, fx.wrap(expected, arithmetic.acc_bits))
@@ -80,7 +79,7 @@ def test_corrections_equal_the_stepper_often():
     often()
     print(COVERED.table())
     kinds = {name.split(":")[0] for name in COVERED}
-    for dataflow in TWINS:
+    for dataflow in ROLES:
         units = [f"array_{dataflow}", f"skew_{dataflow}"]
         assert {f"{unit}.{name}" for unit in units for name in BY_UNIT[unit]} <= kinds
     assert "buffer.output" in kinds
@@ -88,7 +87,7 @@ def test_corrections_equal_the_stepper_often():
 
 
 A = Arithmetic()
-M = {"rows": 4, "cols": 4, "arithmetic": A}
+M = Pes(4, 4, A)
 
 
 def changed(dataflow, flips, folds=(4, 4), stream=6):
@@ -98,12 +97,12 @@ def changed(dataflow, flips, folds=(4, 4), stream=6):
     streamed, held = (rng.integers(1, 128, (x, k)).astype(np.int8) for x in (stream, 4))
     act, wgt = (streamed, held) if dataflow == "ws" else (held, streamed)
     psum = np.zeros((len(act), len(wgt)), np.int32)
-    r, c, change = TWINS[dataflow][1](act, wgt, psum, **M, folds=folds, flips=flips)
+    r, c, change = DATAFLOWS[dataflow].correct(act, wgt, psum, M, flips, folds)
     found = {(int(i), int(j)): int(x) for i, j, x in zip(r, c, change, strict=True) if x}
     return found if dataflow == "ws" else {(j, i): x for (i, j), x in found.items()}
 
 
-@pytest.mark.parametrize("dataflow", TWINS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_a_flip_in_a_delay_line_reaches_one_vector_and_all_columns(dataflow):
     # Stage 1 of row 3 holds vector i at the start of step 4 + i + 2.
     unit = f"skew_{dataflow}"
@@ -113,7 +112,7 @@ def test_a_flip_in_a_delay_line_reaches_one_vector_and_all_columns(dataflow):
     assert changed(dataflow, [flip], folds=(3, 3)) == {}  # the row has no operands
 
 
-@pytest.mark.parametrize("dataflow", TWINS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_a_stuck_bit_of_a_stationary_value_is_a_stuck_bit_of_each_that_is_latched(dataflow):
     held = "wgt" if dataflow == "ws" else "act"
     ever = changed(dataflow, [Flip(0, held, 2, 3, 6, stuck=0)])
@@ -125,7 +124,7 @@ def test_a_stuck_bit_of_a_stationary_value_is_a_stuck_bit_of_each_that_is_latche
     assert first == chain
 
 
-@pytest.mark.parametrize("dataflow", TWINS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_a_word_of_the_partial_sum_buffer_is_wrong_from_then_on(dataflow):
     word = 2 * 4 + 3 if dataflow == "ws" else 3 * 6 + 2
     flip = Flip(1, "output", word, 0, 20, unit="buffer")
@@ -135,10 +134,10 @@ def test_a_word_of_the_partial_sum_buffer_is_wrong_from_then_on(dataflow):
     assert set(changed(dataflow, [flip._replace(stuck=1)])) == {(2, 3)}
 
 
-@pytest.mark.parametrize("dataflow", TWINS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_cut_folds_have_to_be_those_of_the_operands(dataflow):
     one = np.ones((2, 8), np.int8)
     sums = np.zeros((2, 2), np.int32)
     for folds in ([4, 3], [5, 3], [4, 4, 0]):
         with pytest.raises(InternalError, match="folds of"):
-            TWINS[dataflow][0](one, one, sums, **M, folds=folds)
+            DATAFLOWS[dataflow].step(one, one, sums, M, parts=folds)

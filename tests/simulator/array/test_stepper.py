@@ -9,7 +9,7 @@ from flexhyca.config import Arithmetic
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network.fixedpoint import wrap
-from flexhyca.simulator.array.stepper import Flip, os_tile
+from flexhyca.simulator.array.os_array import Flip, os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 from flexhyca.tests.support import words
 

@@ -11,27 +11,28 @@ from flexhyca.config import Arithmetic
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network.fixedpoint import wrap
-from flexhyca.simulator.array.stepper import Flip
-from flexhyca.simulator.array.stepper_stationary import is_fold, ws_fold
-from flexhyca.simulator.array.timing import is_fold_cycles, ws_fold_cycles
+from flexhyca.simulator.array.dataflows import DATAFLOWS
+from flexhyca.simulator.array.flips import Flip
+from flexhyca.simulator.array.roles import ROLES
+from flexhyca.simulator.array.tile import Pes
+from flexhyca.simulator.array.timing import fold_cycles
 from flexhyca.tests.support import words
 
 A = Arithmetic()
-FOLDS = {"ws": ws_fold, "is": is_fold}
 
 
-def fold(dataflow, streamed, held, psum, **options):
+def fold(dataflow, streamed, held, psum, *, rows, cols, arithmetic, flips=()):
     """Either array by its roles: streamed (s, k), held (n, k), psum (s, n)."""
-    if dataflow == "ws":
-        return ws_fold(streamed, held, psum, **options)
-    out, cycles = is_fold(held, streamed, np.ascontiguousarray(psum.T), **options)
-    return out.T, cycles
+    act, wgt = ROLES[dataflow].by_role(streamed, held)
+    start, _ = ROLES[dataflow].by_role(psum, psum.T)
+    pes = Pes(rows, cols, arithmetic)
+    out, cycles = DATAFLOWS[dataflow].step(act, wgt, start, pes, flips)
+    return ROLES[dataflow].by_role(out, out.T)[0], cycles
 
 
 def names(dataflow):
     """Role -> register name."""
-    held, streamed = ("wgt", "act") if dataflow == "ws" else ("act", "wgt")
-    return {"preload": "preload", "held": held, "streamed": streamed, "psum": "psum"}
+    return ROLES[dataflow]._asdict()
 
 
 @st.composite
@@ -56,7 +57,7 @@ def arithmetic(dataflow, bits):
     return words(streamed, held, acc) if dataflow == "ws" else words(held, streamed, acc)
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 @settings(max_examples=200, deadline=None)
 @given(operands())
 def test_closed_form_cycles_and_numpy_values(dataflow, case):
@@ -65,10 +66,9 @@ def test_closed_form_cycles_and_numpy_values(dataflow, case):
         dataflow, streamed, held, psum, rows=rows, cols=cols, arithmetic=arithmetic(dataflow, bits)
     )
     (count, k) = streamed.shape
-    closed = ws_fold_cycles if dataflow == "ws" else is_fold_cycles
     # Partial folds (k < rows, n < cols) cost a full one.
-    assert cycles == -(-k // rows) * closed(count, rows, cols)
-    assert closed(count, rows, cols) == 2 * rows + cols + count - 2
+    assert cycles == -(-k // rows) * fold_cycles(count, rows, cols)
+    assert fold_cycles(count, rows, cols) == 2 * rows + cols + count - 2
     exact = streamed.astype(np.int64) @ held.astype(np.int64).T + psum
     np.testing.assert_array_equal(out, wrap(exact, bits[2]))
 
@@ -120,7 +120,7 @@ def predict(streamed, held, psum, rows, cols, bits, flips):
     return wrap(out, acc_bits)
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 @settings(max_examples=60, deadline=None)
 @given(operands(max_stream=6, max_side=4), st.integers(0, 2**32 - 1), st.integers(1, 60))
 def test_many_interacting_flips_equal_the_prediction(dataflow, case, seed, number):
@@ -165,7 +165,7 @@ def changed(dataflow, flips, *, k=8, n=8, count=20):
 READ = 14
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 @pytest.mark.parametrize(
     ("step", "role", "reached"),
     [
@@ -182,7 +182,7 @@ def test_reach_of_a_flip(dataflow, step, role, reached):
     assert changed(dataflow, [(step, role, 2, 3, 5)]) == reached
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 @pytest.mark.parametrize("step", [READ - 1, READ + 20])
 def test_streamed_and_psum_flips_outside_the_active_window_reach_nothing(dataflow, step):
     # The first value is read in step READ, the last in READ + 19; a sum one step later.
@@ -193,7 +193,7 @@ def test_streamed_and_psum_flips_outside_the_active_window_reach_nothing(dataflo
     assert changed(dataflow, [(inside + 1, "psum", 2, 3, 6)]) != set()
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_a_flip_in_a_stationary_value_stays_until_reload(dataflow):
     period = 20 + 2 * 8 + 8 - 2
     everywhere = {(i, 3) for i in range(20)}
@@ -209,7 +209,7 @@ def test_a_flip_in_a_stationary_value_stays_until_reload(dataflow):
         assert changed(dataflow, [(step, "held", 2, 3, 4)], k=16) == set()
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_a_preload_flip_wrongs_the_one_value_that_passes(dataflow):
     # In step 5 PE (2, 3) of the chain holds the value of row 8 - 5 + 2 = 5.
     assert changed(dataflow, [(5, "preload", 2, 3, 4)]) == {(i, 3) for i in range(20)}
@@ -221,7 +221,7 @@ def test_a_preload_flip_wrongs_the_one_value_that_passes(dataflow):
         assert changed(dataflow, [(step, "preload", 2, 3, 4)]) == set()
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_idle_rows_and_columns_of_a_partial_fold(dataflow):
     idle_row = [(READ + 8, "streamed", 6, 3, 2), (READ + 8, "held", 6, 3, 2)]
     assert changed(dataflow, idle_row, k=5) == set()  # together they would be a product
@@ -230,7 +230,7 @@ def test_idle_rows_and_columns_of_a_partial_fold(dataflow):
         assert changed(dataflow, [(READ + 8, role, 2, 6, 2)], n=5) == set()
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_the_last_sum_leaves_two_steps_after_the_fold(dataflow):
     cycles = 20 + 2 * 8 + 8 - 2
     last = {(19, 7)}
@@ -240,7 +240,7 @@ def test_the_last_sum_leaves_two_steps_after_the_fold(dataflow):
     assert changed(dataflow, [(cycles + 1, "psum", 7, 7, 3)], k=16) >= last  # the next preload
 
 
-@pytest.mark.parametrize("dataflow", FOLDS)
+@pytest.mark.parametrize("dataflow", ROLES)
 def test_a_flip_twice_is_no_flip(dataflow):
     for role in names(dataflow):
         assert changed(dataflow, [(12, role, 2, 2, 1)] * 2) == set()
@@ -271,7 +271,7 @@ def test_the_register_table_names_what_the_steppers_have():
     ],
 )
 def test_flips_outside_the_array_are_refused(flip, text):
-    one = np.ones((2, 8), np.int8)
+    one, sums = np.ones((2, 8), np.int8), np.zeros((2, 2), np.int32)
     with pytest.raises(FlexhycaError) as error:
-        ws_fold(one, one, np.zeros((2, 2), np.int32), rows=8, cols=8, arithmetic=A, flips=[flip])
+        fold("ws", one, one, sums, rows=8, cols=8, arithmetic=A, flips=[flip])
     assert str(error.value) == text

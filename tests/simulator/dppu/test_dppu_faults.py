@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from flexhyca.config import Arithmetic
 from flexhyca.errors import FlexhycaError
-from flexhyca.isa.protection import TRIPLED
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
 from flexhyca.simulator.array.flips import Flip
-from flexhyca.simulator.dppu.faults import dppu_faults
+from flexhyca.simulator.dppu.corrections import dppu_faults
 from flexhyca.simulator.dppu.schedule import DppuShape, dppu_schedule, shape_of
 from flexhyca.simulator.dppu.stepper import dppu_tile
 from flexhyca.simulator.dppu.taps import tap_windows
@@ -79,8 +78,7 @@ def cases(draw):
             col = rng.integers(min(2, shape.nodes(stages.index(name) + 1)))
         flips.append(
             random_flip(
-                rng, shape.unit, name, row, col, arithmetic, schedule.cycles, around, protected,
-                TRIPLED[shape.unit],
+                rng, shape.unit, name, row, col, arithmetic, schedule.cycles, around, protected
             )
         )  # fmt: skip
     return act, wgt, start, positions, machine, flips
@@ -92,7 +90,7 @@ def check(case):
     found = dppu_faults(act, wgt, start, positions, **machine, flips=flips)
     for a, b in zip(expected, found, strict=True):
         np.testing.assert_array_equal(a, b)
-    COVERED.add(flips, machine["protected"], TRIPLED["dppu"], machine["voter"])
+    COVERED.add(flips, machine["protected"], machine["voter"])
     clean, _ = dppu_tile(act, wgt, start, positions, **machine)
     COVERED["cases whose sums differ"] += (clean != expected[0]).any()
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from flexhyca.isa.protection import COPIES
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
 from flexhyca.simulator.array.flips import Flip
@@ -19,14 +20,15 @@ def operands(rng, bits, shape, extreme):
     return rng.integers(low, high + 1, shape)
 
 
-def random_flip(rng, unit, name, row, col, arithmetic, steps, around, protected, tripled):
+def random_flip(rng, unit, name, row, col, arithmetic, steps, around, protected):
     """A fault of a kind drawn from KINDS, in a bit that is protected every other time."""
-    width = BY_UNIT[unit][name].bits(arithmetic)
+    register = BY_UNIT[unit][name]
+    width = register.bits(arithmetic)
     bit = int(rng.integers(width))
-    inside = [b for b in protected if b < width] if name in tripled else []
+    inside = [b for b in protected if b < width] if register.protected else []
     if inside and rng.random() < 0.6:
         bit = int(rng.choice(inside))
-    copy = int(rng.integers(3)) if bit in inside else 0
+    copy = int(rng.integers(COPIES)) if bit in inside else 0
     step = int(np.clip(around + rng.integers(-3, 4), 0, steps - 1))
     kind = KINDS[int(rng.choice(5, p=[0.6, 0.05, 0.05, 0.15, 0.15]))]
     stuck = -1 if kind == "flip" else int(kind[9])
@@ -46,11 +48,12 @@ def kind_of(flip):
 class Coverage(Counter):
     """Faults of the cases so far, by register and kind."""
 
-    def add(self, flips, protected=range(0), tripled=(), voter=""):
+    def add(self, flips, protected=range(0), voter=""):
         self["cases"] += 1
         self["interacting cases"] += len(flips) > 1
         for f in flips:
-            copies = f", copies, {voter}" if f.register in tripled and f.bit in protected else ""
+            has_copies = BY_UNIT[f.unit][f.register].protected and f.bit in protected
+            copies = f", copies, {voter}" if has_copies else ""
             self[f"{f.unit}.{f.register}: {kind_of(f)}{copies}"] += 1
 
     def table(self):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from flexhyca.isa.instructions import BY_NAME, Buffer
-from flexhyca.isa.registers import BY_UNIT, Register
-from flexhyca.simulator.inject.fault_plan import copies_of, moments
+from flexhyca.isa.instructions import BY_NAME
+from flexhyca.isa.registers import BUFFER_BYTES, BY_UNIT, Register
+from flexhyca.simulator.inject.fault_plan import copies_of
 from flexhyca.simulator.inject.sites import (
     ALL,
     END,
@@ -13,13 +13,7 @@ from flexhyca.simulator.inject.sites import (
     Site,
     units_of,
 )
-
-_BUFFERS = {
-    "ifmap": Buffer.IFMAP,
-    "weight": Buffer.WEIGHT,
-    "residual": Buffer.OUTPUT,
-    "position": Buffer.POSITION,
-}
+from flexhyca.simulator.inject.units import moments
 
 
 def random_sites(run, rng, count, stuck=0.3, registers=None):
@@ -57,7 +51,7 @@ def _site(run, rng, span, register: Register, stuck):
         return None
     cycle = int(rng.integers(length))
     near = rng.random() < 0.85
-    if near and buffer and register.name in _BUFFERS:
+    if near and buffer and register.name in BUFFER_BYTES:
         row = _loaded(run, rng, span, register.name, row)
     elif near and buffer and register.name in ("output", "result"):
         row = int(rng.integers(span.m * span.n))
@@ -85,7 +79,9 @@ def _site(run, rng, span, register: Register, stuck):
 def _loaded(run, rng, span, name, default):
     """A byte of a buffer that some LOAD near the tile writes."""
     c = run.program.columns
-    loads = np.flatnonzero((c["op"] == BY_NAME["LOAD"].opcode) & (c["buffer"] == _BUFFERS[name]))
+    loads = np.flatnonzero(
+        (c["op"] == BY_NAME["LOAD"].opcode) & (c["buffer"] == BUFFER_BYTES[name])
+    )
     if not len(loads):
         return default
     before = loads[loads <= span.end]

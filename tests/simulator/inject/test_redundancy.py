@@ -15,7 +15,7 @@ from flexhyca.isa.instructions import BY_NAME, Engine
 from flexhyca.isa.protection import layer_columns, layer_copies
 from flexhyca.network import reference
 from flexhyca.network.layers import LayerOp
-from flexhyca.simulator.array.stepper import os_tile
+from flexhyca.simulator.array.os_array import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 from flexhyca.simulator.machine.memory import Memory
 from flexhyca.simulator.run import simulate

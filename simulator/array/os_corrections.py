@@ -1,4 +1,4 @@
-"""Numba kernels of exact fault corrections; their slow twins are the register-true steppers."""
+"""Exact corrections of an output-stationary tile's sums (numba); the slow twin is `os_stepper`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...isa.protection import COPIES
 from .flips import (
     COL,
     COPY,
@@ -14,71 +15,18 @@ from .flips import (
     ROW,
     SHARED,
     TO,
+    arrives,
+    codes,
+    passed,
     stored_copies,
-    strike,
 )
-from .kernels import (
-    ACC,
-    ACT,
-    I8,
-    I32,
-    I64,
-    PROD,
-    WGT,
-)
-from .stepper_kernels import SKEW_ACT, SKEW_WGT
-from .voters import (
-    add_apart,
-    majority,
-    signed,
-    vote,
-    widen,
-)
+from .kernels import I8, I32, I64
+from .timing import os_leaves, os_reads
+from .voters import add_apart, signed, vote, widen
 
-
-@njit(cache=True, nogil=True)
-def passed(
-    plan: I64, register: int, skew: int, line: int, along: int, number: int, last: int, own: I64
-) -> int:
-    """Faults of a line of registers that an operand passes up to its PE, in the order of passing.
-
-    register, skew : codes of the line's registers in the PEs, and before the first one. line,
-    along : columns of the plan that number the lines, and the registers of a line. number : the
-    line, which has as many stages of `skew`. last : the PE.
-    Puts (row of the plan, how many registers lie before it) into `own`; returns how many.
-    """
-    count = 0
-    for i in range(len(plan)):
-        f = plan[i]
-        if f[line] != number:
-            continue
-        if f[REGISTER] == register and f[along] <= last:
-            place = number + f[along]
-        elif f[REGISTER] == skew:
-            place = f[along]
-        else:
-            continue
-        at = count
-        while at and own[at - 1, 1] > place:
-            own[at] = own[at - 1]
-            at -= 1
-        own[at, 0], own[at, 1] = i, place
-        count += 1
-    return count
-
-
-@njit(cache=True, nogil=True)
-def arrives(plan: I64, own: I64, count: int, first: int, value: int, bits: int) -> int:
-    """An operand after the registers that it has passed.
-
-    own, count : of `passed`. first : the step in which the line's first register is read while it
-    holds the operand; the next one is read a step later.
-    """
-    for i in range(count):
-        fault, step = own[i, 0], first + own[i, 1]
-        if plan[fault, FROM] <= step < plan[fault, TO]:
-            value = strike(plan, fault, value, bits)
-    return value
+_WHERE = "simulator/array/os_corrections.py: os_corrections"
+ACT, WGT, PROD, ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)
+SKEW_ACT, SKEW_WGT = codes("skew", ("act", "wgt"), _WHERE, place=1)
 
 
 @njit(cache=True, nogil=True)
@@ -97,31 +45,36 @@ def _mark(
 
 
 @njit(cache=True, nogil=True)
-def _reached(plan: I64, rows: int, m: int, n: int, k: int, leaves: int) -> I64:
+def _meets(f: I64, first: int, k: int) -> bool:
+    """Whether fault f acts while its register holds one of k numbers, from step `first` on."""
+    return bool(f[FROM] - first < k and f[TO] - first > 0)
+
+
+@njit(cache=True, nogil=True)
+def _reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
     """PEs of the tile that a fault can matter to: (m, n) flags."""
     hit = np.zeros((m, n), np.int64)
     for i in range(len(plan)):
         f = plan[i]
         register, r, c = f[REGISTER], f[ROW], f[COL]
+        reads = os_reads(r, c)
         if register == SKEW_ACT:
-            if r < m and f[FROM] - 1 - c < k and f[TO] - 1 - c > 0:
+            if r < m and _meets(f, 1 + c, k):
                 hit[r, :] = 1
         elif register == SKEW_WGT:
-            if c < n and f[FROM] - 1 - r < k and f[TO] - 1 - r > 0:
+            if c < n and _meets(f, 1 + r, k):
                 hit[:, c] = 1
-        elif register == ACC:
-            if r < m and c < n and f[FROM] <= leaves + r:
-                hit[r, c] = 1
-        else:  # the operand, or product, that is read last and first in the fault's steps
-            after = r + c + (2 if register == PROD else 1)
-            if f[FROM] - after >= k or f[TO] - after <= 0:
-                continue
-            if register == ACT and r < m:
+        elif register == ACT:
+            if r < m and _meets(f, reads, k):
                 hit[r, c:] = 1
-            elif register == WGT and c < n:
+        elif register == WGT:
+            if c < n and _meets(f, reads, k):
                 hit[r:, c] = 1
-            elif register == PROD and r < m and c < n:
+        elif register == PROD:
+            if r < m and c < n and _meets(f, reads + 1, k):
                 hit[r, c] = 1
+        elif register == ACC and r < m and c < n and f[FROM] <= leaves + r:
+            hit[r, c] = 1
     return hit
 
 
@@ -143,16 +96,17 @@ def _alone(
 ) -> int:
     """What the accumulator of PE (r, c) differs by in the step in which it leaves.
 
-    act, wgt : (k,), its operands. products : (k, 3), where they are `touched`. bits : of a product
-    and of the accumulator.
+    act, wgt : (k,), its operands. products : (k, COPIES), where they are `touched`. bits : of a
+    product and of the accumulator.
     """
     prod_bits, acc_bits = bits
-    total, product = np.empty(3, np.int64), np.empty(3, np.int64)
+    total, product = np.empty(COPIES, np.int64), np.empty(COPIES, np.int64)
+    first = os_reads(r, c) + 1  # step in which product 0 is read
     total[:] = start
     exact = start
     for t in range(leaves):
         stored_copies(plan, ACC, r, c, t, total, acc_bits)
-        x = t - 2 - r - c
+        x = t - first
         valid = 0 <= x < len(act)
         product[:] = 0
         if valid:
@@ -185,23 +139,23 @@ def os_corrections(
     high: int,
     feedback: bool,
 ) -> tuple[I64, I64, I64]:
-    """What a plan adds to the sums of a tile (see `array_faults`): rows, columns, changes.
+    """What a plan adds to the sums of a tile (see `os_array`): rows, columns, changes.
 
-    Arguments as of `step_os_tile_copies`.  In step t PE (r, c) reads operand t-1-r-c from `act` and
-    `wgt`, product t-2-r-c from `prod`, and `acc` holds the sum of the products before that one; row
-    r leaves in step k+rows+cols-2+r, in an array of fewer than three rows later.
+    Arguments as of `step_os_tile_copies`.  From the steps of `timing` on a PE reads its operands
+    from `act` and `wgt`, one a step, their product a step later from `prod`, and `acc` holds the
+    sum of the products before that one.
     """
     m, k = act.shape
     n = wgt.shape[0]
     bits = act_bits + weight_bits, acc_bits
-    leaves = k + rows + cols - 2 + max(0, 3 - rows)
-    hit = _reached(plan, rows, m, n, k, leaves)
+    leaves = os_leaves(k, rows, cols, 0)
+    hit = _reached(plan, m, n, k, leaves)
     found = hit.sum()
     out_r, out_c = np.empty(found, np.int64), np.empty(found, np.int64)
     out = np.empty(found, np.int64)
     acts, wgts = np.empty((len(plan), 2), np.int64), np.empty((len(plan), 2), np.int64)
     mine = np.empty((1, 2), np.int64)
-    touched, products = np.empty(k, np.bool_), np.empty((k, 3), np.int64)
+    touched, products = np.empty(k, np.bool_), np.empty((k, COPIES), np.int64)
     at = 0
     for r in range(m):
         for c in range(n):
@@ -217,7 +171,7 @@ def os_corrections(
                 if plan[i, ROW] != r or plan[i, COL] != c:
                     continue
                 if plan[i, REGISTER] == PROD:
-                    mine[0, 0], mine[0, 1] = i, r + c + 1
+                    mine[0, 0], mine[0, 1] = i, os_reads(r, c)
                     first, last = _mark(plan, mine, 1, touched, first, last)
                     own_product = True
                     follow |= not feedback and plan[i, COPY] != SHARED
@@ -233,10 +187,11 @@ def os_corrections(
                 change -= a * w
                 a = arrives(plan, acts, many_acts, x + 1, a, act_bits)
                 w = arrives(plan, wgts, many_wgts, x + 1, w, weight_bits)
-                products[x, 0] = products[x, 1] = products[x, 2] = a * w
+                products[x, :] = a * w
                 if own_product:
-                    stored_copies(plan, PROD, r, c, x + 2 + r + c, products[x], bits[0])
-                change += majority(products[x, 0], products[x, 1], products[x, 2])
+                    step = os_reads(r, c) + 1 + x
+                    stored_copies(plan, PROD, r, c, step, products[x], bits[0])
+                change += vote(products[x])
             if follow:
                 change = _alone(
                     act[r], wgt[c], int(start[r, c]), products, touched, r, c, leaves + r, plan,

@@ -1,7 +1,7 @@
-"""The sums of the DPPU in one tile with faults, exactly: the fast twin of `dppu_stepper`.
+"""The sums of the DPPU in one tile with faults, exactly: the fast twin of `stepper`.
 
 Nothing in the DPPU feeds back but a partial sum, so what a slice of operands becomes follows from
-the faults at the few steps that `dppu_schedule` records for it.  Neurons that no fault can reach
+the faults at the few steps that `schedule` records for it.  Neurons that no fault can reach
 are one product of their operands; of the others, slices that meet no fault are; partial sums are
 followed in time only where they are hit themselves, or where their copies go on apart.
 """
@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...config import Arithmetic
+from ...isa.protection import COPIES
 from ..array.flips import (
     COL,
     COPY,
@@ -36,18 +37,11 @@ from ..array.voters import (
     widen,
 )
 from .schedule import DppuShape
-from .stepper import (
-    FILE_ACT,
-    FILE_WGT,
-    GROUP_ACT,
-    GROUP_PROD,
-    GROUP_WGT,
-    NEURON_PSUM,
-    POSITION,
-    TREE,
-    dppu_operands,
-    dppu_plan,
-    rows_and_columns,
+from .stepper import dppu_codes, dppu_operands, dppu_plan, rows_and_columns
+
+FILE_ACT, FILE_WGT, GROUP_ACT, GROUP_WGT, GROUP_PROD, NEURON_PSUM, POSITION, TREE = dppu_codes(
+    ("file_act", "file_wgt", "act", "wgt", "prod", "psum", "position"),
+    "simulator/dppu/corrections.py: dppu_sums",
 )
 
 
@@ -82,7 +76,7 @@ def _reaches(f: I64, i: int, group: int, positions: I64, column_bits: int) -> bo
     register = f[REGISTER]
     if register in (NEURON_PSUM, POSITION):
         return bool(f[ROW] == i)
-    if register != FILE_ACT and register != FILE_WGT:
+    if register in (GROUP_ACT, GROUP_WGT, GROUP_PROD) or register > TREE:
         return bool(f[ROW] == group)
     for part in range(len(positions)):
         word = positions[part, i]
@@ -126,7 +120,7 @@ def _is_hit(plan: I64, group: int, step: int, stages: int) -> bool:
 def _through_tree(
     terms: I64, plan: I64, group: int, step: int, bits: int, low: int, high: int, feedback: bool
 ) -> None:
-    """Add up the products of a slice, (width, 3), in place: the root is terms[0], wide enough.
+    """Add up the products of a slice, (width, COPIES), in place: the root is terms[0], wide enough.
 
     step : in which the products are read. bits : of a product; a stage is read a step later, and a
     bit wider.
@@ -145,7 +139,7 @@ def _through_tree(
         for node in range(count // 2):
             add_apart(terms[2 * node], terms[2 * node + 1], terms[node], bits, high)
         if count % 2:
-            for copy in range(3):
+            for copy in range(COPIES):
                 terms[count // 2, copy] = signed(terms[count - 1, copy], bits)
         count = (count + 1) // 2
         register = register + 1 if register > TREE else TREE + 1
@@ -189,8 +183,8 @@ def dppu_sums(
     (rows, _), cols, neurons = act.shape, len(wgt), len(start)
     sums, final = np.zeros(neurons, np.int64), np.zeros(neurons, np.int64)
     reads = np.sum(windows[:, 4])  # of a neuron
-    roots, arrives = np.zeros((reads, 3), np.int64), np.zeros(reads, np.int64)
-    terms, total = np.zeros((width, 3), np.int64), np.zeros(3, np.int64)
+    roots, arrives = np.zeros((reads, COPIES), np.int64), np.zeros(reads, np.int64)
+    terms, total = np.zeros((width, COPIES), np.int64), np.zeros(COPIES, np.int64)
     for i in range(neurons):
         group, turn = i % groups, i // groups
         own = moves = follow = False

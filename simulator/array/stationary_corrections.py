@@ -1,106 +1,27 @@
-"""What faults in the registers of a weight- or input-stationary tile add to its sums, exactly.
+"""Exact corrections of a stationary tile's sums (numba); the slow twin is `stationary_stepper`.
 
-The fast twin of `stepper_stationary`.  A value that is wrong on its way is another factor in every
-product that it still meets; so only the sums of the columns and vectors that a fault can reach are
-added up again, fold by fold, and a word of the partial-sum buffer that is hit is followed alone.
+A value that is wrong on its way is another factor in every product that it still meets; so only the
+sums of the columns and vectors that a fault can reach are added up again, fold by fold, and a word
+of the partial-sum buffer that is hit is followed alone.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...config import Arithmetic
-from .fault_kernels import arrives, passed
-from .flips import (
-    COL,
-    FROM,
-    REGISTER,
-    ROW,
-    TO,
-    Flip,
-    stored,
-)
-from .kernels import (
-    HELD,
-    I8,
-    I32,
-    I64,
-    PRELOAD,
-    PSUM,
-    STREAMED,
-)
-from .stepper_kernels import SKEW_STREAMED, SUMS
-from .stepper_stationary import even_folds, is_plan, ws_plan
+from .flips import COL, FROM, REGISTER, ROW, TO, arrives, passed, stored
+from .kernels import I8, I32, I64
+from .roles import SUMS, stationary_codes
+from .timing import STATIONARY_PIPELINE_STEPS, fold_cycles, fold_reads
 from .voters import signed
 
-Changes = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-
-
-def ws_faults(
-    act: NDArray[np.int8],
-    wgt: NDArray[np.int8],
-    psum: NDArray[np.int32],
-    *,
-    rows: int,
-    cols: int,
-    arithmetic: Arithmetic,
-    flips: Sequence[Flip],
-    folds: Sequence[int] = (),
-) -> Changes:
-    """Rows (pixels), columns (filters) and changes of the sums; some may change by 0.
-
-    Arguments as of `ws_fold`. The changes are modulo 2**acc_bits. Raises FlexhycaError for a flip
-    outside the array.
-    """
-    folds = folds or even_folds(act.shape[1], rows)
-    plan = ws_plan(flips, act.shape[0], wgt.shape[0], len(folds), rows, cols, arithmetic)
-    bits = arithmetic.act_bits, arithmetic.weight_bits, arithmetic.acc_bits
-    return _run(act, wgt, psum, folds, rows, cols, bits, plan)
-
-
-def is_faults(
-    act: NDArray[np.int8],
-    wgt: NDArray[np.int8],
-    psum: NDArray[np.int32],
-    *,
-    rows: int,
-    cols: int,
-    arithmetic: Arithmetic,
-    flips: Sequence[Flip],
-    folds: Sequence[int] = (),
-) -> Changes:
-    """As `ws_faults`, with the arguments of `is_fold`."""
-    folds = folds or even_folds(act.shape[1], rows)
-    plan = is_plan(flips, act.shape[0], wgt.shape[0], len(folds), rows, cols, arithmetic)
-    bits = arithmetic.weight_bits, arithmetic.act_bits, arithmetic.acc_bits
-    filters, pixels, change = _run(wgt, act, psum.T, folds, rows, cols, bits, plan)
-    return pixels, filters, change
-
-
-def _run(
-    streamed: NDArray[np.int8],
-    held: NDArray[np.int8],
-    buffer: NDArray[np.int32],
-    folds: Sequence[int],
-    rows: int,
-    cols: int,
-    bits: tuple[int, int, int],
-    plan: NDArray[np.int64],
-) -> Changes:
-    return stationary_corrections(
-        np.ascontiguousarray(streamed, np.int8),
-        np.ascontiguousarray(held, np.int8),
-        np.ascontiguousarray(buffer, np.int32),
-        np.array(folds, np.int64),
-        rows,
-        cols,
-        *bits,
-        plan,
-    )
+PRELOAD, HELD, STREAMED, PSUM, SKEW_STREAMED = stationary_codes(
+    ("preload", "held", "streamed", "psum"),
+    ("streamed",),
+    "simulator/array/stationary_corrections.py: stationary_corrections",
+)
 
 
 @njit(cache=True, nogil=True)
@@ -117,21 +38,21 @@ def _reached(
     some = held = preload = False
     for i in range(len(plan)):
         register, r, at = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
-        begins, ends, first = plan[i, FROM], plan[i, TO], begin + rows + 1
+        begins, ends, first = plan[i, FROM], plan[i, TO], begin + fold_reads(rows, 0, 0)
+        reaches = False
         if register == PRELOAD:
             preload |= at == c and begins <= begin + rows and ends > begin
         elif register == HELD:
             held |= at == c and r < used and begins <= begin + period + rows and ends > first
-        elif register != SUMS:
-            if register == PSUM:
-                reaches, first = at == c, first + 1 + r + c
-            elif register == STREAMED:
-                reaches, first = at <= c and r < used, first + r + at
-            else:
-                reaches, first = r < used, first + at
-            if reaches and ends > first and begins < first + len(touched):
-                touched[max(0, begins - first) : ends - first] = True
-                some = True
+        elif register == PSUM:
+            reaches, first = at == c, begin + fold_reads(rows, r + 1, c)
+        elif register == STREAMED:
+            reaches, first = at <= c and r < used, begin + fold_reads(rows, r, at)
+        elif register == SKEW_STREAMED:
+            reaches, first = r < used, begin + fold_reads(rows, 0, at)
+        if reaches and ends > first and begins < first + len(touched):
+            touched[max(0, begins - first) : ends - first] = True
+            some = True
     return held, held or preload, some
 
 
@@ -150,7 +71,7 @@ def stationary_corrections(
 ) -> tuple[I64, I64, I64]:
     """Vectors, columns and changes of the sums; arguments as of `step_stationary`."""
     count, n = len(streamed), len(held)
-    period = count + 2 * rows + cols - 2
+    period = fold_cycles(count, rows, cols)
     faults = len(plan)
     hit = np.zeros((count, n), np.bool_)
     change = np.zeros((count, n), np.int64)
@@ -193,7 +114,8 @@ def stationary_corrections(
                 if not (touched[i] or all_vectors or word[i, c] >= 0):
                     continue
                 total = clean = 0
-                first = begin + rows + 1 + i  # step in which a row's first register is read
+                # Step in which the first register before a row's first PE is read.
+                first = begin + fold_reads(rows, 0, 0) + i
                 for r in range(rows):
                     if not (alone or row_hit[r]):
                         continue
@@ -219,10 +141,12 @@ def stationary_corrections(
             if word[i, c] >= 0:  # its sums, and then again with its own faults
                 at, clean = word[i, c], int(buffer[i, c])
                 total = clean
-                for t in range(len(folds) * period + 2):
+                added = fold_reads(rows, rows, c) + i - STATIONARY_PIPELINE_STEPS
+                for t in range(len(folds) * period + STATIONARY_PIPELINE_STEPS):
                     total = stored(plan, SUMS, i, c, t, total, acc_bits)
-                    fold, step = (t - 2) // period, (t - 2) % period
-                    if t >= 2 and step == 2 * rows - 1 + i + c:
+                    step = t - STATIONARY_PIPELINE_STEPS
+                    fold = step // period
+                    if step >= 0 and step % period == added:
                         clean += parts[at, fold]
                         total = signed(total + parts[at, fold], acc_bits)
                 change[i, c] += total - clean

@@ -1,0 +1,278 @@
+"""The output-stationary array: stepped register by register, corrected exactly, and what it holds.
+
+The reference steps every register of every PE on every clock edge.  PE (r, c) holds `act` (moves
+right), `wgt` (moves down), `prod` and `acc`.  Step 0 is the edge at which PE (0, 0) latches its
+first operand: PE (r, c) latches operand k at step k+r+c, its product at the next edge, and adds it
+at the one after.  All rows read operand k from the buffer in step k; row r delays it in the r
+stages of its skew line, column c in c.  Accumulation is gated by a valid bit that travels with the
+operands.  After step K+R+C-3 the rows leave one a step.  A flip at step t acts on the stored value
+before it is read in step t.
+
+With `array.double_buffered_accumulators` the two accumulators of a PE take turns: a tile has one of
+them, from its first step to its last, while the next tile's operands follow in the other registers.
+
+The fast twin corrects the fault-free sums.  A sum is a sum of products, so: a wrong operand is a
+different operand in every PE that it still passes, a wrong product differs by its own bits; only a
+PE whose accumulator is hit, or whose copies go on apart, is stepped alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...config import Arithmetic
+from ...errors import InternalError
+from ...isa.registers import Register, all_handled
+from .dataflow import Changes, Dataflow, Int8, Int32
+from .flips import (
+    BIT,
+    COL,
+    COPY,
+    FLIP,
+    FROM,
+    KIND,
+    REGISTER,
+    ROW,
+    SHARED,
+    UNIT_STEP,
+    Flip,
+    make_plan,
+    outvoted,
+)
+from .os_corrections import os_corrections
+from .os_stepper import step_os_tile, step_os_tile_copies
+from .tile import Held, Int, Pes, Shape, Uses, operand, places_of
+from .timing import Count, os_leaves, os_reads, os_tile_cycles
+
+
+def os_plan(
+    flips: Sequence[Flip],
+    k: int,
+    rows: int,
+    cols: int,
+    arithmetic: Arithmetic,
+    protected: range = range(0),
+    product: range | None = None,
+) -> NDArray[np.int64]:
+    """The faults of a tile over k operands as the kernels read them (`flips.make_plan`)."""
+
+    steps, places = os_tile_cycles(k, rows, cols), partial(places_of, rows=rows, cols=cols)
+    return make_plan(("array", "skew"), flips, steps, places, arithmetic, protected, product)
+
+
+def os_tile(
+    act: NDArray[np.int8],
+    wgt: NDArray[np.int8],
+    bias: NDArray[np.int32],
+    *,
+    rows: int,
+    cols: int,
+    arithmetic: Arithmetic,
+    flips: Sequence[Flip] = (),
+    protected: range = range(0),
+    voter: str = "feedback",
+    product: range | None = None,
+) -> tuple[NDArray[np.int32], int]:
+    """Run one tile on a rows x cols array.
+
+    act : (m, k), m <= rows. wgt : (n, k), n <= cols. bias : (n,), or (m, n) for sums
+    that go on; fits acc_bits. protected : columns of prod and acc that have three copies, which are
+    voted behind each register (`feedback`) or when the sum leaves (`output`). product : those of
+    prod, if they are others; with `feedback` only.
+    Returns (accumulators (m, n), cycles). Raises FlexhycaError for a flip outside the array.
+    """
+    m, k = act.shape
+    n = wgt.shape[0]
+    if m > rows or n > cols or wgt.shape[1] != k or k < 1:
+        raise InternalError(f"tile {act.shape} x {wgt.shape} on a {rows}x{cols} array")
+    plan = os_plan(flips, k, rows, cols, arithmetic, protected, product)
+    tile = (
+        np.ascontiguousarray(act, np.int8),
+        np.ascontiguousarray(wgt, np.int8),
+        np.ascontiguousarray(np.broadcast_to(np.asarray(bias, np.int32), (m, n))),
+        rows,
+        cols,
+        arithmetic.act_bits,
+        arithmetic.weight_bits,
+        arithmetic.acc_bits,
+    )
+    one = (plan[:, KIND] == FLIP) & (plan[:, COPY] == SHARED) & (plan[:, REGISTER] < UNIT_STEP)
+    if one.all():
+        simple = plan[np.argsort(plan[:, FROM], kind="stable")]
+        out, cycles = step_os_tile(*tile, simple[:, [FROM, REGISTER, ROW, COL, BIT]])
+    else:
+        columns = protected.start, protected.stop
+        out, cycles = step_os_tile_copies(*tile, plan, *columns, voter == "feedback")
+    return out, int(cycles)
+
+
+def os_tile_faults(
+    act: NDArray[np.int8],
+    wgt: NDArray[np.int8],
+    start: NDArray[np.int32],
+    *,
+    rows: int,
+    cols: int,
+    arithmetic: Arithmetic,
+    flips: Sequence[Flip],
+    protected: range = range(0),
+    voter: str = "feedback",
+    product: range | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows, columns and changes of the accumulators of a tile; those that change by 0 included.
+
+    act : (m, k). wgt : (n, k). start : (m, n), what the accumulators begin with. protected, voter,
+    product : as of `os_tile`. The changes are modulo 2**acc_bits. Raises FlexhycaError for a flip
+    outside the array.
+    """
+    plan = os_plan(flips, act.shape[1], rows, cols, arithmetic, protected, product)
+    if protected or product:
+        dropped = outvoted(flips, protected, voter, product)
+        left = [flip for flip, drop in zip(flips, dropped, strict=True) if not drop]
+        plan = os_plan(left, act.shape[1], rows, cols, arithmetic, protected, product)
+    return os_corrections(
+        np.ascontiguousarray(act, np.int8),
+        np.ascontiguousarray(wgt, np.int8),
+        np.ascontiguousarray(start, np.int32),
+        rows,
+        cols,
+        arithmetic.act_bits,
+        arithmetic.weight_bits,
+        arithmetic.acc_bits,
+        plan,
+        protected.start,
+        protected.stop,
+        voter == "feedback",
+    )
+
+
+class _Use(NamedTuple):
+    """What a register is used for.
+
+    when : (shape, row, col) -> first step and number of steps. what : (row, col, i, k) -> what it
+    holds in the i-th of these steps, of a sum of k products.
+    """
+
+    when: Callable[[Shape, Int, Int], tuple[Int, Int | int]]
+    what: Callable[[int, int, int, int], Held]
+
+
+#: Of the registers of PEs.
+_USES = {
+    "act": _Use(
+        lambda s, row, col: (os_reads(row, col), s.k), lambda row, col, i, k: operand("act", row, i)
+    ),
+    "wgt": _Use(
+        lambda s, row, col: (os_reads(row, col), s.k), lambda row, col, i, k: operand("wgt", col, i)
+    ),
+    "prod": _Use(
+        lambda s, row, col: (os_reads(row, col) + 1, s.k),
+        lambda row, col, i, k: Held("sum", row, col, i, i + 1),
+    ),
+    "acc": _Use(  # until its row has left
+        lambda s, row, col: (0 * row, os_leaves(s.k, s.rows, s.cols, row) + 1),
+        lambda row, col, i, k: Held(
+            "sum", row, col, 0, min(max(i - os_reads(row, col) - 1, 0), k), start=True
+        ),
+    ),
+}
+#: Of the delay lines, by (line, stage).
+_DELAYED = {
+    "act": _Use(
+        lambda s, line, stage: (stage + 1, s.k), lambda line, stage, i, k: operand("act", line, i)
+    ),
+    "wgt": _Use(
+        lambda s, line, stage: (stage + 1, s.k), lambda line, stage, i, k: operand("wgt", line, i)
+    ),
+}
+all_handled("array", _USES, "simulator/array/os_array.py: _USES")
+all_handled("skew", _DELAYED, "simulator/array/os_array.py: _DELAYED")
+
+
+class OutputStationary(Dataflow):
+    """A PE keeps the sum of one neuron."""
+
+    name = "os"
+
+    def cycles(self, shape: Shape) -> int:
+        """See `Dataflow.cycles`."""
+        return os_tile_cycles(shape.k, shape.rows, shape.cols)
+
+    def gemm_cycles(self, m: Count, k: Count, n: Count, rows: int, cols: int) -> Count:
+        """See `Dataflow.gemm_cycles`."""
+        return k + os_tile_cycles(0, rows, cols)
+
+    def starts(self, shape: Shape) -> tuple[int, ...]:
+        """See `Dataflow.starts`: the next part's operands follow at once."""
+        return tuple(accumulate(shape.parts[:-1], initial=0))
+
+    def moments(self, shape: Shape) -> int:
+        """See `Dataflow.moments`: after the drain, and after the DPPU's merge."""
+        return 2
+
+    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[Int, Int]:
+        """See `Dataflow.read_steps`: all rows and columns read operand k before the skew."""
+        k_of = np.arange(k)[None]
+        return k_of, k_of
+
+    def step(
+        self,
+        act: Int8,
+        wgt: Int8,
+        start: Int32,
+        pes: Pes,
+        flips: Sequence[Flip] = (),
+        parts: Sequence[int] = (),
+    ) -> tuple[Int32, int]:
+        """See `Dataflow.step`."""
+        return os_tile(act, wgt, start, flips=flips, **vars(pes))
+
+    def correct(
+        self,
+        act: Int8,
+        wgt: Int8,
+        start: Int32,
+        pes: Pes,
+        flips: Sequence[Flip],
+        parts: Sequence[int] = (),
+    ) -> Changes:
+        """See `Dataflow.correct`."""
+        return os_tile_faults(act, wgt, start, flips=flips, **vars(pes))
+
+    def count(self, shape: Shape, register: Register, places: Int) -> Uses:
+        """See `Dataflow.count`."""
+        row, col = places[:, 0], places[:, 1]
+        use, line, stage = self._use(register, row, col)
+        first, length = use.when(shape, line, stage)
+        there = ((row < shape.m) | (register.line == "col")) & (
+            (col < shape.n) | (register.line == "row")
+        )
+        return Uses(places, first[None], np.where(there, length, 0)[None])
+
+    def hold(self, shape: Shape, register: Register, row: int, col: int, step: int) -> Held | None:
+        """See `Dataflow.hold`."""
+        found = self.count(shape, register, np.array([[row, col]])).at(step)
+        if found is None:
+            return None
+        use, line, stage = self._use(register, row, col)
+        return use.what(line, stage, found[1], shape.k)
+
+    def _use(self, register: Register, row: Count, col: Count) -> tuple[_Use, Count, Count]:
+        if not register.line:
+            return _USES[register.name], row, col
+        line, stage = (row, col) if register.line == "row" else (col, row)
+        return _DELAYED[register.name], line, stage
+
+    def owned(
+        self, shape: Shape, register: Register, row: int, col: int, overlapped: bool
+    ) -> tuple[int, int]:
+        """See `Dataflow.owned`: with two accumulators a PE has one for a tile, to its end."""
+        if not overlapped or register.name == "acc":
+            return super().owned(shape, register, row, col, overlapped)
+        return int(self.count(shape, register, np.array([[row, col]])).first[0, 0]), shape.k

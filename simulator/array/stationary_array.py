@@ -1,0 +1,312 @@
+"""The stationary arrays: stepped register by register, corrected exactly, and what they hold.
+
+The reference steps every register of every PE on every clock edge.  WS PE (r, c) keeps one weight:
+row r of the array is operand k of the reduction, column c is filter n.  Its registers are `preload`
+(moves down, only while a fold is preloaded), `wgt` (the weight in use), `act` (moves right) and
+`psum` (moves down); the product is combinational.  A fold holds R operands of C filters and streams
+M pixels through them.  In the steps of a fold:
+
+    0 .. R-1       the chain of `preload` takes a weight a column and step, the last row's first
+    R              every `wgt` latches its `preload`
+    R+m+r+c        PE (r, c) latches `act` of pixel m
+    R+1+m+r+c      PE (r, c) latches `psum` = the one above + act * wgt
+    2R+1+m+c       the bottom `psum` of column c is added to word (m, c) of the partial-sum buffer
+
+So the last operand is latched in step M+2R+C-3, and a fold takes M + 2R + C - 2 cycles.  The two
+pipeline edges after it, sum and write, fall into the first two steps of the next fold, which only
+move its preload chain; after the last fold they are the steps `cycles` and `cycles`+1.  Valid bits
+travel with the operands: what belongs to no pixel adds nothing and is not written, and in a partial
+fold the rows without operands pass the sum on.  A flip at step t acts on the stored value before it
+is read in step t; one in `wgt` stays until the next fold latches.
+
+All rows read pixel m from the buffer in step R+m; row r delays it in the r stages of its skew line.
+The words of the partial-sum buffer are stored state, too (unit `buffer`, register `output`): word
+m * N + n, from step 0 on.
+
+IS is the mirror: activations are kept (row = operand, column = pixel), weights are streamed
+(`roles`).  The fast twin corrects fault-free sums (`stationary_corrections`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ...config import Arithmetic
+from ...errors import InternalError
+from ...isa.registers import Register
+from .dataflow import Changes, Dataflow, Int8, Int32
+from .flips import COL, REGISTER, ROW, Flip, make_plan
+from .roles import ROLES, SUMS, Roles, check_roles
+from .stationary_corrections import stationary_corrections
+from .stationary_stepper import step_stationary
+from .tile import Held, Int, Pes, Shape, Uses, operand, places_of
+from .timing import STATIONARY_PIPELINE_STEPS, Count, fold_cycles, fold_reads
+
+
+class _Folds(NamedTuple):
+    """The folds of a tile on `rows` rows. vectors, held : streamed and held ones of each.
+
+    used : (folds, 1), rows that have operands.
+    """
+
+    rows: int
+    vectors: int
+    held: int
+    used: Int
+
+
+class _Moment(NamedTuple):
+    """A place of a register in a step of a fold.
+
+    i : how long it has been in use. k0, used : first operand of the fold, and how many it has.
+    """
+
+    rows: int
+    row: int
+    col: int
+    step: int
+    i: int
+    k0: int
+    used: int
+
+
+class _Use(NamedTuple):
+    """What a register is used for in a fold.
+
+    when : (folds, row, col) -> first step and number of steps, and where. what : what it holds.
+    """
+
+    when: Callable[[_Folds, Int, Int], tuple[Any, Any, Any]]
+    what: Callable[[Roles, _Moment], Held]
+
+
+def _chain(f: _Folds, row: Int, col: Int) -> tuple[Int, Int, Any]:
+    """What stands in the chain goes to row R - step + row, and comes in step row + 1."""
+    first = np.maximum(row + 1, f.rows - f.used + row + 1)
+    return first, f.rows + 1 - first, col < f.held
+
+
+def _sum(roles: Roles, at: _Moment) -> Held:
+    """The sum of a vector and a column."""
+    return Held("sum", *roles.places(at.i, at.col), at.k0, at.k0 + min(at.row + 1, at.used))
+
+
+#: Of the registers of PEs, by role.
+_USES = {
+    "preload": _Use(
+        _chain, lambda roles, at: operand(roles.held, at.col, at.k0 + at.rows - at.step + at.row)
+    ),
+    "held": _Use(
+        lambda f, row, col: (
+            fold_reads(f.rows, 0, 0),
+            f.vectors + row + col,
+            (col < f.held) & (row < f.used),
+        ),
+        lambda roles, at: operand(roles.held, at.col, at.k0 + at.row),
+    ),
+    "streamed": _Use(
+        lambda f, row, col: (
+            fold_reads(f.rows, row, col),
+            f.vectors,
+            (col < f.held) & (row < f.used),
+        ),
+        lambda roles, at: operand(roles.streamed, at.i, at.k0 + at.row),
+    ),
+    "psum": _Use(
+        lambda f, row, col: (fold_reads(f.rows, row + 1, col), f.vectors, col < f.held), _sum
+    ),
+}
+#: Of the delay lines, by role; the column is the stage.
+_DELAYED = {
+    "streamed": _Use(
+        lambda f, row, stage: (fold_reads(f.rows, 0 * stage, stage), f.vectors, row < f.used),
+        lambda roles, at: operand(roles.streamed, at.i, at.k0 + at.row),
+    )
+}
+check_roles(_USES, _DELAYED, "simulator/array/stationary_array.py: _USES, _DELAYED")
+
+
+class Stationary(Dataflow):
+    """A PE keeps an operand, and sums travel down, fold by fold; they stand in the output buffer.
+
+    roles : names of the registers.
+    """
+
+    roles: ClassVar[Roles]
+
+    # ---- time ---------------------------------------------------------------------------------
+
+    def gemm_cycles(self, m: Count, k: Count, n: Count, rows: int, cols: int) -> Count:
+        """See `Dataflow.gemm_cycles`: those of a fold."""
+        return fold_cycles(self.roles.by_role(m, n)[0], rows, cols)
+
+    def period(self, shape: Shape) -> int:
+        """Cycles of a fold."""
+        return fold_cycles(self.roles.by_role(shape.m, shape.n)[0], shape.rows, shape.cols)
+
+    def cycles(self, shape: Shape) -> int:
+        """See `Dataflow.cycles`."""
+        return len(shape.parts) * self.period(shape) + STATIONARY_PIPELINE_STEPS
+
+    def starts(self, shape: Shape) -> tuple[int, ...]:
+        """See `Dataflow.starts`: a part is a fold."""
+        return tuple(i * self.period(shape) for i in range(len(shape.parts)))
+
+    def moments(self, shape: Shape) -> int:
+        """See `Dataflow.moments`: all the time."""
+        return self.cycles(shape)
+
+    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[Int, Int]:
+        """See `Dataflow.read_steps`: what is held, the last row first; then what streams."""
+        held = rows - 1 - np.arange(k)[None]
+        streamed = rows + np.arange(self.roles.by_role(m, n)[0])[:, None]
+        return self.roles.by_role(streamed, held)
+
+    # ---- values -------------------------------------------------------------------------------
+
+    def step(
+        self,
+        act: Int8,
+        wgt: Int8,
+        start: Int32,
+        pes: Pes,
+        flips: Sequence[Flip] = (),
+        parts: Sequence[int] = (),
+    ) -> tuple[Int32, int]:
+        """See `Dataflow.step`.
+
+        start : what the partial-sum buffer holds before (bias or earlier folds), fits acc_bits.
+        parts : operands of each fold, at most `rows`; without them, `rows` of each but the last.
+        Cycles are those of the folds; flips may come up to two steps later.
+        """
+        sums, cycles = step_stationary(*self._tile(act, wgt, start, pes, flips, parts))
+        return np.ascontiguousarray(self.roles.by_role(sums, sums.T)[0]), int(cycles)
+
+    def correct(
+        self,
+        act: Int8,
+        wgt: Int8,
+        start: Int32,
+        pes: Pes,
+        flips: Sequence[Flip],
+        parts: Sequence[int] = (),
+    ) -> Changes:
+        """See `Dataflow.correct`; arguments as of `step`."""
+        tile = self._tile(act, wgt, start, pes, flips, parts)
+        vectors, columns, change = stationary_corrections(*tile)
+        return *self.roles.places(vectors, columns), change
+
+    def _tile(
+        self,
+        act: Int8,
+        wgt: Int8,
+        start: Int32,
+        pes: Pes,
+        flips: Sequence[Flip],
+        parts: Sequence[int],
+    ) -> tuple[Any, ...]:
+        """A tile as the kernels take it: by what is streamed and what is held."""
+        a, (m, n) = pes.arithmetic, (len(act), len(wgt))
+        folds = parts or even_folds(act.shape[1], pes.rows)
+        plan = self.plan(flips, Shape(m, n, tuple(folds), pes.rows, pes.cols), a)
+        streamed, held = self.roles.by_role(act, wgt)
+        buffer, _ = self.roles.by_role(start, start.T)
+        k, columns = streamed.shape[1], len(held)
+        if (
+            columns > pes.cols
+            or held.shape[1] != k
+            or min(m, n, k) < 1
+            or buffer.shape != (len(streamed), columns)
+        ):
+            raise InternalError(
+                f"streamed {streamed.shape}, held {held.shape}, sums {buffer.shape} "
+                f"on a {pes.rows}x{pes.cols} array"
+            )
+        if sum(folds) != k or not 1 <= min(folds) <= max(folds) <= pes.rows:
+            raise InternalError(f"folds of {list(folds)} operands of {k}, in {pes.rows} rows")
+        return (
+            np.ascontiguousarray(streamed, np.int8),
+            np.ascontiguousarray(held, np.int8),
+            np.ascontiguousarray(buffer, np.int32),
+            np.array(folds, np.int64),
+            pes.rows,
+            pes.cols,
+            *self.roles.by_role(a.act_bits, a.weight_bits),
+            a.acc_bits,
+            plan,
+        )
+
+    def plan(self, flips: Sequence[Flip], shape: Shape, arithmetic: Arithmetic) -> Int:
+        """The faults of a tile as the kernels read them.
+
+        A word of the buffer is at (vector, column).
+        """
+        places = partial(_places, shape=shape)
+        units = self.unit, self.skew, "buffer"
+        plan = make_plan(units, flips, self.cycles(shape), places, arithmetic)
+        words = plan[:, REGISTER] == SUMS
+        place = np.divmod(plan[words, ROW], shape.n)
+        plan[words, ROW], plan[words, COL] = self.roles.by_role(*place)
+        return plan
+
+    # ---- what is stored -----------------------------------------------------------------------
+
+    def count(self, shape: Shape, register: Register, places: Int) -> Uses:
+        """See `Dataflow.count`; a stretch for each fold."""
+        row, col = places[:, 0][None], places[:, 1][None]
+        if register.unit == "buffer":  # the words of the tile, all the time
+            there = np.where(row < shape.m * shape.n, self.cycles(shape), 0)
+            return Uses(places, np.zeros_like(row), there)
+        vectors, held = self.roles.by_role(shape.m, shape.n)
+        folds = _Folds(shape.rows, vectors, held, np.array(shape.parts)[:, None])
+        first, length, there = self._use(register).when(folds, row, col)
+        first = first + np.array(self.starts(shape))[:, None]
+        count = np.where(there, np.maximum(0, length), 0)
+        size = len(shape.parts), len(places)
+        return Uses(places, np.broadcast_to(first, size), np.broadcast_to(count, size))
+
+    def hold(self, shape: Shape, register: Register, row: int, col: int, step: int) -> Held | None:
+        """See `Dataflow.hold`."""
+        found = self.count(shape, register, np.array([[row, col]])).at(step)
+        if found is None:
+            return None
+        if register.unit == "buffer":  # a fold adds to the word at the end of this step
+            place = divmod(row, shape.n)
+            adds = np.array(self.starts(shape)) + fold_reads(shape.rows, shape.rows, sum(place))
+            end = sum(shape.parts[: int((adds < step).sum())])
+            return Held("sum", *place, 0, end, start=True)
+        fold, i = found
+        own, k0 = step - fold * self.period(shape), sum(shape.parts[:fold])
+        at = _Moment(shape.rows, row, col, own, i, k0, shape.parts[fold])
+        return self._use(register).what(self.roles, at)
+
+    def _use(self, register: Register) -> _Use:
+        uses = _DELAYED if register.unit == self.skew else _USES
+        return uses[self.roles.role_of(register.name)]
+
+
+def _places(register: Register, shape: Shape) -> tuple[int, int]:
+    if register.unit == "buffer":
+        return (shape.m * shape.n, 1) if register.name == "output" else (0, 0)
+    return places_of(register, shape.rows, shape.cols)
+
+
+def even_folds(k: int, rows: int) -> list[int]:
+    """Operands of each fold where a reduction of `k` is not cut otherwise."""
+    return [min(rows, k - at) for at in range(0, k, rows)]
+
+
+class WeightStationary(Stationary):
+    """A PE keeps a weight; pixels are streamed."""
+
+    name, roles = "ws", ROLES["ws"]
+
+
+class InputStationary(Stationary):
+    """A PE keeps an activation; filters are streamed."""
+
+    name, roles = "is", ROLES["is"]

@@ -1,0 +1,144 @@
+"""The units of the register table in a tile of a program: when their registers can be hit.
+
+Here the array and the DPPU, which know numbers only, meet the tiles of a program.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property, lru_cache, partial
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...isa.registers import BY_UNIT, DPPU_UNITS, SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW, Register
+from ...tables import complete
+from ..array.dataflows import DATAFLOWS
+from ..array.tile import Held, Shape, Slot, Uses, places_of
+from ..dppu import unit as dppu
+from ..dppu.held import Neurons
+from ..text.spans import Span, Spans
+
+Int = NDArray[np.int64]
+
+
+class TileUnit(ABC):
+    """A unit in a tile. cycles : in which its registers can be hit, 0 where it does nothing."""
+
+    cycles: int
+
+    @abstractmethod
+    def total(self, register: Register) -> int:
+        """How many (place, step) of a register are in use."""
+
+    @abstractmethod
+    def draw(self, register: Register, rng: np.random.Generator) -> Slot:
+        """One of them."""
+
+    @abstractmethod
+    def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
+        """The steps in which a place is in use, as (first, last)."""
+
+    @abstractmethod
+    def hold(self, register: Register, row: int, col: int, step: int) -> Held | None:
+        """What a place holds in a step of the fault-free tile, None for nothing that is used."""
+
+    def owned(self, register: Register, row: int = 0, col: int = 0) -> tuple[int, int]:
+        """First step and number of steps in which the tile has a place of a register."""
+        return 0, self.cycles
+
+
+class _Array(TileUnit):
+    """The array, or its delay lines."""
+
+    def __init__(self, span: Span, spans: Spans) -> None:
+        self.span, self.spans, self.cycles = span, spans, span.cycles
+        self.array = spans.program.config.array
+        self.flow = DATAFLOWS[self.array.dataflow]
+
+    @cached_property
+    def shape(self) -> Shape:
+        return self.spans.shape(self.span)
+
+    def total(self, register: Register) -> int:
+        return _total(self.array.dataflow, self.shape, register)
+
+    def draw(self, register: Register, rng: np.random.Generator) -> Slot:
+        return _uses(self.array.dataflow, self.shape, register).draw(rng)
+
+    def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
+        return self.flow.count(self.shape, register, np.array([[row, col]])).stretches()
+
+    def hold(self, register: Register, row: int, col: int, step: int) -> Held | None:
+        return self.flow.hold(self.shape, register, row, col, step)
+
+    def owned(self, register: Register, row: int = 0, col: int = 0) -> tuple[int, int]:
+        overlapped = self.array.double_buffered_accumulators
+        return self.flow.owned(self.shape, register, row, col, overlapped)
+
+
+def _uses(dataflow: str, shape: Shape, register: Register) -> Uses:
+    places = all_places(register, *places_of(register, shape.rows, shape.cols))
+    return DATAFLOWS[dataflow].count(shape, register, places)
+
+
+@lru_cache(4096)
+def _total(dataflow: str, shape: Shape, register: Register) -> int:
+    return _uses(dataflow, shape, register).total  # many tiles are alike
+
+
+class _Dppu(TileUnit):
+    """The DPPU with operands of one source."""
+
+    def __init__(self, span: Span, spans: Spans, excess: bool) -> None:
+        self.span, self.spans, self.excess = span, spans, excess
+        self.cycles = spans.dppu(span, excess).steps
+
+    @cached_property
+    def neurons(self) -> Neurons:
+        return self.spans.neurons(self.span, self.excess)
+
+    def total(self, register: Register) -> int:
+        return dppu.count(self.neurons, register.name).total if self.cycles else 0
+
+    def draw(self, register: Register, rng: np.random.Generator) -> Slot:
+        return dppu.count(self.neurons, register.name).draw(rng)
+
+    def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
+        return dppu.count(self.neurons, register.name).stretches(row, col) if self.cycles else []
+
+    def hold(self, register: Register, row: int, col: int, step: int) -> Held | None:
+        return dppu.hold(self.neurons, register.name, row, col, step) if self.cycles else None
+
+
+_UNITS: dict[str, Callable[[Span, Spans], TileUnit]] = {
+    **dict.fromkeys(UNIT_OF_DATAFLOW.values(), _Array),
+    **dict.fromkeys(SKEW_OF_DATAFLOW.values(), _Array),
+    **{unit: partial(_Dppu, excess=bool(i)) for i, unit in enumerate(DPPU_UNITS)},
+}
+complete(
+    "units in isa/registers.py", BY_UNIT, [*_UNITS, "buffer"], "simulator/inject/units.py: _UNITS"
+)
+
+
+def in_tile(unit: str, span: Span, spans: Spans) -> TileUnit:
+    """A unit that has registers, not words of buffers, in a tile that has GEMMs."""
+    return _UNITS[unit](span, spans)
+
+
+def moments(register: Register, span: Span, spans: Spans) -> int:
+    """Cycles of a tile in which a register can be hit, 0 where the tile does not use it."""
+    if register.unit != "buffer":
+        return in_tile(register.unit, span, spans).cycles
+    if register.name == "output":
+        return span.moments
+    return span.cycles if register.timed else 1
+
+
+@lru_cache(64)
+def all_places(register: Register, rows: int, cols: int) -> Int:
+    """Places of a register of rows x cols, those that exist: (p, 2)."""
+    found = [p for p in product(range(rows), range(cols)) if register.exists(*p)]
+    return np.array(found, np.int64).reshape(-1, 2)
