@@ -6,13 +6,15 @@ from functools import cache
 from typing import NamedTuple
 
 from ...config import Config
-from ...isa.protection import copies, protected_columns
-from ...isa.registers import BY_UNIT
+from ...isa.protection import COPIES, copies, protected_columns
+from ...isa.registers import BY_UNIT, all_handled
+from ...tables import complete
 from ..netlist.cells import KINDS
 from ..netlist.cost import LIBRARY, cost
 from ..netlist.dppu import dppu_group, word_voter
 from ..netlist.netlist import Netlist
 from ..netlist.pe import Datapath
+from ..netlist.registers import BESIDE, GROUP, PE
 from ..netlist.tmr import in_columns, tripled
 from .pe_area import Point
 from .table import lookup
@@ -48,18 +50,33 @@ def machine_area(config: Config, multiplier: str = "wallace") -> MachineArea:
     return MachineArea({name: round(area, 1) for name, area in parts.items()}, scopes)
 
 
-#: State of the DPPU outside its groups: what is read and written in many places at once, and what
-#: is taken entry by entry.
-_FILES = {
-    "flip-flops": (
-        ("dppu", "file_act"),
-        ("dppu", "file_wgt"),
-        ("dppu", "position"),
-        ("dppu_excess", "file_act"),
-        ("dppu_excess", "file_wgt"),
-    ),
-    "SRAM": (("dppu_excess", "position"), ("dppu_excess", "psum")),
+#: Where a register is counted: in a netlist, in the registers beside it, in the buffers. State of
+#: the DPPU outside its groups is flip-flops where it is read and written in many places at once,
+#: SRAM where it is taken entry by entry. The groups' registers are one set for both units.
+_COUNTED: dict[str, dict[str, tuple[str, ...]]] = {
+    "array": {"netlist": tuple(PE)},
+    "dppu": {"netlist": tuple(GROUP), "flip-flops": BESIDE},
+    "dppu_excess": {
+        "netlist of dppu": tuple(name for name in GROUP if name != "psum"),
+        "flip-flops": ("file_act", "file_wgt"),
+        "SRAM": ("position", "psum"),
+    },
+    "buffer": {
+        "buffers": ("ifmap", "weight", "position", "instruction"),
+        "output buffer": ("residual", "output", "result"),
+    },
+    # The paper counts no delay lines, and has one array: a stationary one is taken for as large.
+    "skew": {"left out": ("act", "wgt")},
+    "array_ws": {"as array": ("preload", "wgt", "act", "psum")},
+    "skew_ws": {"left out": ("act",)},
+    "array_is": {"as array": ("preload", "act", "wgt", "psum")},
+    "skew_is": {"left out": ("wgt",)},
 }
+complete("units in isa/registers.py", BY_UNIT, _COUNTED, "hdl/area/machine.py: _COUNTED")
+for _unit, _own in _COUNTED.items():
+    all_handled(
+        _unit, [name for names in _own.values() for name in names], "hdl/area/machine.py: _COUNTED"
+    )
 _SCOPES = {
     "computing array": ("PEs", "DPPU arithmetic", "voters of the array"),
     "with register files": ("DPPU register files",),
@@ -92,7 +109,7 @@ def _parts(config: Config, multiplier: str) -> dict[str, float]:
         if groups
         else 0.0
     )
-    voted = array.cols // 3 if p.redundancy == "space" else 0
+    voted = array.cols // COPIES if p.redundancy == "space" else 0
     b = config.buffers
     sram = (
         b.ifmap_bytes + b.weight_bytes + b.output_bytes + b.instruction_bytes
@@ -103,9 +120,10 @@ def _parts(config: Config, multiplier: str) -> dict[str, float]:
         "DPPU arithmetic": groups * group,
         "voters of the array": voted * cost(word_voter(a.acc_bits)).area_ge,
         "DPPU register files": sum(
-            _bits(config, unit, name) * (flip_flop if kind == "flip-flops" else SRAM_BIT_GE)
-            for kind, registers in _FILES.items()
-            for unit, name in registers
+            _bits(config, unit, name) * area
+            for kind, area in (("flip-flops", flip_flop), ("SRAM", SRAM_BIT_GE))
+            for unit, own in _COUNTED.items()
+            for name in own.get(kind, ())
         ),
         "buffers": sram * 8 * SRAM_BIT_GE,
     }

@@ -1,8 +1,9 @@
 """The output-stationary array in MyHDL, register for register as the simulator steps it.
 
-The same registers, copies and voters (with feedback) as `simulator.array.stepper`, and a flip input
-for every stored bit, so that a fault plan can be played in MyHDL, Icarus and Verilator.  Which
-columns are protected is an input: what a layer's shift selects (`protect_prod`, `protect_acc`).
+The same registers, copies and voters (with feedback) as `simulator.array.os_array`, and a flip
+input for every stored bit, so that a fault plan can be played in MyHDL, Icarus and Verilator.
+Which columns are protected is an input: what a layer's shift selects (`protect_prod`,
+`protect_acc`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from typing import Any
 
 from myhdl import ConcatSignal, Signal, always, always_comb, block, intbv, modbv
 
+from ...config import Arithmetic
+from ...isa.protection import COPIES
+from ...isa.registers import BY_UNIT, all_handled
 from ..netlist.pe import Datapath
 
-COPIES = 3
+#: Registers in the order of the flip inputs of a PE.
+_FLIPPED = ("act", "wgt", "prod", "acc")
+all_handled("array", _FLIPPED, "hdl/rtl/blocks.py: pe_block")
 
 
 @dataclass(frozen=True)
@@ -24,27 +30,27 @@ class FlipBits:
     datapath: Datapath
 
     @property
-    def words(self) -> list[tuple[int, int]]:
-        """First bit and width of act, wgt, prod (three copies) and acc (three copies)."""
-        d, at, found = self.datapath, 0, []
-        for bits in (
-            d.act_bits,
-            d.weight_bits,
-            *[d.product_bits] * COPIES,
-            *[d.acc_bits] * COPIES,
-        ):
-            found.append((at, bits))
-            at += bits
+    def words(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """First bit and width by register and copy, in the order of a PE's flip inputs."""
+        d, at = self.datapath, 0
+        arithmetic = Arithmetic(act_bits=d.act_bits, weight_bits=d.weight_bits, acc_bits=d.acc_bits)
+        found = {}
+        for name in _FLIPPED:
+            register = BY_UNIT["array"][name]
+            bits = register.bits(arithmetic)
+            for copy in range(COPIES if register.protected else 1):
+                found[name, copy] = at, bits
+                at += bits
         return found
 
     def at(self, register: str, copy: int) -> int:
         """First bit of a copy of a register."""
-        return self.words[{"act": 0, "wgt": 1, "prod": 2, "acc": 2 + COPIES}[register] + copy][0]
+        return self.words[register, copy][0]
 
     @property
     def width(self) -> int:
         """Stored bits of a PE, all copies."""
-        return sum(bits for _, bits in self.words)
+        return sum(bits for _, bits in self.words.values())
 
 
 def word(bits: int) -> Any:
@@ -168,7 +174,7 @@ def array_block(
     """
     a, w, s = datapath.act_bits, datapath.weight_bits, datapath.acc_bits
     layout = FlipBits(datapath)
-    places = [(at, at + bits) for at, bits in layout.words]
+    places = [(at, at + bits) for at, bits in layout.words.values()]
 
     def own(r: int, c: int) -> list[Any]:
         first = (r * cols + c) * layout.width

@@ -15,7 +15,7 @@ from flexhyca.hdl.rtl.blocks import FlipBits, array_block, ports
 from flexhyca.hdl.rtl.netlist_block import netlist_block, signals
 from flexhyca.hdl.rtl.players import Icarus, Verilator, array_verilog
 from flexhyca.hdl.rtl.stimulus import split, steps
-from flexhyca.simulator.array.stepper import Flip, os_tile
+from flexhyca.simulator.array.os_array import Flip, os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 
 D = Datapath()
@@ -154,8 +154,8 @@ def test_verilator_equals_the_stepper_on_16x16():
 
 def test_flip_bits_do_not_overlap():
     layout = FlipBits(Datapath(3, 5, 17))
-    ends = [at + bits for at, bits in layout.words]
-    assert [at for at, _ in layout.words] == [0, *ends[:-1]]
+    ends = [at + bits for at, bits in layout.words.values()]
+    assert [at for at, _ in layout.words.values()] == [0, *ends[:-1]]
     assert layout.width == ends[-1] == 3 + 5 + 3 * 8 + 3 * 17
 
 

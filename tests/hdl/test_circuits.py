@@ -23,7 +23,7 @@ from flexhyca.hdl.netlist.pe import (
     pe,
 )
 from flexhyca.isa.columns import configurable_product, configurable_sum
-from flexhyca.simulator.array.stepper import os_tile
+from flexhyca.simulator.array.os_array import os_tile
 
 POLICIES = ("direct", "configurable")
 
