@@ -17,7 +17,7 @@ from ..errors import FlexhycaError
 from ..faults.campaign.experiment import quantity_of
 from ..faults.campaign.statistics import CONFIDENCE, Interval, share
 from ..faults.machine.outcomes import OUTCOMES, STAGES
-from ..isa.registers import REGISTERS
+from ..isa.registers import REGISTERS, UNIT_OF_DATAFLOW
 
 #: Stands for all layers, or all registers, in a cell that sums over them.
 TOTAL = "(all)"
@@ -149,9 +149,8 @@ def _good(described: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _register(row: Mapping[str, Any]) -> str:
-    unit = row.get("unit") or "array"
-    name = str(row["register"])
-    return name if str(unit).startswith("array") else f"{unit}.{name}"
+    unit, name = row.get("unit") or UNIT_OF_DATAFLOW["os"], str(row["register"])
+    return name if unit in UNIT_OF_DATAFLOW.values() else f"{unit}.{name}"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
