@@ -163,12 +163,17 @@ def programs() -> Iterator[Job]:
 
 
 def values() -> Iterator[Job]:
-    """Accuracies, and outputs of inferences by their hashes."""
+    """Accuracies, and outputs of inferences by their hashes.
+
+    The hashes are of the fast execution. What the machine computes is compared, integer by integer,
+    by the rows of the campaigns that are called `reference`: they hold hashes of its outputs.
+    """
     flip = "--site layer=*,tile=*,cycle=0,row=31,col=31,reg=act,bit=0,stuck=0 --json -"
-    if_edge = flip.replace("31", "15")
     shipped = {config: f"-c {config}" for config in CONFIGS}
     for name, machine in {**shipped, **MACHINES}.items():
-        site = if_edge if "edge" in name else flip
+        site = flip.replace("31", "15") if "edge" in name else flip
+        if name.endswith(("ws", "is")):
+            site = site.replace("reg=", f"unit=array_{name[-2:]},reg=")
         steps = (
             f"simulate digits {machine} --json r0.json",
             f"simulate digits {machine} --values machine --images 3 --json r1.json",
@@ -227,8 +232,9 @@ def campaigns() -> Iterator[Job]:
         for scheme in ("base", "tmr_crt2", *SCHEMES[-3:-1]):
             options = f"digits --scheme {scheme} --faults {kind}"
             yield campaign(f"{kind} {scheme}", options, 50)
-        reference = f"digits --faults {kind} --execution reference"
-        yield campaign(f"{kind} reference", reference, 5)
+        for name, machine in {"": "", **STATIONARY}.items():
+            options = f"digits {machine} --faults {kind} --execution reference"
+            yield campaign(f"{kind} reference {name}".strip(), options, 3 if name else 5)
         options = f"resnet20 --data ../inputs/resnet20.npz --images 2 --faults {kind}"
         yield campaign(f"{kind} resnet20", options, 10)
     yield campaign("live", "digits --faults register --live --workers 2", 400)
