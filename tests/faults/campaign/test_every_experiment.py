@@ -1,0 +1,125 @@
+"""What the experiment of every fault model has to keep: those of the table, whatever they are.
+
+A fault model that is added to `faults.models` needs an entry in `_MAKE`, and is tested here.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flexhyca.config.schemes import with_scheme
+from flexhyca.faults.ber.experiment import BerFaults
+from flexhyca.faults.ber.options import BerOptions, Case
+from flexhyca.faults.campaign import run as engine
+from flexhyca.faults.campaign.experiment import Experiment
+from flexhyca.faults.campaign.export import write_csv
+from flexhyca.faults.campaign.run import boundaries, run
+from flexhyca.faults.campaign.store import Campaign
+from flexhyca.faults.machine.experiment import MachineFaults
+from flexhyca.faults.models import MACHINE_MODELS, MODELS
+from flexhyca.isa.program_file import save
+from flexhyca.network.functional import Functional
+from flexhyca.tables import complete
+from flexhyca.tests.support import compiled, one_conv, random_inputs, random_masks, small_config
+
+TRIALS = next(boundaries()) + 20  # one look, and some more
+
+
+def _machine(folder: Path, seed: int, model: str) -> Experiment:
+    network = one_conv(h=4, n=4)
+    config = small_config("protection.nb_th=1", "protection.s_th=0.2")
+    program, images, labels = folder / "p.fhx", folder / "i.npy", folder / "l.npy"
+    save(compiled(network, config, random_masks(network, 0.2, 1)), program)
+    np.save(images, random_inputs(network, 3, 0))
+    np.save(labels, np.arange(3))
+    return MachineFaults(program, images, seed, 2, model=model, labels=labels)
+
+
+def _ber(folder: Path, seed: int) -> Experiment:
+    network, schemes = one_conv(h=6, c=5, n=6), ("base", "tmr_crt1")
+    files = [folder / f"{name}.fhx" for name in schemes]
+    for name, file in zip(schemes, files, strict=True):
+        save(compiled(network, with_scheme(small_config(), name), None), file)
+    inputs = random_inputs(network, 9, 0)
+    np.save(folder / "i.npy", inputs)
+    labels = np.argmax(Functional(network).run(inputs).reshape(9, -1), axis=1)
+    np.save(folder / "l.npy", labels)
+    cases = [Case(name, rate, i) for rate in (1e-3, 1e-2) for i, name in enumerate(schemes)]
+    options = BerOptions(images_per_pattern=3, logits=True)
+    return BerFaults(files, cases, [folder / "i.npy"] * 2, folder / "l.npy", seed, options)
+
+
+#: An experiment of each model: (folder for its files, seed).
+_MAKE: dict[str, Callable[[Path, int], Experiment]] = {
+    **{model: partial(_machine, model=model) for model in MACHINE_MODELS},
+    "ber": _ber,
+}
+complete("MODELS in faults/models.py", MODELS, _MAKE, f"tests/.../{Path(__file__).name}: _MAKE")
+every_model = pytest.mark.parametrize("model", MODELS)
+
+
+def rows_of(path: Path) -> bytes:
+    target = path.with_suffix(".csv")
+    with Campaign(path) as campaign:
+        write_csv(campaign, target)
+    return target.read_bytes()
+
+
+@pytest.fixture
+def experiment(model: str, tmp_path: Path) -> Experiment:
+    return _MAKE[model](tmp_path, 5)
+
+
+@every_model
+def test_a_row_has_the_declared_columns_and_types(experiment: Experiment) -> None:
+    types = {"int": int, "float": float, "str": str}
+    rows = experiment.run(range(30))
+    for index, row in enumerate(rows):
+        assert row.pop("index") == index
+        assert list(row) == list(experiment.columns)
+        for name, value in row.items():
+            assert value is None or type(value) is types[experiment.columns[name]], name
+    for name in experiment.columns:
+        assert any(row[name] is not None for row in rows), f"{name} is never filled"
+
+
+@every_model
+def test_a_trial_is_its_number_and_the_spec(experiment: Experiment) -> None:
+    rows = experiment.run(range(12))
+    again = type(experiment).from_spec(experiment.spec())
+    assert again.spec() == experiment.spec()
+    assert again.run([7, 2]) == [rows[7], rows[2]]
+    assert experiment.run(range(12)) == rows
+
+
+@every_model
+def test_another_seed_gives_other_rows(model: str, tmp_path: Path) -> None:
+    first, second = (_MAKE[model](tmp_path, seed).run(range(40)) for seed in (5, 6))
+    assert first != second
+
+
+@every_model
+def test_neither_workers_nor_interruptions_change_the_rows(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CHUNK_S", 0.05)
+    paths = [tmp_path / f"{name}.db" for name in "abc"]
+    one = run(experiment, paths[0], TRIALS)
+    assert (one.trials, one.computed) == (TRIALS, TRIALS)
+    assert run(experiment, paths[1], TRIALS, workers=2) == one
+    # A run that ended at a look, and one that ended in between, go on.
+    for end in (next(boundaries()), next(boundaries()) + 7, TRIALS):
+        last = run(experiment, paths[2], end)
+    assert last._replace(computed=TRIALS) == one
+    assert rows_of(paths[0]) == rows_of(paths[1]) == rows_of(paths[2])
+
+
+@every_model
+def test_what_is_estimated_is_in_the_rows(experiment: Experiment, tmp_path: Path) -> None:
+    found = run(experiment, tmp_path / "a.db", 60)
+    assert found.estimates
+    assert any(estimate.leading for estimate in found.estimates)
+    assert all(estimate.interval.trials > 0 for estimate in found.estimates)
