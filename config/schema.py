@@ -56,7 +56,7 @@ complete(
     "config/schema.py: LAYER_COPIES",
 )
 #: Whether a PE keeps a neuron's sum, by `array.dataflow`; else sums travel through the array.
-_KEEPS_SUMS = {"os": True, "ws": False, "is": False}
+KEEPS_SUMS = {"os": True, "ws": False, "is": False}
 #: Whether time is that of engines around a memory, by `timing`; else of a count of the array alone.
 RUNS_ENGINES = {"native": True, "scalesim": False}
 complete(
@@ -109,7 +109,7 @@ class Array(Section):
     @property
     def keeps_sums(self) -> bool:
         """Whether a PE keeps a neuron's sum (os); else sums travel through the array (ws, is)."""
-        return _KEEPS_SUMS[self.dataflow]
+        return KEEPS_SUMS[self.dataflow]
 
 
 class Arithmetic(Section):
@@ -339,7 +339,7 @@ _TILE: dict[str, tuple[Callable[[Config], int], Callable[[Config], int]]] = {
     "ws": (lambda c: c.longest_stream, lambda c: c.array.cols),
     "is": (lambda c: c.array.cols, lambda c: c.longest_stream),
 }
-for _where, _handled in (("_KEEPS_SUMS", _KEEPS_SUMS), ("_TILE", _TILE)):
+for _where, _handled in (("KEEPS_SUMS", KEEPS_SUMS), ("_TILE", _TILE)):
     complete(
         "array.dataflow in config/schema.py",
         get_args(Dataflow),

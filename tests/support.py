@@ -9,11 +9,18 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.config import Arithmetic, Config, load_config
+from flexhyca.config import Arithmetic, Config, choices, load_config
+from flexhyca.config.schema import KEEPS_SUMS, LAYER_COPIES
 from flexhyca.errors import CompileError
 from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.program import Program
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
+
+#: Dataflows whose PEs keep no sums, and ways to compute a layer several times.
+STATIONARY = tuple(flow for flow in choices("array.dataflow") if not KEEPS_SUMS[flow])
+REDUNDANT = tuple(kind for kind in choices("protection.redundancy") if kind != "none")
+#: The machines of `one_conv_on`.
+MACHINES = (*choices("array.dataflow"), *REDUNDANT, *choices("dppu.data_reuse"))
 
 
 def small_config(*overrides: str, base: str = "flexhyca-32x32") -> Config:
@@ -41,10 +48,10 @@ def machines(draw: st.DrawFn) -> Config:
     """Small machines of any shape, with and without a DPPU."""
     rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     width = draw(st.sampled_from([1, 2, 4]))
-    reuse = draw(st.sampled_from(["array", "hybrid", "hybrid_sram", "dram", "none", "none"]))
+    reuse = draw(st.sampled_from([*choices("dppu.data_reuse"), "none", "none"]))
     size = 0 if reuse == "none" else width * draw(st.integers(1, 3))
-    overflow = draw(st.sampled_from(["slice", "saturate"]))
-    dataflow = draw(st.sampled_from(["os", "ws", "is"])) if reuse == "none" else "os"
+    overflow = draw(st.sampled_from(choices("arithmetic.overflow")))
+    dataflow = draw(st.sampled_from(choices("array.dataflow"))) if reuse == "none" else "os"
     double = dataflow == "os" and draw(st.booleans())
     return small_config(
         f"array.rows={rows}",
@@ -54,7 +61,7 @@ def machines(draw: st.DrawFn) -> Config:
         f"dppu.size={size}",
         f"dppu.width={width}",
         f"dppu.sram_bytes_per_cycle={draw(st.sampled_from([1, 32]))}",
-        f"dram.model={draw(st.sampled_from(['fixed', 'openrow']))}",
+        f"dram.model={draw(st.sampled_from(choices('dram.model')))}",
         f"dram.banks={draw(st.sampled_from([1, 4]))}",
         "dram.row_bytes=64",
         f"dppu.window={draw(st.sampled_from([1, 4, 7, 32]))}",
@@ -251,9 +258,9 @@ def with_redundancy(config: Config, kind: str, layers: list[str]) -> Config:
 def redundant(draw: st.DrawFn, config: Config, network: Network) -> Config:
     """`config` with some layers computed three times, where the machine and the network can."""
     names = [network.layers[i].name for i in sorted(network.weights)]
-    if not names or config.dppu.size or config.array.dataflow != "os":
+    if not names or config.dppu.size or not config.array.keeps_sums:
         return config
-    kinds = ["time", "time_refetch"] + ["space"] * (config.array.cols >= 3)
+    kinds = [kind for kind in REDUNDANT if config.array.cols >= LAYER_COPIES[kind].parts]
     chosen = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
     return with_redundancy(config, draw(st.sampled_from(kinds)), chosen)
 
@@ -278,18 +285,18 @@ def heed_ctrl_c() -> None:
 def one_conv_on(kind, size):
     """A convolution of size x size pixels on a machine of a kind, and an image.
 
-    kind : a dataflow, a way of redundancy, or where the DPPU has its operands from. The convolution
+    kind : one of `MACHINES`: a dataflow, a way of redundancy, or the DPPU's reuse. The convolution
     is padded, and cut into several tiles and parts of its reduction.
     """
     overrides = ["array.cols=6"]
-    if kind in ("ws", "is"):
+    if kind in choices("array.dataflow"):
         overrides += [f"array.dataflow={kind}"]
-    if kind in ("hybrid", "dram", "hybrid_sram"):
+    if kind in choices("dppu.data_reuse"):
         overrides += [f"dppu.data_reuse={kind}"]
     else:
         overrides += ["dppu.size=0", "protection.s_th=0"]
     config = small_config(*overrides)
-    if kind in ("space", "time"):
+    if kind in REDUNDANT:
         config = with_redundancy(config, kind, ["conv"])
     network = one_conv(h=size, c=5, n=5)
     shape = size, size, 5

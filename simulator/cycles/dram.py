@@ -79,37 +79,33 @@ class OpenRowDram(FixedDram):
 
 
 class DramModel(NamedTuple):
-    """A row of `MODELS`. code : what the kernel knows it by."""
+    """A row of `DRAM_MODELS`. code : what the kernel knows it by."""
 
     code: int
     channel: type[FixedDram]
 
 
 #: `dram.model` of the configuration -> its model.
-MODELS: dict[str, DramModel] = {
+DRAM_MODELS: dict[str, DramModel] = {
     "fixed": DramModel(0, FixedDram),
     "openrow": DramModel(1, OpenRowDram),
 }
-_FIXED, _OPEN_ROW = MODELS["fixed"].code, MODELS["openrow"].code
-for _handled, _where in ((MODELS, "MODELS"), (("fixed", "openrow"), "request, the kernel")):
-    complete(
-        "dram.model in config/schema.py",
-        choices("dram.model"),
-        _handled,
-        f"simulator/cycles/dram.py: {_where}",
-    )
+_FIXED, _OPEN_ROW = DRAM_MODELS["fixed"].code, DRAM_MODELS["openrow"].code
+_HERE, _TABLE = "simulator/cycles/dram.py", "dram.model in config/schema.py"
+complete(_TABLE, choices("dram.model"), DRAM_MODELS, f"{_HERE}: DRAM_MODELS")
+complete(_TABLE, choices("dram.model"), ("fixed", "openrow"), f"{_HERE}: request, the kernel")
 
 
 def make_dram(config: Dram) -> FixedDram:
     """The channel of a configuration."""
-    return MODELS[config.model].channel(config)
+    return DRAM_MODELS[config.model].channel(config)
 
 
 # ---- the same for the compiled model ----------------------------------------------------------
 
 
 #: The channel: numbers of the configuration, then what changes.
-CHANNEL = record(
+CHANNEL_STATE = record(
     "model", "bytes_per_cycle", "row_bytes", "miss_cycles", "free", "hits", "misses"
 )  # fmt: skip
 BANK = record("open", "ready")
@@ -127,8 +123,8 @@ class Channel(NamedTuple):
 
 def make_channel(config: Dram) -> Channel:
     """The channel of a configuration at cycle 0."""
-    channel = np.zeros(1, CHANNEL)
-    channel["model"] = MODELS[config.model].code
+    channel = np.zeros(1, CHANNEL_STATE)
+    channel["model"] = DRAM_MODELS[config.model].code
     channel["bytes_per_cycle"] = config.bytes_per_cycle
     channel["row_bytes"], channel["miss_cycles"] = config.row_bytes, config.row_miss_cycles
     bank = np.zeros(config.banks, BANK)

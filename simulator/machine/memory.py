@@ -43,7 +43,7 @@ from .vector_unit import add, window_values
 _GARBAGE = 0x55
 
 Operands = tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]  #: act, weights, bias
-Step = Callable[[dict[str, int]], None]
+_Step = Callable[[dict[str, int]], None]
 
 #: Methods of `Memory` by instruction: what it spoils when it begins, and what it does in the end.
 EFFECTS: dict[str, tuple[str, str]] = {
@@ -128,7 +128,7 @@ class Memory:
         # operands of GEMMs with taps, as the DPPU's register files caught them
         self.tapped: deque[Operands] = deque()
         self.registers: dict[tuple[Engine, Table], int] = {}
-        self._effects: dict[str, tuple[Step, Step]] = {
+        self._effects: dict[str, tuple[_Step, _Step]] = {
             name: (getattr(self, spoil), getattr(self, end))
             for name, (spoil, end) in EFFECTS.items()
         }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flexhyca.compiler.networks import NETWORKS
-from flexhyca.config import load_config
+from flexhyca.config import choices, load_config
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
 KINDS = {"ifmap", "weight", "bias", "ofmap", "position_table", "dppu_operand", "instruction"}
@@ -110,8 +110,8 @@ def test_accuracy_draws_the_curve(flexhyca: Command, in_tmp: Path) -> None:
     assert (run.code, run.err) == (0, "")
     curve = only_json(run.out)
     points = {(p["overflow"], p["q_scale"]): p for p in curve["points"]}
-    assert list(points) == [(o, q) for o in ("slice", "saturate") for q in (0, 14, 15, 16)]
-    for rule in ("slice", "saturate"):
+    assert list(points) == [(o, q) for o in choices("arithmetic.overflow") for q in (0, 14, 15, 16)]
+    for rule in choices("arithmetic.overflow"):
         assert points[rule, 0]["accuracy"] >= 0.97
         low = points[rule, 16]
         assert low["error"] if low["accuracy"] is None else low["accuracy"] < 0.5

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.config import Arithmetic, config_from_json
+from flexhyca.config import Arithmetic, choices, config_from_json
 from flexhyca.errors import FlexhycaError, ProgramError
 from flexhyca.isa import program_file as files
 from flexhyca.isa.encoding import decode
@@ -25,7 +25,7 @@ from flexhyca.isa.program import Program
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.fuzz.damage import VALUES, WILD, damaged, one_line
-from flexhyca.tests.support import random_masks, small_config
+from flexhyca.tests.support import REDUNDANT, STATIONARY, random_masks, small_config
 
 _TABLES = ("layers", "windows", "tensors", "credits", "positions_indptr", "debug.layer")
 _LONGEST = 60  # seconds that a case of a few kilobytes may take on a busy computer
@@ -67,14 +67,16 @@ def programs() -> tuple[Program, ...]:
     network = _network()
     none = ["dppu.size=0", "protection.s_th=0", "protection.q_scale=0"]
     machines = [
-        *([f"dppu.data_reuse={mode}"] for mode in ("array", "hybrid", "hybrid_sram", "dram")),
-        ["dram.model=openrow", "dram.row_bytes=64", "buffers.ifmap_bytes=256"],
-        [*none, "array.dataflow=ws"],
-        [*none, "array.dataflow=is"],
+        *([f"dppu.data_reuse={mode}"] for mode in choices("dppu.data_reuse")),
+        *(
+            [f"dram.model={model}", "dram.row_bytes=64", "buffers.ifmap_bytes=256"]
+            for model in choices("dram.model")
+        ),
+        *([*none, f"array.dataflow={flow}"] for flow in STATIONARY),
         [*none, "array.double_buffered_accumulators=true", "buffers.weight_bytes=128"],
         *(
             [*none, f"protection.redundancy={kind}", "protection.redundant_layers=['*']"]
-            for kind in ("space", "time_refetch")
+            for kind in REDUNDANT
         ),
     ]
     out = []

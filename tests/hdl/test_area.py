@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from flexhyca.config import load_config
+from flexhyca.config import choices, load_config
 from flexhyca.config.schemes import SCHEMES, with_scheme
 from flexhyca.errors import FlexhycaError
 from flexhyca.hdl import check
@@ -28,7 +28,7 @@ def test_the_shipped_table_is_complete_and_of_these_sources():
     assert all(abs(row.area_ge - row.yosys_ge) < 0.01 * row.yosys_ge for row in rows.values())
 
 
-@pytest.mark.parametrize("policy", ["none", "direct", "configurable"])
+@pytest.mark.parametrize("policy", choices("protection.pe_policy"))
 def test_three_rows_are_synthesised_again(policy):
     point = Point("wallace", policy, "slice", 2, 4)
     shipped = lookup(point)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config import Arithmetic
+from flexhyca.config import Arithmetic, choices
 from flexhyca.network import fixedpoint as fx
 from flexhyca.network import steps as functional_steps
 
@@ -26,7 +26,7 @@ def test_wrap_keeps_the_low_bits(value, bits):
 
 
 @settings(max_examples=500)
-@given(st.data(), bits_, acc_bits_, st.sampled_from(["half_up", "floor"]))
+@given(st.data(), bits_, acc_bits_, st.sampled_from(choices("arithmetic.rounding")))
 def test_slice_keeps_the_named_bits(data, bits, acc_bits, rounding):
     acc = accumulators(data.draw, acc_bits)
     shift = data.draw(st.integers(0, acc_bits - bits))
@@ -39,7 +39,7 @@ def test_slice_keeps_the_named_bits(data, bits, acc_bits, rounding):
 
 
 @settings(max_examples=500)
-@given(st.data(), bits_, acc_bits_, st.sampled_from(["half_up", "floor"]))
+@given(st.data(), bits_, acc_bits_, st.sampled_from(choices("arithmetic.rounding")))
 def test_saturate_rounds_exactly_and_clamps(data, bits, acc_bits, rounding):
     acc = accumulators(data.draw, acc_bits)
     shift = data.draw(st.integers(0, acc_bits - bits))
@@ -52,8 +52,8 @@ def test_saturate_rounds_exactly_and_clamps(data, bits, acc_bits, rounding):
 @given(st.integers(-128, 127), st.integers(0, 16))
 def test_both_rules_agree_where_the_value_fits(value, shift):
     acc = value << shift
-    for rounding in ("half_up", "floor"):
-        for overflow in ("slice", "saturate"):
+    for rounding in choices("arithmetic.rounding"):
+        for overflow in choices("arithmetic.overflow"):
             assert int(fx.requantise(acc, shift, 8, rounding, overflow)) == value
     assert not fx.slice_overflows(acc, shift, 8, "floor")
 
@@ -73,8 +73,8 @@ def test_slicing_drops_upper_bits_where_saturation_clamps():
     st.integers(0, 2**32 - 1),
     bits_,
     acc_bits_,
-    st.sampled_from(["half_up", "floor"]),
-    st.sampled_from(["slice", "saturate"]),
+    st.sampled_from(choices("arithmetic.rounding")),
+    st.sampled_from(choices("arithmetic.overflow")),
     st.data(),
 )
 def test_torch_twins_equal_the_reference(seed, bits, acc_bits, rounding, overflow, data):

@@ -11,7 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.quantise import integer
-from flexhyca.config import Arithmetic
+from flexhyca.config import Arithmetic, choices
 from flexhyca.network import fixedpoint as fx
 from flexhyca.network import functional, products, reference
 from flexhyca.network.functional import Functional
@@ -33,7 +33,7 @@ def arithmetic_without(what: str):
 
 @settings(max_examples=150)
 @given(
-    st.sampled_from(["slice", "saturate"]).flatmap(
+    st.sampled_from(choices("arithmetic.overflow")).flatmap(
         lambda overflow: networks(Arithmetic(acc_bits=24, overflow=overflow))
     ),
     st.sampled_from(["", "int8", "numba"]),

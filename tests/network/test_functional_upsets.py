@@ -10,7 +10,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config import Arithmetic
+from flexhyca.config import Arithmetic, choices
 from flexhyca.errors import InternalError
 from flexhyca.network import fixedpoint as fx
 from flexhyca.network import reference
@@ -73,8 +73,8 @@ def marks(rng, size, bits, share):
 @st.composite
 def cases(draw):
     act, weight, acc = draw(st.sampled_from([(8, 8, 24), (4, 4, 16), (8, 5, 20), (3, 8, 32)]))
-    overflow = draw(st.sampled_from(["slice", "saturate"]))
-    rounding = draw(st.sampled_from(["half_up", "floor"]))
+    overflow = draw(st.sampled_from(choices("arithmetic.overflow")))
+    rounding = draw(st.sampled_from(choices("arithmetic.rounding")))
     arithmetic = Arithmetic(
         act_bits=act, weight_bits=weight, acc_bits=acc, rounding=rounding, overflow=overflow
     )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.quantise import integer
-from flexhyca.config import Arithmetic
+from flexhyca.config import Arithmetic, choices
 from flexhyca.network import fixedpoint, reference
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.tests.support import networks, random_inputs
@@ -21,8 +21,8 @@ from flexhyca.tests.support import networks, random_inputs
 def arithmetics(draw):
     return Arithmetic(
         acc_bits=draw(st.sampled_from([16, 18, 24, 32])),
-        rounding=draw(st.sampled_from(["half_up", "floor"])),
-        overflow=draw(st.sampled_from(["slice", "saturate"])),
+        rounding=draw(st.sampled_from(choices("arithmetic.rounding"))),
+        overflow=draw(st.sampled_from(choices("arithmetic.overflow"))),
     )
 
 

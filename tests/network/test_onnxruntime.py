@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.config import load_config
+from flexhyca.config import choices, load_config
 from flexhyca.network.fixedpoint import requantise, wrap
 from flexhyca.network.layers import (
     Layer,
@@ -82,7 +82,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("overflow", ["slice", "saturate"])
+@pytest.mark.parametrize("overflow", choices("arithmetic.overflow"))
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_equal_onnxruntime(name, overflow):
     h, w, cin, cout, kh, kw, stride, pad, dilation, groups, shift = LAYERS[name]

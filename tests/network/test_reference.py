@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config import Arithmetic
+from flexhyca.config import Arithmetic, choices
 from flexhyca.network import reference
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 
@@ -89,8 +89,8 @@ def cases(draw):
     a = Arithmetic(
         act_bits=draw(st.sampled_from([4, 8])),
         acc_bits=draw(st.sampled_from([16, 18, 24])),
-        rounding=draw(st.sampled_from(["half_up", "floor"])),
-        overflow=draw(st.sampled_from(["slice", "saturate"])),
+        rounding=draw(st.sampled_from(choices("arithmetic.rounding"))),
+        overflow=draw(st.sampled_from(choices("arithmetic.overflow"))),
     )
     low, high = -(2 ** (a.act_bits - 1)), 2 ** (a.act_bits - 1) - 1
     layer = Layer(
@@ -131,7 +131,7 @@ def test_every_element_by_its_own_loops(case):
         assert got[place] == element(network, 0, x, other, *place), place
 
 
-@pytest.mark.parametrize("overflow", ["slice", "saturate"])
+@pytest.mark.parametrize("overflow", choices("arithmetic.overflow"))
 def test_a_known_number(overflow):
     """127*127 + 100 = 16229 = 253.6 * 64: cut to 8 bits -3 (+1 by rounding), or held at 127."""
     layer = Layer("one", LayerOp.CONV, 0, 1, shift=6)

@@ -32,7 +32,7 @@ def scheme(row: str) -> Edit:
 
 
 def fault_model(row: str) -> Edit:
-    first = "MODELS: dict[str, FaultModel] = {\n"
+    first = "FAULT_MODELS: dict[str, FaultModel] = {\n"
     return "faults/models.py", first, first + f"    {row},\n"
 
 
@@ -42,7 +42,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         "dram.model",
         [literal("lpddr", '"fixed", "openrow')],
         {
-            "simulator/cycles/dram.py: MODELS",
+            "simulator/cycles/dram.py: DRAM_MODELS",
             "simulator/cycles/dram.py: request, the kernel",
         },
     ),
@@ -153,7 +153,7 @@ LINES: list[tuple[str, Edit, str]] = [
     (
         "flexhyca.simulator.run",
         literal("lpddr", '"fixed", "openrow'),
-        "simulator/cycles/dram.py: MODELS does not handle lpddr of dram.model in "
+        "simulator/cycles/dram.py: DRAM_MODELS does not handle lpddr of dram.model in "
         "config/schema.py; add it there",
     ),
     (
@@ -218,8 +218,8 @@ LINES: list[tuple[str, Edit, str]] = [
     (
         "flexhyca.faults.machine.population",
         fault_model('"latch": FaultModel("flips of latches", "flip", ("latch",))'),
-        "faults/models.py: MODELS, the `hits` of a row handles latch, which Model in "
-        "isa/registers.py does not have",
+        "faults/models.py: FAULT_MODELS, the `hits` of a row handles latch, which "
+        "StateKind in isa/registers.py does not have",
     ),
 ]
 
@@ -234,8 +234,8 @@ def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
     done = run(copy, "-m", "flexhyca", "simulate", "digits", "--no-values")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "internal error (please report it): simulator/cycles/dram.py: MODELS does not handle lpddr "
-        "of dram.model in config/schema.py; add it there"
+        "internal error (please report it): simulator/cycles/dram.py: DRAM_MODELS does not handle "
+        "lpddr of dram.model in config/schema.py; add it there"
     )
 
 

@@ -15,7 +15,7 @@ from flexhyca.compiler.frontends.topology import (
     network_of,
     read_topology,
 )
-from flexhyca.config import Arithmetic, load_config
+from flexhyca.config import Arithmetic, choices, load_config
 from flexhyca.errors import ModelError
 from flexhyca.isa.program import Program
 from flexhyca.network.layers import Network
@@ -73,7 +73,7 @@ def test_layers_read_inputs_of_their_own(file: Path) -> None:
     assert result.layers["cycles"][1] <= alone.cycles
 
 
-@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+@pytest.mark.parametrize("dataflow", choices("array.dataflow"))
 def test_the_reference_rows_as_a_file(file: Path, dataflow: str) -> None:
     rows = [row for row in ROWS if row[1] == dataflow]
     lines = [", ".join(map(str, row[2:10])) for row in rows]

@@ -23,7 +23,7 @@ from flexhyca.compiler.model import from_module, load_model
 from flexhyca.compiler.quantise import integer
 from flexhyca.compiler.quantise import quantiser as module
 from flexhyca.compiler.quantise.quantiser import accuracy, quantise_model
-from flexhyca.config import Arithmetic
+from flexhyca.config import Arithmetic, choices
 from flexhyca.errors import ModelError, QuantisationError
 from flexhyca.network.layers import LayerOp
 from flexhyca.tests.compiler.frontends.zoo import SHAPES, ZOO, build
@@ -86,7 +86,7 @@ def fault_free_losses(network, model, images):
     return sum(v.wraps + v.overflows for v in losses.values())
 
 
-@pytest.mark.parametrize("overflow", ["slice", "saturate"])
+@pytest.mark.parametrize("overflow", choices("arithmetic.overflow"))
 @pytest.mark.parametrize("q_scale", [0, 7])
 def test_digits_keep_their_accuracy(overflow, q_scale):
     test = digits_dataset("test")
@@ -101,7 +101,7 @@ def test_digits_keep_their_accuracy(overflow, q_scale):
     assert fault_free_losses(network, MODEL, test.images) == 0
 
 
-@pytest.mark.parametrize("overflow", ["slice", "saturate"])
+@pytest.mark.parametrize("overflow", choices("arithmetic.overflow"))
 @pytest.mark.parametrize("name", ZOO)
 def test_every_operation_survives_quantisation(name, overflow):
     """On the zoo the integer logits are the float ones to within a few steps of 1/127."""
@@ -122,8 +122,8 @@ def test_every_operation_survives_quantisation(name, overflow):
     weight_bits=st.integers(2, 8),
     acc_bits=st.integers(16, 32),
     q_share=st.floats(0, 1),
-    rounding=st.sampled_from(["half_up", "floor"]),
-    overflow=st.sampled_from(["slice", "saturate"]),
+    rounding=st.sampled_from(choices("arithmetic.rounding")),
+    overflow=st.sampled_from(choices("arithmetic.overflow")),
 )
 def test_any_words_give_a_legal_network_or_a_named_refusal(
     name, act_bits, weight_bits, acc_bits, q_share, rounding, overflow
@@ -264,7 +264,7 @@ def test_scales_meet_in_adds():
 
 
 @needs_data
-@pytest.mark.parametrize("overflow", ["slice", "saturate"])
+@pytest.mark.parametrize("overflow", choices("arithmetic.overflow"))
 def test_resnet20_keeps_its_accuracy(overflow):
     model = load_model("resnet20", Path(DATA) / "w_cifar10_resnet20_fp32.npz")
     data = load_dataset(Path(DATA) / "cifar10_test_jpeg_1000.npz")

@@ -19,7 +19,7 @@ from flexhyca.faults.campaign.export import write_csv
 from flexhyca.faults.campaign.run import boundaries, run
 from flexhyca.faults.campaign.store import Campaign
 from flexhyca.faults.machine.experiment import MachineFaults
-from flexhyca.faults.models import MACHINE_MODELS, MODELS
+from flexhyca.faults.models import FAULT_MODELS, MACHINE_MODELS
 from flexhyca.isa.program_file import save
 from flexhyca.network.functional import Functional
 from flexhyca.tables import complete
@@ -57,8 +57,13 @@ _MAKE: dict[str, Callable[[Path, int], Experiment]] = {
     **{model: partial(_machine, model=model) for model in MACHINE_MODELS},
     "ber": _ber,
 }
-complete("MODELS in faults/models.py", MODELS, _MAKE, f"tests/.../{Path(__file__).name}: _MAKE")
-every_model = pytest.mark.parametrize("model", MODELS)
+complete(
+    "FAULT_MODELS in faults/models.py",
+    FAULT_MODELS,
+    _MAKE,
+    f"tests/.../{Path(__file__).name}: _MAKE",
+)
+every_model = pytest.mark.parametrize("model", FAULT_MODELS)
 
 
 def rows_of(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from flexhyca.faults.machine.outcomes import (
     output_hash,
 )
 from flexhyca.faults.machine.population import Population, strata, stuck_site
+from flexhyca.faults.models import FAULT_MODELS, MACHINE_MODELS
 from flexhyca.faults.story.explain import explain
 from flexhyca.isa.program_file import save
 from flexhyca.isa.protection import copies, protected_columns
@@ -28,6 +29,8 @@ from flexhyca.simulator.inject.sites import Site, parse_site
 from flexhyca.simulator.inject.units import all_places, in_tile, moments
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.support import (
+    MACHINES,
+    STATIONARY,
     compiled,
     one_conv,
     one_conv_on,
@@ -35,7 +38,7 @@ from flexhyca.tests.support import (
     small_config,
 )
 
-MODELS = ("register", "memory", "control", "stuck")
+FLIPS = tuple(name for name in MACHINE_MODELS if FAULT_MODELS[name].fault == "flip")
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def files(tmp_path):
     return program, tmp_path / "p.fhx", tmp_path / "i.npy"
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", MACHINE_MODELS)
 @pytest.mark.parametrize("live", [False, True])
 def test_executions_of_a_campaign_agree(files, model, live):
     _, program, images = files
@@ -104,7 +107,7 @@ def test_fault_free_runs_that_find_no_room_are_made_again(files, monkeypatch):
     assert len(few._golden) == 1
 
 
-@pytest.mark.parametrize("model", MODELS[:3])
+@pytest.mark.parametrize("model", FLIPS)
 @pytest.mark.parametrize("live", [False, True])
 def test_sites_are_drawn_by_exposure(files, model, live):
     program, *_ = files
@@ -166,7 +169,7 @@ def test_live_steps_are_those_in_which_a_flip_reaches_a_sum():
                 assert reached == used
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "is"])
+@pytest.mark.parametrize("dataflow", STATIONARY)
 def test_idle_steps_of_stationary_arrays_change_nothing(dataflow):
     config = small_config(f"array.dataflow={dataflow}", "dppu.size=0", "protection.s_th=0")
     program = compiled(one_conv(h=3, c=5, n=3), config, None)
@@ -305,12 +308,12 @@ def test_the_story_of_a_fault_elsewhere(files, text):
     assert stage in STAGES or last.partition(":")[0] in OUTCOMES
 
 
-@pytest.mark.parametrize("kind", ["ws", "is", "space", "time", "dram", "hybrid_sram"])
+@pytest.mark.parametrize("kind", MACHINES)
 def test_all_that_is_drawn_exists(kind):
     """Every machine has its population; both executions agree on what is drawn from it."""
     program, image = one_conv_on(kind, 3)
     run, rng = FaultRun(program, image), np.random.default_rng(0)
-    for model in MODELS:
+    for model in MACHINE_MODELS:
         for live in (False, True):
             population = Population(run.spans, model, live)
             for _ in range(12):

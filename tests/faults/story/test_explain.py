@@ -27,6 +27,7 @@ from flexhyca.simulator.inject.sites import (
 )
 from flexhyca.simulator.inject.units import moments
 from flexhyca.tests.support import (
+    MACHINES,
     compiled,
     one_conv,
     one_conv_on,
@@ -53,10 +54,9 @@ def differences(run, sites):
 
 
 TOLD: Counter[str] = Counter()  #: bytes by the first word of what they are, and operands
-KINDS = ("os", "ws", "is", "space", "time", "hybrid", "dram", "hybrid_sram")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MACHINES)
 def test_what_is_said_to_be_stored_is_stored(kind):
     """Held at the bit that is told, nothing changes; held at the other one, as if it had flipped.
 
@@ -171,7 +171,7 @@ def test_names_of_what_is_stored_in_any_network():
     assert TOLD.keys() >= {"weight", "element", "byte", "nothing", "act", "wgt"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MACHINES)
 def test_an_idle_register_is_said_to_be_used_when_it_is(kind):
     run, rng = machine(kind), np.random.default_rng(2)
     population, seen = Population(run.spans, "register", False), 0
@@ -188,7 +188,7 @@ def test_an_idle_register_is_said_to_be_used_when_it_is(kind):
     assert seen
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MACHINES)
 def test_every_site_has_a_story(kind):
     run, rng = machine(kind), np.random.default_rng(1)
     for model in ("register", "memory", "control"):

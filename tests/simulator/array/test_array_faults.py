@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config import Arithmetic
+from flexhyca.config import Arithmetic, choices
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
 from flexhyca.simulator.array.flips import Flip, outvoted
@@ -27,7 +27,7 @@ def cases(draw):
     arithmetic = words(act_bits, weight_bits, acc_bits)
     low = draw(st.integers(0, acc_bits))
     protected = range(low, draw(st.integers(low, acc_bits)))
-    voter = draw(st.sampled_from(["feedback", "output"]))
+    voter = draw(st.sampled_from(choices("protection.voter")))
     product = None
     if voter == "feedback" and draw(st.booleans()):
         first = draw(st.integers(0, act_bits + weight_bits))
@@ -142,7 +142,7 @@ def wrong(flips, **options):
     return {(int(r), int(c)): int((faulty - clean)[r, c]) for r, c in np.argwhere(clean != faulty)}
 
 
-@pytest.mark.parametrize("voter", ["feedback", "output"])
+@pytest.mark.parametrize("voter", choices("protection.voter"))
 @pytest.mark.parametrize("register", ["prod", "acc"])
 def test_one_wrong_copy_is_outvoted_and_two_are_not(register, voter):
     options = {"protected": range(10, 12), "voter": voter}

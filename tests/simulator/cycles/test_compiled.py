@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from flexhyca import api
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
-from flexhyca.config import load_config
+from flexhyca.config import choices, load_config
 from flexhyca.simulator.cycles.compiled import CompiledModel
 from flexhyca.simulator.cycles.engines import CycleModel
 from flexhyca.simulator.run import simulate
@@ -36,8 +36,8 @@ def test_every_number_equals_the_reference_often(program):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["array", "hybrid", "hybrid_sram", "dram"])
-@pytest.mark.parametrize("dram", ["fixed", "openrow"])
+@pytest.mark.parametrize("mode", choices("dppu.data_reuse"))
+@pytest.mark.parametrize("dram", choices("dram.model"))
 @pytest.mark.parametrize("name", ["resnet20", "resnet50", "mobilenet_v2"])
 def test_large_networks(name, mode, dram):
     config = load_config(overrides=[f"dppu.data_reuse={mode}", f"dram.model={dram}"])

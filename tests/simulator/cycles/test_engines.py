@@ -14,6 +14,7 @@ from flexhyca.simulator.array.timing import os_tile_cycles
 from flexhyca.simulator.cycles.engines import CycleModel
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
+    STATIONARY,
     compiled,
     crowded,
     fenced,
@@ -225,7 +226,7 @@ def test_short_tiles_wait_for_the_column_buses():
     assert 0 < result.stalls["array"]["drain"] <= 31 * 2
 
 
-@pytest.mark.parametrize("dataflow", ["ws", "is"])
+@pytest.mark.parametrize("dataflow", STATIONARY)
 def test_stationary_time_is_the_closed_form_of_its_folds(dataflow):
     config = small_config(f"array.dataflow={dataflow}", base="base-32x32")
     result = simulate(compile_network(one_conv(), config), values="none")

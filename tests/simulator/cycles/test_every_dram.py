@@ -1,6 +1,6 @@
 """What every DRAM model has to keep: those of the table, whatever they are.
 
-A model that is added to `simulator.cycles.dram.MODELS` is tested here without another line.
+A model that is added to `simulator.cycles.dram.DRAM_MODELS` is tested here without another line.
 """
 
 import shutil
@@ -14,13 +14,13 @@ from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.config import Dram
 from flexhyca.isa.instructions import Kind
 from flexhyca.simulator.cycles.compiled import CompiledModel
-from flexhyca.simulator.cycles.dram import MODELS, make_channel, make_dram, request
+from flexhyca.simulator.cycles.dram import DRAM_MODELS, make_channel, make_dram, request
 from flexhyca.simulator.cycles.engines import CycleModel
 from flexhyca.tests import support, tables
 from flexhyca.tests.support import crowded, one_conv, small_config
 
 KINDS = [int(kind) for kind in Kind]
-every_model = pytest.mark.parametrize("model", MODELS)
+every_model = pytest.mark.parametrize("model", DRAM_MODELS)
 
 
 @st.composite
@@ -138,13 +138,13 @@ def test_both_cycle_models_run_it(model):
 
 def test_a_kernel_that_does_not_know_a_model_says_so():
     channel = make_channel(Dram())
-    channel.state["model"] = max(row.code for row in MODELS.values()) + 1
+    channel.state["model"] = max(row.code for row in DRAM_MODELS.values()) + 1
     with pytest.raises(Exception, match="the compiled DRAM channel does not know this model"):
         request(channel, 0, 0, 64, 0, 1, 0)
 
 
 def test_codes_are_different():
-    assert len({row.code for row in MODELS.values()}) == len(MODELS)
+    assert len({row.code for row in DRAM_MODELS.values()}) == len(DRAM_MODELS)
 
 
 #: A model that opens a row for every request, in the two files of docs/adding.md.
@@ -173,8 +173,8 @@ class DramModel(''',
     ),
     (
         "simulator/cycles/dram.py",
-        '(("fixed", "openrow"), "req',
-        '(("fixed", "openrow", "closed"), "req',
+        '("fixed", "openrow"), f"{_HERE}: req',
+        '("fixed", "openrow", "closed"), f"{_HERE}: req',
     ),
     (
         "simulator/cycles/dram.py",
@@ -198,5 +198,5 @@ def test_a_third_model_is_a_value_of_the_schema_and_one_module(tmp_path: Path) -
     suite = f"flexhyca/tests/{Path(__file__).name}"
     options = ("-c", "pytest.ini", "--import-mode=importlib", "-m", "not slow")
     done = tables.run(copy, "-m", "pytest", "-q", *options, suite)
-    count = 6 * (len(MODELS) + 1) + 2
+    count = 6 * (len(DRAM_MODELS) + 1) + 2
     assert f"{count} passed" in done.stdout, done.stdout + done.stderr

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config import Arithmetic
+from flexhyca.config import Arithmetic, choices
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
@@ -56,7 +56,7 @@ def cases(draw):
     shape, arithmetic = machine["dppu"], machine["arithmetic"]
     low = draw(st.integers(0, arithmetic.acc_bits))
     protected = range(low, draw(st.integers(low, arithmetic.acc_bits)))
-    machine |= {"protected": protected, "voter": draw(st.sampled_from(["feedback", "output"]))}
+    machine |= {"protected": protected, "voter": draw(st.sampled_from(choices("protection.voter")))}
     schedule = dppu_schedule(machine["parts"], len(start), shape)
     names = [name for name in BY_UNIT[shape.unit] if not name.startswith("tree")]
     stages = [f"tree{stage}" for stage in range(1, shape.stages + 1)]
@@ -235,7 +235,7 @@ def test_group_registers_belong_to_the_neuron_that_is_at_work():
 
 
 def test_one_wrong_copy_is_outvoted_and_two_are_not():
-    for voter in ("feedback", "output"):
+    for voter in choices("protection.voter"):
         for one in (
             dppu(6, "prod", 1, 1, 11),
             dppu(7, "tree1", 1, 0, 11),

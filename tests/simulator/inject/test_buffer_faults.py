@@ -10,6 +10,7 @@ from flexhyca.network import reference
 from flexhyca.simulator.inject.fault_run import FaultRun
 from flexhyca.simulator.inject.sites import ALL, EVERY, Site
 from flexhyca.tests.support import (
+    REDUNDANT,
     compiled,
     one_conv,
     random_inputs,
@@ -90,7 +91,7 @@ def test_a_byte_is_wrong_until_it_is_loaded_again():
     assert spans.all[0].gemms[0] <= reads[0].pc
 
 
-@pytest.mark.parametrize("kind", ["space", "time", "time_refetch"])
+@pytest.mark.parametrize("kind", REDUNDANT)
 def test_redundant_layers(kind):
     """One copy of three is outvoted; what all three share or use in turn is not."""
     config = small_config("array.cols=6", base="base-32x32")

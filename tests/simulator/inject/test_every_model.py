@@ -9,16 +9,17 @@ from flexhyca import api
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.shapes import shapes_of
-from flexhyca.config import load_config
+from flexhyca.config import choices, load_config
 from flexhyca.simulator.run import simulate
+from flexhyca.tests.support import STATIONARY
 
 MODES = {
-    **{mode: [f"dppu.data_reuse={mode}"] for mode in ("array", "hybrid", "hybrid_sram", "dram")},
+    **{mode: [f"dppu.data_reuse={mode}"] for mode in choices("dppu.data_reuse")},
     "double": ["array.double_buffered_accumulators=true"],
-    "openrow": ["dram.model=openrow"],
+    **{model: [f"dram.model={model}"] for model in choices("dram.model")},
     **{
         flow: [f"array.dataflow={flow}", "dppu.size=0", "protection.s_th=0.0"]
-        for flow in ("ws", "is")
+        for flow in STATIONARY
     },
 }
 

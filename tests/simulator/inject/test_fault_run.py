@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config import Config
+from flexhyca.config import Config, choices
 from flexhyca.errors import FlexhycaError
 from flexhyca.faults.machine.outcomes import STAGES
 from flexhyca.isa.protection import copies
@@ -39,7 +39,7 @@ def cases(draw):
         "nb_th": draw(st.integers(0, 2)),
         "ib_th": 2,
         "pe_policy": draw(st.sampled_from(["direct", "configurable"])),
-        "voter": draw(st.sampled_from(["feedback", "output"])),
+        "voter": draw(st.sampled_from(choices("protection.voter"))),
     }
     thrice = config.array.dataflow == "os" and draw(st.sampled_from([True, False, False]))
     if thrice:  # instead of the DPPU
@@ -108,11 +108,11 @@ def test_both_executions_agree_often():
     every = {(r.unit, r.name) for r in REGISTERS if r.name not in deeper}
     for kind in ("flip", "stuck"):
         assert {what[1:3] for what in COVERED if what[0] == "fault" and what[3] == kind} == every
-    for dataflow in ("os", "ws", "is"):
+    for dataflow in choices("array.dataflow"):
         assert COVERED["dataflow", dataflow] > 100
     stages = {what[1] for what in COVERED if what[0] == "outcome"}
     assert stages == {"crash", "hang", "masked:None", *(f"masked:{stage}" for stage in STAGES)}
-    for redundancy in ("none", "space", "time", "time_refetch"):
+    for redundancy in choices("protection.redundancy"):
         assert COVERED["redundancy", redundancy] > 50
     assert COVERED["interacting", True] > 1000
 

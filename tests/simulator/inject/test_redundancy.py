@@ -22,6 +22,7 @@ from flexhyca.simulator.run import simulate
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.simulator.cycles.test_compiled import assert_equal
 from flexhyca.tests.support import (
+    REDUNDANT,
     compiled,
     machines,
     networks,
@@ -31,8 +32,6 @@ from flexhyca.tests.support import (
     small_config,
     with_redundancy,
 )
-
-KINDS = ["space", "time", "time_refetch"]
 
 
 @st.composite
@@ -200,7 +199,7 @@ def test_refetching_reads_operands_three_times():
 
 
 def test_without_sensitive_layers_nothing_changes():
-    for kind in KINDS:
+    for kind in REDUNDANT:
         config = with_redundancy(small_config(base="base-32x32"), kind, [])
         plain = with_redundancy(small_config(base="base-32x32"), "none", ["conv"])
         a, b = (simulate(compile_network(one_conv(), c), values="none") for c in (config, plain))
