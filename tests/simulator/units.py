@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config import choices
 from flexhyca.isa.protection import COPIES
 from flexhyca.isa.registers import (
     BY_UNIT,
@@ -103,7 +104,7 @@ def numbers(rng: Any, m: int, n: int, k: int, a: Arithmetic) -> Arrays:
 def copied(draw: Any, a: Arithmetic) -> tuple[range, str]:
     low = draw(st.integers(0, a.acc_bits))
     protected = range(low, draw(st.integers(low, a.acc_bits)))
-    return protected, draw(st.sampled_from(["feedback", "output"]))
+    return protected, draw(st.sampled_from(choices("protection.voter")))
 
 
 @st.composite
