@@ -49,6 +49,7 @@ UNSTABLE = {
     r"\b\d[\d,]*\.\d+ s\b": "SECONDS",
     r"[^\s\"':]*/tmp[a-z0-9_]{8}\b": "TEMPORARY",
     r"\bflexhyca \d+\.\d+\.\d+\b": "flexhyca VERSION",
+    r"(?<=version of flexhyca )[0-9a-f]{12}\b": "CODE",
 }
 SHOWN = 8  # differences of a group that are named
 Values = dict[str, Any]  # where -> number or word as text, or a tensor
