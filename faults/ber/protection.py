@@ -22,7 +22,7 @@ from .options import BerOptions
 
 def dppu_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
     """Layer -> flat elements (h, w, c) of one image that the DPPU computes, ascending."""
-    if not program.config.dppu.size or program.config.array.dataflow != "os":
+    if not program.config.dppu.size or not program.config.array.keeps_sums:
         return {}
     spans = Spans(program)
     found = {}

@@ -32,7 +32,7 @@ class Neurons(NamedTuple):
         return neuron < len(self.positions) and bool(self.positions[neuron, 0] >= 0)
 
 
-class Uses(ABC):
+class RegisterUses(ABC):
     """The places and steps of a register in which it holds something that is still used."""
 
     def __init__(self, neurons: Neurons) -> None:
@@ -58,7 +58,7 @@ class Uses(ABC):
         return runs([step for step in steps if self.hold(row, col, step) is not None])
 
 
-class _File(Uses):
+class _File(RegisterUses):
     """A register file: an operand of a row (side 0) or column (1), until its last reader."""
 
     def __init__(self, neurons: Neurons, side: int) -> None:
@@ -102,7 +102,7 @@ class _File(Uses):
         return operand("wgt" if self.side else "act", line, k)
 
 
-class _Group(Uses):
+class _Group(RegisterUses):
     """A register of the groups. after : steps from a group's read until this one is read."""
 
     def __init__(self, neurons: Neurons, after: int) -> None:
@@ -181,7 +181,7 @@ class _Node(_Group):
         return Held("sum", r, c, first, min(first + (1 << self.stage), end))
 
 
-class _Resident(Uses):
+class _Resident(RegisterUses):
     """A register of an entry of the position table, from its load to the tile's end."""
 
     cols = 1
@@ -235,7 +235,7 @@ class _Position(_Resident):
         return Held("position", r, c, col, col + 1)
 
 
-USES: dict[str, Callable[[Neurons], Uses]] = {
+USES: dict[str, Callable[[Neurons], RegisterUses]] = {
     "file_act": partial(_File, side=0),
     "file_wgt": partial(_File, side=1),
     "act": partial(_Lane, side=0),

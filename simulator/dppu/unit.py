@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..array.tile import Held
 from .corrections import dppu_faults
-from .held import USES, Neurons, Uses
+from .held import USES, Neurons, RegisterUses
 from .schedule import DppuShape, dppu_schedule
 from .stepper import dppu_tile
 
@@ -23,7 +23,7 @@ def cycles(parts: Sequence[int], neurons: int, shape: DppuShape) -> int:
     return dppu_schedule(parts, neurons, shape).cycles if neurons else 0
 
 
-def count(neurons: Neurons, register: str) -> Uses:
+def count(neurons: Neurons, register: str) -> RegisterUses:
     """When what a register holds is still used, and so how often."""
     return USES[register](neurons)
 

@@ -14,6 +14,7 @@ from ...config import Config
 from ...errors import FlexhycaError
 from ...isa.registers import (
     BY_UNIT,
+    DPPU_UNITS,
     SKEW_OF_DATAFLOW,
     UNIT_OF_DATAFLOW,
     Register,
@@ -144,7 +145,7 @@ def units_of(config: Config) -> list[str]:
     own = {units[config.array.dataflow] for units in by_dataflow}
     foreign = {unit for units in by_dataflow for unit in units.values()} - own
     if not config.dppu.size:
-        foreign |= {"dppu", "dppu_excess"}
+        foreign |= set(DPPU_UNITS)
     return [unit for unit in BY_UNIT if unit not in foreign]
 
 

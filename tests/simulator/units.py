@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config import choices
+from flexhyca.config import Arithmetic, choices
 from flexhyca.isa.protection import COPIES
 from flexhyca.isa.registers import (
     BY_UNIT,
@@ -24,7 +24,6 @@ from flexhyca.isa.registers import (
     Register,
 )
 from flexhyca.network import fixedpoint as fx
-from flexhyca.network.layers import Arithmetic
 from flexhyca.simulator.array.dataflows import DATAFLOWS
 from flexhyca.simulator.array.flips import Flip
 from flexhyca.simulator.array.tile import Held, Pes, Shape, places_of, value
