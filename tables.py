@@ -9,6 +9,7 @@ default.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 
 from .errors import InternalError
 
@@ -19,11 +20,15 @@ def complete(table: str, rows: Iterable[object], handled: Iterable[object], wher
     table : where the rows stand. where : the module, and in it the table or function of handlers.
     """
     wanted, have = list(rows), list(handled)
-    missing = [str(row) for row in wanted if row not in have]
-    unknown = [str(row) for row in have if row not in wanted]
+    missing = [_name(row) for row in wanted if row not in have]
+    unknown = [_name(row) for row in have if row not in wanted]
     if missing:
         raise InternalError(
             f"{where} does not handle {', '.join(missing)} of {table}; add it there"
         )
     if unknown:
         raise InternalError(f"{where} handles {', '.join(unknown)}, which {table} does not have")
+
+
+def _name(row: object) -> str:
+    return row.name if isinstance(row, Enum) else str(row)

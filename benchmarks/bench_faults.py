@@ -46,7 +46,7 @@ from flexhyca.faults.machine.experiment import MachineFaults
 from flexhyca.faults.machine.population import Population
 from flexhyca.isa.program import Program
 from flexhyca.isa.program_file import save
-from flexhyca.network import fixedpoint as fx
+from flexhyca.network.fixedpoint import vector_unit
 from flexhyca.network.functional import Functional
 from flexhyca.simulator.array.os_array import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
@@ -101,19 +101,16 @@ class Stepped:
 
         network, a = self.network, self.network.arithmetic
         layer, values = network.layers[index], dict(self.golden)
-        acc = fx.wrap(self.run.difference.accumulators(index).reshape(-1)[at] + by, a.acc_bits)
-        y = fx.requantise(acc, layer.shift, a.act_bits, a.rounding, a.overflow)
-        if layer.residual >= 0:
-            other = values[layer.residual].numpy().reshape(-1)[at]
-            shifts = layer.lshift_a, layer.lshift_b, layer.add_shift
-            y = fx.add(y, other, *shifts, a.act_bits, a.rounding)
+        sums = self.run.difference.accumulators(index).reshape(-1)[at] + by
+        other = values[layer.residual].numpy().reshape(-1)[at] if layer.residual >= 0 else None
         out = values[layer.output].clone()
-        out.view(-1).numpy()[at] = np.clip(y, layer.act_lo, layer.act_hi)
+        out.view(-1).numpy()[at] = vector_unit(sums, layer, a, other)
         values[layer.output] = out
         with torch.inference_mode():
             for i in range(index + 1, len(network.layers)):
                 later = network.layers[i]
-                values[later.output] = self.engine._layer(i, later, values, None, None)
+                residual = values[later.residual] if later.residual >= 0 else None
+                values[later.output] = self.engine.layer(i, values[later.input], residual)
         output: Int8 = values[network.output].numpy()[0]
         return output
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from .arrays import I8, I32
 from .difference_kernels import (
     Run,
     Tables,
@@ -20,7 +21,7 @@ from .difference_kernels import (
     propagate,
     reset,
 )
-from .finish_kernels import finish_of
+from .fixedpoint_kernels import finish_of
 from .functional import Functional
 from .layers import LAYER_FIELDS, Network
 
@@ -32,8 +33,8 @@ _BATCH_VALUES = 1 << 24  # in all of their tensors
 class Golden(NamedTuple):
     """The fault-free run of one image."""
 
-    values: NDArray[np.int8]  #: all tensors, one after the other
-    accs: NDArray[np.int32]  #: wrapped accumulators of all CONV layers
+    values: I8  #: all tensors, one after the other
+    accs: I32  #: wrapped accumulators of all CONV layers
 
     @property
     def nbytes(self) -> int:
@@ -47,7 +48,7 @@ class Difference:
     What depends on the network alone is made once; `use` goes on to another image.
     """
 
-    def __init__(self, network: Network, image: NDArray[np.int8]) -> None:
+    def __init__(self, network: Network, image: I8) -> None:
         """image : int8 (h, w, c), the network's input."""
         self.network = network
         self.tables = tables(network)
@@ -68,14 +69,14 @@ class Difference:
         self.at = 0  # layers before it have been computed
         self.same = True  # so far the two runs do not differ
 
-    def fault_free(self, images: NDArray[np.int8]) -> Iterator[Golden]:
+    def fault_free(self, images: I8) -> Iterator[Golden]:
         """The fault-free run of each of `images`, int8 (n, h, w, c), in order."""
         network = self.network
         values = sum(t.elements for t in network.tensors)
         batch = max(1, min(_BATCH, _BATCH_VALUES // values))
         for first in range(0, len(images), batch):
             part = images[first : first + batch]
-            sums: dict[int, NDArray[np.int32]] = {}
+            sums: dict[int, I32] = {}
             tensors = {network.input: part, **dict(self._engine.layers(part, sums=sums))}
             maps = [tensors[i] for i in range(len(network.tensors))]
             accs = [sums[i] for i in sorted(sums)] or [np.zeros((len(part), 0), np.int32)]
@@ -88,25 +89,25 @@ class Difference:
         self.run.faulty[:] = golden.values
         self.run = self.run._replace(values=golden.values, accs=golden.accs)
 
-    def tensor(self, tensor: int) -> NDArray[np.int8]:
+    def tensor(self, tensor: int) -> I8:
         """Values of a tensor in the faulty run, int8 (h, w, c); later calls change them."""
         return self._view(self.run.faulty, tensor)
 
-    def golden(self, tensor: int) -> NDArray[np.int8]:
+    def golden(self, tensor: int) -> I8:
         """Values of a tensor in the fault-free run, int8 (h, w, c)."""
         return self._view(self.run.values, tensor)
 
-    def accumulators(self, index: int) -> NDArray[np.int32]:
+    def accumulators(self, index: int) -> I32:
         """Fault-free wrapped sums of CONV layer `index`: int32 (h, w, c)."""
         shape = self.network.tensors[self.network.layers[index].output]
         base = int(self.tables.acc_base[index])
-        sums: NDArray[np.int32] = self.run.accs[base : base + shape.elements]
+        sums: I32 = self.run.accs[base : base + shape.elements]
         return sums.reshape(shape.h, shape.w, shape.c)
 
-    def changed(self, tensor: int) -> NDArray[np.int32]:
+    def changed(self, tensor: int) -> I32:
         """Flat elements of a tensor that may differ from the fault-free run."""
         base = int(self.tables.tensors[tensor, 3])
-        found: NDArray[np.int32] = self.run.where[base : base + int(self.run.count[tensor])]
+        found: I32 = self.run.where[base : base + int(self.run.count[tensor])]
         return found
 
     def differing(self) -> dict[int, int]:
@@ -138,7 +139,7 @@ class Difference:
             self.same = not self.run.count.any()
         self.at = last
 
-    def finish(self) -> NDArray[np.int8]:
+    def finish(self) -> I8:
         """Compute the rest; the network's output, int8 (h, w, c)."""
         self.advance(len(self.network.layers))
         return self.tensor(self.network.output)
@@ -149,7 +150,7 @@ class Difference:
             reset(self.tables, self.run)
         self.at, self.same = 0, True
 
-    def _view(self, values: NDArray[np.int8], tensor: int) -> NDArray[np.int8]:
+    def _view(self, values: I8, tensor: int) -> I8:
         shape = self.network.tensors[tensor]
         base = int(self.tables.tensors[tensor, 3])
         return values[base : base + shape.elements].reshape(shape.h, shape.w, shape.c)
@@ -162,7 +163,7 @@ def tables(network: Network) -> Tables:
     bases = np.cumsum([0, *sizes])[:-1]
     tensors = [[t.h, t.w, t.c, int(b)] for t, b in zip(network.tensors, bases, strict=True)]
     acc_base, weight_base, accs, count = [], [], 0, 0
-    weights: list[NDArray[np.int8]] = []
+    weights: list[I8] = []
     for index, layer in enumerate(network.layers):
         acc_base.append(accs)
         weight_base.append(count)

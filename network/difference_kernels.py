@@ -12,13 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .finish_kernels import (
-    add,
-    clamp,
-    finish_row,
-    requantise,
-    wrap,
-)
+from ..tables import complete
+from .arrays import I8, I32, I64
+from .fixedpoint_kernels import finish_row, vector_unit
 from .layers import LAYER_FIELDS, LayerOp
 
 _OP, _INPUT, _OUTPUT, _RESIDUAL, _KH, _KW, _SH, _SW, _PT, _PL, _DH, _DW = (
@@ -29,7 +25,11 @@ _OP, _INPUT, _OUTPUT, _RESIDUAL, _KH, _KW, _SH, _SW, _PT, _PL, _DH, _DW = (
     )
 )  # fmt: skip
 _GROUPS, _C_OFFSET = LAYER_FIELDS.index("groups"), LAYER_FIELDS.index("c_offset")
-_CONV, _MAXPOOL, _AVGPOOL, _ADD, _COPY = (int(op) for op in LayerOp)
+_HANDLED = (LayerOp.CONV, LayerOp.MAXPOOL, LayerOp.AVGPOOL, LayerOp.ADD, LayerOp.COPY)
+_CONV, _MAXPOOL, _AVGPOOL, _ADD, _COPY = (int(op) for op in _HANDLED)
+complete(
+    "LayerOp in network/layers.py", LayerOp, _HANDLED, "network/difference_kernels.py: propagate"
+)
 
 
 class Tables(NamedTuple):
@@ -40,7 +40,7 @@ class Tables(NamedTuple):
     acc_base: Any  #: int64 (layers,): first accumulator of a CONV in `accs`
     weight_base: Any  #: int64 (layers,)
     weights: Any  #: int8, a layer as (kernel_h, in_c, kernel_w reversed, out_c / groups)
-    finish: Any  #: int32 (layers, ...), rows of `functional_kernels.Finish`
+    finish: Any  #: int32 (layers, ...), rows of `fixedpoint_kernels.Finish`
 
 
 class Run(NamedTuple):
@@ -62,7 +62,7 @@ class Run(NamedTuple):
 
 
 @njit(cache=True)
-def _mark(mark: NDArray[np.uint8], marked: NDArray[np.int32], at: int, count: int) -> int:
+def _mark(mark: NDArray[np.uint8], marked: I32, at: int, count: int) -> int:
     """Remember that `at` is to be computed again; returns the new number of these."""
     if mark[at]:
         return count
@@ -72,9 +72,7 @@ def _mark(mark: NDArray[np.uint8], marked: NDArray[np.int32], at: int, count: in
 
 
 @njit(cache=True)
-def _settle(
-    faulty: NDArray[np.int8], where: NDArray[np.int32], base: int, count: int, at: int, value: int
-) -> int:
+def _settle(faulty: I8, where: I32, base: int, count: int, at: int, value: int) -> int:
     """Element `at` of the output is `value` in the faulty run; the new number of those listed."""
     if faulty[base + at] == value:
         return count
@@ -84,9 +82,7 @@ def _settle(
 
 
 @njit(cache=True, nogil=True)
-def _conv(
-    index: int, t: Tables, r: Run, fault_at: NDArray[np.int64], fault_by: NDArray[np.int64]
-) -> None:
+def _conv(index: int, t: Tables, r: Run, fault_at: I64, fault_by: I64) -> None:
     """A CONV layer: spread changed inputs over the accumulators, then compute their pixels."""
     layer = t.layers[index]
     _, in_w, in_c, in_base = t.tensors[layer[_INPUT]]
@@ -156,13 +152,13 @@ def _conv(
         differs = np.int8(0)
         if residual >= 0:
             for j in range(out_c):
-                acc = wrap(np.int32(sums[j] + changes[j]), f.unused)
-                fresh[j] = clamp(add(requantise(acc, f), np.int32(other[j]), f), f)
+                acc = np.int32(sums[j] + changes[j])
+                fresh[j] = vector_unit(acc, np.int32(other[j]), f, None)
                 differs |= fresh[j] ^ now[j]
                 changes[j] = 0
         else:
             for j in range(out_c):
-                fresh[j] = clamp(requantise(wrap(np.int32(sums[j] + changes[j]), f.unused), f), f)
+                fresh[j] = vector_unit(np.int32(sums[j] + changes[j]), None, f, None)
                 differs |= fresh[j] ^ now[j]
                 changes[j] = 0
         if differs:
@@ -208,35 +204,41 @@ def _pool(index: int, t: Tables, r: Run) -> None:
                     value = np.int64(faulty[in_base + (y * in_w + x) * c + at % c])
                     most = max(most, value)
                     total += value
-        if layer[_OP] == _AVGPOOL:
-            most = np.int64(requantise(wrap(np.int32(total), f.unused), f))
-        found = _settle(faulty, where, out_base, found, at, clamp(np.int32(most), f))
+        value = np.int32(total if layer[_OP] == _AVGPOOL else most)
+        found = _settle(faulty, where, out_base, found, at, vector_unit(value, None, f, None))
     r.count[layer[_OUTPUT]] = found
 
 
 @njit(cache=True, nogil=True)
-def _elementwise(index: int, t: Tables, r: Run) -> None:
-    """An ADD or COPY layer."""
+def _copy(index: int, t: Tables, r: Run) -> None:
+    """A COPY layer: copy what differs again."""
     layer = t.layers[index]
     _, in_w, in_c, in_base = t.tensors[layer[_INPUT]]
     out_h, out_w, out_c, out_base = t.tensors[layer[_OUTPUT]]
+    faulty, where = r.faulty, r.where
+    f, found = finish_row(t.finish[index]), r.count[layer[_OUTPUT]]
+    for i in range(r.count[layer[_INPUT]]):
+        at = where[in_base + i]
+        y, x = at // in_c // in_w + layer[_PT], at // in_c % in_w + layer[_PL]
+        c, oy, ox = at % in_c + layer[_C_OFFSET], y // layer[_SH], x // layer[_SW]
+        if y < 0 or x < 0 or y % layer[_SH] or x % layer[_SW]:
+            continue
+        if oy < out_h and ox < out_w and 0 <= c < out_c:
+            value = vector_unit(np.int32(faulty[in_base + at]), None, f, None)
+            to = (oy * out_w + ox) * out_c + c
+            found = _settle(faulty, where, out_base, found, to, value)
+    r.count[layer[_OUTPUT]] = found
+
+
+@njit(cache=True, nogil=True)
+def _add(index: int, t: Tables, r: Run) -> None:
+    """An ADD layer: add again where one of the operands differs."""
+    layer = t.layers[index]
+    in_base, other = t.tensors[layer[_INPUT], 3], t.tensors[layer[_RESIDUAL], 3]
+    out_base = t.tensors[layer[_OUTPUT], 3]
     faulty, where, mark, marked = r.faulty, r.where, r.mark, r.marked
     f, found = finish_row(t.finish[index]), r.count[layer[_OUTPUT]]
-    if layer[_OP] == _COPY:
-        for i in range(r.count[layer[_INPUT]]):
-            at = where[in_base + i]
-            y, x = at // in_c // in_w + layer[_PT], at // in_c % in_w + layer[_PL]
-            c, oy, ox = at % in_c + layer[_C_OFFSET], y // layer[_SH], x // layer[_SW]
-            if y < 0 or x < 0 or y % layer[_SH] or x % layer[_SW]:
-                continue
-            if oy < out_h and ox < out_w and 0 <= c < out_c:
-                value = clamp(np.int32(faulty[in_base + at]), f)
-                to = (oy * out_w + ox) * out_c + c
-                found = _settle(faulty, where, out_base, found, to, value)
-        r.count[layer[_OUTPUT]] = found
-        return
     count = 0
-    other = t.tensors[layer[_RESIDUAL], 3]
     for i in range(r.count[layer[_INPUT]]):
         count = _mark(mark, marked, where[in_base + i], count)
     for i in range(r.count[layer[_RESIDUAL]]):
@@ -244,8 +246,9 @@ def _elementwise(index: int, t: Tables, r: Run) -> None:
     for i in range(count):
         at = marked[i]
         mark[at] = 0
-        value = add(np.int32(faulty[in_base + at]), np.int32(faulty[other + at]), f)
-        found = _settle(faulty, where, out_base, found, at, clamp(value, f))
+        value, residual = np.int32(faulty[in_base + at]), np.int32(faulty[other + at])
+        value = vector_unit(value, residual, f, None)
+        found = _settle(faulty, where, out_base, found, at, value)
     r.count[layer[_OUTPUT]] = found
 
 
@@ -255,8 +258,8 @@ def propagate(
     last: int,
     t: Tables,
     r: Run,
-    fault_at: NDArray[np.int64],
-    fault_by: NDArray[np.int64],
+    fault_at: I64,
+    fault_by: I64,
 ) -> None:
     """Carry what differs through layers first..last-1.
 
@@ -273,10 +276,12 @@ def propagate(
             continue
         if layer[_OP] == _CONV:
             _conv(index, t, r, fault_at if faults else fault_at[:0], fault_by)
-        elif layer[_OP] in (_MAXPOOL, _AVGPOOL):
+        elif layer[_OP] == _MAXPOOL or layer[_OP] == _AVGPOOL:
             _pool(index, t, r)
-        else:
-            _elementwise(index, t, r)
+        elif layer[_OP] == _ADD:
+            _add(index, t, r)
+        elif layer[_OP] == _COPY:
+            _copy(index, t, r)
 
 
 @njit(cache=True, nogil=True)
@@ -292,7 +297,7 @@ def reset(t: Tables, r: Run) -> None:
 
 
 @njit(cache=True, nogil=True)
-def differing(t: Tables, r: Run) -> NDArray[np.int64]:
+def differing(t: Tables, r: Run) -> I64:
     """How many elements of each tensor differ: (tensors,)."""
     values, faulty, where, counts = r.values, r.faulty, r.where, r.count
     found = np.zeros(len(counts), np.int64)

@@ -1,9 +1,9 @@
 """Whole layers at once, bit-exact: the fast path for values, with and without wrong bits.
 
-A layer is an exact sum of products (`products`), then requantisation, residual and clamp: one numba
-pass on CPUs (`functional_kernels`), torch elsewhere (`functional_steps`).  Between layers values
-are int8 (images, h, w, c).  Wrong bits are applied where they are and cost nothing elsewhere.
-Tests hold this equal to `network.reference` and to `memory`.
+A layer is exact sums of products (`products`) or what lies in its windows (`windows`), and then the
+vector unit: one numba pass on CPUs (`fixedpoint_kernels`), torch elsewhere (`fixedpoint_torch`).
+Between layers values are int8 (images, h, w, c).  Wrong bits are applied where they are and cost
+nothing elsewhere.  Tests hold this equal to `reference` and to the byte-accurate machine.
 """
 
 from __future__ import annotations
@@ -13,31 +13,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .finish_kernels import (
-    correct,
-    finish,
-    finish_marked,
-    finish_of,
-)
-from .layers import Layer, LayerOp, Network
+from ..config import Arithmetic
+from .arrays import I8, I32
+from .fixedpoint import REQUANTISED
+from .fixedpoint_torch import Losses, flip, integers, vector_unit, wrap
+from .layers import WITHOUT_WEIGHTS, Layer, Network
 from .products import Products
-from .steps import (
-    Overflows,
-    add,
-    copy,
-    integers,
-    pool,
-    requantise,
-    wrap,
-)
-from .upsets import Upsets
+from .upsets import Marks, Upsets
+from .windows import VALUES
 from .wrong_bits import (
     Recomputed,
     checked,
     faulted,
-    flip,
     merged,
     of_images,
     recomputed,
@@ -57,24 +45,26 @@ class Functional:
     """Executes a quantised network layer by layer on batches of images.
 
     network : what to execute. device : where torch computes; the bits are the same everywhere.
+    once : prepare nothing that pays in many runs only: neither 8-bit weights nor numba's kernels.
     """
 
     network: Network
     device: str = "cpu"
+    once: bool = False
     _products: dict[int, Products] = field(default_factory=dict)
     _recomputed: dict[int, Recomputed] = field(default_factory=dict)
 
     def run(
         self,
-        inputs: NDArray[np.int8],
+        inputs: I8,
         batch: int | None = None,
-        overflows: list[Overflows] | None = None,
+        losses: list[Losses] | None = None,
         upsets: Upsets | None = None,
-    ) -> NDArray[np.int8]:
+    ) -> I8:
         """Output tensor (images, h, w, c) of int8 `inputs` (images, h, w, c).
 
         batch : images at once; default 64, or as few as keep large maps to some hundred megabytes.
-        overflows : one entry a layer, incremented where a fault-free value does not fit.
+        losses : one entry a layer, to which those of sums are added.
         upsets : wrong bits, of this one inference of all `inputs`; `inputs` stays as it is.
         """
         if batch is None:
@@ -90,18 +80,18 @@ class Functional:
             own, part = None, inputs[i : i + batch]
             if upsets is not None:
                 own = of_images(upsets, self.network, i, len(part))
-            for _, value in engine.layers(part, overflows, own):  # a list would keep them all
+            for _, value in engine.layers(part, losses, own):  # a list would keep them all
                 last = value
             parts.append(last)
         return np.concatenate(parts)
 
     def layers(
         self,
-        inputs: NDArray[np.int8],
-        overflows: list[Overflows] | None = None,
+        inputs: I8,
+        losses: list[Losses] | None = None,
         upsets: Upsets | None = None,
-        sums: dict[int, NDArray[np.int32]] | None = None,
-    ) -> Iterator[tuple[int, NDArray[np.int8]]]:
+        sums: dict[int, I32] | None = None,
+    ) -> Iterator[tuple[int, I8]]:
         """Yield (tensor id, int8 (images, h, w, c), only to be read) after each layer, in order.
 
         upsets : those of stored values; wrong weights are `run`'s. sums : filled with the wrapped
@@ -119,8 +109,9 @@ class Functional:
         values = {network.input: start}
         with torch.inference_mode():
             for i, layer in enumerate(network.layers):
-                lost = overflows[i] if overflows else None
-                out = self._layer(i, layer, values, lost, upsets, sums)
+                residual = values[layer.residual] if layer.residual >= 0 else None
+                lost = losses[i] if losses else None
+                out = self.layer(i, values[layer.input], residual, lost, upsets, sums)
                 if upsets is not None:
                     flip(out, upsets.after.get(i), bits)
                 values[layer.output] = out
@@ -141,6 +132,7 @@ class Functional:
         engine = Functional(
             with_weights(network, array),
             self.device,
+            self.once,
             {i: p for i, p in self._products.items() if i not in array},
         )
         for i, weight in dppu.items():
@@ -149,70 +141,33 @@ class Functional:
                 engine._recomputed[i] = recomputed(engine.network, i, weight, important)
         return engine
 
-    def _layer(
+    def layer(
         self,
         i: int,
-        layer: Layer,
-        values: dict[int, torch.Tensor],
-        lost: Overflows | None,
-        upsets: Upsets | None,
-        kept: dict[int, NDArray[np.int32]] | None = None,
+        x: torch.Tensor,
+        residual: torch.Tensor | None = None,
+        losses: Losses | None = None,
+        upsets: Upsets | None = None,
+        kept: dict[int, I32] | None = None,
     ) -> torch.Tensor:
-        """int8 (images, h, w, c), contiguous, as it is stored."""
-        import torch
+        """What layer `i` stores of its input and residual: int8 (images, h, w, c), contiguous.
 
-        arithmetic, x = self.network.arithmetic, values[layer.input]
-        out = self.network.tensors[layer.output]
-        residual = values[layer.residual] if layer.residual >= 0 else None
-        if layer.op == LayerOp.CONV:
-            sums = self._sums(i, x)
-            if kept is not None:
-                kept[i] = wrap(integers(sums), arithmetic.acc_bits).cpu().numpy()
-            if lost is None and _has_kernels(self.device):
-                return self._finish(i, layer, sums, residual, upsets)
-            acc = integers(sums)
-            wrapped = wrap(acc, arithmetic.acc_bits)
-            if lost is not None:
-                lost.wraps += int((wrapped != acc).sum())
-            if upsets is not None:
-                flip(wrapped, upsets.accumulators.get(i), arithmetic.acc_bits)
-            y = requantise(wrapped, layer.shift, arithmetic, lost)
-            if upsets is not None:
-                flip(y, upsets.before.get(i), arithmetic.act_bits)
-        elif layer.op == LayerOp.ADD:
-            y = x.to(torch.int32)
-        elif layer.op == LayerOp.COPY:
-            y = copy(layer, x, out)
+        losses, upsets, kept : its own of those of `layers`.
+        """
+        layer, arithmetic = self.network.layers[i], self.network.arithmetic
+        if layer.op in WITHOUT_WEIGHTS:
+            value = VALUES[layer.op](self.network, i, x)
         else:
-            y = pool(layer, x, out, arithmetic, lost)
-        if residual is not None:
-            y = add(y, residual.to(torch.int32), layer, arithmetic)
-        return y.clamp_(layer.act_lo, layer.act_hi).to(torch.int8).contiguous()
-
-    def _finish(
-        self,
-        i: int,
-        layer: Layer,
-        sums: torch.Tensor,
-        residual: torch.Tensor | None,
-        upsets: Upsets | None,
-    ) -> torch.Tensor:
-        """Requantisation, residual and clamp in one pass; then again where bits are wrong."""
-        import torch
-
-        arithmetic = self.network.arithmetic
-        if sums.dtype in (torch.float64, torch.int64):
-            sums = wrap(integers(sums), arithmetic.acc_bits)
-        flat, constants = sums.view(-1).numpy(), finish_of(layer, arithmetic)
-        other = np.zeros(0, np.int8) if residual is None else residual.view(-1).numpy()
-        out = np.empty(flat.shape, np.int8)
-        finish(flat, other, out, constants)
+            value = self._sums(i, x)
+            if kept is not None:
+                kept[i] = wrap(integers(value), arithmetic.acc_bits).cpu().numpy()
+        if losses is not None and REQUANTISED[layer.op]:
+            losses.count(value, layer, arithmetic)
+        wrong: tuple[Marks | None, Marks | None] = (None, None)
         if upsets is not None:
-            marks = merged(upsets.accumulators.get(i), upsets.before.get(i))
-            if len(marks[0]):
-                unused = 32 - arithmetic.act_bits
-                finish_marked(flat, other, out, constants, unused, *marks)
-        return torch.from_numpy(out.reshape(sums.shape))
+            wrong = (upsets.accumulators.get(i), upsets.before.get(i))
+        unit = _finished if self._has_kernels() else vector_unit
+        return unit(value, layer, arithmetic, residual, wrong)
 
     def _sums(self, i: int, x: torch.Tensor) -> torch.Tensor:
         """Sums of CONV layer `i`, not wrapped (see `Products.sums`); the DPPU's in their places."""
@@ -227,13 +182,16 @@ class Functional:
         flat, values = sums.view(len(sums), -1), x.reshape(len(x), -1)
         if dppu.weight is not None:
             network = with_weights(self.network, {i: dppu.weight})
-            own = integers(Products(network, i, self.device).sums(x)).view(flat.shape)
+            product = Products(network, i, self.device, self.once)
+            own = integers(product.sums(x)).view(flat.shape)
             elements = torch.from_numpy(dppu.elements).to(sums.device)
             if own.dtype == torch.int64:  # it wraps later
                 flat = flat.to(torch.int64)
             flat[:, elements] = own[:, elements].to(flat.dtype)
-        elif _has_kernels(self.device) and sums.dtype != torch.int64:
-            correct(flat.numpy(), values.numpy(), dppu.elements, dppu.sources, dppu.by)
+        elif self._has_kernels() and sums.dtype != torch.int64:
+            from .fixedpoint_kernels import correct_sums
+
+            correct_sums(flat.numpy(), values.numpy(), dppu.elements, dppu.sources, dppu.by)
         else:
             size = max(1, _PAIRS // len(x))
             for first in range(0, len(dppu.elements), size):
@@ -247,9 +205,37 @@ class Functional:
     def _product(self, i: int) -> Products:
         found = self._products.get(i)
         if found is None:
-            found = self._products[i] = Products(self.network, i, self.device)
+            found = self._products[i] = Products(self.network, i, self.device, self.once)
         return found
 
+    def _has_kernels(self) -> bool:
+        return _runs_numba(self.device) and not self.once
 
-def _has_kernels(device: str) -> bool:
+
+def _finished(
+    value: torch.Tensor,
+    layer: Layer,
+    arithmetic: Arithmetic,
+    residual: torch.Tensor | None,
+    wrong: tuple[Marks | None, Marks | None],
+) -> torch.Tensor:
+    """The vector unit in one pass; then again where bits are wrong. As `fixedpoint_torch`'s."""
+    import torch
+
+    from .fixedpoint_kernels import finish, finish_marked, finish_of
+
+    if value.dtype in (torch.float64, torch.int64):
+        value = wrap(integers(value), arithmetic.acc_bits)
+    shape, constants = value.shape, finish_of(layer, arithmetic)
+    flat = value.contiguous().view(-1).numpy()
+    other = np.zeros(0, np.int8) if residual is None else residual.view(-1).numpy()
+    out = np.empty(flat.shape, np.int8)
+    finish(flat, other, out, constants)
+    at, *masks = merged(*wrong)
+    if len(at):
+        finish_marked(flat, other, out, constants, at, *masks)
+    return torch.from_numpy(out.reshape(shape))
+
+
+def _runs_numba(device: str) -> bool:
     return device.partition(":")[0] == "cpu"

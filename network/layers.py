@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..config import Arithmetic
+from .arrays import I8, I32
 
 NO_TENSOR = -1
 
@@ -36,6 +34,10 @@ class LayerOp(IntEnum):
     AVGPOOL = 2
     ADD = 3
     COPY = 4
+
+
+#: Operations that the vector unit performs alone; every other one has weights.
+WITHOUT_WEIGHTS: tuple[LayerOp, ...] = tuple(op for op in LayerOp if op != LayerOp.CONV)
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ class Network:
     name: str
     tensors: tuple[Tensor, ...]
     layers: tuple[Layer, ...]
-    weights: Mapping[int, NDArray[np.int8]]
-    biases: Mapping[int, NDArray[np.int32]]
+    weights: Mapping[int, I8]
+    biases: Mapping[int, I32]
     arithmetic: Arithmetic
     input: int  #: tensor id of the network's input
     output: int  #: tensor id of the logits

@@ -17,16 +17,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import I8
 from .layers import Network, window_stride
 
 if TYPE_CHECKING:
     import torch
 
-_EXACT_FLOAT32 = 1 << 24
+EXACT_FLOAT32 = 1 << 24  #: the first integer after which float32 leaves some out
 _KEPT = 1 << 25  # weights of a network that are kept in floating point; of larger ones none is
 _BLOCK = 1 << 22  # weights that are made floating-point at once
+_SOME = 64  # channels whose weights are summed at once
 
 
 @dataclass(frozen=True)
@@ -75,35 +76,39 @@ def window(network: Network, index: int) -> Window:
 class Products:
     """The sums of one CONV layer: its weights as the arithmetic wants them, prepared once."""
 
-    def __init__(self, network: Network, index: int, device: str) -> None:
+    def __init__(self, network: Network, index: int, device: str, once: bool = False) -> None:
+        """once : few images will come, for which weights are not worth packing or keeping."""
         import torch
 
         weight, bias = network.weights[index], network.biases[index].astype(np.int64)
         self.window, self.device = window(network, index), device
         self._network, self._index = network, index
         largest = int(np.abs(bias).max())
-        limit = (_EXACT_FLOAT32 - largest) // 128
+        limit = (EXACT_FLOAT32 - largest) // 128
         self.ranges, self._whole = [slice(None)], torch.int32
         self.dtype: torch.dtype = torch.float32
         #: Sums of any 8-bit weights fit float32, not only those of these.
         self.short = weight[0].size * 128 < limit
         if not self.short:
-            magnitudes = np.stack([np.abs(w, dtype=np.int16).sum((0, 1), np.int32) for w in weight])
-            self.ranges = _ranges(magnitudes, limit)
+            widest = _widest(weight)
+            if widest >= limit:
+                self.ranges = _ranges(weight, limit)
             if not self.ranges or (len(self.ranges) > 1 and self.window.groups > 1):
                 self.ranges, self.dtype = [slice(None)], torch.float64
-            if int(magnitudes.sum(1, np.int64).max()) * 128 + largest >= 2**31:
+            if widest * 128 + largest >= 2**31:
                 self._whole = torch.int64
         self.bias = torch.from_numpy(bias).to(device, self.dtype)
         #: One a range: packed for 8-bit arithmetic, or floating point, or None: too large to keep.
         self.kept: list[Any] | None = None
-        self.int8 = self.dtype == torch.float32 and int8_is_exact(
-            device, self.window, weight.shape[3], len(weight)
+        self.int8 = (
+            not once
+            and self.dtype == torch.float32
+            and int8_is_exact(device, self.window, weight.shape[3], len(weight))
         )
         if self.int8:
             own = _oihw(weight)
             self.kept = [_Packed(own[:, channels], self.window) for channels in self.ranges]
-        elif sum(w.size for w in network.weights.values()) <= _KEPT:
+        elif sum(w.size for w in network.weights.values()) <= (_BLOCK if once else _KEPT):
             own = _oihw(weight)
             self.kept = [self._float(own[:, channels]) for channels in self.ranges]
 
@@ -160,18 +165,23 @@ class Products:
     ) -> torch.Tensor:
         import torch
 
-        w, sums, first = self.window, [], 0
+        w, total, first = self.window, None, 0
         # cuDNN may choose a method (Winograd's) that rounds; torch's own is a matrix product.
         with torch.backends.cudnn.flags(enabled=False):
             for block in blocks:
-                own = None if bias is None else bias[first : first + len(block)]
-                first += len(block)
-                sums.append(
-                    torch.nn.functional.conv2d(
-                        x, self._float(block), own, w.stride, w.padding, w.dilation, w.groups
-                    )
+                last = first + len(block)
+                own = None if bias is None else bias[first:last]
+                sums: torch.Tensor = torch.nn.functional.conv2d(
+                    x, self._float(block), own, w.stride, w.padding, w.dilation, w.groups
                 )
-        return torch.cat(sums, 1) if len(sums) > 1 else sums[0]
+                if len(blocks) == 1:
+                    return sums
+                if total is None:
+                    total = sums.new_empty((len(x), len(self.bias), *sums.shape[2:]))
+                total[:, first:last] = sums  # a list of them would stand in the way of the blocks
+                first = last
+        assert total is not None
+        return total
 
 
 class _Packed:
@@ -243,7 +253,7 @@ def int8_is_exact(device: str, window: Window, in_c: int, out_c: int) -> bool:
     return bool(same.all())
 
 
-def _oihw(weight: NDArray[np.int8]) -> torch.Tensor:
+def _oihw(weight: I8) -> torch.Tensor:
     """(channels, kernel_h, kernel_w, in_c / groups) as torch orders it; no copy."""
     import torch
 
@@ -251,17 +261,25 @@ def _oihw(weight: NDArray[np.int8]) -> torch.Tensor:
     return torch.from_numpy(weight).permute(0, 3, 1, 2)
 
 
-def _ranges(magnitudes: NDArray[np.int32], limit: int) -> list[slice]:
-    """Cut (outputs, inputs) into ranges of inputs that sum to less than `limit` for every output.
+def _widest(weight: I8) -> int:
+    """Largest sum of an output's magnitudes."""
+    parts = (weight[i : i + _SOME] for i in range(0, len(weight), _SOME))
+    return max(int(np.abs(w, dtype=np.int16).sum((1, 2, 3), np.int64).max()) for w in parts)
 
-    Empty where one input alone is too large.
+
+def _ranges(weight: I8, limit: int) -> list[slice]:
+    """Cut the input channels into ranges whose magnitudes sum to less than `limit` everywhere.
+
+    Empty where one channel alone is too large.
     """
-    if magnitudes.max() >= limit:
-        return []
-    cuts, held = [0], np.zeros(len(magnitudes), np.int32)
-    for channel, column in enumerate(magnitudes.T):
-        held = held + column
-        if held.max() >= limit:
-            cuts.append(channel)
-            held = column
-    return [slice(first, last) for first, last in pairwise([*cuts, magnitudes.shape[1]])]
+    cuts, held, channels = [0], np.zeros(len(weight), np.int32), weight.shape[3]
+    for first in range(0, channels, _SOME):
+        part = np.abs(weight[..., first : first + _SOME], dtype=np.int16)
+        for channel, column in enumerate(part.sum((1, 2), np.int32).T, first):
+            held = held + column
+            if held.max() >= limit:
+                if column.max() >= limit:
+                    return []
+                cuts.append(channel)
+                held = column
+    return [slice(first, last) for first, last in pairwise([*cuts, channels])]

@@ -1,27 +1,23 @@
 """The integer meaning of a quantised network, written to be read: NumPy, int64, loops.
 
-Slow and obviously right.  Everything that computes a network faster (the compiler's calibration,
-the functional engine, the cycle model's array) is tested against `run`.
+Slow and obviously right.  Everything that computes a network faster (the functional engine, the
+machine's array and vector unit) is tested against `run`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from . import fixedpoint as fx
-from .layers import (
-    Layer,
-    LayerOp,
-    Network,
-    Tensor,
-)
-
-Int8 = NDArray[np.int8]
-Int = NDArray[np.int64]
+from ..tables import complete
+from . import fixedpoint
+from .arrays import I8, I64
+from .layers import Layer, LayerOp, Network, Tensor
 
 
-def _gather(x: Int, layer: Layer, out: Tensor, ky: int, kx: int, outside: int) -> Int:
+def _gather(x: I64, layer: Layer, out: Tensor, ky: int, kx: int, outside: int) -> I64:
     """Element (ky, kx) of every window: (n, out.h, out.w, in_c), `outside` where the map ends."""
     n, h, w, c = x.shape
     iy = np.arange(out.h) * layer.stride_h + ky * layer.dilation_h - layer.pad_top
@@ -33,7 +29,7 @@ def _gather(x: Int, layer: Layer, out: Tensor, ky: int, kx: int, outside: int) -
     return part
 
 
-def accumulate(x: ArrayLike, layer: Layer, out: Tensor, weight: Int8, bias: ArrayLike) -> Int:
+def accumulate(x: ArrayLike, layer: Layer, out: Tensor, weight: I8, bias: ArrayLike) -> I64:
     """Sum of products plus bias of a CONV, not yet wrapped: int64 (n, out.h, out.w, out.c)."""
     x = np.asarray(x, np.int64)
     w = weight.astype(np.int64)
@@ -49,12 +45,37 @@ def accumulate(x: ArrayLike, layer: Layer, out: Tensor, weight: Int8, bias: Arra
     return acc + np.asarray(bias, np.int64)
 
 
-def _window_values(x: Int, layer: Layer, out: Tensor, outside: int) -> Int:
+def _sums(network: Network, index: int, x: I64) -> I64:
+    layer = network.layers[index]
+    out = network.tensors[layer.output]
+    return accumulate(x, layer, out, network.weights[index], network.biases[index])
+
+
+def _windows(network: Network, index: int, x: I64, outside: int) -> I64:
+    layer = network.layers[index]
+    out = network.tensors[layer.output]
     taps = [(ky, kx) for ky in range(layer.kernel_h) for kx in range(layer.kernel_w)]
     return np.stack([_gather(x, layer, out, ky, kx, outside) for ky, kx in taps])
 
 
-def _copy(x: Int, layer: Layer, out: Tensor) -> Int:
+def _maxima(network: Network, index: int, x: I64) -> I64:
+    lowest, _ = fixedpoint.limits(network.arithmetic.act_bits)
+    found: I64 = _windows(network, index, x, lowest).max(axis=0)
+    return found
+
+
+def _window_sums(network: Network, index: int, x: I64) -> I64:
+    total: I64 = _windows(network, index, x, 0).sum(axis=0)
+    return total
+
+
+def _own(network: Network, index: int, x: I64) -> I64:
+    return x
+
+
+def _copied(network: Network, index: int, x: I64) -> I64:
+    layer = network.layers[index]
+    out = network.tensors[layer.output]
     part = _gather(x, layer, out, 0, 0, 0)
     result = np.zeros((*part.shape[:3], out.c), np.int64)
     for c in range(out.c):
@@ -63,41 +84,25 @@ def _copy(x: Int, layer: Layer, out: Tensor) -> Int:
     return result
 
 
-def run_layer(
-    network: Network, index: int, x: ArrayLike, residual: ArrayLike | None = None
-) -> Int8:
+#: Operation -> (network, index of the layer, input) -> what the vector unit gets.
+_VALUES: dict[LayerOp, Callable[[Network, int, I64], I64]] = {
+    LayerOp.CONV: _sums,
+    LayerOp.MAXPOOL: _maxima,
+    LayerOp.AVGPOOL: _window_sums,
+    LayerOp.ADD: _own,
+    LayerOp.COPY: _copied,
+}
+complete("LayerOp in network/layers.py", LayerOp, _VALUES, "network/reference.py: _VALUES")
+
+
+def run_layer(network: Network, index: int, x: ArrayLike, residual: ArrayLike | None = None) -> I8:
     """Output of layer `index`: int8 (n, h, w, c) for inputs of the same layout."""
-    layer, a = network.layers[index], network.arithmetic
-    out = network.tensors[layer.output]
-    x = np.asarray(x, np.int64)
-    if layer.op in (LayerOp.CONV, LayerOp.AVGPOOL):
-        if layer.op == LayerOp.CONV:
-            acc = accumulate(x, layer, out, network.weights[index], network.biases[index])
-        else:
-            acc = _window_values(x, layer, out, 0).sum(axis=0)
-        value = fx.requantise(
-            fx.wrap(acc, a.acc_bits), layer.shift, a.act_bits, a.rounding, a.overflow
-        )
-    elif layer.op == LayerOp.MAXPOOL:
-        value = _window_values(x, layer, out, fx.limits(a.act_bits)[0]).max(axis=0)
-    elif layer.op == LayerOp.COPY:
-        value = _copy(x, layer, out)
-    else:
-        value = x
-    if residual is not None:
-        value = fx.add(
-            value,
-            residual,
-            layer.lshift_a,
-            layer.lshift_b,
-            layer.add_shift,
-            a.act_bits,
-            a.rounding,
-        )
-    return np.clip(value, layer.act_lo, layer.act_hi).astype(np.int8)
+    layer = network.layers[index]
+    value = _VALUES[layer.op](network, index, np.asarray(x, np.int64))
+    return fixedpoint.vector_unit(value, layer, network.arithmetic, residual).astype(np.int8)
 
 
-def run(network: Network, x: ArrayLike) -> dict[int, Int8]:
+def run(network: Network, x: ArrayLike) -> dict[int, I8]:
     """Every tensor of the network for the quantised images `x`, int8 (n, h, w, c); id -> int8."""
     values = {network.input: np.asarray(x, np.int8)}
     for index, layer in enumerate(network.layers):

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from .arrays import I32, I64
 
 
 class Marks(NamedTuple):
     """Words that are wrong. at : int64 (n,), each once. masks : int32 (n,), bits to flip."""
 
-    at: NDArray[np.int64]
-    masks: NDArray[np.int32]
+    at: I64
+    masks: I32
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Upsets:
 
     weights: Mapping[int, Marks] = field(default_factory=dict)
     dppu_weights: Mapping[int, Marks] = field(default_factory=dict)
-    important: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+    important: Mapping[int, I64] = field(default_factory=dict)
     accumulators: Mapping[int, Marks] = field(default_factory=dict)
     before: Mapping[int, Marks] = field(default_factory=dict)
     after: Mapping[int, Marks] = field(default_factory=dict)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InternalError
+from .arrays import I8, I32, I64
+from .fixedpoint import flipped
 from .layers import Network
 from .upsets import Marks, Upsets
 
-if TYPE_CHECKING:
-    import torch
-
-Weights = MutableMapping[int, NDArray[np.int8]]  # which ChainMap asks for, and only reads
+Weights = MutableMapping[int, I8]  # which ChainMap asks for, and only reads
 _DENSE = 128  # products of a layer for each that is corrected: fewer, and all are formed again
 
 
@@ -30,15 +28,13 @@ class Recomputed:
     may then name a sum many times; or weight : all of the DPPU's, to form these sums with.
     """
 
-    elements: NDArray[np.int64]
-    sources: NDArray[np.int64]
-    by: NDArray[np.int32]
-    weight: NDArray[np.int8] | None = None
+    elements: I64
+    sources: I64
+    by: I32
+    weight: I8 | None = None
 
 
-def recomputed(
-    network: Network, i: int, weight: NDArray[np.int8], important: NDArray[np.int64]
-) -> Recomputed:
+def recomputed(network: Network, i: int, weight: I8, important: I64) -> Recomputed:
     """How the DPPU's sums of layer `i` follow from the array's, whose weights the network holds."""
     layer, own = network.layers[i], network.weights[i]
     shape, out = network.tensors[layer.input], network.tensors[layer.output]
@@ -138,37 +134,22 @@ def of_images(upsets: Upsets, network: Network, first: int, count: int) -> Upset
     )
 
 
-def faulted(weight: NDArray[np.int8], marks: Marks | None, bits: int) -> NDArray[np.int8]:
+def faulted(weight: I8, marks: Marks | None, bits: int) -> I8:
     """A copy of `weight` (any shape) with the marked words wrong, two's complement of `bits`."""
     if marks is None or not len(marks.at):
         return weight
     out = np.array(weight, order="C")
-    flat, rest = out.reshape(-1), np.int32(32 - bits)
-    wrong = flat[marks.at].astype(np.int32) ^ marks.masks
-    flat[marks.at] = (wrong << rest) >> rest
+    flat = out.reshape(-1)
+    flat[marks.at] = flipped(flat[marks.at], marks.masks, bits)
     return out
 
 
-def with_weights(network: Network, weights: dict[int, NDArray[np.int8]]) -> Network:
+def with_weights(network: Network, weights: dict[int, I8]) -> Network:
     """The network with other weights in some layers; the rest are read when they are needed."""
     return replace(network, weights=ChainMap(weights, cast("Weights", network.weights)))
 
 
-def flip(values: torch.Tensor, marks: Marks | None, bits: int) -> None:
-    """XOR the marked elements of `values` (integers, contiguous) in place."""
-    import torch
-
-    if marks is None or not len(marks.at):
-        return
-    at, masks = (torch.from_numpy(a).to(values.device) for a in marks)
-    flat = values.view(-1)
-    wrong = flat[at].to(torch.int32) ^ masks
-    flat[at] = ((wrong << (32 - bits)) >> (32 - bits)).to(values.dtype)
-
-
-def merged(
-    sums: Marks | None, stored: Marks | None
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+def merged(sums: Marks | None, stored: Marks | None) -> tuple[I64, I32, I32]:
     """Elements with wrong bits in their sum or in their requantised value, and both masks."""
     if sums is None or stored is None:  # as nearly always
         own = sums or stored or Marks(np.zeros(0, np.int64), np.zeros(0, np.int32))

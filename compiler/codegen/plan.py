@@ -107,9 +107,4 @@ _PLANS: dict[LayerOp, Callable[[Geometry, Config], LayerPlan]] = {
     LayerOp.ADD: _plan_vec,
     LayerOp.COPY: _plan_vec,
 }
-complete(
-    "network.layers.LayerOp",
-    (op.name for op in LayerOp),
-    (op.name for op in _PLANS),
-    "compiler.codegen.plan._PLANS",
-)
+complete("LayerOp in network/layers.py", LayerOp, _PLANS, "compiler/codegen/plan.py: _PLANS")

@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...network.arrays import I64
 from ...network.layers import Layer
 from ..execute import steps
 from ..graph import Graph
-
-Int = NDArray[np.int64]
 
 
 @dataclass
@@ -36,9 +35,9 @@ class Positions:
 
     def __init__(self, images: int, limit: int) -> None:
         self.images, self.limit = images, limit
-        self._cache: dict[tuple[int, int], tuple[Int, Int, Int]] = {}
+        self._cache: dict[tuple[int, int], tuple[I64, I64, I64]] = {}
 
-    def at(self, h: int, w: int) -> tuple[Int, Int, Int]:
+    def at(self, h: int, w: int) -> tuple[I64, I64, I64]:
         """(image, y, x) of the sampled positions, each int64 (positions,), images ascending."""
         if (h, w) not in self._cache:
             total = self.images * h * w
@@ -53,11 +52,11 @@ class Positions:
         return self._cache[h, w]
 
     def rows(self, value: Tensor, first: int = 0) -> Tensor:
-        """Rows of `value` (n, c, h, w), which holds the images first .. first + n - 1."""
-        n, _, h, w = value.shape
+        """Rows of `value` (n, h, w, c), which holds the images first .. first + n - 1."""
+        n, h, w, _ = value.shape
         image, y, x = self.at(h, w)
         mine = self.of(h, w, first, n)
-        return value[image[mine] - first, :, y[mine], x[mine]]
+        return value[image[mine] - first, y[mine], x[mine]]
 
     def of(self, h: int, w: int, first: int, n: int) -> slice:
         """Which of the positions are in the images first .. first + n - 1."""
@@ -66,18 +65,17 @@ class Positions:
     def windows(self, value: Tensor, layer: Layer, out: tuple[int, int], most: int) -> Tensor:
         """What the sampled outputs read: float32 (groups, positions, kh*kw*in_c/groups).
 
-        value : int8 (n, c, h, w) with all images.  Positions beyond `most` numbers are left out
+        value : int8 (n, h, w, c) with all images.  Positions beyond `most` numbers are left out
         evenly (`thin`).
         """
-        _, c, h, w = value.shape
+        _, h, w, c = value.shape
         taps = layer.kernel_h * layer.kernel_w
         image, y, x = (p[:: self.thin(out, taps * c, most)] for p in self.at(*out))
         iy = y[:, None] * layer.stride_h + np.arange(layer.kernel_h) * layer.dilation_h
         ix = x[:, None] * layer.stride_w + np.arange(layer.kernel_w) * layer.dilation_w
         iy, ix = iy - layer.pad_top, ix - layer.pad_left
         inside = ((iy >= 0) & (iy < h))[:, :, None] & ((ix >= 0) & (ix < w))[:, None, :]
-        nhwc = value.permute(0, 2, 3, 1).numpy()
-        part = nhwc[
+        part = value.numpy()[
             image[:, None, None], iy.clip(0, h - 1)[:, :, None], ix.clip(0, w - 1)[:, None, :]
         ]
         part[~inside] = 0
@@ -118,7 +116,7 @@ def measure(
                 if own is None:
                     continue
                 h, w, c = shapes[node.name]
-                value = value.reshape(-1, c, h, w)
+                value = value.reshape(-1, c, h, w).permute(0, 2, 3, 1)
                 own.rows[positions.of(h, w, first, len(x))] = positions.rows(value, first)
                 own.lo, own.hi = min(own.lo, float(value.min())), max(own.hi, float(value.max()))
             first += len(x)

@@ -8,18 +8,23 @@ and partly repaired, later.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...config import Arithmetic
-from ...errors import ModelError, QuantisationError
+from ...errors import QuantisationError
+from ...network.arrays import I8, I32
 from ...network.fixedpoint import limits
+from ...network.fixedpoint_torch import Losses
+from ...network.functional import Functional
 from ...network.layers import NO_TENSOR, Layer, LayerOp, Network
 from ...network.layers import Tensor as TensorRow
+from ...network.windows import window_sums
+from ...tables import complete
 from ..data import (
     Dataset,
     Images,
@@ -30,7 +35,7 @@ from ..data import (
 from ..execute import batch_size
 from ..heap import trim
 from ..model import Model
-from . import integer, scales
+from . import scales
 from .calibrate import Positions, Stats, measure
 from .lower import Lowered, Step, lower
 from .search import (
@@ -113,7 +118,7 @@ class _Quantiser:
         first = least[self.lowered.input]
         self.scale = {self.lowered.input: first if phase is None else scales.on_phase(first, phase)}
         quantised = quantise_input(images[:kept], model, self.scale[self.lowered.input], a.act_bits)
-        self.values = {self.lowered.input: torch.from_numpy(quantised.transpose(0, 3, 1, 2))}
+        self.values = {self.lowered.input: torch.from_numpy(quantised)}  # int8 (images, h, w, c)
 
     def _parts_of_concat(self) -> None:
         """Values that lowering invented have no float twin: derive their statistics."""
@@ -153,8 +158,8 @@ class _Quantiser:
         ids |= {s.output: i + 1 for i, s in enumerate(self.lowered.steps)}
         last = {v: i for i, s in enumerate(self.lowered.steps) for v in (s.source, s.residual)}
         layers: list[Layer] = []
-        weights: dict[int, NDArray[np.int8]] = {}
-        biases: dict[int, NDArray[np.int32]] = {}
+        weights: dict[int, I8] = {}
+        biases: dict[int, I32] = {}
         for i, step in enumerate(self.lowered.steps):
             plain = replace(
                 step.layer,
@@ -189,20 +194,10 @@ class _Quantiser:
             (note, *self.model.warnings),
         )
 
-    def _settle(
-        self, step: Step, layer: Layer
-    ) -> tuple[Layer, NDArray[np.int8] | None, NDArray[np.int32] | None]:
+    def _settle(self, step: Step, layer: Layer) -> tuple[Layer, I8 | None, I32 | None]:
         """Choose the numbers of one step, and compute its integer value on all images."""
         for _ in range(_RETRIES):
-            weight = bias = None
-            if step.op == LayerOp.CONV:
-                choice, weight, bias = self._conv(step)
-            elif step.op == LayerOp.AVGPOOL:
-                choice = self._average(step)
-            elif step.op == LayerOp.ADD:
-                choice = self._add(step)
-            else:
-                choice = Choice(self.scale[step.source])
+            choice, weight, bias = _CHOOSE[step.op](self, step)
             lo, hi = clamp_steps(step.lo, step.hi, choice.scale, self.a.act_bits)
             settled = replace(
                 layer,
@@ -213,20 +208,20 @@ class _Quantiser:
                 act_lo=lo,
                 act_hi=hi,
             )
-            losses = integer.Losses()
+            losses = Losses()
             value = self._execute(step, settled, weight, bias, losses)
             if not (losses.wraps or losses.overflows):
                 self.scale[step.output] = choice.scale
                 self.values[step.output] = value
                 return settled, weight, bias
-            self._widen(step, losses)
+            self._widen(step)
         raise QuantisationError(
             f"layer {step.name}: {losses.wraps} accumulators wrap and {losses.overflows} results "
             f"overflow on the calibration images; use more acc_bits than {self.a.acc_bits} or a "
             f"q_scale other than {self.q_scale}"
         )
 
-    def _widen(self, step: Step, losses: integer.Losses) -> None:
+    def _widen(self, step: Step) -> None:
         """Make room: the search saw fewer positions than there are."""
         own = self.stats[step.own or step.output]
         own.lo, own.hi = own.lo * 1.1, own.hi * 1.1
@@ -235,21 +230,31 @@ class _Quantiser:
         self,
         step: Step,
         layer: Layer,
-        weight: NDArray[np.int8] | None,
-        bias: NDArray[np.int32] | None,
-        losses: integer.Losses,
+        weight: I8 | None,
+        bias: I32 | None,
+        losses: Losses,
     ) -> Tensor:
-        row = TensorRow(step.output, *step.shape, scale=1.0)
+        engine = Functional(self._alone(step, layer, weight, bias), once=True)
         x = self.values[step.source]
         other = None if step.residual is None else self.values[step.residual]
-        h, w, c = step.shape
-        value = torch.empty(len(x), c, h, w, dtype=torch.int8)
+        value = torch.empty(len(x), *step.shape, dtype=torch.int8)
         for part in self._batches(step):
             residual = None if other is None else other[part]
-            value[part] = integer.run_layer(
-                layer, row, self.a, x[part], residual, weight, bias, losses
-            )
+            value[part] = engine.layer(0, x[part], residual, losses)
         return value
+
+    def _alone(
+        self, step: Step, layer: Layer, weight: I8 | None = None, bias: I32 | None = None
+    ) -> Network:
+        """A network of this one layer; what its residual is, is nowhere said."""
+        tensors = (
+            TensorRow(step.source, *self.lowered.shapes[step.source], scale=1.0),
+            TensorRow(step.output, *step.shape, scale=1.0),
+        )
+        layer = replace(layer, input=0, output=1)
+        weights = {} if weight is None else {0: weight}
+        biases = {} if bias is None else {0: bias}
+        return Network(step.name, tensors, (layer,), weights, biases, self.a, 0, 1)
 
     def _batches(self, step: Step) -> list[slice]:
         """Slices of the images that are executed at once."""
@@ -270,12 +275,12 @@ class _Quantiser:
             self.scale[step.residual] if step.residual else 1.0,
         )
 
-    def _conv(self, step: Step) -> tuple[Choice, NDArray[np.int8], NDArray[np.int32]]:
+    def _conv(self, step: Step) -> tuple[Choice, I8 | None, I32 | None]:
         assert step.weight is not None
         x, size, groups = self.values[step.source], step.shape[:2], step.layer.groups
         inputs = self.positions.windows(x, step.layer, size, _MOST_NUMBERS)
         taps = step.layer.kernel_h * step.layer.kernel_w
-        thin = self.positions.thin(size, taps * x.shape[1], _MOST_NUMBERS)
+        thin = self.positions.thin(size, taps * x.shape[3], _MOST_NUMBERS)
         sums = self.stats[step.own].rows[::thin]
         target = self.stats[step.output].rows[::thin]
         residual = None
@@ -315,15 +320,11 @@ class _Quantiser:
             bias[part] = units.reshape(-1).numpy().astype(np.int64)
         return choice, weight, bias
 
-    def _average(self, step: Step) -> Choice:
-        wide = replace(step.layer, groups=step.shape[2])
-        x = self.values[step.source]
-        ones = torch.ones(step.shape[2], 1, step.layer.kernel_h, step.layer.kernel_w)
+    def _average(self, step: Step) -> tuple[Choice, I8 | None, I32 | None]:
+        x, alone = self.values[step.source], self._alone(step, step.layer)
         rows = torch.cat(
             [
-                self.positions.rows(
-                    integer.accumulate(x[part].float(), wide, step.shape[:2], ones), part.start
-                )
+                self.positions.rows(window_sums(alone, 0, x[part]), part.start)
                 for part in self._batches(step)
             ]
         ).float()
@@ -334,9 +335,9 @@ class _Quantiser:
             raise QuantisationError(
                 f"layer {step.name}: the sum of a window overflows {self.a.acc_bits} bits"
             )
-        return choice
+        return choice, None, None
 
-    def _add(self, step: Step) -> Choice:
+    def _add(self, step: Step) -> tuple[Choice, I8 | None, I32 | None]:
         assert step.residual is not None
         own = self.positions.rows(self.values[step.source]).float()
         residual = self.positions.rows(self.values[step.residual]).float()
@@ -347,7 +348,24 @@ class _Quantiser:
                 f"layer {step.name}: its operands' scales {self.scale[step.source]:.3g} and "
                 f"{self.scale[step.residual]:.3g} are too far apart to be added"
             )
-        return choice
+        return choice, None, None
+
+    def _same(self, step: Step) -> tuple[Choice, I8 | None, I32 | None]:
+        """Values are taken over as they are, and with them their scale."""
+        return Choice(self.scale[step.source]), None, None
+
+
+#: Operation -> how the numbers of a layer are chosen, its weights and biases if it has any.
+_CHOOSE: dict[LayerOp, Callable[[_Quantiser, Step], tuple[Choice, I8 | None, I32 | None]]] = {
+    LayerOp.CONV: _Quantiser._conv,
+    LayerOp.MAXPOOL: _Quantiser._same,
+    LayerOp.AVGPOOL: _Quantiser._average,
+    LayerOp.ADD: _Quantiser._add,
+    LayerOp.COPY: _Quantiser._same,
+}
+complete(
+    "LayerOp in network/layers.py", LayerOp, _CHOOSE, "compiler/quantise/quantiser.py: _CHOOSE"
+)
 
 
 def _matrices(step: Step, channels: slice) -> Tensor:
@@ -376,13 +394,3 @@ def _most_alive(lowered: Lowered) -> int:
         most = max(most, sum(size[value] for value in alive))
         alive -= {v for v in (step.source, step.residual) if v is not None and last[v] == i}
     return most
-
-
-def accuracy(network: Network, model: Model, data: Dataset) -> float:
-    """Fault-free accuracy of the integer network on labelled images, as a fraction."""
-    if data.labels is None:
-        raise ModelError(f"data {data.name}: accuracy needs labels")
-    data.check(model)
-    scale = network.tensors[network.input].scale
-    x = quantise_input(data.images, model, scale, network.arithmetic.act_bits)
-    return float((integer.run(network, x).argmax(1) == data.labels).mean())

@@ -75,12 +75,7 @@ _TIES: Mapping[LayerOp, Callable[[Groups, Step], None]] = {
     LayerOp.ADD: _tie_add,
     LayerOp.COPY: _tie_both,
 }
-complete(
-    "network.layers.LayerOp",
-    (op.name for op in LayerOp),
-    (op.name for op in _TIES),
-    "compiler.quantise.scales._TIES",
-)
+complete("LayerOp in network/layers.py", LayerOp, _TIES, "compiler/quantise/scales.py: _TIES")
 
 
 def tie_steps(steps: Sequence[Step]) -> Groups:

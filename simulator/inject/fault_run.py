@@ -41,7 +41,6 @@ from .sites import FLIP, Site
 from .tile_kernels import stored_at
 from .tile_sums import Evaluator, TileSums
 from .vector_faults import (
-    added,
     element_of,
     in_tile,
     readers,
@@ -255,12 +254,11 @@ class FaultRun:
         for word, read in cells.items():
             row, col = (np.array([i]) for i in divmod(word, span.n))
             at = int(self.spans.elements(span, row, col)[0])
-            exact = fixedpoint.wrap(tile.clean.sums(row, col) + tile.by[row, col], a.acc_bits)
-            own = fixedpoint.requantise(exact, layer.shift, a.act_bits, a.rounding, a.overflow)
+            sums = tile.clean.sums(row, col) + tile.by[row, col]
             true = int(self.difference.tensor(layer.residual).reshape(-1)[at])
-            value = added(a, layer, int(own[0]), read.bits[-1][1].of(true, a.act_bits))
+            other = read.bits[-1][1].of(true, a.act_bits)
             elements.append(at)
-            values.append(max(layer.act_lo, min(layer.act_hi, value)))
+            values.append(int(fixedpoint.vector_unit(sums, layer, a, other)[0]))
         return self._set(span, elements, values)
 
     def _vector(self, span: Span, reads: Sequence[Read]) -> Iterable[Hit]:

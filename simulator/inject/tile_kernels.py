@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ...network.finish_kernels import (
-    I8,
-    I32,
-    I64,
-    finish_row,
-    requantise,
-    wrap,
-)
+from ...network.arrays import I8, I32, I64
+from ...network.fixedpoint_kernels import finish_row, requantise, wrap
 
 
 @njit(cache=True, nogil=True)

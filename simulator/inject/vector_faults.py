@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...config import Arithmetic
 from ...network import fixedpoint
-from ...network.layers import Layer, LayerOp, Network
+from ...network.arrays import I8
+from ...network.layers import WITHOUT_WEIGHTS, Layer, LayerOp, Network
+from ...tables import complete
 from ..text.spans import Span
+
+#: Operation -> what it makes of the elements of a window that lie inside the map.
+_REDUCE: dict[LayerOp, Callable[[list[int]], int]] = {
+    LayerOp.MAXPOOL: max,
+    LayerOp.AVGPOOL: sum,
+    LayerOp.ADD: sum,  # of one element
+    LayerOp.COPY: sum,  # of one element
+}
+complete(
+    "LayerOp in network/layers.py",
+    WITHOUT_WEIGHTS,
+    _REDUCE,
+    "simulator/inject/vector_faults.py: _REDUCE",
+)
 
 
 def readers(network: Network, layer: Layer, element: int) -> Iterator[tuple[int, int, int]]:
@@ -32,8 +44,8 @@ def element_of(
     network: Network,
     layer: Layer,
     where: tuple[int, int, int],
-    values: NDArray[np.int8],
-    other: NDArray[np.int8] | None,
+    values: I8,
+    other: I8 | None,
     wrong: Mapping[str, Mapping[int, int]],
 ) -> int:
     """Element (y, x, c) of a layer without weights. values, other : its inputs, (h, w, c).
@@ -41,7 +53,6 @@ def element_of(
     wrong : of `input` and `other`, the elements that are read as something else.
     """
     y, x, c = where
-    a = network.arithmetic
     channel = c - layer.c_offset
     height, width, channels = values.shape
     found = []
@@ -52,28 +63,13 @@ def element_of(
             if 0 <= row < height and 0 <= column < width and 0 <= channel < channels:
                 at = (row * width + column) * channels + channel
                 found.append(wrong["input"].get(at, int(values.reshape(-1)[at])))
-    if layer.op == LayerOp.MAXPOOL:
-        value = max(found)
-    elif layer.op == LayerOp.AVGPOOL:
-        value = int(
-            fixedpoint.requantise(sum(found), layer.shift, a.act_bits, a.rounding, a.overflow)
-        )
-    elif layer.op == LayerOp.ADD:
+    residual = None
+    if layer.op == LayerOp.ADD:
         assert other is not None
         at = (y * width + x) * channels + c
-        value = added(a, layer, found[0], wrong["other"].get(at, int(other.reshape(-1)[at])))
-    else:
-        value = sum(found)
-    return max(layer.act_lo, min(layer.act_hi, value))
-
-
-def added(a: Arithmetic, layer: Layer, value: int, other: int) -> int:
-    """A value and the residual's, before the clamp."""
-    return int(
-        fixedpoint.add(
-            value, other, layer.lshift_a, layer.lshift_b, layer.add_shift, a.act_bits, a.rounding
-        )
-    )
+        residual = wrong["other"].get(at, int(other.reshape(-1)[at]))
+    value = _REDUCE[layer.op](found)
+    return int(fixedpoint.vector_unit(value, layer, network.arithmetic, residual))
 
 
 def in_tile(span: Span, width: int, where: tuple[int, int, int]) -> bool:

@@ -31,6 +31,7 @@ from ...isa.program import Program
 from ...isa.protection import layer_columns
 from ...isa.sizes import buffer_bytes, table_bytes
 from ...network import fixedpoint
+from ...network.arrays import I64
 from ...network.layers import LayerOp
 from ...tables import complete
 from ..array.dataflows import DATAFLOWS
@@ -38,7 +39,7 @@ from ..array.kernels import dot
 from ..array.tile import Pes
 from ..text.kernels import decode_positions, gather
 from ..text.work import gather_geometry, weight_address
-from .vector_unit import add, window_values
+from .vector_unit import window_operands
 
 _GARBAGE = 0x55
 
@@ -422,20 +423,25 @@ class Memory:
         return self.tapped.popleft()
 
     def _vec(self, i: dict[str, int]) -> None:
-        layer, a = self._layer(Engine.STORE), self.arithmetic
-        m, n, op = i["m"], i["n"], LayerOp(layer["op"])
-        if op == LayerOp.CONV:
-            acc = self.slots[i["slot"], : m * n].reshape(m, n)
-            value = fixedpoint.requantise(acc, layer["shift"], a.act_bits, a.rounding, a.overflow)
-            if layer["residual"] >= 0:
-                at = i["res_slot"] * self.slots.shape[1]
-                other = self.buffers[Buffer.OUTPUT][at : at + m * n].reshape(m, n)
-                value = add(a, layer, value, fixedpoint.wrap(other, a.act_bits))
-        else:
-            window = self._window(Engine.STORE)
-            value = window_values(self.program, layer, window, i, self._elements)
-        value = np.clip(value, layer["act_lo"], layer["act_hi"])
-        self.results[i["slot"], : m * n] = value.reshape(-1)
+        layer = self.program.network.layers[self.registers[Engine.STORE, Table.LAYER]]
+        value, residual = _OPERANDS[layer.op](self, i)
+        stored = fixedpoint.vector_unit(value, layer, self.arithmetic, residual)
+        self.results[i["slot"], : i["m"] * i["n"]] = stored.reshape(-1)
+
+    def _of_slot(self, i: dict[str, int]) -> tuple[I64, I64 | None]:
+        """Sums of the array and the DPPU in the output buffer, and the residual beside them."""
+        m, n = i["m"], i["n"]
+        sums = self.slots[i["slot"], : m * n].reshape(m, n).astype(np.int64)
+        if self._layer(Engine.STORE)["residual"] < 0:
+            return sums, None
+        at = i["res_slot"] * self.slots.shape[1]
+        other = self.buffers[Buffer.OUTPUT][at : at + m * n].reshape(m, n)
+        return sums, fixedpoint.wrap(other, self.arithmetic.act_bits)
+
+    def _of_window(self, i: dict[str, int]) -> tuple[I64, I64 | None]:
+        """Elements of the ifmap buffer."""
+        layer, window = self._layer(Engine.STORE), self._window(Engine.STORE)
+        return window_operands(self.program, layer, window, i, self._elements)
 
     def _elements(self, base: int, count: int) -> NDArray[np.int64]:
         """What the vector unit reads from the ifmap buffer."""
@@ -447,6 +453,19 @@ class Memory:
     def _store(self, i: dict[str, int]) -> None:
         m, n = i["m"], i["n"]
         self._output_rows(i)[:] = self.results[i["slot"], : m * n].reshape(m, n)
+
+
+#: Operation -> where the vector unit finds the value and the residual of a tile's elements.
+_OPERANDS: dict[LayerOp, Callable[[Memory, dict[str, int]], tuple[I64, I64 | None]]] = {
+    LayerOp.CONV: Memory._of_slot,
+    LayerOp.MAXPOOL: Memory._of_window,
+    LayerOp.AVGPOOL: Memory._of_window,
+    LayerOp.ADD: Memory._of_window,
+    LayerOp.COPY: Memory._of_window,
+}
+complete(
+    "LayerOp in network/layers.py", LayerOp, _OPERANDS, "simulator/machine/memory.py: _OPERANDS"
+)
 
 
 def within(positions: NDArray[np.int64], m: int, n: int) -> NDArray[np.bool_]:

@@ -1,41 +1,49 @@
-"""What the vector unit of the byte-accurate machine makes of the elements that it reads."""
+"""What the vector unit of the byte-accurate machine reads for a layer without weights.
+
+What it makes of that is `network.fixedpoint.vector_unit`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...config import Arithmetic
 from ...errors import ProgramError
 from ...isa.program import Program
-from ...network import fixedpoint
-from ...network.layers import LayerOp
+from ...network.arrays import I64
+from ...network.layers import WITHOUT_WEIGHTS, LayerOp
+from ...tables import complete
 from ..text.work import gather_geometry
 
-Int = NDArray[np.int64]
+#: Operation -> what it makes of the elements of a window that lie inside the map, (y, x, channels).
+REDUCE: dict[LayerOp, Callable[[I64], I64]] = {
+    LayerOp.MAXPOOL: lambda part: part.max((0, 1)),
+    LayerOp.AVGPOOL: lambda part: part.sum((0, 1)),
+    LayerOp.ADD: lambda part: part.sum((0, 1)),  # of one element
+    LayerOp.COPY: lambda part: part.sum((0, 1)),  # of one element
+}
+complete(
+    "LayerOp in network/layers.py",
+    WITHOUT_WEIGHTS,
+    REDUCE,
+    "simulator/machine/vector_unit.py: REDUCE",
+)
 
 
-def add(a: Arithmetic, layer: Mapping[str, int], value: Int, other: Int) -> Int:
-    """A value and the residual's, before the clamp."""
-    left, right, down = (layer[name] for name in ("lshift_a", "lshift_b", "add_shift"))
-    return fixedpoint.add(value, other, left, right, down, a.act_bits, a.rounding)
-
-
-def window_values(
+def window_operands(
     program: Program,
     layer: dict[str, int],
     w: Mapping[str, int],
     i: Mapping[str, int],
-    read: Callable[[int, int], Int],
-) -> Int:
-    """Pool, add or copy of a tile, before the clamp: (m, n).
+    read: Callable[[int, int], I64],
+) -> tuple[I64, I64 | None]:
+    """Value and residual of a tile's elements: (m, n) each.
 
     layer, w, i : descriptors of the layer and the window, and the instruction. read : elements of
     the ifmap buffer, from a byte on. Raises ProgramError for what the window does not hold.
     """
-    a, op = program.network.arithmetic, LayerOp(layer["op"])
+    op = LayerOp(layer["op"])
     size = w["rows"] * w["cols"] * w["cc"]
     held = read(w["a_base"], size).reshape(w["rows"], w["cols"], w["cc"])
     ih, iw, oh, ow, kw, sh, sw, pt, pl, dh, dw = gather_geometry(program, layer).tolist()
@@ -63,16 +71,14 @@ def window_values(
         part = held[ys[0] + top : ys[-1] + top + 1 : dh, xs[0] + left : xs[-1] + left + 1 : dw][
             ..., at
         ]
-        out[row, exists] = part.max((0, 1)) if op == LayerOp.MAXPOOL else part.sum((0, 1))
-    if op == LayerOp.AVGPOOL:
-        return fixedpoint.requantise(out, layer["shift"], a.act_bits, a.rounding, a.overflow)
+        out[row, exists] = REDUCE[op](part)
     if op == LayerOp.ADD:
         other = read(w["b_base"], size).reshape(-1, w["cc"])
         first = i["m0"] - w["row0"] * ow
         if first < 0 or first + i["m"] > len(other):
             raise ProgramError(f"pixel {i['m0']} needs operands that its window does not hold")
-        return add(a, layer, out, other[first : first + i["m"], at])
-    return out
+        return out, other[first : first + i["m"], at]
+    return out, None
 
 
 def _inside(first: int, step: int, count: int, size: int) -> range:

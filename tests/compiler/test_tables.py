@@ -36,7 +36,6 @@ NEURONS: Edit = (
 )
 REUSE: Edit = ("config/schema.py", '"hybrid_sram", "dram"]', '"hybrid_sram", "dram", "none"]')
 POLICY: Edit = ("config/schema.py", '"uniform", "tile"]', '"uniform", "tile", "row"]')
-LAYER: Edit = ("network/layers.py", "    COPY = 4\n", "    COPY = 4\n    HALVE = 5\n")
 
 
 CASES = [
@@ -67,16 +66,6 @@ CASES = [
         "compiler.quantise.lower",
         NEURONS,
         "compiler.quantise.lower._NEURONS does not handle halve of compiler.graph.OPS with neurons",
-    ),
-    (
-        "compiler.codegen.plan",
-        LAYER,
-        "compiler.codegen.plan._PLANS does not handle HALVE of network.layers.LayerOp",
-    ),
-    (
-        "compiler.quantise.scales",
-        LAYER,
-        "compiler.quantise.scales._TIES does not handle HALVE of network.layers.LayerOp",
     ),
     (
         "compiler.codegen.units",

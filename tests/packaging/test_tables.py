@@ -127,6 +127,22 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         {"simulator/cycles/stalls.py: BOUND[ARRAY]"},
     ),
     (
+        "operation of a layer",
+        [("network/layers.py", "    COPY = 4\n", "    COPY = 4\n    PRODUCT = 5\n")],
+        {
+            "compiler/codegen/plan.py: _PLANS",
+            "compiler/quantise/quantiser.py: _CHOOSE",
+            "compiler/quantise/scales.py: _TIES",
+            "network/difference_kernels.py: propagate",
+            "network/fixedpoint.py: REQUANTISED",
+            "network/reference.py: _VALUES",
+            "network/windows.py: VALUES",
+            "simulator/inject/vector_faults.py: _REDUCE",
+            "simulator/machine/memory.py: _OPERANDS",
+            "simulator/machine/vector_unit.py: REDUCE",
+        },
+    ),
+    (
         "fault model",
         [fault_model('"burst": FaultModel("some flips", "flip", ("register",))')],
         {"cli/inject/models.py: CAMPAIGNS"},

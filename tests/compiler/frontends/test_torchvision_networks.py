@@ -13,9 +13,9 @@ from flexhyca import api
 from flexhyca.compiler.model import from_module, load_model
 from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.networks.random_weights import draw_weights
-from flexhyca.compiler.quantise.integer import run_batch
 from flexhyca.compiler.quantise.quantiser import quantise_model
 from flexhyca.config import Arithmetic, load_config
+from flexhyca.network.functional import Functional
 from flexhyca.network.layers import LayerOp
 
 #: name -> parameters, entries of the state_dict, multiply-accumulates of one image.
@@ -130,7 +130,7 @@ def test_the_whole_way_on_small_images(name, one_thread):
     model = from_module(module, shape, name=name, mean=(0.5,) * c, std=(0.25,) * c)
     images = np.random.default_rng(0).integers(0, 256, (2, h, w, c), np.uint8)
     network = quantise_model(model, images, arithmetic=Arithmetic(), q_scale=7)
-    values = run_batch(network, api.quantise_images(model, network, images), keep=True)
+    values = dict(Functional(network).layers(api.quantise_images(model, network, images)))
     alive = [np.mean(values[layer.output] != 0) for layer in network.layers]
     assert min(alive) > 0.1
     program = api.compile(network, load_config())

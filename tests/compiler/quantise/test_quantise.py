@@ -12,19 +12,20 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from flexhyca.api import int8_accuracy, quantise_images
 from flexhyca.compiler.data import (
     digits_dataset,
     load_dataset,
     normalise,
-    quantise_input,
 )
 from flexhyca.compiler.execute import logits
 from flexhyca.compiler.model import from_module, load_model
-from flexhyca.compiler.quantise import integer
 from flexhyca.compiler.quantise import quantiser as module
-from flexhyca.compiler.quantise.quantiser import accuracy, quantise_model
+from flexhyca.compiler.quantise.quantiser import quantise_model
 from flexhyca.config import Arithmetic, choices
 from flexhyca.errors import ModelError, QuantisationError
+from flexhyca.network.fixedpoint_torch import Losses
+from flexhyca.network.functional import Functional
 from flexhyca.network.layers import LayerOp
 from flexhyca.tests.compiler.frontends.zoo import SHAPES, ZOO, build
 
@@ -78,12 +79,9 @@ def check_rules(network, q_scale):
 
 
 def fault_free_losses(network, model, images):
-    losses: dict[str, integer.Losses] = {}
-    x = quantise_input(
-        images, model, network.tensors[network.input].scale, network.arithmetic.act_bits
-    )
-    integer.run(network, x, losses=losses)
-    return sum(v.wraps + v.overflows for v in losses.values())
+    losses = [Losses() for _ in network.layers]
+    Functional(network).run(quantise_images(model, network, images), losses=losses)
+    return sum(lost.wraps + lost.overflows for lost in losses)
 
 
 @pytest.mark.parametrize("overflow", choices("arithmetic.overflow"))
@@ -96,7 +94,7 @@ def test_digits_keep_their_accuracy(overflow, q_scale):
     check_rules(network, q_scale)
     x = normalise(test.images, MODEL.mean, MODEL.std)
     wanted = float((logits(MODEL.graph, [x]).argmax(1).numpy() == test.labels).mean())
-    assert accuracy(network, MODEL, test) >= wanted - 0.005
+    assert int8_accuracy(MODEL, network, test) >= wanted - 0.005
     assert fault_free_losses(network, MODEL, IMAGES) == 0
     assert fault_free_losses(network, MODEL, test.images) == 0
 
@@ -109,9 +107,9 @@ def test_every_operation_survives_quantisation(name, overflow):
     network = quantise_model(model, images, arithmetic=Arithmetic(overflow=overflow), q_scale=0)
     check_rules(network, 0)
     scale = [t.scale for t in network.tensors]
-    got = integer.run(network, quantise_input(images, model, scale[0])) * scale[network.output]
+    got = Functional(network).run(quantise_images(model, network, images)).reshape(len(images), -1)
     wanted = logits(model.graph, [normalise(images, model.mean, model.std)]).numpy()
-    assert np.abs(got - wanted).max() < 0.03 * np.abs(wanted).max()
+    assert np.abs(got * scale[network.output] - wanted).max() < 0.03 * np.abs(wanted).max()
     assert fault_free_losses(network, model, images) == 0
 
 
@@ -154,16 +152,16 @@ def test_any_words_give_a_legal_network_or_a_named_refusal(
 def test_fewer_bits_cost_little_on_digits(bits, loss):
     a = Arithmetic(act_bits=bits, weight_bits=bits, overflow="saturate")
     network = quantise_model(MODEL, IMAGES, arithmetic=a, q_scale=0)
-    assert accuracy(network, MODEL, digits_dataset("test")) >= 0.9972 - loss
+    assert int8_accuracy(MODEL, network, digits_dataset("test")) >= 0.9972 - loss
 
 
 def test_a_large_q_scale_costs_accuracy_only_when_it_must():
     """Natural shifts are 8 or 9; up to 10 clipping weights makes up for a forced one."""
     test = digits_dataset("test")
     got = [
-        accuracy(
-            quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(overflow="saturate"), q_scale=q),
+        int8_accuracy(
             MODEL,
+            quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(overflow="saturate"), q_scale=q),
             test,
         )
         for q in (8, 10, 14)
@@ -203,7 +201,7 @@ def test_where_maps_are_large_some_images_are_fitted_and_all_are_ranged(monkeypa
     assert network.notes == (note,)
     check_rules(network, 0)
     assert fault_free_losses(network, MODEL, IMAGES) == 0
-    assert accuracy(network, MODEL, digits_dataset("test")) >= 0.99
+    assert int8_accuracy(MODEL, network, digits_dataset("test")) >= 0.99
     chosen = np.arange(20) * 128 // 20
     few = quantise_model(MODEL, IMAGES[chosen], arithmetic=Arithmetic(), q_scale=0)
     assert few.notes == ("calibrated on 20 images, q_scale 0",)
@@ -251,8 +249,8 @@ def test_images_of_another_size_are_refused():
         quantise_model(MODEL, noise("Residual"), arithmetic=Arithmetic(), q_scale=0)
     data = digits_dataset("test")
     network = quantise_model(MODEL, IMAGES, arithmetic=Arithmetic(), q_scale=0)
-    with pytest.raises(ModelError, match="accuracy needs labels"):
-        accuracy(network, MODEL, type(data)("none", data.images, None))
+    with pytest.raises(ModelError, match="data none: no labels, so there is no accuracy"):
+        int8_accuracy(MODEL, network, type(data)("none", data.images, None))
 
 
 def test_scales_meet_in_adds():
@@ -273,4 +271,4 @@ def test_resnet20_keeps_its_accuracy(overflow):
     check_rules(network, 0)
     x = normalise(data.images, model.mean, model.std)
     wanted = float((logits(model.graph, [x]).argmax(1).numpy() == data.labels).mean())
-    assert accuracy(network, model, data) >= wanted - 0.01
+    assert int8_accuracy(model, network, data) >= wanted - 0.01

@@ -1,4 +1,4 @@
-"""Numba kernels of what follows a sum; their slow twins are in `functional_steps`, in torch.
+"""Twin of `fixedpoint` in numba, in int32 without a branch, and what it does to whole maps.
 
 Arrays are flat.  numba makes int64 of most integer steps; where 32 bits wrap it is said.
 """
@@ -12,48 +12,55 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ..config import Arithmetic
+from .arrays import I8, I32, I64
+from .fixedpoint import REQUANTISED, limits
 from .layers import Layer
 
-I8 = NDArray[np.int8]
-I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
 Int32 = Any  # a number, which numba gives its type
 
 
 class Finish(NamedTuple):
-    """What happens to a sum of a CONV layer, in int32 without a branch (`network.fixedpoint`)."""
+    """What the vector unit does to values of a layer; a step that the layer lacks does nothing."""
 
     unused: Int32  #: 32 - acc_bits: shifted out and in again, a sum wraps
     shift: Int32
     below: Int32  #: place of the bit that rounds
     rounds: Int32  #: 1 if it does
     dropped: Int32  #: 32 - act_bits under slice: upper bits that requantisation drops; else 0
-    lowest: Int32
-    highest: Int32
+    kept_lo: Int32  #: of a requantised value
+    kept_hi: Int32
+    unused_stored: Int32  #: 32 - act_bits
     left_a: Int32
     left_b: Int32
     half: Int32  #: added before `add_shift`
     add_shift: Int32
+    lowest: Int32  #: of an activation
+    highest: Int32
     act_lo: Int32
     act_hi: Int32
 
 
 def finish_of(layer: Layer, a: Arithmetic) -> Finish:
-    """The constants of a CONV layer."""
+    """The constants of a layer."""
     half_up = a.rounding == "half_up"
-    top = 1 << (a.act_bits - 1)
+    requantise = (0, 0, 0, 0, 0, *limits(32))
+    if REQUANTISED[layer.op]:
+        requantise = (
+            32 - a.acc_bits,
+            layer.shift,
+            max(layer.shift - 1, 0),
+            int(half_up and layer.shift > 0),
+            32 - a.act_bits if a.overflow == "slice" else 0,
+            *limits(a.act_bits),
+        )
     values = (
-        32 - a.acc_bits,
-        layer.shift,
-        max(layer.shift - 1, 0),
-        int(half_up and layer.shift > 0),
-        32 - a.act_bits if a.overflow == "slice" else 0,
-        -top,
-        top - 1,
+        *requantise,
+        32 - a.act_bits,
         layer.lshift_a,
         layer.lshift_b,
         1 << (layer.add_shift - 1) if half_up and layer.add_shift else 0,
         layer.add_shift,
+        *limits(a.act_bits),
         layer.act_lo,
         layer.act_hi,
     )
@@ -65,7 +72,7 @@ def finish_row(row: I32) -> Finish:
     """The constants from a row of a table."""
     return Finish(
         row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10],
-        row[11], row[12],
+        row[11], row[12], row[13], row[14], row[15],
     )  # fmt: skip
 
 
@@ -89,64 +96,69 @@ def wrap(value: Int32, unused: Int32) -> Int32:
 
 @njit(cache=True, nogil=True)
 def requantise(acc: Int32, f: Finish) -> Int32:
-    """Wrapped sum -> stored value, before residual and clamp."""
+    """Wrapped sum -> value before residual and clamp."""
     kept = wrap(right(acc, f.shift), f.dropped)
     kept = np.int32(kept + np.int32(right(acc, f.below) & f.rounds))
-    return np.int32(min(max(kept, f.lowest), f.highest))
+    return np.int32(min(max(kept, f.kept_lo), f.kept_hi))
 
 
 @njit(cache=True, nogil=True)
 def add(value: Int32, residual: Int32, f: Finish) -> Int32:
-    """Twin of network.fixedpoint.add."""
+    """Twin of `fixedpoint.add`."""
     total = np.int32(left(value, f.left_a) + left(residual, f.left_b))
     total = right(np.int32(total + f.half), f.add_shift)
     return np.int32(min(max(total, f.lowest), f.highest))
 
 
 @njit(cache=True, nogil=True)
-def clamp(value: Int32, f: Finish) -> Int32:
-    """What a layer does last."""
+def vector_unit(
+    value: Int32, residual: Int32 | None, f: Finish, wrong: tuple[Int32, Int32] | None
+) -> Int32:
+    """Twin of `fixedpoint.vector_unit`. A None is compiled away, with the steps that it spares."""
+    acc = wrap(value, f.unused)
+    if wrong is not None:
+        acc = wrap(acc ^ wrong[0], f.unused)
+    value = requantise(acc, f)
+    if wrong is not None:
+        value = wrap(value ^ wrong[1], f.unused_stored)
+    if residual is not None:
+        value = add(value, residual, f)
     return np.int32(min(max(value, f.act_lo), f.act_hi))
 
 
 @njit(cache=True, nogil=True)
-def finish(sums: NDArray[np.generic], residual: I8, out: I8, f: Finish) -> None:
-    """Sums (float32 or int32, integers) -> what the layer stores. residual : as `out`, or empty."""
+def finish(values: NDArray[np.generic], residual: I8, out: I8, f: Finish) -> None:
+    """Values (integers that fit int32) -> what the layer stores. residual : as `out`, or empty."""
     if len(residual):
         for i in range(len(out)):
-            value = requantise(wrap(np.int32(sums[i]), f.unused), f)
-            out[i] = clamp(add(value, np.int32(residual[i]), f), f)
+            out[i] = vector_unit(np.int32(values[i]), np.int32(residual[i]), f, None)
     else:
         for i in range(len(out)):
-            out[i] = clamp(requantise(wrap(np.int32(sums[i]), f.unused), f), f)
+            out[i] = vector_unit(np.int32(values[i]), None, f, None)
 
 
 @njit(cache=True, nogil=True)
 def finish_marked(
-    sums: NDArray[np.generic],
+    values: NDArray[np.generic],
     residual: I8,
     out: I8,
     f: Finish,
-    act_unused: int,
     at: I64,
     acc_masks: I32,
     value_masks: I32,
 ) -> None:
-    """`finish` of the elements `at`, their wrapped sums and requantised values XORed with masks.
-
-    act_unused : 32 - act_bits.
-    """
+    """`finish` of the elements `at`, their wrapped sums and requantised values XORed with masks."""
     for j in range(len(at)):
         i = at[j]
-        acc = wrap(wrap(np.int32(sums[i]), f.unused) ^ acc_masks[j], f.unused)
-        value = wrap(requantise(acc, f) ^ value_masks[j], act_unused)
+        wrong = (acc_masks[j], value_masks[j])
         if len(residual):
-            value = add(value, np.int32(residual[i]), f)
-        out[i] = clamp(value, f)
+            out[i] = vector_unit(np.int32(values[i]), np.int32(residual[i]), f, wrong)
+        else:
+            out[i] = vector_unit(np.int32(values[i]), None, f, wrong)
 
 
 @njit(cache=True, nogil=True)
-def correct(
+def correct_sums(
     sums: NDArray[np.generic],
     values: NDArray[np.int8],
     elements: I64,
