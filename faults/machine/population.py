@@ -24,7 +24,7 @@ from ...simulator.inject.sites import (
     Site,
     units_of,
 )
-from ...simulator.inject.units import all_places, in_tile, moments
+from ...simulator.inject.units import all_places, moments, unit_in_tile
 from ...simulator.text.spans import Span, Spans
 from ...tables import complete
 from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
@@ -117,7 +117,7 @@ def _registers(
 ) -> Iterator[ExposedRegister]:
     config = spans.array(own[0])
     places = all_places(register, register.rows(config), register.cols(config))
-    units = [in_tile(register.unit, span, spans) for span in own]
+    units = [unit_in_tile(register.unit, span, spans) for span in own]
     cycles = np.array([unit.owned(register)[1] for unit in units])
     bits = [
         (bit, copy)

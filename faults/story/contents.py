@@ -20,7 +20,7 @@ from ...simulator.array.tile import Held, value
 from ...simulator.inject.fault_run import FaultRun
 from ...simulator.inject.sites import END, FLIP, Site
 from ...simulator.inject.tile_sums import Operands
-from ...simulator.inject.units import in_tile
+from ...simulator.inject.units import unit_in_tile
 from ...simulator.text.spans import Span
 from ...simulator.text.work import REDUCTION
 from ...tables import complete
@@ -45,7 +45,7 @@ class Content(NamedTuple):
 
 def content(run: FaultRun, span: Span, site: Site) -> Content:
     """Of a register of the array, its delay lines or the DPPU; of a stuck bit, the first used."""
-    unit, register = in_tile(site.unit, span, run.spans), BY_UNIT[site.unit][site.register]
+    unit, register = unit_in_tile(site.unit, span, run.spans), BY_UNIT[site.unit][site.register]
     held = unit.hold(register, site.row, site.col, site.cycle)
     if held is None:
         used = tuple(unit.stretches(register, site.row, site.col))
@@ -63,7 +63,7 @@ def content(run: FaultRun, span: Span, site: Site) -> Content:
 
 def is_used(run: FaultRun, span: Span, site: Site) -> bool:
     """Whether a register of the array, its delay lines or the DPPU is used in a tile."""
-    unit, register = in_tile(site.unit, span, run.spans), BY_UNIT[site.unit][site.register]
+    unit, register = unit_in_tile(site.unit, span, run.spans), BY_UNIT[site.unit][site.register]
     return bool(unit.stretches(register, site.row, site.col))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...config import choices
 from ...tables import complete
-from .dataflow import Dataflow
 from .os_array import OutputStationary
 from .stationary_array import InputStationary, WeightStationary
+from .unit import ArrayUnit
 
-DATAFLOWS: dict[str, Dataflow] = {
+DATAFLOWS: dict[str, ArrayUnit] = {
     flow.name: flow for flow in (OutputStationary(), WeightStationary(), InputStationary())
 }
 complete(

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from ...config import Arithmetic
 from ...errors import InternalError
 from ...isa.registers import Register, all_handled
-from .dataflow import Changes, Dataflow, Int8, Int32
 from .flips import (
     BIT,
     COL,
@@ -49,6 +48,7 @@ from .os_corrections import os_corrections
 from .os_stepper import step_os_tile, step_os_tile_copies
 from .tile import Held, Int, Pes, Shape, Uses, operand, places_of
 from .timing import Count, os_leaves, os_reads, os_tile_cycles
+from .unit import ArrayUnit, Changes, Int8, Int32
 
 
 def os_plan(
@@ -156,11 +156,13 @@ class _Use(NamedTuple):
     """What a register is used for.
 
     when : (shape, row, col) -> first step and number of steps. what : (row, col, i, k) -> what it
-    holds in the i-th of these steps, of a sum of k products.
+    holds in the i-th of these steps, of a sum of k products. doubled : whether a PE has two where
+    accumulators are double-buffered, and a tile one of them to its end.
     """
 
     when: Callable[[Shape, Int, Int], tuple[Int, Int | int]]
     what: Callable[[int, int, int, int], Held]
+    doubled: bool = False
 
 
 #: Of the registers of PEs.
@@ -180,6 +182,7 @@ _USES = {
         lambda row, col, i, k: Held(
             "sum", row, col, 0, min(max(i - os_reads(row, col) - 1, 0), k), start=True
         ),
+        doubled=True,
     ),
 }
 #: Of the delay lines, by (line, stage).
@@ -195,29 +198,29 @@ all_handled("array", _USES, "simulator/array/os_array.py: _USES")
 all_handled("skew", _DELAYED, "simulator/array/os_array.py: _DELAYED")
 
 
-class OutputStationary(Dataflow):
+class OutputStationary(ArrayUnit):
     """A PE keeps the sum of one neuron."""
 
     name = "os"
 
     def cycles(self, shape: Shape) -> int:
-        """See `Dataflow.cycles`."""
+        """See `ArrayUnit.cycles`."""
         return os_tile_cycles(shape.k, shape.rows, shape.cols)
 
     def gemm_cycles(self, m: Count, k: Count, n: Count, rows: int, cols: int) -> Count:
-        """See `Dataflow.gemm_cycles`."""
+        """See `ArrayUnit.gemm_cycles`."""
         return k + os_tile_cycles(0, rows, cols)
 
     def starts(self, shape: Shape) -> tuple[int, ...]:
-        """See `Dataflow.starts`: the next part's operands follow at once."""
+        """See `ArrayUnit.starts`: the next part's operands follow at once."""
         return tuple(accumulate(shape.parts[:-1], initial=0))
 
     def moments(self, shape: Shape) -> int:
-        """See `Dataflow.moments`: after the drain, and after the DPPU's merge."""
+        """See `ArrayUnit.moments`: after the drain, and after the DPPU's merge."""
         return 2
 
     def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[Int, Int]:
-        """See `Dataflow.read_steps`: all rows and columns read operand k before the skew."""
+        """See `ArrayUnit.read_steps`: all rows and columns read operand k before the skew."""
         k_of = np.arange(k)[None]
         return k_of, k_of
 
@@ -230,7 +233,7 @@ class OutputStationary(Dataflow):
         flips: Sequence[Flip] = (),
         parts: Sequence[int] = (),
     ) -> tuple[Int32, int]:
-        """See `Dataflow.step`."""
+        """See `ArrayUnit.step`."""
         return os_tile(act, wgt, start, flips=flips, **vars(pes))
 
     def correct(
@@ -242,11 +245,11 @@ class OutputStationary(Dataflow):
         flips: Sequence[Flip],
         parts: Sequence[int] = (),
     ) -> Changes:
-        """See `Dataflow.correct`."""
+        """See `ArrayUnit.correct`."""
         return os_tile_faults(act, wgt, start, flips=flips, **vars(pes))
 
     def count(self, shape: Shape, register: Register, places: Int) -> Uses:
-        """See `Dataflow.count`."""
+        """See `ArrayUnit.count`."""
         row, col = places[:, 0], places[:, 1]
         use, line, stage = self._use(register, row, col)
         first, length = use.when(shape, line, stage)
@@ -256,7 +259,7 @@ class OutputStationary(Dataflow):
         return Uses(places, first[None], np.where(there, length, 0)[None])
 
     def hold(self, shape: Shape, register: Register, row: int, col: int, step: int) -> Held | None:
-        """See `Dataflow.hold`."""
+        """See `ArrayUnit.hold`."""
         found = self.count(shape, register, np.array([[row, col]])).at(step)
         if found is None:
             return None
@@ -272,7 +275,7 @@ class OutputStationary(Dataflow):
     def owned(
         self, shape: Shape, register: Register, row: int, col: int, overlapped: bool
     ) -> tuple[int, int]:
-        """See `Dataflow.owned`: with two accumulators a PE has one for a tile, to its end."""
-        if not overlapped or register.name == "acc":
+        """See `ArrayUnit.owned`: other registers go to the next tile's operands at once."""
+        if not overlapped or self._use(register, row, col)[0].doubled:
             return super().owned(shape, register, row, col, overlapped)
         return int(self.count(shape, register, np.array([[row, col]])).first[0, 0]), shape.k

@@ -25,8 +25,8 @@ from .timing import os_leaves, os_reads
 from .voters import add_apart, signed, vote, widen
 
 _WHERE = "simulator/array/os_corrections.py: os_corrections"
-ACT, WGT, PROD, ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)
-SKEW_ACT, SKEW_WGT = codes("skew", ("act", "wgt"), _WHERE, place=1)
+_ACT, _WGT, _PROD, _ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)
+_SKEW_ACT, _SKEW_WGT = codes("skew", ("act", "wgt"), _WHERE, place=1)
 
 
 @njit(cache=True, nogil=True)
@@ -58,22 +58,22 @@ def _reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
         f = plan[i]
         register, r, c = f[REGISTER], f[ROW], f[COL]
         reads = os_reads(r, c)
-        if register == SKEW_ACT:
+        if register == _SKEW_ACT:
             if r < m and _meets(f, 1 + c, k):
                 hit[r, :] = 1
-        elif register == SKEW_WGT:
+        elif register == _SKEW_WGT:
             if c < n and _meets(f, 1 + r, k):
                 hit[:, c] = 1
-        elif register == ACT:
+        elif register == _ACT:
             if r < m and _meets(f, reads, k):
                 hit[r, c:] = 1
-        elif register == WGT:
+        elif register == _WGT:
             if c < n and _meets(f, reads, k):
                 hit[r:, c] = 1
-        elif register == PROD:
+        elif register == _PROD:
             if r < m and c < n and _meets(f, reads + 1, k):
                 hit[r, c] = 1
-        elif register == ACC and r < m and c < n and f[FROM] <= leaves + r:
+        elif register == _ACC and r < m and c < n and f[FROM] <= leaves + r:
             hit[r, c] = 1
     return hit
 
@@ -105,7 +105,7 @@ def _alone(
     total[:] = start
     exact = start
     for t in range(leaves):
-        stored_copies(plan, ACC, r, c, t, total, acc_bits)
+        stored_copies(plan, _ACC, r, c, t, total, acc_bits)
         x = t - first
         valid = 0 <= x < len(act)
         product[:] = 0
@@ -120,7 +120,7 @@ def _alone(
         elif valid:
             widen(product, prod_bits, low, high)
             add_apart(total, product, total, acc_bits, high)
-    stored_copies(plan, ACC, r, c, leaves, total, acc_bits)
+    stored_copies(plan, _ACC, r, c, leaves, total, acc_bits)
     return vote(total) - exact
 
 
@@ -161,8 +161,8 @@ def os_corrections(
         for c in range(n):
             if not hit[r, c]:
                 continue
-            many_acts = passed(plan, ACT, SKEW_ACT, ROW, COL, r, c, acts)
-            many_wgts = passed(plan, WGT, SKEW_WGT, COL, ROW, c, r, wgts)
+            many_acts = passed(plan, _ACT, _SKEW_ACT, ROW, COL, r, c, acts)
+            many_wgts = passed(plan, _WGT, _SKEW_WGT, COL, ROW, c, r, wgts)
             touched[:] = False
             first, last = _mark(plan, acts, many_acts, touched, k, 0)
             first, last = _mark(plan, wgts, many_wgts, touched, first, last)
@@ -170,12 +170,12 @@ def os_corrections(
             for i in range(len(plan)):
                 if plan[i, ROW] != r or plan[i, COL] != c:
                     continue
-                if plan[i, REGISTER] == PROD:
+                if plan[i, REGISTER] == _PROD:
                     mine[0, 0], mine[0, 1] = i, os_reads(r, c)
                     first, last = _mark(plan, mine, 1, touched, first, last)
                     own_product = True
                     follow |= not feedback and plan[i, COPY] != SHARED
-                elif plan[i, REGISTER] == ACC:
+                elif plan[i, REGISTER] == _ACC:
                     follow = True
             # What is added to a sum does not depend on the sum: without a fault in `acc`, and with
             # one set of flip-flops, only the products that differ count.
@@ -190,7 +190,7 @@ def os_corrections(
                 products[x, :] = a * w
                 if own_product:
                     step = os_reads(r, c) + 1 + x
-                    stored_copies(plan, PROD, r, c, step, products[x], bits[0])
+                    stored_copies(plan, _PROD, r, c, step, products[x], bits[0])
                 change += vote(products[x])
             if follow:
                 change = _alone(

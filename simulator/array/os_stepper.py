@@ -17,8 +17,8 @@ from .timing import os_leaves
 from .voters import add_apart, majority, signed, vote, widen
 
 _WHERE = "simulator/array/os_stepper.py: step_os_tile, step_os_tile_copies"
-ACT, WGT, PROD, ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)
-SKEW_ACT, SKEW_WGT = codes("skew", ("act", "wgt"), _WHERE, place=1)
+_ACT, _WGT, _PROD, _ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)
+_SKEW_ACT, _SKEW_WGT = codes("skew", ("act", "wgt"), _WHERE, place=1)
 
 
 @njit(cache=True)
@@ -68,13 +68,13 @@ def step_os_tile(
         while flip < len(flips) and flips[flip, 0] == t:
             _, register, r, c, bit = flips[flip]
             at = r * cols + c
-            if register == ACT:
+            if register == _ACT:
                 act[at] = flip_signed(act[at], bit, act_bits)
-            elif register == WGT:
+            elif register == _WGT:
                 wgt[at] = flip_signed(wgt[at], bit, weight_bits)
-            elif register == PROD:
+            elif register == _PROD:
                 prod[at] = flip_signed(prod[at], bit, act_bits + weight_bits)
-            elif register == ACC:
+            elif register == _ACC:
                 acc[at] ^= np.int32(1 << bit)
             flip += 1
         if t >= first_row_leaves:  # one row leaves through the column buses
@@ -145,17 +145,17 @@ def step_os_tile_copies(
             if not plan[i, FROM] <= t < plan[i, TO]:
                 continue
             register, r, c = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
-            if register == ACT:
+            if register == _ACT:
                 act[r, c] = strike(plan, i, act[r, c], act_bits)
-            elif register == WGT:
+            elif register == _WGT:
                 wgt[r, c] = strike(plan, i, wgt[r, c], weight_bits)
-            elif register == PROD:
+            elif register == _PROD:
                 strike_copies(plan, i, prod[r, c], prod_bits)
-            elif register == ACC:
+            elif register == _ACC:
                 strike_copies(plan, i, acc[r, c], acc_bits)
-            elif register == SKEW_ACT:
+            elif register == _SKEW_ACT:
                 skew_act[r, c] = strike(plan, i, skew_act[r, c], act_bits)
-            elif register == SKEW_WGT:
+            elif register == _SKEW_WGT:
                 skew_wgt[r, c] = strike(plan, i, skew_wgt[r, c], weight_bits)
         if t >= first_row_leaves and t - first_row_leaves < m:
             for c in range(n):

@@ -38,13 +38,13 @@ import numpy as np
 from ...config import Arithmetic
 from ...errors import InternalError
 from ...isa.registers import Register
-from .dataflow import Changes, Dataflow, Int8, Int32
 from .flips import COL, REGISTER, ROW, Flip, make_plan
 from .roles import ROLES, SUMS, Roles, check_roles
 from .stationary_corrections import stationary_corrections
 from .stationary_stepper import step_stationary
 from .tile import Held, Int, Pes, Shape, Uses, operand, places_of
 from .timing import STATIONARY_PIPELINE_STEPS, Count, fold_cycles, fold_reads
+from .unit import ArrayUnit, Changes, Int8, Int32
 
 
 class _Folds(NamedTuple):
@@ -130,7 +130,7 @@ _DELAYED = {
 check_roles(_USES, _DELAYED, "simulator/array/stationary_array.py: _USES, _DELAYED")
 
 
-class Stationary(Dataflow):
+class Stationary(ArrayUnit):
     """A PE keeps an operand, and sums travel down, fold by fold; they stand in the output buffer.
 
     roles : names of the registers.
@@ -141,7 +141,7 @@ class Stationary(Dataflow):
     # ---- time ---------------------------------------------------------------------------------
 
     def gemm_cycles(self, m: Count, k: Count, n: Count, rows: int, cols: int) -> Count:
-        """See `Dataflow.gemm_cycles`: those of a fold."""
+        """See `ArrayUnit.gemm_cycles`: those of a fold."""
         return fold_cycles(self.roles.by_role(m, n)[0], rows, cols)
 
     def period(self, shape: Shape) -> int:
@@ -149,19 +149,19 @@ class Stationary(Dataflow):
         return fold_cycles(self.roles.by_role(shape.m, shape.n)[0], shape.rows, shape.cols)
 
     def cycles(self, shape: Shape) -> int:
-        """See `Dataflow.cycles`."""
+        """See `ArrayUnit.cycles`."""
         return len(shape.parts) * self.period(shape) + STATIONARY_PIPELINE_STEPS
 
     def starts(self, shape: Shape) -> tuple[int, ...]:
-        """See `Dataflow.starts`: a part is a fold."""
+        """See `ArrayUnit.starts`: a part is a fold."""
         return tuple(i * self.period(shape) for i in range(len(shape.parts)))
 
     def moments(self, shape: Shape) -> int:
-        """See `Dataflow.moments`: all the time."""
+        """See `ArrayUnit.moments`: all the time."""
         return self.cycles(shape)
 
     def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[Int, Int]:
-        """See `Dataflow.read_steps`: what is held, the last row first; then what streams."""
+        """See `ArrayUnit.read_steps`: what is held, the last row first; then what streams."""
         held = rows - 1 - np.arange(k)[None]
         streamed = rows + np.arange(self.roles.by_role(m, n)[0])[:, None]
         return self.roles.by_role(streamed, held)
@@ -177,7 +177,7 @@ class Stationary(Dataflow):
         flips: Sequence[Flip] = (),
         parts: Sequence[int] = (),
     ) -> tuple[Int32, int]:
-        """See `Dataflow.step`.
+        """See `ArrayUnit.step`.
 
         start : what the partial-sum buffer holds before (bias or earlier folds), fits acc_bits.
         parts : operands of each fold, at most `rows`; without them, `rows` of each but the last.
@@ -195,7 +195,7 @@ class Stationary(Dataflow):
         flips: Sequence[Flip],
         parts: Sequence[int] = (),
     ) -> Changes:
-        """See `Dataflow.correct`; arguments as of `step`."""
+        """See `ArrayUnit.correct`; arguments as of `step`."""
         tile = self._tile(act, wgt, start, pes, flips, parts)
         vectors, columns, change = stationary_corrections(*tile)
         return *self.roles.places(vectors, columns), change
@@ -256,7 +256,7 @@ class Stationary(Dataflow):
     # ---- what is stored -----------------------------------------------------------------------
 
     def count(self, shape: Shape, register: Register, places: Int) -> Uses:
-        """See `Dataflow.count`; a stretch for each fold."""
+        """See `ArrayUnit.count`; a stretch for each fold."""
         row, col = places[:, 0][None], places[:, 1][None]
         if register.unit == "buffer":  # the words of the tile, all the time
             there = np.where(row < shape.m * shape.n, self.cycles(shape), 0)
@@ -270,7 +270,7 @@ class Stationary(Dataflow):
         return Uses(places, np.broadcast_to(first, size), np.broadcast_to(count, size))
 
     def hold(self, shape: Shape, register: Register, row: int, col: int, step: int) -> Held | None:
-        """See `Dataflow.hold`."""
+        """See `ArrayUnit.hold`."""
         found = self.count(shape, register, np.array([[row, col]])).at(step)
         if found is None:
             return None

@@ -17,7 +17,7 @@ from .roles import SUMS, stationary_codes
 from .timing import STATIONARY_PIPELINE_STEPS, fold_cycles, fold_reads
 from .voters import signed
 
-PRELOAD, HELD, STREAMED, PSUM, SKEW_STREAMED = stationary_codes(
+_PRELOAD, _HELD, _STREAMED, _PSUM, _SKEW_STREAMED = stationary_codes(
     ("preload", "held", "streamed", "psum"),
     ("streamed",),
     "simulator/array/stationary_corrections.py: stationary_corrections",
@@ -40,15 +40,15 @@ def _reached(
         register, r, at = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
         begins, ends, first = plan[i, FROM], plan[i, TO], begin + fold_reads(rows, 0, 0)
         reaches = False
-        if register == PRELOAD:
+        if register == _PRELOAD:
             preload |= at == c and begins <= begin + rows and ends > begin
-        elif register == HELD:
+        elif register == _HELD:
             held |= at == c and r < used and begins <= begin + period + rows and ends > first
-        elif register == PSUM:
+        elif register == _PSUM:
             reaches, first = at == c, begin + fold_reads(rows, r + 1, c)
-        elif register == STREAMED:
+        elif register == _STREAMED:
             reaches, first = at <= c and r < used, begin + fold_reads(rows, r, at)
-        elif register == SKEW_STREAMED:
+        elif register == _SKEW_STREAMED:
             reaches, first = r < used, begin + fold_reads(rows, 0, at)
         if reaches and ends > first and begins < first + len(touched):
             touched[max(0, begins - first) : ends - first] = True
@@ -87,15 +87,15 @@ def stationary_corrections(
     value, now = np.empty(rows, np.int64), np.empty(rows, np.int64)
     for c in range(n):
         for r in range(rows):
-            many[r] = passed(plan, STREAMED, SKEW_STREAMED, ROW, COL, r, c, own[r])
+            many[r] = passed(plan, _STREAMED, _SKEW_STREAMED, ROW, COL, r, c, own[r])
             row_hit[r] = many[r] > 0
         alone = words[c]  # the column's sums are followed from row to row, or only rows that differ
         for i in range(faults):
-            if plan[i, COL] == c and plan[i, REGISTER] == PSUM:
+            if plan[i, COL] == c and plan[i, REGISTER] == _PSUM:
                 alone = True
-            elif plan[i, COL] == c and plan[i, REGISTER] == HELD:
+            elif plan[i, COL] == c and plan[i, REGISTER] == _HELD:
                 row_hit[plan[i, ROW]] = True
-            elif plan[i, COL] == c and plan[i, REGISTER] == PRELOAD:
+            elif plan[i, COL] == c and plan[i, REGISTER] == _PRELOAD:
                 row_hit[plan[i, ROW] :] = True
         k0 = 0
         for fold in range(len(folds)):
@@ -109,7 +109,7 @@ def stationary_corrections(
                 if all_vectors:
                     for above in range(r + 1):
                         step = begin + rows - r + above
-                        value[r] = stored(plan, PRELOAD, above, c, step, value[r], held_bits)
+                        value[r] = stored(plan, _PRELOAD, above, c, step, value[r], held_bits)
             for i in range(count):
                 if not (touched[i] or all_vectors or word[i, c] >= 0):
                     continue
@@ -121,16 +121,16 @@ def stationary_corrections(
                         continue
                     read = first + r + c
                     if r:
-                        total = stored(plan, PSUM, r - 1, c, read, total, acc_bits)
+                        total = stored(plan, _PSUM, r - 1, c, read, total, acc_bits)
                     if r < used:
                         while moves and now[r] < read:
                             now[r] += 1
-                            value[r] = stored(plan, HELD, r, c, now[r], value[r], held_bits)
+                            value[r] = stored(plan, _HELD, r, c, now[r], value[r], held_bits)
                         x = int(streamed[i, k0 + r])
                         clean += x * int(held[c, k0 + r])
                         x = arrives(plan, own[r], many[r], first, x, streamed_bits)
                         total = signed(total + x * value[r], acc_bits)
-                total = stored(plan, PSUM, rows - 1, c, first + rows + c, total, acc_bits)
+                total = stored(plan, _PSUM, rows - 1, c, first + rows + c, total, acc_bits)
                 change[i, c] += total - clean
                 hit[i, c] = True
                 if word[i, c] >= 0:

@@ -13,7 +13,7 @@ from .kernels import I8, I32, I64
 from .roles import SUMS, stationary_codes
 from .timing import STATIONARY_PIPELINE_STEPS, fold_cycles
 
-PRELOAD, HELD, STREAMED, PSUM, SKEW_STREAMED = stationary_codes(
+_PRELOAD, _HELD, _STREAMED, _PSUM, _SKEW_STREAMED = stationary_codes(
     ("preload", "held", "streamed", "psum"),
     ("streamed",),
     "simulator/array/stationary_stepper.py: step_stationary",
@@ -57,15 +57,15 @@ def step_stationary(
             if not plan[i, FROM] <= t < plan[i, TO]:
                 continue
             register, r, c = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
-            if register == PRELOAD:
+            if register == _PRELOAD:
                 preload[r, c] = strike(plan, i, preload[r, c], held_bits)
-            elif register == HELD:
+            elif register == _HELD:
                 held[r, c] = strike(plan, i, held[r, c], held_bits)
-            elif register == STREAMED:
+            elif register == _STREAMED:
                 streamed[r, c] = strike(plan, i, streamed[r, c], streamed_bits)
-            elif register == PSUM:
+            elif register == _PSUM:
                 psum[r, c] = np.int32(strike(plan, i, psum[r, c] >> up, acc_bits)) << up
-            elif register == SKEW_STREAMED:
+            elif register == _SKEW_STREAMED:
                 skew[r, c] = strike(plan, i, skew[r, c], streamed_bits)
             elif register == SUMS:
                 sums[r, c] = np.int32(strike(plan, i, sums[r, c] >> up, acc_bits)) << up

@@ -39,7 +39,7 @@ from ..array.voters import (
 from .schedule import DppuShape
 from .stepper import dppu_codes, dppu_operands, dppu_plan, rows_and_columns
 
-FILE_ACT, FILE_WGT, GROUP_ACT, GROUP_WGT, GROUP_PROD, NEURON_PSUM, POSITION, TREE = dppu_codes(
+_FILE_ACT, _FILE_WGT, _ACT, _WGT, _PROD, _PSUM, _POSITION, _TREE = dppu_codes(
     ("file_act", "file_wgt", "act", "wgt", "prod", "psum", "position"),
     "simulator/dppu/corrections.py: dppu_sums",
 )
@@ -74,15 +74,15 @@ def dppu_faults(
 def _reaches(f: I64, i: int, group: int, positions: I64, column_bits: int) -> bool:
     """Whether a fault is in a register that a neuron uses."""
     register = f[REGISTER]
-    if register in (NEURON_PSUM, POSITION):
+    if register in (_PSUM, _POSITION):
         return bool(f[ROW] == i)
-    if register in (GROUP_ACT, GROUP_WGT, GROUP_PROD) or register > TREE:
+    if register in (_ACT, _WGT, _PROD) or register > _TREE:
         return bool(f[ROW] == group)
     for part in range(len(positions)):
         word = positions[part, i]
-        if register == FILE_ACT and word >> column_bits == f[ROW]:
+        if register == _FILE_ACT and word >> column_bits == f[ROW]:
             return True
-        if register == FILE_WGT and word & ((1 << column_bits) - 1) == f[COL]:
+        if register == _FILE_WGT and word & ((1 << column_bits) - 1) == f[COL]:
             return True
     return False
 
@@ -107,9 +107,9 @@ def _is_hit(plan: I64, group: int, step: int, stages: int) -> bool:
     """Whether a slice that is read in `step` can meet a fault: in a file, or in its group."""
     for i in range(len(plan)):
         register = plan[i, REGISTER]
-        if register in (FILE_ACT, FILE_WGT):
+        if register in (_FILE_ACT, _FILE_WGT):
             return True
-        if register in (NEURON_PSUM, POSITION) or plan[i, ROW] != group:
+        if register in (_PSUM, _POSITION) or plan[i, ROW] != group:
             continue
         if plan[i, FROM] <= step + 2 + stages and plan[i, TO] > step + 1:
             return True
@@ -125,7 +125,7 @@ def _through_tree(
     step : in which the products are read. bits : of a product; a stage is read a step later, and a
     bit wider.
     """
-    count, register = len(terms), GROUP_PROD
+    count, register = len(terms), _PROD
     while True:
         for node in range(count):
             stored_copies(plan, register, group, node, step, terms[node], bits)
@@ -142,7 +142,7 @@ def _through_tree(
             for copy in range(COPIES):
                 terms[count // 2, copy] = signed(terms[count - 1, copy], bits)
         count = (count + 1) // 2
-        register = register + 1 if register > TREE else TREE + 1
+        register = register + 1 if register > _TREE else _TREE + 1
         step += 1
 
 
@@ -191,8 +191,8 @@ def dppu_sums(
         for j in range(len(plan)):
             if _reaches(plan[j], i, group, positions, column_bits):
                 own = True
-                moves |= plan[j, REGISTER] == POSITION
-                follow |= plan[j, REGISTER] == NEURON_PSUM
+                moves |= plan[j, REGISTER] == _POSITION
+                follow |= plan[j, REGISTER] == _PSUM
                 follow |= not feedback and plan[j, COPY] != SHARED
         many, part, position, known = 0, -1, 0, 0
         sums[i] = start[i]
@@ -216,7 +216,7 @@ def dppu_sums(
                 step = begin + turn * slices + x
                 while moves and known < step:
                     known += 1
-                    position = stored(plan, POSITION, i, 0, known, position, position_bits + 1)
+                    position = stored(plan, _POSITION, i, 0, known, position, position_bits + 1)
                 r, c = position >> column_bits, position & ((1 << column_bits) - 1)
                 k0, count = first + x * width, min(width, size - x * width)
                 if _is_hit(plan, group, step, stages):
@@ -225,12 +225,12 @@ def dppu_sums(
                         y, place = k0 + lane, slot[min(k0 + lane, len(slot) - 1)]
                         if lane < count and r < rows:
                             a = _from_file(
-                                plan, FILE_ACT, r, place, filled[y], step, int(act[r, y]), act_bits
+                                plan, _FILE_ACT, r, place, filled[y], step, int(act[r, y]), act_bits
                             )
                         if lane < count and c < cols:
                             b = _from_file(
                                 plan,
-                                FILE_WGT,
+                                _FILE_WGT,
                                 place,
                                 c,
                                 filled[y],
@@ -238,8 +238,8 @@ def dppu_sums(
                                 int(wgt[c, y]),
                                 weight_bits,
                             )
-                        a = stored(plan, GROUP_ACT, group, lane, step + 1, a, act_bits)
-                        b = stored(plan, GROUP_WGT, group, lane, step + 1, b, weight_bits)
+                        a = stored(plan, _ACT, group, lane, step + 1, a, act_bits)
+                        b = stored(plan, _WGT, group, lane, step + 1, b, weight_bits)
                         terms[lane, :] = a * b
                     _through_tree(
                         terms, plan, group, step + 2, act_bits + weight_bits, low, high, feedback
@@ -256,13 +256,13 @@ def dppu_sums(
                 many += 1
         while moves and known < steps - 1:
             known += 1
-            position = stored(plan, POSITION, i, 0, known, position, position_bits + 1)
+            position = stored(plan, _POSITION, i, 0, known, position, position_bits + 1)
         final[i] = position
         if follow:
             total[:] = start[i]
             at = 0
             for t in range(loads[0], steps):
-                stored_copies(plan, NEURON_PSUM, i, 0, t, total, acc_bits)
+                stored_copies(plan, _PSUM, i, 0, t, total, acc_bits)
                 if t == steps - 1:
                     break
                 comes = at < many and arrives[at] == t

@@ -101,7 +101,7 @@ class Window(NamedTuple):
     slices: int  #: cycles of a group for a neuron
 
 
-class Reads(NamedTuple):
+class SliceReads(NamedTuple):
     """Slices that each neuron reads, in order: of operands first .. end-1, in one step each.
 
     step : in which the neurons of round 0 read it. period : steps from round to round.
@@ -144,11 +144,11 @@ class DppuSchedule:
         return self.done + self.shape.stages + 3
 
     @cached_property
-    def reads(self) -> Reads:
+    def reads(self) -> SliceReads:
         """What each neuron reads when."""
         width = self.shape.width
         own = [(w, x, w.first + x * width) for w in self.windows for x in range(w.slices)]
-        return Reads(
+        return SliceReads(
             np.array([first for _, _, first in own]),
             np.array([min(first + width, w.first + w.size) for w, _, first in own]),
             np.array([w.begin + x for w, x, _ in own]),

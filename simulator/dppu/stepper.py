@@ -59,7 +59,7 @@ def dppu_codes(names: Sequence[str], where: str) -> tuple[int, ...]:
     return (*own[: len(names)], tree)
 
 
-FILE_ACT, FILE_WGT, GROUP_ACT, GROUP_WGT, GROUP_PROD, NEURON_PSUM, POSITION, TREE = dppu_codes(
+_FILE_ACT, _FILE_WGT, _ACT, _WGT, _PROD, _PSUM, _POSITION, _TREE = dppu_codes(
     ("file_act", "file_wgt", "act", "wgt", "prod", "psum", "position"),
     "simulator/dppu/stepper.py: step_dppu_tile",
 )
@@ -186,7 +186,7 @@ def dppu_plan(
         return shape.places(register.name, schedule.neurons)
 
     plan = make_plan((shape.unit,), flips, schedule.cycles, places, arithmetic, protected)
-    entries = plan[:, REGISTER] == POSITION
+    entries = plan[:, REGISTER] == _POSITION
     plan[entries, BIT], plan[entries, COL] = plan[entries, COL], 0
     return plan
 
@@ -240,22 +240,22 @@ def step_dppu_tile(
             if not plan[i, FROM] <= t < plan[i, TO]:
                 continue
             register, r, c = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
-            if register == FILE_ACT:
+            if register == _FILE_ACT:
                 file_act[r, c] = strike(plan, i, file_act[r, c], act_bits)
-            elif register == FILE_WGT:
+            elif register == _FILE_WGT:
                 file_wgt[r, c] = strike(plan, i, file_wgt[r, c], weight_bits)
-            elif register == GROUP_ACT:
+            elif register == _ACT:
                 group_act[r, c] = strike(plan, i, group_act[r, c], act_bits)
-            elif register == GROUP_WGT:
+            elif register == _WGT:
                 group_wgt[r, c] = strike(plan, i, group_wgt[r, c], weight_bits)
-            elif register == GROUP_PROD:
+            elif register == _PROD:
                 strike_copies(plan, i, prod[r, c], prod_bits)
-            elif register == NEURON_PSUM:
+            elif register == _PSUM:
                 strike_copies(plan, i, psum[r], acc_bits)
-            elif register == POSITION:
+            elif register == _POSITION:
                 position[r] = strike(plan, i, position[r], position_bits + 1)
-            elif register > TREE:
-                stage = register - TREE
+            elif register > _TREE:
+                stage = register - _TREE
                 strike_copies(plan, i, tree[stage, r, c], prod_bits + stage)
         if t == steps - 1:  # written
             for i in range(neurons):

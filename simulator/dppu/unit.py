@@ -1,4 +1,4 @@
-"""What the DPPU answers about one tile: the counterpart of `array.dataflow` for this unit.
+"""What the DPPU answers about one tile; the counterpart of `array.unit`.
 
 How long it works, what its registers do step by step (`step`, the reference) and what faults in
 them change (`correct`, the exact twin), what a register holds in a step (`hold`) and when that is
@@ -8,26 +8,55 @@ used (`count`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from ..array.tile import Held
+import numpy as np
+from numpy.typing import NDArray
+
+from ..array.tile import Held, Int
 from .corrections import dppu_faults
 from .held import USES, Neurons, RegisterUses
 from .schedule import DppuShape, dppu_schedule
 from .stepper import dppu_tile
 
-step, correct = dppu_tile, dppu_faults
 
+@dataclass(frozen=True)
+class DppuUnit:
+    """The DPPU of a shape. Numbers in, numbers out; steps are those of a tile."""
 
-def cycles(parts: Sequence[int], neurons: int, shape: DppuShape) -> int:
-    """Steps in which its registers can be hit; 0 without neurons. parts : of the reduction."""
-    return dppu_schedule(parts, neurons, shape).cycles if neurons else 0
+    shape: DppuShape
 
+    def cycles(self, parts: Sequence[int], neurons: int) -> int:
+        """Steps in which its registers can be hit; 0 without neurons. parts : of the reduction."""
+        return dppu_schedule(parts, neurons, self.shape).cycles if neurons else 0
 
-def count(neurons: Neurons, register: str) -> RegisterUses:
-    """When what a register holds is still used, and so how often."""
-    return USES[register](neurons)
+    def step(
+        self,
+        act: NDArray[np.int8],
+        wgt: NDArray[np.int8],
+        start: Int,
+        positions: Int,
+        **machine: Any,
+    ) -> tuple[Int, Int]:
+        """Sums, and positions that they are written to, every register stepped: `dppu_tile`."""
+        return dppu_tile(act, wgt, start, positions, dppu=self.shape, **machine)
 
+    def correct(
+        self,
+        act: NDArray[np.int8],
+        wgt: NDArray[np.int8],
+        start: Int,
+        positions: Int,
+        **machine: Any,
+    ) -> tuple[Int, Int]:
+        """The same, from fault-free sums."""
+        return dppu_faults(act, wgt, start, positions, dppu=self.shape, **machine)
 
-def hold(neurons: Neurons, register: str, row: int, col: int, step: int) -> Held | None:
-    """What a register holds in a step of a fault-free tile, None for nothing that is used."""
-    return USES[register](neurons).hold(row, col, step)
+    def count(self, neurons: Neurons, register: str) -> RegisterUses:
+        """When what a register holds is still used, and so how often."""
+        return USES[register](neurons)
+
+    def hold(self, neurons: Neurons, register: str, row: int, col: int, step: int) -> Held | None:
+        """What a register holds in a step of a fault-free tile, None for nothing that is used."""
+        return USES[register](neurons).hold(row, col, step)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ...isa.protection import layer_columns, protected_columns
 from ...network import fixedpoint
-from ..array.dataflow import Dataflow
 from ..array.dataflows import DATAFLOWS
 from ..array.flips import Flip
 from ..array.kernels import dot
 from ..array.tile import Pes, Shape
+from ..array.unit import ArrayUnit
 from ..text.spans import Span, Spans
 
 Int8: TypeAlias = NDArray[np.int8]
@@ -85,7 +85,7 @@ def steps(spans: Spans, span: Span, m: int, n: int, folds: Sequence[int]) -> int
     return _flow(spans).cycles(Shape(m, n, tuple(folds), pes.rows, pes.cols))
 
 
-def _flow(spans: Spans) -> Dataflow:
+def _flow(spans: Spans) -> ArrayUnit:
     return DATAFLOWS[spans.program.config.array.dataflow]
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ...isa.protection import protected_columns
 from ...isa.registers import DPPU_UNITS
 from ..array.flips import Flip
-from ..dppu import unit as dppu
 from ..dppu.schedule import shape_of
+from ..dppu.unit import DppuUnit
 from ..text.spans import Span, Spans
 
 Int64 = NDArray[np.int64]
@@ -45,10 +45,10 @@ def run_dppu(
     config, first = spans.program.config, parts[0]
     shape, neurons = shape_of(config, unit == DPPU_UNITS[1]), len(first.positions)
     lengths = [part.act.shape[1] for part in parts]
-    steps = dppu.cycles(lengths, neurons, shape)
+    dppu = DppuUnit(shape)
+    steps = dppu.cycles(lengths, neurons)
     shift = spans.program.network.layers[span.layer].shift
     machine: dict[str, Any] = {
-        "dppu": shape,
         "arithmetic": spans.program.network.arithmetic,
         # Damaged instructions may make the tile shorter than that of the sites.
         "flips": [

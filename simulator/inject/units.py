@@ -17,8 +17,9 @@ from ...isa.registers import BY_UNIT, DPPU_UNITS, SKEW_OF_DATAFLOW, UNIT_OF_DATA
 from ...tables import complete
 from ..array.dataflows import DATAFLOWS
 from ..array.tile import Held, Shape, Slot, Uses, places_of
-from ..dppu import unit as dppu
 from ..dppu.held import Neurons
+from ..dppu.schedule import shape_of
+from ..dppu.unit import DppuUnit
 from ..text.spans import Span, Spans
 
 Int = NDArray[np.int64]
@@ -95,22 +96,25 @@ class _Dppu(TileUnit):
     def __init__(self, span: Span, spans: Spans, excess: bool) -> None:
         self.span, self.spans, self.excess = span, spans, excess
         self.cycles = spans.dppu(span, excess).steps
+        self.dppu = DppuUnit(shape_of(spans.program.config, excess))
 
     @cached_property
     def neurons(self) -> Neurons:
         return self.spans.neurons(self.span, self.excess)
 
     def total(self, register: Register) -> int:
-        return dppu.count(self.neurons, register.name).total if self.cycles else 0
+        return self.dppu.count(self.neurons, register.name).total if self.cycles else 0
 
     def draw(self, register: Register, rng: np.random.Generator) -> Slot:
-        return dppu.count(self.neurons, register.name).draw(rng)
+        return self.dppu.count(self.neurons, register.name).draw(rng)
 
     def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
-        return dppu.count(self.neurons, register.name).stretches(row, col) if self.cycles else []
+        return (
+            self.dppu.count(self.neurons, register.name).stretches(row, col) if self.cycles else []
+        )
 
     def hold(self, register: Register, row: int, col: int, step: int) -> Held | None:
-        return dppu.hold(self.neurons, register.name, row, col, step) if self.cycles else None
+        return self.dppu.hold(self.neurons, register.name, row, col, step) if self.cycles else None
 
 
 _UNITS: dict[str, Callable[[Span, Spans], TileUnit]] = {
@@ -123,7 +127,7 @@ complete(
 )
 
 
-def in_tile(unit: str, span: Span, spans: Spans) -> TileUnit:
+def unit_in_tile(unit: str, span: Span, spans: Spans) -> TileUnit:
     """A unit that has registers, not words of buffers, in a tile that has GEMMs."""
     return _UNITS[unit](span, spans)
 
@@ -131,7 +135,7 @@ def in_tile(unit: str, span: Span, spans: Spans) -> TileUnit:
 def moments(register: Register, span: Span, spans: Spans) -> int:
     """Cycles of a tile in which a register can be hit, 0 where the tile does not use it."""
     if register.unit != "buffer":
-        return in_tile(register.unit, span, spans).cycles
+        return unit_in_tile(register.unit, span, spans).cycles
     if register.name == "output":
         return span.moments
     return span.cycles if register.timed else 1

@@ -29,7 +29,7 @@ from ..array.dataflows import DATAFLOWS
 from ..array.tile import Shape
 from ..dppu.held import Neurons
 from ..dppu.schedule import dppu_schedule, shape_of
-from ..dppu.unit import cycles as dppu_cycles
+from ..dppu.unit import DppuUnit
 from .kernels import decode_positions
 from .work import position_contents, reductions
 
@@ -152,7 +152,7 @@ class Spans:
 
     @lru_cache(4096)  # noqa: B019 -- one object a program
     def _dppu_steps(self, parts: tuple[int, ...], neurons: int, excess: bool) -> int:
-        return dppu_cycles(parts, neurons, shape_of(self.program.config, excess))
+        return DppuUnit(shape_of(self.program.config, excess)).cycles(parts, neurons)
 
     def neurons(self, span: Span, excess: bool) -> Neurons:
         """What the DPPU computes in a tile, from the taps or of the excess; there is something."""

@@ -27,9 +27,9 @@ from flexhyca.network import fixedpoint as fx
 from flexhyca.simulator.array.dataflows import DATAFLOWS
 from flexhyca.simulator.array.flips import Flip
 from flexhyca.simulator.array.tile import Held, Pes, Shape, places_of, value
-from flexhyca.simulator.dppu import unit as dppu
 from flexhyca.simulator.dppu.held import Neurons
 from flexhyca.simulator.dppu.schedule import DppuShape, dppu_schedule
+from flexhyca.simulator.dppu.unit import DppuUnit
 from flexhyca.simulator.inject.units import all_places
 from flexhyca.tests.simulator.inject.plans import operands, random_flip
 
@@ -166,8 +166,8 @@ def dppu_tiles(draw: Any, excess: bool, register: Register, most: int = 4) -> Ti
     schedule = dppu_schedule(parts, count, shape)
     neurons = Neurons(schedule, positions)
     tile = act, wgt, start[positions[:, 1]], positions
-    machine = {"dppu": shape, "arithmetic": a, "parts": parts}
-    machine |= {"protected": protected, "voter": voter}
+    machine = {"arithmetic": a, "parts": parts, "protected": protected, "voter": voter}
+    dppu = DppuUnit(shape)
 
     def number(held: Held, bits: int) -> int:
         if held.what == "position":
@@ -176,7 +176,7 @@ def dppu_tiles(draw: Any, excess: bool, register: Register, most: int = 4) -> Ti
 
     return Tile(
         a,
-        dppu.cycles(parts, count, shape),
+        dppu.cycles(parts, count),
         lambda flips: dppu.step(*tile, **machine, flips=flips),
         lambda flips: dppu.correct(*tile, **machine, flips=flips),
         lambda r, row, col, step: dppu.hold(neurons, r.name, row, col, step),

@@ -26,7 +26,7 @@ from flexhyca.simulator.dppu.schedule import dppu_schedule, shape_of
 from flexhyca.simulator.inject.fault_plan import make_plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import Site, parse_site
-from flexhyca.simulator.inject.units import all_places, in_tile, moments
+from flexhyca.simulator.inject.units import all_places, moments, unit_in_tile
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.support import (
     MACHINES,
@@ -153,13 +153,13 @@ def test_live_steps_are_those_in_which_a_flip_reaches_a_sum():
         for register in BY_UNIT[unit].values():
             rows, cols = register.rows(program.config), register.cols(program.config)
             places = all_places(register, rows, cols)
-            unit_in_tile = in_tile(unit, span, run.spans)
+            tile_unit = unit_in_tile(unit, span, run.spans)
             reached = used = 0
             for row, col in places.tolist():
                 for step in range(0, moments(register, span, run.spans), 5):
                     site = Site("conv", 0, step, row, col, register.name, 0, unit=unit)
                     hit = any(len(h.elements) for h in run.run([site]).hits)
-                    stretches = unit_in_tile.stretches(register, row, col)
+                    stretches = tile_unit.stretches(register, row, col)
                     live = any(first <= step <= last for first, last in stretches)
                     assert live or not hit, site
                     reached, used = reached + hit, used + live
@@ -182,7 +182,7 @@ def test_idle_steps_of_stationary_arrays_change_nothing(dataflow):
                 col = int(rng.integers(register.cols(config)))
                 if not register.exists(row, col):
                     continue
-                stretches = in_tile(unit, span, run.spans).stretches(register, row, col)
+                stretches = unit_in_tile(unit, span, run.spans).stretches(register, row, col)
                 step = int(rng.integers(moments(register, span, run.spans)))
                 site = Site("conv", 0, step, row, col, register.name, 0, unit=unit)
                 if not any(first <= step <= last for first, last in stretches):
@@ -231,7 +231,7 @@ def test_live_steps_of_the_dppu(unit):
         rows, cols = register.rows(config), register.cols(config)
         if not rows or not cols:
             continue
-        live = in_tile(unit, span, run.spans)
+        live = unit_in_tile(unit, span, run.spans)
         slots = live_slots(register, work, schedule, positions)
         assert live.total(register) == len(slots), register.name
         assert {live.draw(register, rng) for _ in range(200)} <= slots, register.name

@@ -25,7 +25,7 @@ Int32: TypeAlias = NDArray[np.int32]
 Changes: TypeAlias = tuple[Int, Int, Int]  #: rows and columns of a tile, and what is added there
 
 
-class Dataflow(ABC):
+class ArrayUnit(ABC):
     """The array with one `array.dataflow`. Numbers in, numbers out; steps are those of a tile."""
 
     name: ClassVar[str]
