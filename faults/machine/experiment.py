@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import InternalError
 from ...isa.program import Program
 from ...isa.program_file import load
+from ...network.arrays import I8, I64
 from ...network.difference import Golden
 from ...simulator.inject.fault_run import End, FaultRun, run_reference
 from ...simulator.inject.sites import Site
@@ -32,7 +32,6 @@ from .outcomes import outcome, output_hash
 from .population import Population, stuck_site
 
 Execution = Literal["delta", "reference"]
-Int8: TypeAlias = NDArray[np.int8]
 _KEPT_BYTES = 512 << 20  # of fault-free runs, in each worker
 
 
@@ -179,7 +178,7 @@ class MachineFaults(Experiment):
             "sites": "; ".join(map(str, sites)),
         }
 
-    def _correct(self, image: int, golden: Int8, output: Int8 | None) -> dict[str, int | None]:
+    def _correct(self, image: int, golden: I8, output: I8 | None) -> dict[str, int | None]:
         """Whether the classes are right: 1 or 0; None without labels. output : if there is one."""
         if self._labels is None:
             return {"golden_correct": None, "correct": None}
@@ -202,12 +201,12 @@ class MachineFaults(Experiment):
         return load(self.program_path)
 
     @cached_property
-    def _images(self) -> NDArray[np.int8]:
-        images: NDArray[np.int8] = np.load(self.images_path, allow_pickle=False)
+    def _images(self) -> I8:
+        images: I8 = np.load(self.images_path, allow_pickle=False)
         return images
 
     @cached_property
-    def _labels(self) -> NDArray[np.int64] | None:
+    def _labels(self) -> I64 | None:
         return None if self.labels_path is None else np.load(self.labels_path, allow_pickle=False)
 
     @cached_property

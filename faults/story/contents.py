@@ -19,7 +19,7 @@ from ...isa.registers import (
 from ...simulator.array.tile import Held, value
 from ...simulator.inject.fault_run import FaultRun
 from ...simulator.inject.sites import END, FLIP, Site
-from ...simulator.inject.tile_sums import Operands
+from ...simulator.inject.tile_sums import TileOperands
 from ...simulator.inject.units import unit_in_tile
 from ...simulator.text.spans import Span
 from ...simulator.text.work import REDUCTION
@@ -210,7 +210,7 @@ complete(
 )
 
 
-def operands_of(run: FaultRun, span: Span) -> Operands:
+def operands_of(run: FaultRun, span: Span) -> TileOperands:
     """What streams into a tile in the fault-free run."""
     x = run.difference.golden(run.network.layers[span.layer].input)
     return run.evaluate.operands(span, x)

@@ -11,20 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ...config import Arithmetic
 from ...errors import FlexhycaError
 from ...isa.protection import COPIES
 from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register, all_handled
-from .voters import I64, signed
+from ...network.arrays import I64
+from .voters import signed
 
 #: Columns of a plan: steps [FROM, TO), KIND, register code, place, bit, copy.
 FROM, TO, KIND, REGISTER, ROW, COL, BIT, COPY = range(8)
 #: Kinds, in the order in which they act: a flip, stuck at 0, stuck at 1.
-FLIP, STUCK_0, STUCK_1 = range(3)
+FLIPPED, STUCK_0, STUCK_1 = range(3)
 #: COPY of a bit that has one flip-flop, which all copies of the word share.
-SHARED = -1
+UNCOPIED = -1
 #: Codes of the registers of the second, third ... unit of a plan begin here, times its place.
 UNIT_STEP = 16
 _ARRAYS = tuple(UNIT_OF_DATAFLOW.values())
@@ -55,7 +55,7 @@ class Flip(NamedTuple):
     until: int = -1  #: first step in which a stuck bit is free again; -1: stuck to the end
 
 
-def make_plan(
+def tile_plan(
     units: Sequence[str],
     flips: Sequence[Flip],
     steps: int,
@@ -63,7 +63,7 @@ def make_plan(
     arithmetic: Arithmetic,
     protected: range = range(0),
     product: range | None = None,
-) -> NDArray[np.int64]:
+) -> I64:
     """The faults as the kernels read them: (f, 8), flips first, then stuck at 0, then at 1.
 
     units : that the tile runs on; the registers of the i-th have the codes i * UNIT_STEP + code.
@@ -115,12 +115,12 @@ def make_plan(
         plan[i] = (
             flip.step,
             end,
-            FLIP if flip.stuck == -1 else STUCK_0 + flip.stuck,
+            FLIPPED if flip.stuck == -1 else STUCK_0 + flip.stuck,
             units.index(unit) * UNIT_STEP + register.code,
             flip.row,
             flip.col,
             flip.bit,
-            SHARED if single else flip.copy,
+            UNCOPIED if single else flip.copy,
         )
     return plan[np.argsort(plan[:, KIND], kind="stable")]
 
@@ -172,10 +172,10 @@ def _meet(one: Flip, other: Flip) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def strike(plan: NDArray[np.int64], i: int, value: int, bits: int) -> int:
+def strike(plan: I64, i: int, value: int, bits: int) -> int:
     """A two's-complement number of `bits` bits after fault i of a plan."""
     mask = np.int64(1) << plan[i, BIT]
-    if plan[i, KIND] == FLIP:
+    if plan[i, KIND] == FLIPPED:
         return signed(value ^ mask, bits)
     if plan[i, KIND] == STUCK_0:
         return signed(value & ~mask, bits)
@@ -183,15 +183,15 @@ def strike(plan: NDArray[np.int64], i: int, value: int, bits: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def strike_copies(plan: NDArray[np.int64], i: int, copies: NDArray[np.int64], bits: int) -> None:
+def strike_copies(plan: I64, i: int, copies: I64, bits: int) -> None:
     """The copies of a word after fault i of a plan, in place."""
     for copy in range(COPIES):
-        if plan[i, COPY] == copy or plan[i, COPY] == SHARED:
+        if plan[i, COPY] == copy or plan[i, COPY] == UNCOPIED:
             copies[copy] = strike(plan, i, copies[copy], bits)
 
 
 @njit(cache=True, nogil=True)
-def _acts(plan: NDArray[np.int64], i: int, register: int, row: int, col: int, step: int) -> bool:
+def _acts(plan: I64, i: int, register: int, row: int, col: int, step: int) -> bool:
     return bool(
         plan[i, REGISTER] == register
         and plan[i, FROM] <= step
@@ -202,9 +202,7 @@ def _acts(plan: NDArray[np.int64], i: int, register: int, row: int, col: int, st
 
 
 @njit(cache=True, nogil=True)
-def stored(
-    plan: NDArray[np.int64], register: int, row: int, col: int, step: int, value: int, bits: int
-) -> int:
+def stored(plan: I64, register: int, row: int, col: int, step: int, value: int, bits: int) -> int:
     """What a register without copies holds when it is read in `step`."""
     for i in range(len(plan)):
         if _acts(plan, i, register, row, col, step):
@@ -214,12 +212,12 @@ def stored(
 
 @njit(cache=True, nogil=True)
 def stored_copies(
-    plan: NDArray[np.int64],
+    plan: I64,
     register: int,
     row: int,
     col: int,
     step: int,
-    copies: NDArray[np.int64],
+    copies: I64,
     bits: int,
 ) -> None:
     """What the copies of a register hold when they are read in `step`, in place."""

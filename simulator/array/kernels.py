@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-I8 = NDArray[np.int8]
-I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
+from ...network.arrays import I8, I32
 
 
 @njit(cache=True, nogil=True)

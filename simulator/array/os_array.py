@@ -24,31 +24,31 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...config import Arithmetic
 from ...errors import InternalError
 from ...isa.registers import Register, all_handled
+from ...network.arrays import I8, I32, I64
 from .flips import (
     BIT,
     COL,
     COPY,
-    FLIP,
+    FLIPPED,
     FROM,
     KIND,
     REGISTER,
     ROW,
-    SHARED,
+    UNCOPIED,
     UNIT_STEP,
     Flip,
-    make_plan,
     outvoted,
+    tile_plan,
 )
 from .os_corrections import os_corrections
 from .os_stepper import step_os_tile, step_os_tile_copies
-from .tile import Held, Int, Pes, Shape, Uses, operand, places_of
+from .tile import Held, Pes, TileShape, Uses, operand, places_of
 from .timing import Count, os_leaves, os_reads, os_tile_cycles
-from .unit import ArrayUnit, Changes, Int8, Int32
+from .unit import ArrayUnit, Changes
 
 
 def os_plan(
@@ -59,17 +59,17 @@ def os_plan(
     arithmetic: Arithmetic,
     protected: range = range(0),
     product: range | None = None,
-) -> NDArray[np.int64]:
+) -> I64:
     """The faults of a tile over k operands as the kernels read them (`flips.make_plan`)."""
 
     steps, places = os_tile_cycles(k, rows, cols), partial(places_of, rows=rows, cols=cols)
-    return make_plan(("array", "skew"), flips, steps, places, arithmetic, protected, product)
+    return tile_plan(("array", "skew"), flips, steps, places, arithmetic, protected, product)
 
 
 def os_tile(
-    act: NDArray[np.int8],
-    wgt: NDArray[np.int8],
-    bias: NDArray[np.int32],
+    act: I8,
+    wgt: I8,
+    bias: I32,
     *,
     rows: int,
     cols: int,
@@ -78,7 +78,7 @@ def os_tile(
     protected: range = range(0),
     voter: str = "feedback",
     product: range | None = None,
-) -> tuple[NDArray[np.int32], int]:
+) -> tuple[I32, int]:
     """Run one tile on a rows x cols array.
 
     act : (m, k), m <= rows. wgt : (n, k), n <= cols. bias : (n,), or (m, n) for sums
@@ -102,7 +102,7 @@ def os_tile(
         arithmetic.weight_bits,
         arithmetic.acc_bits,
     )
-    one = (plan[:, KIND] == FLIP) & (plan[:, COPY] == SHARED) & (plan[:, REGISTER] < UNIT_STEP)
+    one = (plan[:, KIND] == FLIPPED) & (plan[:, COPY] == UNCOPIED) & (plan[:, REGISTER] < UNIT_STEP)
     if one.all():
         simple = plan[np.argsort(plan[:, FROM], kind="stable")]
         out, cycles = step_os_tile(*tile, simple[:, [FROM, REGISTER, ROW, COL, BIT]])
@@ -113,9 +113,9 @@ def os_tile(
 
 
 def os_tile_faults(
-    act: NDArray[np.int8],
-    wgt: NDArray[np.int8],
-    start: NDArray[np.int32],
+    act: I8,
+    wgt: I8,
+    start: I32,
     *,
     rows: int,
     cols: int,
@@ -124,7 +124,7 @@ def os_tile_faults(
     protected: range = range(0),
     voter: str = "feedback",
     product: range | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[I64, I64, I64]:
     """Rows, columns and changes of the accumulators of a tile; those that change by 0 included.
 
     act : (m, k). wgt : (n, k). start : (m, n), what the accumulators begin with. protected, voter,
@@ -160,7 +160,7 @@ class _Use(NamedTuple):
     accumulators are double-buffered, and a tile one of them to its end.
     """
 
-    when: Callable[[Shape, Int, Int], tuple[Int, Int | int]]
+    when: Callable[[TileShape, I64, I64], tuple[I64, I64 | int]]
     what: Callable[[int, int, int, int], Held]
     doubled: bool = False
 
@@ -203,7 +203,7 @@ class OutputStationary(ArrayUnit):
 
     name = "os"
 
-    def cycles(self, shape: Shape) -> int:
+    def cycles(self, shape: TileShape) -> int:
         """See `ArrayUnit.cycles`."""
         return os_tile_cycles(shape.k, shape.rows, shape.cols)
 
@@ -211,36 +211,36 @@ class OutputStationary(ArrayUnit):
         """See `ArrayUnit.gemm_cycles`."""
         return k + os_tile_cycles(0, rows, cols)
 
-    def starts(self, shape: Shape) -> tuple[int, ...]:
+    def starts(self, shape: TileShape) -> tuple[int, ...]:
         """See `ArrayUnit.starts`: the next part's operands follow at once."""
         return tuple(accumulate(shape.parts[:-1], initial=0))
 
-    def moments(self, shape: Shape) -> int:
+    def moments(self, shape: TileShape) -> int:
         """See `ArrayUnit.moments`: after the drain, and after the DPPU's merge."""
         return 2
 
-    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[Int, Int]:
+    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[I64, I64]:
         """See `ArrayUnit.read_steps`: all rows and columns read operand k before the skew."""
         k_of = np.arange(k)[None]
         return k_of, k_of
 
     def step(
         self,
-        act: Int8,
-        wgt: Int8,
-        start: Int32,
+        act: I8,
+        wgt: I8,
+        start: I32,
         pes: Pes,
         flips: Sequence[Flip] = (),
         parts: Sequence[int] = (),
-    ) -> tuple[Int32, int]:
+    ) -> tuple[I32, int]:
         """See `ArrayUnit.step`."""
         return os_tile(act, wgt, start, flips=flips, **vars(pes))
 
     def correct(
         self,
-        act: Int8,
-        wgt: Int8,
-        start: Int32,
+        act: I8,
+        wgt: I8,
+        start: I32,
         pes: Pes,
         flips: Sequence[Flip],
         parts: Sequence[int] = (),
@@ -248,7 +248,7 @@ class OutputStationary(ArrayUnit):
         """See `ArrayUnit.correct`."""
         return os_tile_faults(act, wgt, start, flips=flips, **vars(pes))
 
-    def count(self, shape: Shape, register: Register, places: Int) -> Uses:
+    def count(self, shape: TileShape, register: Register, places: I64) -> Uses:
         """See `ArrayUnit.count`."""
         row, col = places[:, 0], places[:, 1]
         use, line, stage = self._use(register, row, col)
@@ -258,7 +258,9 @@ class OutputStationary(ArrayUnit):
         )
         return Uses(places, first[None], np.where(there, length, 0)[None])
 
-    def hold(self, shape: Shape, register: Register, row: int, col: int, step: int) -> Held | None:
+    def hold(
+        self, shape: TileShape, register: Register, row: int, col: int, step: int
+    ) -> Held | None:
         """See `ArrayUnit.hold`."""
         found = self.count(shape, register, np.array([[row, col]])).at(step)
         if found is None:
@@ -273,7 +275,7 @@ class OutputStationary(ArrayUnit):
         return _DELAYED[register.name], line, stage
 
     def owned(
-        self, shape: Shape, register: Register, row: int, col: int, overlapped: bool
+        self, shape: TileShape, register: Register, row: int, col: int, overlapped: bool
     ) -> tuple[int, int]:
         """See `ArrayUnit.owned`: other registers go to the next tile's operands at once."""
         if not overlapped or self._use(register, row, col)[0].doubled:

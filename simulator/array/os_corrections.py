@@ -7,20 +7,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...isa.protection import COPIES
+from ...network.arrays import I8, I32, I64
 from .flips import (
     COL,
     COPY,
     FROM,
     REGISTER,
     ROW,
-    SHARED,
     TO,
+    UNCOPIED,
     arrives,
     codes,
     passed,
     stored_copies,
 )
-from .kernels import I8, I32, I64
 from .timing import os_leaves, os_reads
 from .voters import add_apart, signed, vote, widen
 
@@ -174,7 +174,7 @@ def os_corrections(
                     mine[0, 0], mine[0, 1] = i, os_reads(r, c)
                     first, last = _mark(plan, mine, 1, touched, first, last)
                     own_product = True
-                    follow |= not feedback and plan[i, COPY] != SHARED
+                    follow |= not feedback and plan[i, COPY] != UNCOPIED
                 elif plan[i, REGISTER] == _ACC:
                     follow = True
             # What is added to a sum does not depend on the sum: without a fault in `acc`, and with

@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 
 from ...isa.protection import COPIES
+from ...network.arrays import I8, I32, I64
 from .flips import COL, FROM, REGISTER, ROW, TO, codes, strike, strike_copies
-from .kernels import I8, I32, I64
 from .timing import os_leaves
 from .voters import add_apart, majority, signed, vote, widen
 

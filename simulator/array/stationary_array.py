@@ -38,13 +38,14 @@ import numpy as np
 from ...config import Arithmetic
 from ...errors import InternalError
 from ...isa.registers import Register
-from .flips import COL, REGISTER, ROW, Flip, make_plan
+from ...network.arrays import I8, I32, I64
+from .flips import COL, REGISTER, ROW, Flip, tile_plan
 from .roles import ROLES, SUMS, Roles, check_roles
 from .stationary_corrections import stationary_corrections
 from .stationary_stepper import step_stationary
-from .tile import Held, Int, Pes, Shape, Uses, operand, places_of
+from .tile import Held, Pes, TileShape, Uses, operand, places_of
 from .timing import STATIONARY_PIPELINE_STEPS, Count, fold_cycles, fold_reads
-from .unit import ArrayUnit, Changes, Int8, Int32
+from .unit import ArrayUnit, Changes
 
 
 class _Folds(NamedTuple):
@@ -56,7 +57,7 @@ class _Folds(NamedTuple):
     rows: int
     vectors: int
     held: int
-    used: Int
+    used: I64
 
 
 class _Moment(NamedTuple):
@@ -80,11 +81,11 @@ class _Use(NamedTuple):
     when : (folds, row, col) -> first step and number of steps, and where. what : what it holds.
     """
 
-    when: Callable[[_Folds, Int, Int], tuple[Any, Any, Any]]
+    when: Callable[[_Folds, I64, I64], tuple[Any, Any, Any]]
     what: Callable[[Roles, _Moment], Held]
 
 
-def _chain(f: _Folds, row: Int, col: Int) -> tuple[Int, Int, Any]:
+def _chain(f: _Folds, row: I64, col: I64) -> tuple[I64, I64, Any]:
     """What stands in the chain goes to row R - step + row, and comes in step row + 1."""
     first = np.maximum(row + 1, f.rows - f.used + row + 1)
     return first, f.rows + 1 - first, col < f.held
@@ -144,23 +145,23 @@ class Stationary(ArrayUnit):
         """See `ArrayUnit.gemm_cycles`: those of a fold."""
         return fold_cycles(self.roles.by_role(m, n)[0], rows, cols)
 
-    def period(self, shape: Shape) -> int:
+    def period(self, shape: TileShape) -> int:
         """Cycles of a fold."""
         return fold_cycles(self.roles.by_role(shape.m, shape.n)[0], shape.rows, shape.cols)
 
-    def cycles(self, shape: Shape) -> int:
+    def cycles(self, shape: TileShape) -> int:
         """See `ArrayUnit.cycles`."""
         return len(shape.parts) * self.period(shape) + STATIONARY_PIPELINE_STEPS
 
-    def starts(self, shape: Shape) -> tuple[int, ...]:
+    def starts(self, shape: TileShape) -> tuple[int, ...]:
         """See `ArrayUnit.starts`: a part is a fold."""
         return tuple(i * self.period(shape) for i in range(len(shape.parts)))
 
-    def moments(self, shape: Shape) -> int:
+    def moments(self, shape: TileShape) -> int:
         """See `ArrayUnit.moments`: all the time."""
         return self.cycles(shape)
 
-    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[Int, Int]:
+    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[I64, I64]:
         """See `ArrayUnit.read_steps`: what is held, the last row first; then what streams."""
         held = rows - 1 - np.arange(k)[None]
         streamed = rows + np.arange(self.roles.by_role(m, n)[0])[:, None]
@@ -170,13 +171,13 @@ class Stationary(ArrayUnit):
 
     def step(
         self,
-        act: Int8,
-        wgt: Int8,
-        start: Int32,
+        act: I8,
+        wgt: I8,
+        start: I32,
         pes: Pes,
         flips: Sequence[Flip] = (),
         parts: Sequence[int] = (),
-    ) -> tuple[Int32, int]:
+    ) -> tuple[I32, int]:
         """See `ArrayUnit.step`.
 
         start : what the partial-sum buffer holds before (bias or earlier folds), fits acc_bits.
@@ -188,9 +189,9 @@ class Stationary(ArrayUnit):
 
     def correct(
         self,
-        act: Int8,
-        wgt: Int8,
-        start: Int32,
+        act: I8,
+        wgt: I8,
+        start: I32,
         pes: Pes,
         flips: Sequence[Flip],
         parts: Sequence[int] = (),
@@ -202,9 +203,9 @@ class Stationary(ArrayUnit):
 
     def _tile(
         self,
-        act: Int8,
-        wgt: Int8,
-        start: Int32,
+        act: I8,
+        wgt: I8,
+        start: I32,
         pes: Pes,
         flips: Sequence[Flip],
         parts: Sequence[int],
@@ -212,7 +213,7 @@ class Stationary(ArrayUnit):
         """A tile as the kernels take it: by what is streamed and what is held."""
         a, (m, n) = pes.arithmetic, (len(act), len(wgt))
         folds = parts or even_folds(act.shape[1], pes.rows)
-        plan = self.plan(flips, Shape(m, n, tuple(folds), pes.rows, pes.cols), a)
+        plan = self.plan(flips, TileShape(m, n, tuple(folds), pes.rows, pes.cols), a)
         streamed, held = self.roles.by_role(act, wgt)
         buffer, _ = self.roles.by_role(start, start.T)
         k, columns = streamed.shape[1], len(held)
@@ -240,14 +241,14 @@ class Stationary(ArrayUnit):
             plan,
         )
 
-    def plan(self, flips: Sequence[Flip], shape: Shape, arithmetic: Arithmetic) -> Int:
+    def plan(self, flips: Sequence[Flip], shape: TileShape, arithmetic: Arithmetic) -> I64:
         """The faults of a tile as the kernels read them.
 
         A word of the buffer is at (vector, column).
         """
         places = partial(_places, shape=shape)
         units = self.unit, self.skew, "buffer"
-        plan = make_plan(units, flips, self.cycles(shape), places, arithmetic)
+        plan = tile_plan(units, flips, self.cycles(shape), places, arithmetic)
         words = plan[:, REGISTER] == SUMS
         place = np.divmod(plan[words, ROW], shape.n)
         plan[words, ROW], plan[words, COL] = self.roles.by_role(*place)
@@ -255,7 +256,7 @@ class Stationary(ArrayUnit):
 
     # ---- what is stored -----------------------------------------------------------------------
 
-    def count(self, shape: Shape, register: Register, places: Int) -> Uses:
+    def count(self, shape: TileShape, register: Register, places: I64) -> Uses:
         """See `ArrayUnit.count`; a stretch for each fold."""
         row, col = places[:, 0][None], places[:, 1][None]
         if register.unit == "buffer":  # the words of the tile, all the time
@@ -269,7 +270,9 @@ class Stationary(ArrayUnit):
         size = len(shape.parts), len(places)
         return Uses(places, np.broadcast_to(first, size), np.broadcast_to(count, size))
 
-    def hold(self, shape: Shape, register: Register, row: int, col: int, step: int) -> Held | None:
+    def hold(
+        self, shape: TileShape, register: Register, row: int, col: int, step: int
+    ) -> Held | None:
         """See `ArrayUnit.hold`."""
         found = self.count(shape, register, np.array([[row, col]])).at(step)
         if found is None:
@@ -289,7 +292,7 @@ class Stationary(ArrayUnit):
         return uses[self.roles.role_of(register.name)]
 
 
-def _places(register: Register, shape: Shape) -> tuple[int, int]:
+def _places(register: Register, shape: TileShape) -> tuple[int, int]:
     if register.unit == "buffer":
         return (shape.m * shape.n, 1) if register.name == "output" else (0, 0)
     return places_of(register, shape.rows, shape.cols)

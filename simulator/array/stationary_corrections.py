@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...network.arrays import I8, I32, I64
 from .flips import COL, FROM, REGISTER, ROW, TO, arrives, passed, stored
-from .kernels import I8, I32, I64
 from .roles import SUMS, stationary_codes
 from .timing import STATIONARY_PIPELINE_STEPS, fold_cycles, fold_reads
 from .voters import signed

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ...network.arrays import I8, I32, I64
 from .flips import COL, FROM, REGISTER, ROW, TO, strike
-from .kernels import I8, I32, I64
 from .roles import SUMS, stationary_codes
 from .timing import STATIONARY_PIPELINE_STEPS, fold_cycles
 

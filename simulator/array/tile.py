@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...config import Arithmetic
 from ...errors import InternalError
 from ...isa.registers import Register
 from ...network import fixedpoint
+from ...network.arrays import I8, I64
 
-Int = NDArray[np.int64]
-Slot = tuple[int, int, int]  #: row, column, step
+PlaceStep = tuple[int, int, int]  #: row, column, step
 
 
-class Shape(NamedTuple):
+class TileShape(NamedTuple):
     """A tile of m x n sums on an array of rows x cols PEs. parts : operands of each GEMM."""
 
     m: int
@@ -78,9 +77,9 @@ def operand(side: Literal["act", "wgt"], line: int, k: int) -> Held:
 
 def value(
     held: Held,
-    act: NDArray[np.int8],
-    wgt: NDArray[np.int8],
-    start: Int,
+    act: I8,
+    wgt: I8,
+    start: I64,
     bits: int,
 ) -> int:
     """The signed number of an operand or sum. act : (m, k). wgt : (n, k). start : (n,), biases.
@@ -108,16 +107,16 @@ class Uses:
     has one a fold, in which the place may be idle (no steps).
     """
 
-    places: Int
-    first: Int
-    steps: Int
+    places: I64
+    first: I64
+    steps: I64
 
     @property
     def total(self) -> int:
         """How many (place, step) are in use."""
         return int(self.steps.sum())
 
-    def draw(self, rng: np.random.Generator) -> Slot:
+    def draw(self, rng: np.random.Generator) -> PlaceStep:
         """One of them."""
         ends = np.cumsum(self.steps)
         slot = int(rng.integers(ends[-1]))

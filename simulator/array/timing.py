@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import numpy as np
 from numba.extending import register_jitable
-from numpy.typing import NDArray
+
+from ...network.arrays import I64
 
 #: A number, or one for each of many places.
-Count = TypeVar("Count", int, NDArray[np.int64])
+Count = TypeVar("Count", int, I64)
 
 #: Edges from latching an operand to reading the finished accumulator: product, sum, read.
 PIPELINE_STEPS = 3

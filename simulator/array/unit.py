@@ -12,17 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...isa.registers import SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW, Register
+from ...network.arrays import I8, I32, I64
 from .flips import Flip
-from .tile import Held, Int, Pes, Shape, Uses
+from .tile import Held, Pes, TileShape, Uses
 from .timing import Count
 
-Int8: TypeAlias = NDArray[np.int8]
-Int32: TypeAlias = NDArray[np.int32]
-Changes: TypeAlias = tuple[Int, Int, Int]  #: rows and columns of a tile, and what is added there
+Changes: TypeAlias = tuple[I64, I64, I64]  #: rows and columns of a tile, and what is added there
 
 
 class ArrayUnit(ABC):
@@ -43,7 +39,7 @@ class ArrayUnit(ABC):
     # ---- time ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def cycles(self, shape: Shape) -> int:
+    def cycles(self, shape: TileShape) -> int:
         """Steps in which registers of a tile can be hit, those in which its last sum leaves too."""
 
     @abstractmethod
@@ -51,15 +47,15 @@ class ArrayUnit(ABC):
         """Cycles of a GEMM that computes m x n sums of k operands, from the first to the last."""
 
     @abstractmethod
-    def starts(self, shape: Shape) -> tuple[int, ...]:
+    def starts(self, shape: TileShape) -> tuple[int, ...]:
         """The step in which each part of the reduction begins."""
 
     @abstractmethod
-    def moments(self, shape: Shape) -> int:
+    def moments(self, shape: TileShape) -> int:
         """Moments at which the sums of a tile can be hit in the output buffer."""
 
     @abstractmethod
-    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[Int, Int]:
+    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[I64, I64]:
         """Steps of a GEMM in which its operands leave the buffers, for act (m, k) and wgt (n, k).
 
         They broadcast. Biases are read in step 0.
@@ -70,13 +66,13 @@ class ArrayUnit(ABC):
     @abstractmethod
     def step(
         self,
-        act: Int8,
-        wgt: Int8,
-        start: Int32,
+        act: I8,
+        wgt: I8,
+        start: I32,
         pes: Pes,
         flips: Sequence[Flip] = (),
         parts: Sequence[int] = (),
-    ) -> tuple[Int32, int]:
+    ) -> tuple[I32, int]:
         """Sums start (m, n) + act (m, k) . wgt (n, k), every register stepped; and the cycles.
 
         parts : operands of each part of the reduction, which a stationary array takes one by one.
@@ -86,9 +82,9 @@ class ArrayUnit(ABC):
     @abstractmethod
     def correct(
         self,
-        act: Int8,
-        wgt: Int8,
-        start: Int32,
+        act: I8,
+        wgt: I8,
+        start: I32,
         pes: Pes,
         flips: Sequence[Flip],
         parts: Sequence[int] = (),
@@ -98,7 +94,7 @@ class ArrayUnit(ABC):
     # ---- what is stored -----------------------------------------------------------------------
 
     @abstractmethod
-    def count(self, shape: Shape, register: Register, places: Int) -> Uses:
+    def count(self, shape: TileShape, register: Register, places: I64) -> Uses:
         """When what places (p, 2) of a register hold is still used, and so how often.
 
         register : of the units of this dataflow, or the words of the output buffer (row is the
@@ -106,14 +102,16 @@ class ArrayUnit(ABC):
         """
 
     @abstractmethod
-    def hold(self, shape: Shape, register: Register, row: int, col: int, step: int) -> Held | None:
+    def hold(
+        self, shape: TileShape, register: Register, row: int, col: int, step: int
+    ) -> Held | None:
         """What a register holds in a step of a fault-free tile, None for nothing that is used.
 
         It is looked at where a fault of that step would act, so before it is read.
         """
 
     def owned(
-        self, shape: Shape, register: Register, row: int, col: int, overlapped: bool
+        self, shape: TileShape, register: Register, row: int, col: int, overlapped: bool
     ) -> tuple[int, int]:
         """First step and number of steps in which a tile has a place of a register: all.
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ...isa.protection import COPIES
-
-I64 = NDArray[np.int64]
+from ...network.arrays import I64
 
 
 @njit(cache=True, nogil=True)

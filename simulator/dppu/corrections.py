@@ -12,24 +12,23 @@ from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ...config import Arithmetic
 from ...isa.protection import COPIES
+from ...network.arrays import I8, I64
 from ..array.flips import (
     COL,
     COPY,
     FROM,
     REGISTER,
     ROW,
-    SHARED,
     TO,
+    UNCOPIED,
     Flip,
     outvoted,
     stored,
     stored_copies,
 )
-from ..array.kernels import I8, I64
 from ..array.voters import (
     add_apart,
     signed,
@@ -46,10 +45,10 @@ _FILE_ACT, _FILE_WGT, _ACT, _WGT, _PROD, _PSUM, _POSITION, _TREE = dppu_codes(
 
 
 def dppu_faults(
-    act: NDArray[np.int8],
-    wgt: NDArray[np.int8],
-    start: NDArray[np.int64],
-    positions: NDArray[np.int64],
+    act: I8,
+    wgt: I8,
+    start: I64,
+    positions: I64,
     *,
     dppu: DppuShape,
     arithmetic: Arithmetic,
@@ -57,7 +56,7 @@ def dppu_faults(
     protected: range = range(0),
     voter: str = "feedback",
     parts: Sequence[int] = (),
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[I64, I64]:
     """Sums and positions; arguments, result and errors are those of `dppu_tile`."""
     tile, schedule = dppu_operands(act, wgt, start, positions, dppu, arithmetic, parts)
     plan = dppu_plan(flips, schedule, arithmetic, protected)
@@ -193,7 +192,7 @@ def dppu_sums(
                 own = True
                 moves |= plan[j, REGISTER] == _POSITION
                 follow |= plan[j, REGISTER] == _PSUM
-                follow |= not feedback and plan[j, COPY] != SHARED
+                follow |= not feedback and plan[j, COPY] != UNCOPIED
         many, part, position, known = 0, -1, 0, 0
         sums[i] = start[i]
         if not own:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...isa.registers import DPPU_UNITS, TREE_STAGES, all_handled
-from ..array.tile import Held, Int, Slot, operand, runs
+from ...network.arrays import I64
+from ..array.tile import Held, PlaceStep, operand, runs
 from .schedule import DppuSchedule
 
 
@@ -25,7 +26,7 @@ class Neurons(NamedTuple):
     """
 
     schedule: DppuSchedule
-    positions: Int
+    positions: I64
 
     def is_there(self, neuron: int) -> bool:
         """Whether an entry of the position table is a neuron."""
@@ -45,7 +46,7 @@ class RegisterUses(ABC):
         """How many (place, step) there are."""
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator) -> Slot:
+    def draw(self, rng: np.random.Generator) -> PlaceStep:
         """One of them."""
 
     @abstractmethod
@@ -70,7 +71,7 @@ class _File(RegisterUses):
         self.last = np.zeros(len(self.lines), np.int64)  # round of each line's last reader
         np.maximum.at(self.last, at, rounds[lines >= 0])
 
-    def _held(self, turn: int) -> Int:
+    def _held(self, turn: int) -> I64:
         """Steps that each operand of a line is held whose last reader is in round `turn`."""
         return self.reads.of_operands(turn) - self.schedule.filled + 1
 
@@ -80,7 +81,7 @@ class _File(RegisterUses):
         each = [int(self._held(t).sum()) for t in turns.tolist()]
         return int((np.array(each, np.int64) * counts).sum())
 
-    def draw(self, rng: np.random.Generator) -> Slot:
+    def draw(self, rng: np.random.Generator) -> PlaceStep:
         each = np.array([self._held(t).sum() for t in self.last.tolist()])
         at = int(np.searchsorted(np.cumsum(each), rng.integers(each.sum()), side="right"))
         held = np.cumsum(self._held(int(self.last[at])))
@@ -109,7 +110,7 @@ class _Group(RegisterUses):
         super().__init__(neurons)
         self.after = after
 
-    def _slot(self, neuron: int, col: int, at: int) -> Slot:
+    def _slot(self, neuron: int, col: int, at: int) -> PlaceStep:
         """Of slice `at`, that a neuron reads."""
         turn, group = divmod(neuron, self.shape.groups)
         return group, col, int(self.reads.of_slices(turn)[at]) + self.after
@@ -136,7 +137,7 @@ class _Lane(_Group):
     def total(self) -> int:
         return self.schedule.neurons * len(self.schedule.slot)
 
-    def draw(self, rng: np.random.Generator) -> Slot:
+    def draw(self, rng: np.random.Generator) -> PlaceStep:
         neuron = int(rng.integers(self.schedule.neurons))
         k = int(rng.integers(len(self.schedule.slot)))
         at = int(np.searchsorted(self.reads.end, k, side="right"))
@@ -165,7 +166,7 @@ class _Node(_Group):
     def total(self) -> int:
         return self.schedule.neurons * len(self.reads.step) * self.shape.nodes(self.stage)
 
-    def draw(self, rng: np.random.Generator) -> Slot:
+    def draw(self, rng: np.random.Generator) -> PlaceStep:
         neuron = int(rng.integers(self.schedule.neurons))
         at = int(rng.integers(len(self.reads.step)))
         return self._slot(neuron, int(rng.integers(self.shape.nodes(self.stage))), at)
@@ -191,7 +192,7 @@ class _Resident(RegisterUses):
         own = self.schedule.cycles - self.schedule.loads[0]
         return self.schedule.neurons * self.cols * own
 
-    def draw(self, rng: np.random.Generator) -> Slot:
+    def draw(self, rng: np.random.Generator) -> PlaceStep:
         neuron, col = int(rng.integers(self.schedule.neurons)), self._col(rng)
         return neuron, col, int(rng.integers(self.schedule.loads[0], self.schedule.cycles))
 

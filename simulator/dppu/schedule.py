@@ -18,12 +18,10 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...config import Config
 from ...isa.registers import DPPU_UNITS, TREE_STAGES, all_handled
-
-Int = NDArray[np.int64]
+from ...network.arrays import I64
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def shape_of(config: Config, excess: bool = False) -> DppuShape:
     return DppuShape(array.rows, array.cols, d.size // d.width, d.width, d.window, excess)
 
 
-class Window(NamedTuple):
+class DppuWindow(NamedTuple):
     """Operands first .. first+size-1 of a tile, worked on from step `begin` on."""
 
     first: int
@@ -107,16 +105,16 @@ class SliceReads(NamedTuple):
     step : in which the neurons of round 0 read it. period : steps from round to round.
     """
 
-    first: Int
-    end: Int
-    step: Int
-    period: Int
+    first: I64
+    end: I64
+    step: I64
+    period: I64
 
-    def of_slices(self, turn: int) -> Int:
+    def of_slices(self, turn: int) -> I64:
         """The step in which each slice is read in a round."""
         return self.step + turn * self.period
 
-    def of_operands(self, turn: int) -> Int:
+    def of_operands(self, turn: int) -> I64:
         """The step in which each operand is read in a round."""
         return np.repeat(self.of_slices(turn), self.end - self.first)
 
@@ -132,9 +130,9 @@ class DppuSchedule:
 
     shape: DppuShape
     neurons: int
-    windows: tuple[Window, ...]
-    filled: Int
-    slot: Int
+    windows: tuple[DppuWindow, ...]
+    filled: I64
+    slot: I64
     loads: tuple[int, ...]
     done: int
 
@@ -178,7 +176,7 @@ def dppu_schedule(parts: Sequence[int], neurons: int, shape: DppuShape) -> DppuS
 def _schedule(parts: tuple[int, ...], neurons: int, shape: DppuShape) -> DppuSchedule:
     turns = -(-neurons // shape.groups)
     filled, slot = np.zeros(sum(parts), np.int64), np.zeros(sum(parts), np.int64)
-    windows: list[Window] = []
+    windows: list[DppuWindow] = []
     loads: list[int] = []
     end = done = before = first = 0  # of the filling, the work, and the work one window earlier
     for part, length in enumerate(parts):
@@ -197,7 +195,7 @@ def _schedule(parts: tuple[int, ...], neurons: int, shape: DppuShape) -> DppuSch
                 begin = max(end, done)
             if at == 0:
                 loads.append(begin)
-            windows.append(Window(first, size, begin, part, -(-size // shape.width)))
+            windows.append(DppuWindow(first, size, begin, part, -(-size // shape.width)))
             before, done = done, begin + turns * windows[-1].slices
             first += size
     return DppuSchedule(shape, neurons, tuple(windows), filled, slot, tuple(loads), done)

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ...config import Arithmetic
 from ...errors import InternalError
 from ...isa.protection import COPIES
 from ...isa.registers import DPPU_UNITS, TREE_STAGES, Register
+from ...network.arrays import I8, I64
 from ..array.flips import (
     BIT,
     COL,
@@ -30,11 +30,10 @@ from ..array.flips import (
     TO,
     Flip,
     codes,
-    make_plan,
     strike,
     strike_copies,
+    tile_plan,
 )
-from ..array.kernels import I8, I64
 from ..array.voters import (
     add_apart,
     signed,
@@ -88,10 +87,10 @@ class DppuTile(NamedTuple):
 
 
 def dppu_tile(
-    act: NDArray[np.int8],
-    wgt: NDArray[np.int8],
-    start: NDArray[np.int64],
-    positions: NDArray[np.int64],
+    act: I8,
+    wgt: I8,
+    start: I64,
+    positions: I64,
     *,
     dppu: DppuShape,
     arithmetic: Arithmetic,
@@ -99,7 +98,7 @@ def dppu_tile(
     protected: range = range(0),
     voter: str = "feedback",
     parts: Sequence[int] = (),
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[I64, I64]:
     """Compute the neurons of one position table over a tile, or over the parts of its reduction.
 
     act : (m, k), m <= rows. wgt : (n, k), n <= cols. start : (neurons,), biases, fits acc_bits.
@@ -118,10 +117,10 @@ def dppu_tile(
 
 
 def dppu_operands(
-    act: NDArray[np.int8],
-    wgt: NDArray[np.int8],
-    start: NDArray[np.int64],
-    positions: NDArray[np.int64],
+    act: I8,
+    wgt: I8,
+    start: I64,
+    positions: I64,
     dppu: DppuShape,
     arithmetic: Arithmetic,
     parts: Sequence[int],
@@ -178,22 +177,20 @@ def dppu_operands(
 
 def dppu_plan(
     flips: Sequence[Flip], schedule: DppuSchedule, arithmetic: Arithmetic, protected: range
-) -> NDArray[np.int64]:
+) -> I64:
     """The faults of a tile as the kernels read them; a bit of a position is its BIT there."""
     shape = schedule.shape
 
     def places(register: Register) -> tuple[int, int]:
         return shape.places(register.name, schedule.neurons)
 
-    plan = make_plan((shape.unit,), flips, schedule.cycles, places, arithmetic, protected)
+    plan = tile_plan((shape.unit,), flips, schedule.cycles, places, arithmetic, protected)
     entries = plan[:, REGISTER] == _POSITION
     plan[entries, BIT], plan[entries, COL] = plan[entries, COL], 0
     return plan
 
 
-def rows_and_columns(
-    words: NDArray[np.int64], tile: DppuTile, dppu: DppuShape
-) -> NDArray[np.int64]:
+def rows_and_columns(words: I64, tile: DppuTile, dppu: DppuShape) -> I64:
     """Position registers as (neurons, 2), -1 where an entry is no neuron."""
     pairs = np.stack([words >> dppu.column_bits, words & ((1 << dppu.column_bits) - 1)], 1)
     return np.where(tile.positions[-1][:, None] < 0, -1, pairs)

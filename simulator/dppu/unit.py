@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..array.tile import Held, Int
+from ...network.arrays import I8, I64
+from ..array.tile import Held
 from .corrections import dppu_faults
 from .held import USES, Neurons, RegisterUses
 from .schedule import DppuShape, dppu_schedule
@@ -33,23 +31,23 @@ class DppuUnit:
 
     def step(
         self,
-        act: NDArray[np.int8],
-        wgt: NDArray[np.int8],
-        start: Int,
-        positions: Int,
+        act: I8,
+        wgt: I8,
+        start: I64,
+        positions: I64,
         **machine: Any,
-    ) -> tuple[Int, Int]:
+    ) -> tuple[I64, I64]:
         """Sums, and positions that they are written to, every register stepped: `dppu_tile`."""
         return dppu_tile(act, wgt, start, positions, dppu=self.shape, **machine)
 
     def correct(
         self,
-        act: NDArray[np.int8],
-        wgt: NDArray[np.int8],
-        start: Int,
-        positions: Int,
+        act: I8,
+        wgt: I8,
+        start: I64,
+        positions: I64,
         **machine: Any,
-    ) -> tuple[Int, Int]:
+    ) -> tuple[I64, I64]:
         """The same, from fault-free sums."""
         return dppu_faults(act, wgt, start, positions, dppu=self.shape, **machine)
 

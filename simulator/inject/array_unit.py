@@ -7,27 +7,23 @@ A redundant layer has three runs (or thirds) of the array, whose sums are voted 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...isa.protection import layer_columns, protected_columns
 from ...network import fixedpoint
+from ...network.arrays import I8, I32, I64
 from ..array.dataflows import DATAFLOWS
 from ..array.flips import Flip
 from ..array.kernels import dot
-from ..array.tile import Pes, Shape
+from ..array.tile import Pes, TileShape
 from ..array.unit import ArrayUnit
 from ..text.spans import Span, Spans
 
-Int8: TypeAlias = NDArray[np.int8]
-Int32: TypeAlias = NDArray[np.int32]
-Int64: TypeAlias = NDArray[np.int64]
 Runs = Sequence[Sequence[Flip]]  #: faults of each run of the tile, one or three
 
 
-def voted(runs: Sequence[Int64]) -> Int64:
+def voted(runs: Sequence[I64]) -> I64:
     """Sums of three runs, each bit that of the majority."""
     if len(runs) == 1:
         return runs[0]
@@ -36,8 +32,8 @@ def voted(runs: Sequence[Int64]) -> Int64:
 
 
 def stepped(
-    act: Int8, wgt: Int8, start: Int32, spans: Spans, span: Span, runs: Runs, folds: Sequence[int]
-) -> Int32:
+    act: I8, wgt: I8, start: I32, spans: Spans, span: Span, runs: Runs, folds: Sequence[int]
+) -> I32:
     """start (m, n) + act (m, k) . wgt (n, k), every register stepped.
 
     folds : operands of each part of the reduction, which a stationary array takes one by one.
@@ -48,8 +44,8 @@ def stepped(
 
 
 def corrected(
-    act: Int8, wgt: Int8, start: Int32, spans: Spans, span: Span, runs: Runs, folds: Sequence[int]
-) -> Int32:
+    act: I8, wgt: I8, start: I32, spans: Spans, span: Span, runs: Runs, folds: Sequence[int]
+) -> I32:
     """The same, from the fault-free product."""
     acc_bits = spans.program.network.arithmetic.acc_bits
     out = dot(act, wgt, start, acc_bits) + changes(act, wgt, start, spans, span, runs, folds)
@@ -57,8 +53,8 @@ def corrected(
 
 
 def changes(
-    act: Int8, wgt: Int8, start: Int32, spans: Spans, span: Span, runs: Runs, folds: Sequence[int]
-) -> Int64:
+    act: I8, wgt: I8, start: I32, spans: Spans, span: Span, runs: Runs, folds: Sequence[int]
+) -> I64:
     """What faults add, modulo 2**acc_bits, to the sums of a tile with all its operands: (m, n)."""
     acc_bits = spans.program.network.arithmetic.acc_bits
     flow, pes, found = _flow(spans), _pes(spans, span), []
@@ -79,10 +75,10 @@ def changes(
     return out
 
 
-def steps(spans: Spans, span: Span, m: int, n: int, folds: Sequence[int]) -> int:
+def tile_steps(spans: Spans, span: Span, m: int, n: int, folds: Sequence[int]) -> int:
     """Steps of a tile of any size on the array that computes the layer of `span`."""
     pes = _pes(spans, span)
-    return _flow(spans).cycles(Shape(m, n, tuple(folds), pes.rows, pes.cols))
+    return _flow(spans).cycles(TileShape(m, n, tuple(folds), pes.rows, pes.cols))
 
 
 def _flow(spans: Spans) -> ArrayUnit:

@@ -29,7 +29,7 @@ _LAST = 1 << 62  # after every step of an instruction
 _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
 
 
-class Bits(NamedTuple):
+class ByteChange(NamedTuple):
     """What has become of a byte: (byte & keep) ^ turn."""
 
     keep: int = 0xFF
@@ -46,8 +46,8 @@ class Read(NamedTuple):
 
     what : `input`, `other` (second operand of an ADD), `weight`, `bias`, `residual`, `position`.
     at : the element of the tensor; (channel in the tile, k in the part); (channel in the tile, byte
-    of the bias); the word of the tile; the byte of the table. bits : (step, Bits) in order; a value
-    that is read in a step has the bits of the last entry that is not later.
+    of the bias); the word of the tile; the byte of the table. bits : (step, ByteChange) in order; a
+    value that is read in a step has the bits of the last entry that is not later.
     """
 
     pc: int
@@ -55,7 +55,7 @@ class Read(NamedTuple):
     part: int
     what: str
     at: tuple[int, int]
-    bits: tuple[tuple[int, Bits], ...]
+    bits: tuple[tuple[int, ByteChange], ...]
 
 
 class Reads:
@@ -91,7 +91,7 @@ class Reads:
 
     def _course(
         self, buffer: Buffer, address: int, words: Sequence[Word]
-    ) -> list[tuple[int, int, Bits]]:
+    ) -> list[tuple[int, int, ByteChange]]:
         """(pc, step, bits from then on) of a byte, in program order."""
         covers = (self.buffer == buffer) & (self.first <= address) & (address < self.end)
         loads = self.load[covers].tolist()
@@ -103,35 +103,39 @@ class Reads:
                 events.append((*word.end, "end", word))
         events += [(pc, _LAST, "load", words[0]) for pc in loads if pc >= since]
         held: list[Word] = []
-        bits, course = Bits(), []
+        bits, course = ByteChange(), []
         for pc, step, what, word in sorted(events, key=lambda event: event[:2]):
             if what == "load":
-                bits = Bits()
+                bits = ByteChange()
             elif what == "end":
                 held.remove(word)
             elif word.stuck == FLIP:
-                bits = Bits(bits.keep, bits.turn ^ word.mask)
+                bits = ByteChange(bits.keep, bits.turn ^ word.mask)
             else:
                 held.append(word)
             for stuck in held:
                 on = stuck.mask if stuck.stuck else 0
-                bits = Bits(bits.keep & ~stuck.mask, (bits.turn & ~stuck.mask) | on)
+                bits = ByteChange(bits.keep & ~stuck.mask, (bits.turn & ~stuck.mask) | on)
             course.append((pc, step, bits))
         return course
 
     def _of_tile(
-        self, buffer: Buffer, address: int, span: Span, course: Sequence[tuple[int, int, Bits]]
+        self,
+        buffer: Buffer,
+        address: int,
+        span: Span,
+        course: Sequence[tuple[int, int, ByteChange]],
     ) -> Iterator[Read]:
         """What the instructions of a tile read from the byte."""
         for engine, pc, part, what, at in self._readers(buffer, address, span):
-            before = Bits()
-            inside: list[tuple[int, Bits]] = []
+            before = ByteChange()
+            inside: list[tuple[int, ByteChange]] = []
             for when, step, bits in course:
                 if when < pc or (when == pc and engine != Engine.ARRAY and step <= 0):
                     before = bits
                 elif when == pc and engine == Engine.ARRAY:
                     inside.append((step, bits))
-            if before != Bits() or any(bits != Bits() for _, bits in inside):
+            if before != ByteChange() or any(bits != ByteChange() for _, bits in inside):
                 yield Read(pc, engine, part, what, at, ((-1, before), *inside))
 
     def _readers(
@@ -214,13 +218,13 @@ class Reads:
         return {name: int(row[i]) for name, i in _WINDOW.items()}
 
 
-def _wrong(course: Sequence[tuple[int, int, Bits]]) -> Iterator[tuple[int, int]]:
+def _wrong(course: Sequence[tuple[int, int, ByteChange]]) -> Iterator[tuple[int, int]]:
     """Runs of pcs in which the byte is not what was written: (first, last)."""
     begin: int | None = None
     for pc, _, bits in course:
-        if bits != Bits() and begin is None:
+        if bits != ByteChange() and begin is None:
             begin = pc
-        elif bits == Bits() and begin is not None:
+        elif bits == ByteChange() and begin is not None:
             yield begin, pc
             begin = None
     if begin is not None:

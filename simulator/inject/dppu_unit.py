@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...isa.protection import protected_columns
 from ...isa.registers import DPPU_UNITS
+from ...network.arrays import I8, I64
 from ..array.flips import Flip
 from ..dppu.schedule import shape_of
 from ..dppu.unit import DppuUnit
 from ..text.spans import Span, Spans
-
-Int64 = NDArray[np.int64]
 
 
 class DppuPart(NamedTuple):
@@ -24,10 +22,10 @@ class DppuPart(NamedTuple):
     positions : (neurons, 2), the entries of its table; a row of -1 is none.
     """
 
-    act: NDArray[np.int8]
-    wgt: NDArray[np.int8]
-    bias: Int64
-    positions: Int64
+    act: I8
+    wgt: I8
+    bias: I64
+    positions: I64
 
 
 def run_dppu(
@@ -37,7 +35,7 @@ def run_dppu(
     span: Span,
     unit: str,
     stepped: bool,
-) -> tuple[Int64, Int64]:
+) -> tuple[I64, I64]:
     """Sums of a tile's neurons, and positions (neurons, 2) that they are written to.
 
     parts : of the reduction. Positions outside the tile are left out by the caller.

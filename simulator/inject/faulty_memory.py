@@ -27,7 +27,7 @@ from ..machine.memory import (
     within,
 )
 from ..text.spans import Span, Spans
-from .array_unit import corrected, stepped, steps
+from .array_unit import corrected, stepped, tile_steps
 from .dppu_unit import DppuPart, run_dppu
 from .fault_plan import (
     Key,
@@ -161,7 +161,7 @@ class FaultyMemory(Memory):
                 return super()._registers(act, wgt, start, pc, folds)
             return self._product(act, wgt, start, pc)
         if self.plan.instructions:  # the tile may be smaller than that of the sites
-            size = steps(self.spans, span, len(act), len(wgt), folds)
+            size = tile_steps(self.spans, span, len(act), len(wgt), folds)
             runs = tuple([f for f in own if self._exists(f, size, start.size)] for own in runs)
         unit = stepped if self.registers_true else corrected
         return unit(act, wgt, start, self.spans, span, runs, folds)

@@ -13,6 +13,7 @@ from ...isa.descriptors import LAYER_COLUMNS
 from ...isa.instructions import Engine, Source
 from ...isa.registers import DPPU_UNITS
 from ...network import fixedpoint
+from ...network.arrays import I8, I64
 from ..array.dataflows import DATAFLOWS
 from ..array.flips import Flip
 from ..text.kernels import gather
@@ -24,23 +25,21 @@ from .dppu_unit import DppuPart, run_dppu
 from .fault_plan import Plan, Sum, force
 from .tile_kernels import sums_at
 
-Int = NDArray[np.int64]
-
 
 @dataclass
-class Operands:
+class TileOperands:
     """What streams into a tile: act (m, k), wgt (n, k), start (n,): the biases."""
 
-    act: NDArray[np.int8]
-    wgt: NDArray[np.int8]
-    start: Int
+    act: I8
+    wgt: I8
+    start: I64
 
-    def sums(self, rows: Int, cols: Int) -> Int:
+    def sums(self, rows: I64, cols: I64) -> I64:
         """Sums, not wrapped, of some neurons of the tile."""
-        found: Int = sums_at(self.act, self.wgt, self.start, rows, cols)
+        found: I64 = sums_at(self.act, self.wgt, self.start, rows, cols)
         return found
 
-    def change(self, wrong: Operands) -> Int:
+    def change(self, wrong: TileOperands) -> I64:
         """How much the sums of `wrong` differ from these: (m, n)."""
         out = np.zeros((len(self.act), len(self.wgt)), np.int64)
         if wrong is self:
@@ -70,9 +69,9 @@ class TileSums:
     """
 
     span: Span
-    clean: Operands
-    by: Int
-    array: Int
+    clean: TileOperands
+    by: I64
+    array: I64
     overwritten: NDArray[np.bool_]
 
 
@@ -86,9 +85,7 @@ class Evaluator:
         array = self.program.config.array
         self.flow, self.rows = DATAFLOWS[array.dataflow], array.rows
 
-    def __call__(
-        self, span: Span, x: NDArray[np.int8], plan: Plan, reads: Sequence[Read]
-    ) -> TileSums:
+    def __call__(self, span: Span, x: I8, plan: Plan, reads: Sequence[Read]) -> TileSums:
         """x : the layer's input (h, w, c) in this run, as it is in DRAM."""
         key, acc_bits = (span.layer, span.number), self.arithmetic.acc_bits
         clean = self.operands(span, x)
@@ -126,20 +123,18 @@ class Evaluator:
         return TileSums(span, clean, by, array, overwritten)
 
     def depth(self, span: Span) -> int:
-        """Operands of each sum of a tile."""
+        """TileOperands of each sum of a tile."""
         return int(self.spans.depth[list(span.gemms)].sum())
 
     # ---- operands -----------------------------------------------------------------------------
 
-    def operands(self, span: Span, x: NDArray[np.int8]) -> Operands:
+    def operands(self, span: Span, x: I8) -> TileOperands:
         """Fault-free operands of a tile. x : (h, w, c)."""
         wgt, start = self._constants(span.layer, span.n0, span.n, self._windows(span))
-        return Operands(self._gather(span, x), wgt, start)
+        return TileOperands(self._gather(span, x), wgt, start)
 
     @lru_cache(64)  # noqa: B019 -- one object a program; neighbours in a layer share them
-    def _constants(
-        self, index: int, n0: int, n: int, windows: tuple[int, ...]
-    ) -> tuple[NDArray[np.int8], Int]:
+    def _constants(self, index: int, n0: int, n: int, windows: tuple[int, ...]) -> tuple[I8, I64]:
         """Weights (n, k) and biases (n,) of some channels, only to be read."""
         weight, groups = self._weights[index], self.network.layers[index].groups
         per_out, per_in = len(weight) // groups, weight.shape[3]
@@ -156,7 +151,7 @@ class Evaluator:
         index = self.spans.windows[Engine.ARRAY]
         return tuple(dict.fromkeys(index[pc] for pc in span.gemms))
 
-    def _gather(self, span: Span, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    def _gather(self, span: Span, x: I8) -> I8:
         """Activations of all operands, (m, k), from an input (h, w, c)."""
         height, width, channels = x.shape
         geometry = self._geometry[span.layer]
@@ -172,14 +167,12 @@ class Evaluator:
             parts.append(out)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
 
-    def _read(
-        self, span: Span, x: NDArray[np.int8], clean: Operands, reads: Sequence[Read]
-    ) -> Operands:
+    def _read(self, span: Span, x: I8, clean: TileOperands, reads: Sequence[Read]) -> TileOperands:
         """The operands as a unit reads them."""
         if not reads:
             return clean
         a = self.arithmetic
-        wrong = Operands(clean.act, clean.wgt, clean.start)
+        wrong = TileOperands(clean.act, clean.wgt, clean.start)
         words: dict[int, int] = {}
         for read in reads:
             begin, length = self._part(span, read)
@@ -228,7 +221,7 @@ class Evaluator:
 
     # ---- the DPPU and the output buffer -------------------------------------------------------
 
-    def _positions(self, span: Span, reads: Sequence[Read]) -> list[tuple[Source, Int]]:
+    def _positions(self, span: Span, reads: Sequence[Read]) -> list[tuple[Source, I64]]:
         """Neurons of the tile that each DPPU instruction ends, as their tables are read."""
         c = self.program.columns
         found = []
@@ -242,8 +235,8 @@ class Evaluator:
         return found
 
     def _dppu(
-        self, operands: Operands, positions: Int, flips: Sequence[Flip], span: Span, unit: str
-    ) -> tuple[Int, Int]:
+        self, operands: TileOperands, positions: I64, flips: Sequence[Flip], span: Span, unit: str
+    ) -> tuple[I64, I64]:
         """Sums and positions of neurons that the DPPU computes with wrong registers."""
         ends = np.cumsum(self.spans.dppu(span, unit == DPPU_UNITS[1]).parts)[:-1]
         cut = (np.split(x, ends, 1) for x in (operands.act, operands.wgt))
@@ -253,7 +246,7 @@ class Evaluator:
         return run_dppu(parts, flips, self.spans, span, unit, stepped=False)
 
     def _wrong_sums(
-        self, clean: Operands, by: Int, faults: Sequence[Sum], span: Span, moment: int
+        self, clean: TileOperands, by: I64, faults: Sequence[Sum], span: Span, moment: int
     ) -> None:
         """Words of the output buffer: change `by`."""
         bits = self.arithmetic.acc_bits
@@ -268,12 +261,12 @@ class Evaluator:
     # ---- what a program says ------------------------------------------------------------------
 
     @cached_property
-    def _geometry(self) -> list[Int]:
+    def _geometry(self) -> list[I64]:
         return [
             gather_geometry(self.program, dict(zip(LAYER_COLUMNS, row, strict=True)))
             for row in self.program.layers.tolist()
         ]
 
     @cached_property
-    def _weights(self) -> dict[int, NDArray[np.int8]]:
+    def _weights(self) -> dict[int, I8]:
         return {i: np.asarray(self.network.weights[i]) for i in self.network.weights}

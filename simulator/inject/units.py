@@ -11,18 +11,16 @@ from functools import cached_property, lru_cache, partial
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...isa.registers import BY_UNIT, DPPU_UNITS, SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW, Register
+from ...network.arrays import I64
 from ...tables import complete
 from ..array.dataflows import DATAFLOWS
-from ..array.tile import Held, Shape, Slot, Uses, places_of
+from ..array.tile import Held, PlaceStep, TileShape, Uses, places_of
 from ..dppu.held import Neurons
 from ..dppu.schedule import shape_of
 from ..dppu.unit import DppuUnit
 from ..text.spans import Span, Spans
-
-Int = NDArray[np.int64]
 
 
 class TileUnit(ABC):
@@ -35,7 +33,7 @@ class TileUnit(ABC):
         """How many (place, step) of a register are in use."""
 
     @abstractmethod
-    def draw(self, register: Register, rng: np.random.Generator) -> Slot:
+    def draw(self, register: Register, rng: np.random.Generator) -> PlaceStep:
         """One of them."""
 
     @abstractmethod
@@ -60,13 +58,13 @@ class _Array(TileUnit):
         self.flow = DATAFLOWS[self.array.dataflow]
 
     @cached_property
-    def shape(self) -> Shape:
+    def shape(self) -> TileShape:
         return self.spans.shape(self.span)
 
     def total(self, register: Register) -> int:
         return _total(self.array.dataflow, self.shape, register)
 
-    def draw(self, register: Register, rng: np.random.Generator) -> Slot:
+    def draw(self, register: Register, rng: np.random.Generator) -> PlaceStep:
         return _uses(self.array.dataflow, self.shape, register).draw(rng)
 
     def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
@@ -80,13 +78,13 @@ class _Array(TileUnit):
         return self.flow.owned(self.shape, register, row, col, overlapped)
 
 
-def _uses(dataflow: str, shape: Shape, register: Register) -> Uses:
+def _uses(dataflow: str, shape: TileShape, register: Register) -> Uses:
     places = all_places(register, *places_of(register, shape.rows, shape.cols))
     return DATAFLOWS[dataflow].count(shape, register, places)
 
 
 @lru_cache(4096)
-def _total(dataflow: str, shape: Shape, register: Register) -> int:
+def _total(dataflow: str, shape: TileShape, register: Register) -> int:
     return _uses(dataflow, shape, register).total  # many tiles are alike
 
 
@@ -105,7 +103,7 @@ class _Dppu(TileUnit):
     def total(self, register: Register) -> int:
         return self.dppu.count(self.neurons, register.name).total if self.cycles else 0
 
-    def draw(self, register: Register, rng: np.random.Generator) -> Slot:
+    def draw(self, register: Register, rng: np.random.Generator) -> PlaceStep:
         return self.dppu.count(self.neurons, register.name).draw(rng)
 
     def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
@@ -142,7 +140,7 @@ def moments(register: Register, span: Span, spans: Spans) -> int:
 
 
 @lru_cache(64)
-def all_places(register: Register, rows: int, cols: int) -> Int:
+def all_places(register: Register, rows: int, cols: int) -> I64:
     """Places of a register of rows x cols, those that exist: (p, 2)."""
     found = [p for p in product(range(rows), range(cols)) if register.exists(*p)]
     return np.array(found, np.int64).reshape(-1, 2)

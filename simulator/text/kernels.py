@@ -7,10 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...isa.instructions import Format
+from ...network.arrays import I8, I64
 from ...tables import complete
-
-I8 = NDArray[np.int8]
-I64 = NDArray[np.int64]
 
 _LIST, _BITMAP = int(Format.LIST), int(Format.BITMAP)
 complete(

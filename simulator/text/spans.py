@@ -26,7 +26,7 @@ from ...isa.validate_text import configured
 from ...network.layers import LayerOp
 from ...tables import complete
 from ..array.dataflows import DATAFLOWS
-from ..array.tile import Shape
+from ..array.tile import TileShape
 from ..dppu.held import Neurons
 from ..dppu.schedule import dppu_schedule, shape_of
 from ..dppu.unit import DppuUnit
@@ -101,7 +101,7 @@ class Spans:
             elif op == kinds["STORE"]:
                 m0, m, n0, n = (int(c[f][pc]) for f in ("m0", "m", "n0", "n"))
                 lengths, columns = k[gemms].tolist(), layer_columns(config, names[layer])
-                shape = Shape(m, n, tuple(lengths), config.array.rows, columns)
+                shape = TileShape(m, n, tuple(lengths), config.array.rows, columns)
                 starts, cycles, moments = _times(config.array.dataflow, shape)
                 span = Span(
                     layer,
@@ -135,12 +135,12 @@ class Spans:
             return config
         return config.model_copy(update={"array": config.array.model_copy(update={"cols": cols})})
 
-    def shape(self, span: Span) -> Shape:
+    def shape(self, span: Span) -> TileShape:
         """A tile on the PEs that compute it."""
         array = self.program.config.array
         columns = layer_columns(self.program.config, self.program.layer_names[span.layer])
         parts = tuple(self.depth[list(span.gemms)].tolist())
-        return Shape(span.m, span.n, parts, array.rows, columns)
+        return TileShape(span.m, span.n, parts, array.rows, columns)
 
     def dppu(self, span: Span, excess: bool) -> DppuWork:
         """What the DPPU does in a tile, from the taps or of the excess."""
@@ -224,7 +224,7 @@ class Spans:
         return bool(self.program.column("op")[layer] != LayerOp.CONV)
 
 
-def _times(dataflow: str, shape: Shape) -> tuple[tuple[int, ...], int, int]:
+def _times(dataflow: str, shape: TileShape) -> tuple[tuple[int, ...], int, int]:
     """(starts, cycles, moments) of a tile.
 
     One that runs three times has the times of one run; one without GEMMs is not on the array.

@@ -26,7 +26,7 @@ from flexhyca.isa.registers import (
 from flexhyca.network import fixedpoint as fx
 from flexhyca.simulator.array.dataflows import DATAFLOWS
 from flexhyca.simulator.array.flips import Flip
-from flexhyca.simulator.array.tile import Held, Pes, Shape, places_of, value
+from flexhyca.simulator.array.tile import Held, Pes, TileShape, places_of, value
 from flexhyca.simulator.dppu.held import Neurons
 from flexhyca.simulator.dppu.schedule import DppuShape, dppu_schedule
 from flexhyca.simulator.dppu.unit import DppuUnit
@@ -120,7 +120,7 @@ def array_tiles(draw: Any, dataflow: str, register: Register, most: int = 6) -> 
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     act, wgt, start = numbers(rng, m, n, sum(parts), a)
     sums = np.broadcast_to(start, (m, n)).astype(np.int32)
-    shape, pes = Shape(m, n, parts, rows, cols), Pes(rows, cols, a, protected, None, voter)
+    shape, pes = TileShape(m, n, parts, rows, cols), Pes(rows, cols, a, protected, None, voter)
 
     def correct(flips: list[Flip]) -> Arrays:
         r, c, change = flow.correct(act, wgt, sums, pes, flips, parts)
