@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..config import choices
 from . import output
 from .options import (
     DEFAULT_CONFIG,
@@ -36,6 +37,7 @@ EXAMPLES = (
     "      --overflow slice,saturate --json - --plot curve.png --csv curve.csv\n"
 )
 
+_RULES = choices("arithmetic.overflow")
 POINT_COLUMNS = ("overflow", "q_scale", "accuracy", "low", "high", "correct", "images", "error")
 
 
@@ -52,8 +54,9 @@ def command(
         str, typer.Option(metavar="LIST", help="Values to try: 0..16, or 0,4,8, or 7.")
     ] = "0..16",
     overflow: Annotated[
-        str, typer.Option(metavar="LIST", help="Overflow rules to try: slice, saturate, or both.")
-    ] = "slice,saturate",
+        str,
+        typer.Option(metavar="LIST", help=f"Overflow rules to try: {', '.join(_RULES)}, or both."),
+    ] = ",".join(_RULES),
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the curve (.png, .svg or .pdf).")
     ] = None,
@@ -157,9 +160,9 @@ def _steps(text: str) -> list[int]:
 def _rules(text: str) -> list[str]:
     rules = list(dict.fromkeys(part.strip() for part in text.split(",")))
     for rule in rules:
-        if rule not in ("slice", "saturate"):
+        if rule not in _RULES:
             raise typer.BadParameter(
-                f"{rule!r} is no overflow rule; write slice, saturate or slice,saturate",
+                f"{rule!r} is no overflow rule; write {', '.join(_RULES)} or {','.join(_RULES)}",
                 param_hint="--overflow",
             )
     return rules

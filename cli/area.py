@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
+from ..config.schema import Overflow, PePolicy
 from ..errors import FlexhycaError, InternalError
+from ..tables import complete
 from . import output
 from .options import (
     DEFAULT_CONFIG,
@@ -30,6 +32,15 @@ MultiplierKind = Annotated[
     Literal["wallace", "array"], typer.Option(help="The multiplier of a PE.")
 ]
 
+#: The policies of a configuration, and one that no machine has, to compare with.
+AreaPolicy = Literal["none", "direct", "configurable", "full"]
+complete(
+    "protection.pe_policy in config/schema.py",
+    get_args(PePolicy),
+    [policy for policy in get_args(AreaPolicy) if policy != "full"],
+    "cli/area.py: AreaPolicy",
+)
+
 
 @app.command(
     "pe",
@@ -43,15 +54,13 @@ def pe_command(
     q_scale: Annotated[int, typer.Option(min=0, help="Lowest legal truncation bit.")] = 7,
     protect: Annotated[int, typer.Option(min=0, max=8, help="Protected top bits.")] = 1,
     pe_policy: Annotated[
-        Literal["none", "direct", "configurable", "full"],
+        AreaPolicy,
         typer.Option(
             help="none; direct: every column that a layer may select is tripled; configurable: "
             "spare columns are routed to those that it does select; full: all of the PE is tripled."
         ),
     ] = "configurable",
-    overflow: Annotated[
-        Literal["slice", "saturate"], typer.Option(help="The rule of requantisation.")
-    ] = "slice",
+    overflow: Annotated[Overflow, typer.Option(help="The rule of requantisation.")] = "slice",
     act_bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of an activation.")] = 8,
     weight_bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of a weight.")] = 8,
     acc_bits: Annotated[int, typer.Option(min=16, max=32, help="Bits of an accumulator.")] = 24,

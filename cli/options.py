@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..config.schemes import REDUNDANT_SCHEMES
 from ..errors import FlexhycaError
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ ProtectOption = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",
-        help="The sensitive layers, which tmr_arch and tmr_alg compute three times, such as "
-        "conv1,layer1.* (* is all of them); other schemes take no notice.",
+        help=f"The sensitive layers, which {' and '.join(REDUNDANT_SCHEMES)} compute three times, "
+        "such as conv1,layer1.* (* is all of them); other schemes take no notice.",
     ),
 ]
 
@@ -111,7 +112,8 @@ def load_settings(
     if layers and settings.protection.redundancy == "none":
         what = "the configuration" if scheme is None else f"scheme {scheme}"
         raise FlexhycaError(
-            f"--protect: {what} computes nothing three times; give --scheme tmr_arch or tmr_alg"
+            f"--protect: {what} computes nothing three times; give --scheme "
+            f"{' or '.join(REDUNDANT_SCHEMES)}"
         )
     if layers and scheme is None:
         names = f"protection.redundant_layers={json.dumps(layers)}"

@@ -78,7 +78,7 @@ def command(
     that protection. Extra traffic is bytes beyond those of base over the bytes of the weights.
     """
     from ..config import load_config
-    from ..config.schemes import SCHEMES, with_scheme
+    from ..config.schemes import REDUNDANT_SCHEMES, SCHEMES, with_scheme
 
     if model is None:
         output.write_json(json, {s.name: {"paper": s.paper, "meaning": s.meaning}
@@ -95,7 +95,7 @@ def command(
     if layers and all(c.protection.redundancy == "none" for c in configs.values()):
         raise FlexhycaError(
             f"--protect: {','.join(configs)} computes nothing three times; leave it out, or add "
-            "tmr_arch or tmr_alg to --scheme"
+            f"{' or '.join(REDUNDANT_SCHEMES)} to --scheme"
         )
     _leave_out_unnamed(configs)
     source = ShapeSource(model, weights, data, (mean, std), batch, seed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..config.schema import DataflowName, Timing
 from ..errors import FlexhycaError
 from . import output
 from .busy import busy
@@ -65,11 +66,9 @@ def command(
     batch: BatchOption = 1,
     placement: PlacementOption = None,
     dataflow: Annotated[
-        Literal["os", "ws", "is"] | None, typer.Option(help="Short for --set array.dataflow=...")
+        DataflowName | None, typer.Option(help="Short for --set array.dataflow=...")
     ] = None,
-    timing: Annotated[
-        Literal["native", "scalesim"] | None, typer.Option(help="Short for --set timing=...")
-    ] = None,
+    timing: Annotated[Timing | None, typer.Option(help="Short for --set timing=...")] = None,
     values: Annotated[
         Literal["fast", "machine", "registers"],
         typer.Option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,11 +27,12 @@ Name = Annotated[str, Field(min_length=1, pattern=_PRINTABLE)]
 UnitInterval = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 
 # Values that stand in a command's options, or in a table below, too.
-Dataflow = Literal["os", "ws", "is"]
+DataflowName = Literal["os", "ws", "is"]
 Overflow = Literal["slice", "saturate"]
 PePolicy = Literal["none", "direct", "configurable"]
 RedundancyKind = Literal["none", "space", "time", "time_refetch"]
 Timing = Literal["native", "scalesim"]
+Voter = Literal["feedback", "output"]
 
 
 class Copies(NamedTuple):
@@ -49,19 +50,14 @@ LAYER_COPIES: dict[str, Copies] = {
     "time": Copies(3, 1, 1),
     "time_refetch": Copies(3, 1, 3),
 }
-complete(
-    "protection.redundancy in config/schema.py",
-    get_args(RedundancyKind),
-    LAYER_COPIES,
-    "config/schema.py: LAYER_COPIES",
-)
+#: Whether a PE has protected bits, by `protection.pe_policy`.
+_PROTECTS = {"none": False, "direct": True, "configurable": True}
+#: Whether a wrong copy heals at the next clock, by `protection.voter`; else copies go on apart.
+HEALS = {"feedback": True, "output": False}
 #: Whether a PE keeps a neuron's sum, by `array.dataflow`; else sums travel through the array.
 KEEPS_SUMS = {"os": True, "ws": False, "is": False}
 #: Whether time is that of engines around a memory, by `timing`; else of a count of the array alone.
 RUNS_ENGINES = {"native": True, "scalesim": False}
-complete(
-    "timing in config/schema.py", get_args(Timing), RUNS_ENGINES, "config/schema.py: RUNS_ENGINES"
-)
 
 
 class ContradictionError(ValueError):
@@ -95,7 +91,7 @@ class Array(Section):
     cols: int = _int(
         32, 1, 256, "columns of PEs; each column computes one output channel of a tile"
     )
-    dataflow: Dataflow = Field(
+    dataflow: DataflowName = Field(
         default="os",
         description="which operand stays in a PE: os = one neuron's accumulator, ws = a weight, "
         "is = an activation; ws and is run without the DPPU",
@@ -168,7 +164,7 @@ class Protection(Section):
         description="how a PE protects nb_th bits (the paper's PE_policy): none, direct = every "
         "column a layer may select, configurable = nb_th columns routed by the layer's shift",
     )
-    voter: Literal["feedback", "output"] = Field(
+    voter: Voter = Field(
         default="feedback",
         description="where the voter of a protected bit stands: feedback = behind the register, a "
         "wrong copy heals at the next clock; output = behind the last sum, copies go on apart",
@@ -339,13 +335,16 @@ _TILE: dict[str, tuple[Callable[[Config], int], Callable[[Config], int]]] = {
     "ws": (lambda c: c.longest_stream, lambda c: c.array.cols),
     "is": (lambda c: c.array.cols, lambda c: c.longest_stream),
 }
-for _where, _handled in (("KEEPS_SUMS", KEEPS_SUMS), ("_TILE", _TILE)):
-    complete(
-        "array.dataflow in config/schema.py",
-        get_args(Dataflow),
-        _handled,
-        f"config/schema.py: {_where}",
-    )
+for _field, _values, _where, _handled in (
+    ("array.dataflow", DataflowName, "KEEPS_SUMS", KEEPS_SUMS),
+    ("array.dataflow", DataflowName, "_TILE", _TILE),
+    ("protection.pe_policy", PePolicy, "_PROTECTS", _PROTECTS),
+    ("protection.redundancy", RedundancyKind, "LAYER_COPIES", LAYER_COPIES),
+    ("protection.voter", Voter, "HEALS", HEALS),
+    ("timing", Timing, "RUNS_ENGINES", RUNS_ENGINES),
+):
+    _table = f"{_field} in config/schema.py"
+    complete(_table, get_args(_values), _handled, f"config/schema.py: {_where}")
 
 
 def contradictions(config: Config) -> list[tuple[str, str]]:
@@ -401,12 +400,13 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                     f"exceeds arithmetic.act_bits = {a.act_bits}; use at most {a.act_bits}",
                 )
             )
-    if p.pe_policy == "none" and p.nb_th:
+    if p.nb_th and not _PROTECTS[p.pe_policy]:
+        use = _alternatives([policy for policy, protects in _PROTECTS.items() if protects])
         found.append(
             (
                 "protection.nb_th",
-                "needs protected PEs, and protection.pe_policy is none; "
-                "set nb_th to 0, or pe_policy to direct or configurable",
+                f"needs protected PEs, and protection.pe_policy is {p.pe_policy}; "
+                f"set nb_th to 0, or pe_policy to {use}",
             )
         )
     if a.acc_bits < a.act_bits + a.weight_bits:
@@ -474,6 +474,6 @@ def _redundancy_problems(config: Config) -> list[str]:
     return found
 
 
-def _alternatives(values: list[int]) -> str:
+def _alternatives(values: Sequence[object]) -> str:
     words = [str(v) for v in values]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

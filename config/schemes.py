@@ -77,6 +77,8 @@ _ROWS: tuple[Scheme, ...] = (
 )
 #: name -> scheme, in the order of reports.
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}
+#: Those that compute some layers several times.
+REDUNDANT_SCHEMES = tuple(scheme.name for scheme in _ROWS if scheme.redundant)
 
 
 def with_scheme(config: Config, name: str, layers: Sequence[str] = ()) -> Config:

@@ -68,9 +68,16 @@ class Source(IntEnum):
         """Whether the DPPU reads the operands itself, on its own time (the excess)."""
         return _FETCHED[self]
 
+    @property
+    def from_buffers(self) -> bool:
+        """Whether it reads what the array reads, from the buffers."""
+        return _FROM_BUFFERS[self]
+
 
 _FETCHED = {Source.ARRAY: False, Source.BUFFER: True, Source.DRAM: True}
-complete("Source in isa/instructions.py", Source, _FETCHED, "isa/instructions.py: _FETCHED")
+_FROM_BUFFERS = {Source.ARRAY: False, Source.BUFFER: True, Source.DRAM: False}
+for _where, _handled in (("_FETCHED", _FETCHED), ("_FROM_BUFFERS", _FROM_BUFFERS)):
+    complete("Source in isa/instructions.py", Source, _handled, f"isa/instructions.py: {_where}")
 
 
 class Format(IntEnum):

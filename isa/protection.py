@@ -8,8 +8,10 @@ the next edge.  Or it stands behind the last sum (`output`), and the copies go o
 
 from __future__ import annotations
 
-from ..config import Config
+from ..config import Config, choices
+from ..config.schema import HEALS, LAYER_COPIES
 from ..network.names import matches
+from ..tables import complete
 from .columns import configurable_product, configurable_sum
 from .descriptors import Redundancy
 from .registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW
@@ -30,16 +32,48 @@ def protected_columns(config: Config, shift: int, unit: str = "array", register:
     full-scale error, it is `direct`.
     register : "prod" for the array's products, whose columns may be other ones than those of sums.
     """
-    protection, a = config.protection, config.arithmetic
-    bits = protection.nb_th if unit == "array" else protection.ib_th
-    if unit not in _PROTECTED or bits == 0 or (unit == "array" and protection.pe_policy == "none"):
+    bits = config.protection.nb_th if unit == "array" else config.protection.ib_th
+    if unit not in _PROTECTED or bits == 0:
         return range(0)
-    direct = range(protection.q_scale + a.act_bits - bits, a.acc_bits)
-    if unit != "array" or protection.pe_policy == "direct" or a.overflow == "saturate":
-        return direct
-    if register == "prod" and protection.voter == "feedback":  # else copies are those of the sum
+    policy = config.protection.pe_policy if unit == "array" else "direct"
+    return _COLUMNS[policy](config, shift, bits, register)
+
+
+def _none(config: Config, shift: int, bits: int, register: str) -> range:
+    return range(0)
+
+
+def _direct(config: Config, shift: int, bits: int, register: str) -> range:
+    a = config.arithmetic
+    return range(config.protection.q_scale + a.act_bits - bits, a.acc_bits)
+
+
+def _configurable(config: Config, shift: int, bits: int, register: str) -> range:
+    protection, a = config.protection, config.arithmetic
+    if not _DROPS_ABOVE[a.overflow]:
+        return _direct(config, shift, bits, register)
+    if register == "prod" and HEALS[protection.voter]:  # else copies are those of the sum
         return configurable_product(a.act_bits, a.weight_bits, bits, protection.q_scale, shift)
     return configurable_sum(a.act_bits, a.acc_bits, bits, protection.q_scale, shift)
+
+
+_COLUMNS = {"none": _none, "direct": _direct, "configurable": _configurable}
+#: Whether requantisation drops the bits above those that it keeps, by `arithmetic.overflow`.
+_DROPS_ABOVE = {"slice": True, "saturate": False}
+for _field, _name, _handled in (
+    ("protection.pe_policy", "_COLUMNS", _COLUMNS),
+    ("arithmetic.overflow", "_DROPS_ABOVE", _DROPS_ABOVE),
+):
+    complete(
+        f"{_field} in config/schema.py", choices(_field), _handled, f"isa/protection.py: {_name}"
+    )
+# A voter takes the majority of that many.
+complete(
+    "1 and COPIES in isa/protection.py",
+    {1, COPIES},
+    {made.runs * made.parts for made in LAYER_COPIES.values()},
+    "config/schema.py: LAYER_COPIES",
+)
 
 
 def copies(config: Config, shift: int, register: str, bit: int, unit: str = "") -> int:
@@ -87,7 +121,8 @@ def layer_copies(config: Config, layer: str) -> int:
     `array.rows` x `layer_columns`.  They run at once (space) or one after the other (time); a fault
     site in such a layer has to say in which of them it is.
     """
-    return 1 if redundancy_of(config, layer) == Redundancy.NONE else COPIES
+    made = redundancy_of(config, layer).copies
+    return made.runs * made.parts
 
 
 def layer_columns(config: Config, layer: str) -> int:
@@ -95,5 +130,4 @@ def layer_columns(config: Config, layer: str) -> int:
 
     Of 32 columns three times ten work, and two are idle.
     """
-    space = redundancy_of(config, layer) == Redundancy.SPACE
-    return config.array.cols // COPIES if space else config.array.cols
+    return config.array.cols // redundancy_of(config, layer).copies.parts

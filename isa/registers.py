@@ -124,14 +124,27 @@ def _byte(a: Arithmetic) -> int:
 
 def _tapped(c: Config) -> int:
     """Neurons of a tile that the DPPU computes from the operand taps."""
-    if not c.dppu.size or c.dppu.data_reuse == "dram":
-        return 0
-    return c.tile_words if c.dppu.data_reuse == "array" else min(c.tap_capacity, c.tile_words)
+    return min(_REUSE[c.dppu.data_reuse][0](c), c.tile_words) if c.dppu.size else 0
 
 
 def _excess(c: Config) -> int:
     """Neurons of a tile that it may compute from operands that it fetches."""
-    return c.tile_words if c.dppu.size and c.dppu.data_reuse != "array" else 0
+    return c.tile_words if c.dppu.size and _REUSE[c.dppu.data_reuse][1] else 0
+
+
+#: Neurons of a tile that the taps keep up with, and whether the others are fetched.
+_REUSE: dict[str, tuple[Callable[[Config], int], bool]] = {
+    "array": (lambda c: c.tile_words, False),
+    "hybrid": (lambda c: c.tap_capacity, True),
+    "hybrid_sram": (lambda c: c.tap_capacity, True),
+    "dram": (lambda c: 0, True),
+}
+complete(
+    "dppu.data_reuse in config/schema.py",
+    choices("dppu.data_reuse"),
+    _REUSE,
+    "isa/registers.py: _REUSE",
+)
 
 
 def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Register, ...]:

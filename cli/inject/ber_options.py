@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ...config.schemes import REDUNDANT_SCHEMES
+
 
 class Numbers(tuple[float, ...]):
     """Numbers between commas."""
@@ -87,8 +89,8 @@ ProtectedLayersOption = Annotated[
     typer.Option(
         parser=_words,
         metavar="LAYERS",
-        help="Layers that tmr_arch and tmr_alg compute three times, such as conv1,layer1.*; ber: "
-        "chosen by their sensitivity otherwise.",
+        help=f"Layers that {' and '.join(REDUNDANT_SCHEMES)} compute three times, such as "
+        "conv1,layer1.*; ber: chosen by their sensitivity otherwise.",
     ),
 ]
 PerLayerOption = Annotated[
@@ -113,7 +115,7 @@ ChooseTrialsOption = Annotated[
         min=1,
         metavar="N",
         callback=_given,
-        help="ber: patterns that choose the layers of tmr_arch and tmr_alg.",
+        help=f"ber: patterns that choose the layers of {' and '.join(REDUNDANT_SCHEMES)}.",
     ),
 ]
 BerStageOption = Annotated[

@@ -22,7 +22,6 @@ from ...isa.instructions import (
     LAYER_DESCRIPTOR_BYTES,
     WINDOW_DESCRIPTOR_BYTES,
     Engine,
-    Source,
     Table,
 )
 from ...isa.program import Program
@@ -181,7 +180,7 @@ class _Emitter:
             slot, residual = self.prefetch.residual_of(index, tile)
         self._configure(Engine.ARRAY, Table.LAYER, index, index)
         self._configure(Engine.ARRAY, Table.WINDOW, window, index)
-        tap = sum(len(p) for source, p in work.tables if source == Source.ARRAY)
+        tap = sum(len(p) for source, p in work.tables if not source.fetched)
         operands = self._operands_ready(index, placed, work)
         loaded = max(operands, ready(b.pieces, tile.n0 + tile.n))
         gemm, folds = NO_PC, self._folds(run, layer.kernel_w)
@@ -242,13 +241,13 @@ class _Emitter:
                 self.slot,
             )
             text.need(dppu, Engine.LOAD, placed.p.ready)
-            if source == Source.DRAM:
+            if source.fetched and not source.from_buffers:
                 text.need(
                     dppu, Engine.STORE, self.prefetch.stored[self.network.layers[index].input]
                 )
-            if source == Source.ARRAY or run.last:
+            if run.last or not source.fetched:
                 text.need(dppu, Engine.ARRAY, gemm)
-            if source == Source.BUFFER:
+            if source.from_buffers:
                 assert placed.b is not None
                 text.need(dppu, Engine.LOAD, loaded)
                 placed.a.readers[Engine.DPPU] = placed.b.readers[Engine.DPPU] = dppu

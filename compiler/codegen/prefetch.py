@@ -14,7 +14,6 @@ from typing import NamedTuple
 from ...config import Config
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import Buffer, Engine, Kind
-from ...isa.protection import COPIES
 from ...network.layers import LayerOp, Network
 from .buffers import Halves, Readers
 from .constants import Constants
@@ -112,8 +111,8 @@ class Prefetch:
     def _load(self, loads: list[Load], buffer: Buffer, at: int, dram: int, layer: int) -> int:
         """Emit `loads` into `buffer` from byte `at` on; returns the pc of the last one."""
         pc = NO_PC
-        refetch = self.redundancy[layer] == Redundancy.TIME_REFETCH and buffer != Buffer.OUTPUT
-        for _ in range(COPIES if refetch else 1):
+        times = 1 if buffer == Buffer.OUTPUT else self.redundancy[layer].copies.loads
+        for _ in range(times):
             to = at
             for load in loads:
                 pc = self.text.emit(

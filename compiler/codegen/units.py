@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import Config
-from ...config.schema import Dppu
+from ...config import Config, choices
 from ...isa.instructions import Source
 from ...tables import complete
 from .loads import ABlock, BBlock
@@ -28,7 +27,7 @@ _REUSE: dict[str, tuple[Callable[[Config, Tile], int], Source]] = {
 }
 complete(
     "dppu.data_reuse in config/schema.py",
-    get_args(Dppu.model_fields["data_reuse"].annotation),
+    choices("dppu.data_reuse"),
     _REUSE,
     "compiler.codegen.units._REUSE",
 )

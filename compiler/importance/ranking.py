@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch.nn import functional as F
 
-from ...config import Config
-from ...config.schema import Protection
+from ...config import Config, choices
 from ...errors import ModelError, first_line
 from ...network.layers import Network
 from ...tables import complete
@@ -241,7 +239,7 @@ _POLICIES: dict[str, Callable[[LayerScores, Network, float, TileNumbers], dict[i
 }
 complete(
     "protection.s_policy in config/schema.py",
-    get_args(Protection.model_fields["s_policy"].annotation),
+    choices("protection.s_policy"),
     _POLICIES,
     "compiler.importance.ranking._POLICIES",
 )

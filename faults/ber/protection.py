@@ -11,13 +11,26 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import Config
+from ...config import Config, Protection
 from ...isa.program import Program
 from ...isa.protection import layer_copies, protected_columns
 from ...network.names import matches
 from ...simulator.text.spans import Spans
+from ...tables import complete
 from .memories import Shield
 from .options import BerOptions
+
+complete(
+    "protection in config/schema.py",
+    Protection.model_fields,
+    (
+        *("s_th", "s_policy"),  # which neurons are important, as the program has them
+        *("nb_th", "ib_th"),  # how many bits (`_tops`), and which of an accumulator:
+        *("q_scale", "pe_policy", "voter"),
+        *("redundancy", "redundant_layers"),  # `redundant`
+    ),
+    "faults/ber/protection.py: what protects a stored bit",
+)
 
 
 def dppu_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
@@ -81,8 +94,7 @@ def weight_shields(
 
 def _tops(config: Config) -> tuple[int, int]:
     """How many top bits the array and the DPPU protect."""
-    p = config.protection
-    return 0 if p.pe_policy == "none" else p.nb_th, p.ib_th
+    return config.protection.nb_th, config.protection.ib_th
 
 
 def _shield(ranges: Sequence[Sequence[range]]) -> Shield:

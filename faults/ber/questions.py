@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...config import Config
-from ...config.schemes import with_scheme
+from ...config.schemes import REDUNDANT_SCHEMES, with_scheme
 from ...errors import FlexhycaError
 from .options import CHOOSING_PATTERNS, Case
 from .rates import Rates, find_rates
@@ -128,7 +128,7 @@ def _check_layers(
     if not redundant and (protect or asked):
         raise FlexhycaError(
             f"{option}: {','.join(labels)} computes no layer three times; leave it out, or give "
-            "--scheme tmr_arch or tmr_alg"
+            f"--scheme {' or '.join(REDUNDANT_SCHEMES)}"
         )
     if asked and not choosing:
         raise FlexhycaError("choose-trials: the layers are given; leave it out, or --protect")

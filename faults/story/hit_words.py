@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ...isa.descriptors import Redundancy
+from ...config.schema import HEALS
 from ...isa.protection import COPIES, redundancy_of
 from ...isa.registers import BY_UNIT
 from ...simulator.inject.fault_plan import copies_of, force
@@ -61,7 +61,7 @@ def as_of(run: FaultRun, span: Span, site: Site) -> Site | None:
 def _of_a_third(run: FaultRun, span: Span, site: Site) -> bool:
     """Whether three parts of the array compute the layer, and the register is in one of them."""
     name = run.program.layer_names[span.layer]
-    space = redundancy_of(run.program.config, name) == Redundancy.SPACE
+    space = redundancy_of(run.program.config, name).copies.parts > 1
     register = BY_UNIT[site.unit][site.register]
     return space and site.unit in ("array", "skew") and not register.feeds_rows
 
@@ -142,7 +142,7 @@ def _copies(
         are = f"copy {listed} is wrong" if len(wrong) == 1 else f"copies {listed} are wrong"
         if not wrong:
             yield f"  the bit has {own} copies, and all are right"
-        elif run.program.config.protection.voter == "output":
+        elif not HEALS[run.program.config.protection.voter]:
             yield (
                 f"  the bit has {own} copies; {are}; they go on apart up to the voter "
                 "behind the last sum"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-from ...config import Config
-from ...isa.protection import COPIES, copies, protected_columns
+from ...config import Config, Protection, choices
+from ...config.schema import LAYER_COPIES
+from ...isa.protection import copies, protected_columns
 from ...isa.registers import BY_UNIT, all_handled
 from ...tables import complete
 from ..netlist.cells import KINDS
 from ..netlist.cost import LIBRARY, cost
+from ..netlist.design import Policy
 from ..netlist.dppu import dppu_group, word_voter
 from ..netlist.netlist import Netlist
 from ..netlist.pe import Datapath
@@ -77,6 +79,22 @@ for _unit, _own in _COUNTED.items():
     all_handled(
         _unit, [name for names in _own.values() for name in names], "hdl/area/machine.py: _COUNTED"
     )
+complete(
+    "protection.pe_policy in config/schema.py",
+    choices("protection.pe_policy"),
+    [policy for policy in get_args(Policy) if policy != "full"],
+    "hdl/netlist/design.py: Policy, and protected for each",
+)
+complete(
+    "protection in config/schema.py",
+    Protection.model_fields,
+    (
+        *("nb_th", "q_scale", "pe_policy"),  # of a PE
+        *("ib_th", "redundancy"),  # of the DPPU, and of the array's voters
+        *("s_th", "s_policy", "redundant_layers", "voter"),  # which cost no area
+    ),
+    "hdl/area/machine.py: what protection costs",
+)
 _SCOPES = {
     "computing array": ("PEs", "DPPU arithmetic", "voters of the array"),
     "with register files": ("DPPU register files",),
@@ -109,7 +127,8 @@ def _parts(config: Config, multiplier: str) -> dict[str, float]:
         if groups
         else 0.0
     )
-    voted = array.cols // COPIES if p.redundancy == "space" else 0
+    parts = LAYER_COPIES[p.redundancy].parts
+    voted = array.cols // parts if parts > 1 else 0
     b = config.buffers
     sram = (
         b.ifmap_bytes + b.weight_bytes + b.output_bytes + b.instruction_bytes

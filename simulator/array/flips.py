@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from ...config import Arithmetic
+from ...config.schema import HEALS
 from ...errors import FlexhycaError
 from ...isa.protection import COPIES
 from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register, all_handled
@@ -144,7 +145,7 @@ def outvoted(
     """
 
     def place(flip: Flip) -> tuple[object, ...]:
-        if voter == "feedback":
+        if HEALS[voter]:
             return flip.unit, flip.register, flip.row, flip.col, flip.bit
         return (flip.unit, flip.row, flip.col) if flip.unit == "array" else (flip.unit,)
 
@@ -155,7 +156,7 @@ def outvoted(
 
     def alone(flip: Flip) -> bool:
         others = (f for f in at[place(flip)] if f.copy != flip.copy)
-        return not any(voter == "output" or _meet(flip, other) for other in others)
+        return not any(not HEALS[voter] or _meet(flip, other) for other in others)
 
     return [_has_copies(f, protected, product) and alone(f) for f in flips]
 

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...config import Arithmetic
+from ...config.schema import HEALS
 from ...errors import InternalError
 from ...isa.registers import Register, all_handled
 from ...network.arrays import I8, I32, I64
@@ -108,7 +109,7 @@ def os_tile(
         out, cycles = step_os_tile(*tile, simple[:, [FROM, REGISTER, ROW, COL, BIT]])
     else:
         columns = protected.start, protected.stop
-        out, cycles = step_os_tile_copies(*tile, plan, *columns, voter == "feedback")
+        out, cycles = step_os_tile_copies(*tile, plan, *columns, HEALS[voter])
     return out, int(cycles)
 
 
@@ -148,7 +149,7 @@ def os_tile_faults(
         plan,
         protected.start,
         protected.stop,
-        voter == "feedback",
+        HEALS[voter],
     )
 
 

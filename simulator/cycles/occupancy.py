@@ -135,7 +135,7 @@ class _Walk:
 
     def _dppu(self, pc: int) -> Iterator[Lease]:
         self._half(Buffer.POSITION, self.c["pos_addr"][pc]).readers[Engine.DPPU] = pc
-        if self.c["source"][pc] == Source.BUFFER:
+        if Source(self.c["source"][pc]).from_buffers:
             self._reads(Engine.DPPU, Buffer.IFMAP, "a_base", pc)
             self._reads(Engine.DPPU, Buffer.WEIGHT, "b_base", pc)
         same = self.gemm >= 0 and self.tile[self.gemm] == self.tile[pc]

@@ -14,11 +14,13 @@ Published figures are compared in it; it is no model of this machine (that is `t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...config import choices
 from ...errors import InternalError
 from ...network.layers import Layer, LayerOp, Tensor
+from ...tables import complete
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,24 @@ def output_size(ifmap: int, window: int, stride: int) -> int:
     return -(-(ifmap - window + stride) // stride)
 
 
+#: Of an M x K by K x N product: what lies along the rows and along the columns, what streams
+#: through, and the steps beside it.
+_FOLDS: dict[str, Callable[[int, int, int, int, int], tuple[int, int, int, int]]] = {
+    "os": lambda m, k, n, rows, cols: (m, n, k, rows + cols - 2),
+    "ws": lambda m, k, n, rows, cols: (k, n, m, 2 * rows + cols - 2),
+    "is": lambda m, k, n, rows, cols: (k, m, n, 2 * rows + cols - 2),
+}
+complete(
+    "array.dataflow in config/schema.py",
+    choices("array.dataflow"),
+    _FOLDS,
+    "simulator/cycles/scalesim.py: _FOLDS",
+)
+
+
 def gemm(dataflow: str, m: int, k: int, n: int, rows: int, cols: int, groups: int = 1) -> ScaleSim:
     """M x K by K x N on a rows x cols array; groups : GEMMs of this size, one after another."""
-    down, across, streamed, steps = {
-        "os": (m, n, k, rows + cols - 2),
-        "ws": (k, n, m, 2 * rows + cols - 2),
-        "is": (k, m, n, 2 * rows + cols - 2),
-    }[dataflow]
+    down, across, streamed, steps = _FOLDS[dataflow](m, k, n, rows, cols)
     folds = groups * -(-down // rows) * -(-across // cols)
     return ScaleSim(folds, streamed + steps, groups * m * k * n, rows * cols)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from ...config import Arithmetic
+from ...config.schema import HEALS
 from ...isa.protection import COPIES
 from ...network.arrays import I8, I64
 from ..array.flips import (
@@ -65,7 +66,7 @@ def dppu_faults(
         left = [flip for flip, drop in zip(flips, dropped, strict=True) if not drop]
         plan = dppu_plan(left, schedule, arithmetic, protected)
     columns = protected.start, protected.stop
-    sums, held = dppu_sums(*tile, plan, *columns, voter == "feedback")
+    sums, held = dppu_sums(*tile, plan, *columns, HEALS[voter])
     return sums, rows_and_columns(held, tile, dppu)
 
 

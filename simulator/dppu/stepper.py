@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from ...config import Arithmetic
+from ...config.schema import HEALS
 from ...errors import InternalError
 from ...isa.protection import COPIES
 from ...isa.registers import DPPU_UNITS, TREE_STAGES, Register
@@ -112,7 +113,7 @@ def dppu_tile(
     tile, schedule = dppu_operands(act, wgt, start, positions, dppu, arithmetic, parts)
     plan = dppu_plan(flips, schedule, arithmetic, protected)
     columns = protected.start, protected.stop
-    sums, held = step_dppu_tile(*tile, plan, *columns, voter == "feedback")
+    sums, held = step_dppu_tile(*tile, plan, *columns, HEALS[voter])
     return sums, rows_and_columns(held, tile, dppu)
 
 

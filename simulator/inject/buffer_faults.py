@@ -170,7 +170,7 @@ class Reads:
         for pc in span.dppus:
             source = int(c["source"][pc])
             part = parts[source] = parts.get(source, -1) + 1
-            if source == Source.BUFFER:
+            if Source(source).from_buffers:
                 yield from self._operand(Engine.DPPU, pc, part, buffer, address, span)
         for part, pc in enumerate(span.gemms):
             yield from self._operand(Engine.ARRAY, pc, part, buffer, address, span)

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ...errors import FlexhycaError
-from ...isa.descriptors import Redundancy
 from ...isa.instructions import Buffer
 from ...isa.protection import (
-    COPIES,
     copies,
     layer_columns,
     layer_copies,
@@ -129,15 +127,13 @@ def _parts(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
     the array, and the delay lines of the rows feed all thirds.
     """
     config, name = spans.program.config, spans.program.layer_names[span.layer]
-    redundancy = redundancy_of(config, name)
-    runs: tuple[int, ...] = (0,)
+    made = redundancy_of(config, name).copies
+    runs = tuple(range(made.runs * made.parts))
     _, own = copies_of(spans, span, site.unit, site.register, site.bit)
     row, col = site.row, site.col
-    if redundancy == Redundancy.SPACE and not BY_UNIT[site.unit][site.register].feeds_rows:
+    if made.parts > 1 and not BY_UNIT[site.unit][site.register].feeds_rows:
         run, col = divmod(col, layer_columns(config, name))
-        runs = (run,) if run < COPIES else ()
-    elif redundancy != Redundancy.NONE:
-        runs = tuple(range(COPIES))
+        runs = (run,) if run < made.parts else ()
     if BY_UNIT[site.unit][site.register].exists(row, col):
         for run in runs:
             yield replace(site, col=col, copy=run * own + site.copy)

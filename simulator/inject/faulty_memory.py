@@ -177,7 +177,7 @@ class FaultyMemory(Memory):
     def _dppu_sums(
         self, i: dict[str, int], source: Source, held: Resident, tapped: Operands | None
     ) -> Resident:
-        span, unit = self.spans.by_pc.get(i["pc"]), DPPU_UNITS[source != Source.ARRAY]
+        span, unit = self.spans.by_pc.get(i["pc"]), DPPU_UNITS[source.fetched]
         flips = self.plan.dppu.get((*_key(span), unit)) if span else None
         if span is None or flips is None:
             return super()._dppu_sums(i, source, held, tapped)

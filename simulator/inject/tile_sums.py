@@ -100,13 +100,11 @@ class Evaluator:
         self._wrong_sums(clean, by, plan.sums.get(key, []), span, moment=0)
         array, overwritten = by.copy() if span.dppus else by, np.zeros(by.shape, np.bool_)
         for source, positions in self._positions(span, reads):
-            fetched = clean
-            if source == Source.ARRAY:
-                fetched = wrong
-            elif source == Source.BUFFER:
+            fetched = clean if source.fetched else wrong
+            if source.from_buffers:
                 own = [r for r in reads if r.engine == Engine.DPPU and r.what != "position"]
                 fetched = self._read(span, x, clean, own)
-            unit = DPPU_UNITS[source != Source.ARRAY]
+            unit = DPPU_UNITS[source.fetched]
             faults = plan.dppu.get((*key, unit), [])
             if faults and len(positions):
                 sums, positions = self._dppu(fetched, positions, faults, span, unit)

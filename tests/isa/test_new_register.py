@@ -114,8 +114,8 @@ def test_copies_are_those_that_the_netlists_have(tmp_path):
         "protected registers in isa/registers.py does not have"
     )
     edit = "isa/protection.py", "COPIES = 3", "COPIES = 5"
-    said = tables.refusal(tmp_path / "copies", "flexhyca.hdl.area.machine", edit)
-    assert said == (
-        "flexhyca.errors.InternalError: hdl/netlist/tmr.py: COPIES does not handle 5 of "
-        "isa/protection.py: COPIES; add it there"
-    )
+    assert tables.refusing(tmp_path / "copies", edit) == [
+        "config/schema.py: LAYER_COPIES does not handle 5 of 1 and COPIES in isa/protection.py; "
+        "add it there",
+        "hdl/netlist/tmr.py: COPIES does not handle 5 of isa/protection.py: COPIES; add it there",
+    ]

@@ -110,6 +110,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         [member("LINK = 3", "    DRAM = 2  #: fetched by the DPPU itself\n")],
         {
             "isa/instructions.py: _FETCHED",
+            "isa/instructions.py: _FROM_BUFFERS",
             "simulator/cycles/cycle_kernels.py: _begin, _compute",
             "simulator/cycles/engines.py: _dppu, _compute_excess",
             "simulator/machine/memory.py: _dppu, _operands, _weights, _bias",
