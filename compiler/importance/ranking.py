@@ -141,7 +141,7 @@ def _add_gradients(
     torch.autograd.grad(loss, x)
 
 
-def count(share: float, neurons: int) -> int:
+def share_count(share: float, neurons: int) -> int:
     """How many of `neurons` are important at this share: the nearest integer, half rounds up."""
     return min(neurons, int(np.floor(share * neurons + 0.5)))
 
@@ -201,7 +201,7 @@ def _global(
     scores: LayerScores, network: Network, share: float, tiles: TileNumbers
 ) -> dict[int, Mask]:
     flat = np.concatenate([s.ravel() for s in scores.values()])
-    chosen = _top(flat, count(share, flat.size))
+    chosen = _top(flat, share_count(share, flat.size))
     masks, first = {}, 0
     for index, own in scores.items():
         masks[index] = chosen[first : first + own.size].reshape(own.shape)
@@ -213,7 +213,7 @@ def _uniform(
     scores: LayerScores, network: Network, share: float, tiles: TileNumbers
 ) -> dict[int, Mask]:
     return {
-        index: _top(own.ravel(), count(share, own.size)).reshape(own.shape)
+        index: _top(own.ravel(), share_count(share, own.size)).reshape(own.shape)
         for index, own in scores.items()
     }
 
@@ -262,5 +262,5 @@ def _per_tile(scores: NDArray[np.float64], tile: NDArray[np.int64], share: float
     _, starts, sizes = np.unique(tile[order], return_index=True, return_counts=True)
     mask = np.zeros(len(scores), np.bool_)
     for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
-        mask[order[start : start + count(share, size)]] = True
+        mask[order[start : start + share_count(share, size)]] = True
     return mask

@@ -42,7 +42,7 @@ from .tile_kernels import stored_at
 from .tile_sums import Evaluator, TileSums
 from .vector_faults import (
     element_of,
-    in_tile,
+    is_in_tile,
     readers,
 )
 
@@ -276,7 +276,7 @@ class FaultRun:
         found: dict[int, int] = {}
         for at in {*wrong["input"], *wrong["other"]}:
             for y, column, c in readers(self.network, layer, at):
-                if in_tile(span, out.w, (y, column, c)):
+                if is_in_tile(span, out.w, (y, column, c)):
                     element = (y * out.w + column) * out.c + c
                     if element not in found:
                         found[element] = element_of(

@@ -72,7 +72,7 @@ def element_of(
     return int(fixedpoint.vector_unit(value, layer, network.arithmetic, residual))
 
 
-def in_tile(span: Span, width: int, where: tuple[int, int, int]) -> bool:
+def is_in_tile(span: Span, width: int, where: tuple[int, int, int]) -> bool:
     """Whether an output element is one of a tile's. width : of the output."""
     pixel = where[0] * width + where[1]
     return span.m0 <= pixel < span.m0 + span.m and span.n0 <= where[2] < span.n0 + span.n

@@ -151,9 +151,9 @@ def test_memory_that_runs_out_is_one_line():
 
 
 def test_a_network_of_too_many_tiles_or_neurons_is_refused(tmp_path):
-    from flexhyca.compiler.frontends.topology import COLUMNS
+    from flexhyca.compiler.frontends.topology import _COLUMNS
 
-    header = ", ".join(("Layer name", *COLUMNS))
+    header = ", ".join(("Layer name", *_COLUMNS))
     (tmp_path / "t.csv").write_text(f"{header}\nhuge, 40000, 40000, 1, 1, 1, 1, 1\n")
     command = ["compile", tmp_path / "t.csv", "-o", tmp_path / "x.fhx"]
     code, err = run(*command, "--set", "protection.s_th=0")

@@ -23,12 +23,17 @@ from pathlib import Path
 
 OUTSIDE = {"tests", "docs", "examples", "benchmarks", "build", "dist", "out"}
 
+_TWINS = (
+    ("network.fixedpoint", "network.fixedpoint_kernels", "network.fixedpoint_torch"),
+    "one rule of the vector unit in NumPy, numba and torch",
+)
 #: Name -> (modules that may define it, all below a package with a dot at the end; and why).
 EXCEPTED: dict[str, tuple[tuple[str, ...], str]] = {
     "app": (("cli.",), "the Typer application of each command that has sub-commands"),
     "command": (("cli.",), "the function of each command; `cli` registers it"),
     "EXAMPLES": (("cli.",), "what each command shows below its help; `cli` registers it"),
     "simulate": (("api", "simulator.run"), "the same signature; `api` imports it when called"),
+    **dict.fromkeys(("add", "requantise", "vector_unit", "wrap"), _TWINS),
 }
 
 

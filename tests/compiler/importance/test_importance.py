@@ -17,9 +17,9 @@ from flexhyca.compiler.importance.ranking import (
     Ranking,
     _batch_size,
     _top,
-    count,
     rank,
     select,
+    share_count,
 )
 from flexhyca.compiler.model import Model, load_model
 from flexhyca.compiler.quantise.quantiser import quantise_model
@@ -196,7 +196,7 @@ def test_a_larger_share_keeps_what_a_smaller_one_chose(ranking):
     before = None
     for share in (0.0, 0.01, 0.05, 0.3, 1.0):
         masks = select(ranking, network, share, "global")
-        assert sum(int(m.sum()) for m in masks.values()) == count(share, ranking.neurons)
+        assert sum(int(m.sum()) for m in masks.values()) == share_count(share, ranking.neurons)
         if before is not None:
             assert all((m | ~before[i]).all() for i, m in masks.items())
         before = masks

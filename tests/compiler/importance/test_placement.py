@@ -21,9 +21,9 @@ from flexhyca.compiler.importance.placement import (
 )
 from flexhyca.compiler.importance.ranking import (
     Ranking,
-    count,
     rank,
     select,
+    share_count,
 )
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
@@ -54,12 +54,12 @@ def test_counts_are_exact(resnet20, tiles, ranking, s_th):
     made = ranking(resnet20, 3)
     total = sum(resnet20.neurons(i) for i in resnet20.weights)
     masks = {p: select(made, resnet20, s_th, p, tiles) for p in ("global", "uniform", "tile")}
-    assert sum(int(m.sum()) for m in masks["global"].values()) == count(s_th, total)
+    assert sum(int(m.sum()) for m in masks["global"].values()) == share_count(s_th, total)
     for i in resnet20.weights:
-        assert masks["uniform"][i].sum() == count(s_th, resnet20.neurons(i))
+        assert masks["uniform"][i].sum() == share_count(s_th, resnet20.neurons(i))
         sizes = np.bincount(tiles[i].ravel())
         found = np.bincount(tiles[i].ravel(), weights=masks["tile"][i].ravel())
-        assert found.tolist() == [count(s_th, int(n)) for n in sizes]
+        assert found.tolist() == [share_count(s_th, int(n)) for n in sizes]
 
 
 @pytest.mark.parametrize("ranking", RANKINGS)
