@@ -10,7 +10,7 @@ import pytest
 
 from flexhyca.compiler.codegen.plan import tile_ids
 from flexhyca.compiler.data import load_dataset
-from flexhyca.compiler.frontends.topology import Row, network_of
+from flexhyca.compiler.frontends.topology import TopologyRow, network_of
 from flexhyca.compiler.importance.placement import (
     LAYER,
     MAP,
@@ -45,7 +45,7 @@ def tiles(resnet20: Network) -> dict[int, np.ndarray]:
 
 
 def one_layer(h: int, w: int, c: int) -> Network:
-    return network_of((Row("conv", h, w, 1, 1, 3, c, 1),), "one", Arithmetic())
+    return network_of((TopologyRow("conv", h, w, 1, 1, 3, c, 1),), "one", Arithmetic())
 
 
 @pytest.mark.parametrize("ranking", RANKINGS)
@@ -69,7 +69,7 @@ def test_scores_depend_on_the_seed_and_the_layer_only(resnet20, ranking):
         assert np.array_equal(scores, b.scores[name])
         assert not np.array_equal(scores, other.scores[name])
         assert np.isfinite(scores).all()
-    rows = tuple(Row(f"c{i}", 8, 6, 3, 3, 4, 16, 1) for i in range(3))
+    rows = tuple(TopologyRow(f"c{i}", 8, 6, 3, 3, 4, 16, 1) for i in range(3))
     long, short = (ranking(network_of(r, "n", Arithmetic()), 1) for r in (rows, rows[:1]))
     assert np.array_equal(long.scores["c0"], short.scores["c0"])
     assert not np.array_equal(long.scores["c0"], long.scores["c1"])

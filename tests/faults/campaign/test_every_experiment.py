@@ -16,7 +16,7 @@ from flexhyca.faults.ber.options import BerOptions, Case
 from flexhyca.faults.campaign import run as engine
 from flexhyca.faults.campaign.experiment import Experiment
 from flexhyca.faults.campaign.export import write_csv
-from flexhyca.faults.campaign.run import boundaries, run
+from flexhyca.faults.campaign.run import boundaries, run_campaign
 from flexhyca.faults.campaign.store import Campaign
 from flexhyca.faults.machine.experiment import MachineFaults
 from flexhyca.faults.models import FAULT_MODELS, MACHINE_MODELS
@@ -112,19 +112,19 @@ def test_neither_workers_nor_interruptions_change_the_rows(
 ) -> None:
     monkeypatch.setattr(engine, "CHUNK_S", 0.05)
     paths = [tmp_path / f"{name}.db" for name in "abc"]
-    one = run(experiment, paths[0], TRIALS)
+    one = run_campaign(experiment, paths[0], TRIALS)
     assert (one.trials, one.computed) == (TRIALS, TRIALS)
-    assert run(experiment, paths[1], TRIALS, workers=2) == one
+    assert run_campaign(experiment, paths[1], TRIALS, workers=2) == one
     # A run that ended at a look, and one that ended in between, go on.
     for end in (next(boundaries()), next(boundaries()) + 7, TRIALS):
-        last = run(experiment, paths[2], end)
+        last = run_campaign(experiment, paths[2], end)
     assert last._replace(computed=TRIALS) == one
     assert rows_of(paths[0]) == rows_of(paths[1]) == rows_of(paths[2])
 
 
 @every_model
 def test_what_is_estimated_is_in_the_rows(experiment: Experiment, tmp_path: Path) -> None:
-    found = run(experiment, tmp_path / "a.db", 60)
+    found = run_campaign(experiment, tmp_path / "a.db", 60)
     assert found.estimates
     assert any(estimate.leading for estimate in found.estimates)
     assert all(estimate.interval.trials > 0 for estimate in found.estimates)
