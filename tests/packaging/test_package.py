@@ -105,9 +105,10 @@ def test_the_wheel_holds_code_data_and_nothing_else(tmp_path: Path) -> None:
     code = {f"flexhyca/{path.relative_to(ROOT)}" for path in sources()}
     data = {
         f"flexhyca/{path.relative_to(ROOT)}"
-        for pattern in ("config/accelerators/*.yaml", "compiler/networks/*.safetensors", "py.typed")
-        for path in ROOT.glob(pattern)
+        for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
     }
     rest = {name for name in names if ".dist-info/" not in name}
     assert rest == code | data
-    assert len(data) >= 7
+    assert len(data) >= 8
