@@ -18,7 +18,7 @@ from flexhyca.config import Arithmetic
 from flexhyca.hdl.netlist.pe import Datapath
 from flexhyca.hdl.rtl.blocks import ports
 from flexhyca.hdl.rtl.players import Verilator, array_verilog
-from flexhyca.hdl.rtl.stimulus import split, steps
+from flexhyca.hdl.rtl.stimulus import port_values, split
 from flexhyca.simulator.array.os_array import os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 
@@ -48,7 +48,7 @@ def main() -> None:
     rtl = Verilator(text, "array", inputs, {"bus": SIZE * datapath.acc_bits})
     print(f"compiled in {time.perf_counter() - begin:.0f} s")
     played = [{}] * (SIZE + 2)
-    played += list(steps(act, wgt, start, [], SIZE, SIZE, datapath, cycles))
+    played += list(port_values(act, wgt, start, [], SIZE, SIZE, datapath, cycles))
     shown = rtl.run(played)[-SIZE:]
     want = stepped()
     assert [split(row["bus"], SIZE, datapath.acc_bits) for row in shown] == want.tolist()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 import flexhyca as fh
-from flexhyca.compiler.execute import run as run_float
+from flexhyca.compiler.execute import run_graph as run_float
 from flexhyca.config import Arithmetic
 from flexhyca.network.functional import Functional
 from flexhyca.simulator.array.os_array import os_tile

@@ -88,11 +88,11 @@ def check_hardware(
     (and that wrong ones do not), every stuck cell, areas against Yosys, linters on what is emitted.
     Takes some minutes; exit code 1 if a check fails.
     """
-    from ..hdl.check import run
+    from ..hdl.check import run_checks
 
     output.check_target(json)
     results = []
-    for result in run(seed, vectors):
+    for result in run_checks(seed, vectors):
         results.append(result)
         word = {True: "pass", False: "FAIL", None: "skip"}[result.passed]
         if json != output.STDOUT:

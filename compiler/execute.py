@@ -86,7 +86,7 @@ _RUN: dict[str, Callable[..., Tensor]] = {
 complete("compiler.graph.OPS", OPS, ("input", *_RUN), "compiler.execute._RUN")
 
 
-def steps(graph: Graph, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
+def graph_steps(graph: Graph, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
     """Yield every node with its value, in execution order; values are dropped after their last use.
 
     x : float (n, c, h, w), on any device; parameters follow its type and device.
@@ -110,14 +110,16 @@ def batch_size(graph: Graph, most: int = 100) -> int:
     return max(1, min(most, _NUMBERS // widest))
 
 
-def run(graph: Graph, x: Tensor, capture: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+def run_graph(
+    graph: Graph, x: Tensor, capture: Collection[str] = ()
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits (n, classes) of `x` (n, c, h, w), and the values of the nodes named in `capture`.
 
     Differentiable: ``torch.autograd.grad(logits..., captured["conv1"])`` works.
     """
     captured: dict[str, Tensor] = {}
     output = x
-    for node, value in steps(graph, x):
+    for node, value in graph_steps(graph, x):
         if node.name in capture:
             captured[node.name] = value
         if node.name == graph.output:
@@ -134,5 +136,5 @@ def logits(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Tensor:
     with torch.no_grad():
         for batch in batches:
             size = batch_size(graph, len(batch))
-            results += [run(graph, x)[0] for x in torch.split(torch.from_numpy(batch), size)]
+            results += [run_graph(graph, x)[0] for x in torch.split(torch.from_numpy(batch), size)]
     return torch.cat(results)

@@ -54,7 +54,7 @@ class CheckResult(NamedTuple):
     passed: bool | None
 
 
-def run(seed: int = 0, vectors: int = 100_000) -> Iterator[CheckResult]:
+def run_checks(seed: int = 0, vectors: int = 100_000) -> Iterator[CheckResult]:
     """All checks, one after the other."""
     rng = np.random.default_rng(seed)
     for kind in MULTIPLIERS:

@@ -1,7 +1,7 @@
 """The integer meaning of a quantised network, written to be read: NumPy, int64, loops.
 
 Slow and obviously right.  Everything that computes a network faster (the functional engine, the
-machine's array and vector unit) is tested against `run`.
+machine's array and vector unit) is tested against `run_network`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def run_layer(network: Network, index: int, x: ArrayLike, residual: ArrayLike | 
     return fixedpoint.vector_unit(value, layer, network.arithmetic, residual).astype(np.int8)
 
 
-def run(network: Network, x: ArrayLike) -> dict[int, I8]:
+def run_network(network: Network, x: ArrayLike) -> dict[int, I8]:
     """Every tensor of the network for the quantised images `x`, int8 (n, h, w, c); id -> int8."""
     values = {network.input: np.asarray(x, np.int8)}
     for index, layer in enumerate(network.layers):

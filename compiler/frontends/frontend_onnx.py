@@ -25,7 +25,7 @@ from .onnx_file import (
     OnnxFile,
     read_file,
 )
-from .onnx_ops import HANDLERS
+from .onnx_ops import ONNX_HANDLERS
 
 #: Computed where all inputs are constant: first those that only rearrange, at any size.
 _REARRANGE = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
@@ -54,7 +54,7 @@ def from_onnx(path: str | Path, name: str) -> Graph:
         if tensor.name in builder.constants:
             raise ModelError(f"{file.path}: weight {tensor.name} is defined twice")
         builder.constants[tensor.name] = tensor
-    read_calls(name, _calls(file, builder), HANDLERS)
+    read_calls(name, _calls(file, builder), ONNX_HANDLERS)
     if file.output not in builder.env:
         raise ModelError(f"{file.path}: output {file.output} is not computed from the input")
     _compare_shapes(file, builder)
@@ -96,7 +96,7 @@ def _reader(
     folded = op in (*_REARRANGE, *_COMPUTE) and all(
         value in builder.constants for value in node.input if value
     )
-    if op not in HANDLERS and op not in ("Constant", "Shape") and not folded:
+    if op not in ONNX_HANDLERS and op not in ("Constant", "Shape") and not folded:
         return None
 
     def read() -> None:
@@ -117,7 +117,7 @@ def _reader(
             builder.constants[node.output[0]] = _compute(file, builder, node)
         else:
             inputs = [value or None for value in node.input]
-            builder.env[node.output[0]] = _call(HANDLERS.get(op), builder, inputs, attributes)
+            builder.env[node.output[0]] = _call(ONNX_HANDLERS.get(op), builder, inputs, attributes)
 
     return read
 

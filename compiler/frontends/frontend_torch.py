@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
 from ...errors import ModelError
-from ..execute import run
+from ..execute import run_graph
 from ..graph import Graph
 from .builder import Call, UnsupportedError, read_calls
-from .torch_ops import HANDLERS, TorchBuilder
+from .torch_ops import TORCH_HANDLERS, TorchBuilder
 
 #: Operators whose result shares memory with their operand.
 _VIEWS = ("view", "reshape", "flatten", "slice", "squeeze", "contiguous", "detach", "alias")
 
 
 def _operator(fx: FxNode) -> tuple[str, bool]:
-    """Key into `HANDLERS`, and whether it works in place: aten.relu_.default -> relu.default."""
+    """Key of `TORCH_HANDLERS`, whether it works in place: aten.relu_.default -> relu.default."""
     base, _, overload = str(fx.target).removeprefix("aten.").partition(".")
     in_place = base.endswith("_") and not base.endswith("__")
     return f"{base.rstrip('_')}.{overload}", in_place
@@ -38,14 +38,14 @@ def _is_view(fx: Any) -> bool:
 def _reader(builder: TorchBuilder, fx: FxNode, viewed: set[str]) -> Callable[[], None] | None:
     """What adds the node of `fx`; viewed : values that another one shares memory with."""
     key, in_place = _operator(fx)
-    if key not in HANDLERS:
+    if key not in TORCH_HANDLERS:
         return None
 
     def read() -> None:
         changed: Any = fx.args[0]
         if in_place and (_is_view(changed) or changed.name in viewed):
             raise UnsupportedError("in place on a view")
-        builder.env[fx.name] = HANDLERS[key](builder, fx, *fx.args, **fx.kwargs)
+        builder.env[fx.name] = TORCH_HANDLERS[key](builder, fx, *fx.args, **fx.kwargs)
         if in_place:
             builder.env[changed.name] = builder.env[fx.name]  # later reads see the changed value
 
@@ -97,7 +97,7 @@ def from_torch(module: nn.Module, example: Tensor, name: str, *, share: bool = F
             )
             for fx in functions
         ),
-        HANDLERS,
+        TORCH_HANDLERS,
     )
     graph = builder.graph(name, builder.env[output.name])
     _compare(graph, module, example)
@@ -107,7 +107,7 @@ def from_torch(module: nn.Module, example: Tensor, name: str, *, share: bool = F
 def _compare(graph: Graph, module: nn.Module, example: Tensor) -> None:
     noise = torch.rand(example.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
-        wanted, (got, _) = module(noise.clone()), run(graph, noise)
+        wanted, (got, _) = module(noise.clone()), run_graph(graph, noise)
     off = float((wanted - got).abs().max()) / (float(wanted.abs().max()) + 1e-6)
     if not off < 1e-3:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""ONNX operators -> nodes: one handler each, in the table `HANDLERS`.
+"""ONNX operators -> nodes: one handler each, in the table `ONNX_HANDLERS`.
 
 A handler gets the builder, the names of the inputs (None where one is left out) and the attributes
 by name, with ONNX's defaults, and returns the name of the node that holds the result.  Attributes
@@ -23,7 +23,7 @@ from .builder import (
 from .onnx_builder import ANY_BATCH, OnnxBuilder
 from .onnx_file import Constant
 
-Handler = Callable[..., str]
+OnnxHandler = Callable[..., str]
 
 
 def _pair(values: Sequence[int] | None, title: str) -> tuple[int, int]:
@@ -339,7 +339,7 @@ def _squeeze(b: OnnxBuilder, x: Any, axes_input: Any = None, *, axes: Any = None
     return b.reshape(source, tuple(s for i, s in enumerate(shape, 1) if i not in along))
 
 
-_ACTIVATIONS: dict[str, Handler] = {"Clip": _clip, "Relu": _relu}
+_ACTIVATIONS: dict[str, OnnxHandler] = {"Clip": _clip, "Relu": _relu}
 complete(
     "compiler.activations.ACTIVATIONS",
     (operator for row in ACTIVATIONS.values() for operator in row.onnx),
@@ -347,7 +347,7 @@ complete(
     "compiler.frontends.onnx_ops._ACTIVATIONS",
 )
 
-_OTHERS: dict[str, Handler] = {
+_OTHERS: dict[str, OnnxHandler] = {
     "Add": _add,
     "AveragePool": _avg_pool,
     "BatchNormalization": _batch_norm,
@@ -368,4 +368,4 @@ _OTHERS: dict[str, Handler] = {
     "Squeeze": _squeeze,
 }
 #: ONNX operator -> handler, in the order in which messages name them.
-HANDLERS: dict[str, Handler] = dict(sorted({**_OTHERS, **_ACTIVATIONS}.items()))
+ONNX_HANDLERS: dict[str, OnnxHandler] = dict(sorted({**_OTHERS, **_ACTIVATIONS}.items()))

@@ -1,4 +1,4 @@
-"""aten operators -> nodes: one handler each, in the table `HANDLERS`.
+"""aten operators -> nodes: one handler each, in the table `TORCH_HANDLERS`.
 
 A handler gets the builder, the exported call and the call's own arguments, and returns the name of
 the node that holds the result; `UnsupportedError` says which use has no counterpart.
@@ -18,7 +18,7 @@ from torch.fx import Node as FxNode
 from ..activations import ACTIVATIONS, Activation
 from .builder import Builder, UnsupportedError, ceil_pads
 
-Handler = Callable[..., str]
+TorchHandler = Callable[..., str]
 
 
 class TorchBuilder(Builder):
@@ -99,7 +99,7 @@ def _batch_norm(
     return b.emit("batch_norm", [b.source(x)], b.path(mean), eps=eps, params=params)
 
 
-def _activation(row: Activation, defaults: tuple[float, ...]) -> Handler:
+def _activation(row: Activation, defaults: tuple[float, ...]) -> TorchHandler:
     """The handler of an activation whose call leaves some parameters out."""
 
     def read(b: TorchBuilder, fx: FxNode, x: Any, *given: Any) -> str:
@@ -209,7 +209,7 @@ def _identity(b: TorchBuilder, fx: FxNode, x: Any, *_: Any, **__: Any) -> str:
 
 
 #: aten operator (in-place ones without their underscore) -> handler.
-HANDLERS: dict[str, Handler] = {
+TORCH_HANDLERS: dict[str, TorchHandler] = {
     "conv2d.default": _conv2d,
     "conv2d.padding": _conv2d,
     "linear.default": _linear,

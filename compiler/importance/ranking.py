@@ -25,7 +25,7 @@ from ...network.layers import Network
 from ...tables import complete
 from ..codegen.plan import tile_ids
 from ..data import Dataset, Images, normalise
-from ..execute import steps
+from ..execute import graph_steps
 from ..graph import OPS
 from ..heap import trim
 from ..model import Model
@@ -128,7 +128,7 @@ def _add_gradients(
 
     filled = data.images[np.arange(batch) % len(data)]
     x = torch.from_numpy(normalise(filled, model.mean, model.std)).requires_grad_()
-    for node, value in steps(model.graph, x):
+    for node, value in graph_steps(model.graph, x):
         if node.name in totals:
             value.register_hook(adder(totals[node.name]))  # type: ignore[no-untyped-call]
         if node.name == model.graph.output:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class BasicBlock(nn.Module):
+class CifarBlock(nn.Module):
     """Two 3x3 convolutions and the shortcut."""
 
     def __init__(self, in_c: int, out_c: int, stride: int) -> None:
@@ -48,8 +48,8 @@ class ResNetCifar(nn.Module):
 
     @staticmethod
     def _stage(in_c: int, out_c: int, stride: int, blocks: int) -> nn.Sequential:
-        rest = [BasicBlock(out_c, out_c, 1) for _ in range(blocks - 1)]
-        return nn.Sequential(BasicBlock(in_c, out_c, stride), *rest)
+        rest = [CifarBlock(out_c, out_c, 1) for _ in range(blocks - 1)]
+        return nn.Sequential(CifarBlock(in_c, out_c, stride), *rest)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, 32, 32) -> logits (n, classes)."""

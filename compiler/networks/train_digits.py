@@ -58,7 +58,7 @@ def train() -> tuple[Digits, float]:
     return net, float((guess.numpy() == held_out.labels).mean())
 
 
-def main() -> None:
+def train_digits() -> None:
     """Train, write the weights, print the held-out accuracy."""
     default = Path(__file__).with_name("digits.safetensors")
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else default
@@ -69,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    train_digits()

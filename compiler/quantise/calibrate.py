@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...network.arrays import I64
 from ...network.layers import Layer
-from ..execute import steps
+from ..execute import graph_steps
 from ..graph import Graph
 
 
@@ -111,7 +111,7 @@ def measure(
     first = 0
     with torch.no_grad():
         for x in batches:
-            for node, value in steps(graph, torch.from_numpy(x)):
+            for node, value in graph_steps(graph, torch.from_numpy(x)):
                 own = stats.get(node.name)
                 if own is None:
                     continue

@@ -24,7 +24,7 @@ MapShape = tuple[int, int, int]  #: (h, w, c)
 
 
 @dataclass(frozen=True)
-class Step:
+class LoweredLayer:
     """One layer to be. Values are named by the graph node that they equal in float.
 
     `own` is the value before the add (CONV with a residual), `output` the value after everything.
@@ -52,7 +52,7 @@ class Step:
 class Lowered:
     """Steps in execution order; shapes : of values; input, output : two of the values."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[LoweredLayer, ...]
     shapes: dict[str, MapShape]
     input: str
     output: str
@@ -125,7 +125,7 @@ class _Lowering:
         self.users = graph.users()
         self.value: dict[str, str] = {}
         self.shapes: dict[str, MapShape] = {}
-        self.steps: list[Step] = []
+        self.steps: list[LoweredLayer] = []
         self.views: dict[str, tuple[str, Maps]] = {}  # slices and pads not yet copied
         self.problems: list[tuple[str, str]] = []
         self.hosts = self._hosts()
@@ -191,14 +191,14 @@ class _Lowering:
         lo, hi = _clamp(node)
         layer = Layer(node.name, LayerOp.COPY, 0, 0)
         shape = self.shapes[source]
-        step = Step(node.name, LayerOp.COPY, source, node.name, shape, layer, lo=lo, hi=hi)
+        step = LoweredLayer(node.name, LayerOp.COPY, source, node.name, shape, layer, lo=lo, hi=hi)
         self._emit(node, step)
 
     def refused(self, node: Node) -> None:
         """What `passes.simplify` removes."""
         self.problems.append((node.op, node.name))
 
-    def _emit(self, node: Node, step: Step) -> None:
+    def _emit(self, node: Node, step: LoweredLayer) -> None:
         """Append `step`, whose value so far is `node`, with the activations that follow it."""
         lo, hi, names = step.lo, step.hi, [node.name]
         following = self._single(node)
@@ -219,7 +219,7 @@ class _Lowering:
         """`node` as a CONV whose value is `last` (the node itself, or the add it takes in)."""
         source = self.value[node.inputs[0]]
         weight, shape, geometry = _NEURONS[node.op](node, self.shapes[source])
-        step = Step(
+        step = LoweredLayer(
             node.name,
             LayerOp.CONV,
             source,
@@ -245,14 +245,14 @@ class _Lowering:
             return
         self._emit(node, self._add_step(node.name, a, b))
 
-    def _add_step(self, name: str, a: str, b: str) -> Step:
+    def _add_step(self, name: str, a: str, b: str) -> LoweredLayer:
         layer = Layer(name, LayerOp.ADD, 0, 0)
-        return Step(name, LayerOp.ADD, a, name, self.shapes[a], layer, residual=b)
+        return LoweredLayer(name, LayerOp.ADD, a, name, self.shapes[a], layer, residual=b)
 
     def pool(self, node: Node) -> None:
         op = _POOLS[node.op]
         shape = (node.shape[1], node.shape[2], node.shape[0])
-        step = Step(
+        step = LoweredLayer(
             node.name,
             op,
             self.value[node.inputs[0]],
@@ -275,7 +275,7 @@ class _Lowering:
             name = f"{node.name}.part{i}"
             layer = Layer(name, LayerOp.COPY, 0, 0, c_offset=offset)
             self.shapes[name] = (h, w, channels)
-            self.steps.append(Step(name, LayerOp.COPY, part, name, (h, w, channels), layer))
+            self.steps.append(LoweredLayer(name, LayerOp.COPY, part, name, (h, w, channels), layer))
             offset += self.shapes[part][2]
             if i == 0:
                 total = name
@@ -314,7 +314,7 @@ class _Lowering:
         assert layer is not None  # _view keeps only maps that one COPY can do
         shape = (len(maps[0]), len(maps[1]), len(maps[2]))
         node = self.graph.node(name)
-        self._emit(node, Step(name, LayerOp.COPY, origin, name, shape, layer))
+        self._emit(node, LoweredLayer(name, LayerOp.COPY, origin, name, shape, layer))
 
 
 def _conv2d(node: Node, source: MapShape) -> tuple[NDArray[np.float32], MapShape, Layer]:

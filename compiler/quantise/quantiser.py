@@ -37,7 +37,7 @@ from ..heap import trim
 from ..model import Model
 from . import scales
 from .calibrate import Positions, Stats, measure
-from .lower import Lowered, Step, lower
+from .lower import Lowered, LoweredLayer, lower
 from .search import (
     Choice,
     ConvSearch,
@@ -194,7 +194,7 @@ class _Quantiser:
             (note, *self.model.warnings),
         )
 
-    def _settle(self, step: Step, layer: Layer) -> tuple[Layer, I8 | None, I32 | None]:
+    def _settle(self, step: LoweredLayer, layer: Layer) -> tuple[Layer, I8 | None, I32 | None]:
         """Choose the numbers of one step, and compute its integer value on all images."""
         for _ in range(_RETRIES):
             choice, weight, bias = _CHOOSE[step.op](self, step)
@@ -221,14 +221,14 @@ class _Quantiser:
             f"q_scale other than {self.q_scale}"
         )
 
-    def _widen(self, step: Step) -> None:
+    def _widen(self, step: LoweredLayer) -> None:
         """Make room: the search saw fewer positions than there are."""
         own = self.stats[step.own or step.output]
         own.lo, own.hi = own.lo * 1.1, own.hi * 1.1
 
     def _execute(
         self,
-        step: Step,
+        step: LoweredLayer,
         layer: Layer,
         weight: I8 | None,
         bias: I32 | None,
@@ -244,7 +244,7 @@ class _Quantiser:
         return value
 
     def _alone(
-        self, step: Step, layer: Layer, weight: I8 | None = None, bias: I32 | None = None
+        self, step: LoweredLayer, layer: Layer, weight: I8 | None = None, bias: I32 | None = None
     ) -> Network:
         """A network of this one layer; what its residual is, is nowhere said."""
         tensors = (
@@ -256,13 +256,13 @@ class _Quantiser:
         biases = {} if bias is None else {0: bias}
         return Network(step.name, tensors, (layer,), weights, biases, self.a, 0, 1)
 
-    def _batches(self, step: Step) -> list[slice]:
+    def _batches(self, step: LoweredLayer) -> list[slice]:
         """Slices of the images that are executed at once."""
         numbers = math.prod(step.shape) + math.prod(self.lowered.shapes[step.source])
         size = max(1, min(_BATCH, _MAPS // numbers))
         return [slice(i, i + size) for i in range(0, self.kept, size)]
 
-    def _goal(self, step: Step, target: Tensor, residual: Tensor | None) -> Goal:
+    def _goal(self, step: LoweredLayer, target: Tensor, residual: Tensor | None) -> Goal:
         own = self.stats[step.own or step.output]
         return Goal(
             target,
@@ -275,7 +275,7 @@ class _Quantiser:
             self.scale[step.residual] if step.residual else 1.0,
         )
 
-    def _conv(self, step: Step) -> tuple[Choice, I8 | None, I32 | None]:
+    def _conv(self, step: LoweredLayer) -> tuple[Choice, I8 | None, I32 | None]:
         assert step.weight is not None
         x, size, groups = self.values[step.source], step.shape[:2], step.layer.groups
         inputs = self.positions.windows(x, step.layer, size, _MOST_NUMBERS)
@@ -320,7 +320,7 @@ class _Quantiser:
             bias[part] = units.reshape(-1).numpy().astype(np.int64)
         return choice, weight, bias
 
-    def _average(self, step: Step) -> tuple[Choice, I8 | None, I32 | None]:
+    def _average(self, step: LoweredLayer) -> tuple[Choice, I8 | None, I32 | None]:
         x, alone = self.values[step.source], self._alone(step, step.layer)
         rows = torch.cat(
             [
@@ -337,7 +337,7 @@ class _Quantiser:
             )
         return choice, None, None
 
-    def _add(self, step: Step) -> tuple[Choice, I8 | None, I32 | None]:
+    def _add(self, step: LoweredLayer) -> tuple[Choice, I8 | None, I32 | None]:
         assert step.residual is not None
         own = self.positions.rows(self.values[step.source]).float()
         residual = self.positions.rows(self.values[step.residual]).float()
@@ -350,13 +350,15 @@ class _Quantiser:
             )
         return choice, None, None
 
-    def _same(self, step: Step) -> tuple[Choice, I8 | None, I32 | None]:
+    def _same(self, step: LoweredLayer) -> tuple[Choice, I8 | None, I32 | None]:
         """Values are taken over as they are, and with them their scale."""
         return Choice(self.scale[step.source]), None, None
 
 
 #: Operation -> how the numbers of a layer are chosen, its weights and biases if it has any.
-_CHOOSE: dict[LayerOp, Callable[[_Quantiser, Step], tuple[Choice, I8 | None, I32 | None]]] = {
+_CHOOSE: dict[
+    LayerOp, Callable[[_Quantiser, LoweredLayer], tuple[Choice, I8 | None, I32 | None]]
+] = {
     LayerOp.CONV: _Quantiser._conv,
     LayerOp.MAXPOOL: _Quantiser._same,
     LayerOp.AVGPOOL: _Quantiser._average,
@@ -368,7 +370,7 @@ complete(
 )
 
 
-def _matrices(step: Step, channels: slice) -> Tensor:
+def _matrices(step: LoweredLayer, channels: slice) -> Tensor:
     """Weights of some output channels, float32 (groups, k, channels); all of them if grouped."""
     assert step.weight is not None
     weight = torch.from_numpy(step.weight[channels])

@@ -17,7 +17,7 @@ from ...network.fixedpoint import limits
 from ...network.layers import LayerOp
 from ...tables import complete
 from .calibrate import Stats
-from .lower import Step
+from .lower import LoweredLayer
 
 _PHASES = 16
 _ROWS = 512
@@ -45,7 +45,7 @@ class Groups:
             self._parent[root_b] = (root_a, offset_a + difference - offset_b)
 
 
-def _tie_conv(groups: Groups, step: Step) -> None:
+def _tie_conv(groups: Groups, step: LoweredLayer) -> None:
     """Its weights set the scale of its sums; an add, where it takes one in, ties them."""
     if step.residual is not None:
         groups.tie(step.residual, step.output)
@@ -54,21 +54,21 @@ def _tie_conv(groups: Groups, step: Step) -> None:
         groups.tie(step.own, step.output)
 
 
-def _tie_add(groups: Groups, step: Step) -> None:
+def _tie_add(groups: Groups, step: LoweredLayer) -> None:
     assert step.residual is not None
     groups.tie(step.residual, step.output)
     groups.tie(step.residual, step.source)
 
 
-def _tie_average(groups: Groups, step: Step) -> None:
+def _tie_average(groups: Groups, step: LoweredLayer) -> None:
     groups.tie(step.source, step.output, -math.log2(step.divisor))
 
 
-def _tie_both(groups: Groups, step: Step) -> None:
+def _tie_both(groups: Groups, step: LoweredLayer) -> None:
     groups.tie(step.source, step.output)
 
 
-_TIES: Mapping[LayerOp, Callable[[Groups, Step], None]] = {
+_TIES: Mapping[LayerOp, Callable[[Groups, LoweredLayer], None]] = {
     LayerOp.CONV: _tie_conv,
     LayerOp.MAXPOOL: _tie_both,
     LayerOp.AVGPOOL: _tie_average,
@@ -78,7 +78,7 @@ _TIES: Mapping[LayerOp, Callable[[Groups, Step], None]] = {
 complete("LayerOp in network/layers.py", LayerOp, _TIES, "compiler/quantise/scales.py: _TIES")
 
 
-def tie_steps(steps: Sequence[Step]) -> Groups:
+def tie_steps(steps: Sequence[LoweredLayer]) -> Groups:
     """The groups that the steps' operations force."""
     groups = Groups()
     for step in steps:
@@ -93,7 +93,7 @@ def quantisation_error(rows: Tensor, scale: float, bits: int) -> float:
 
 
 def phases(
-    steps: Sequence[Step],
+    steps: Sequence[LoweredLayer],
     groups: Groups,
     stats: Mapping[str, Stats],
     least: Mapping[str, float],

@@ -16,7 +16,7 @@ from ...errors import FlexhycaError, InternalError
 from ..netlist.pe import Datapath
 from .blocks import array_block, ports
 
-Step = Mapping[str, int]
+PortInputs = Mapping[str, int]
 
 
 def array_verilog(
@@ -48,7 +48,7 @@ class Rtl(ABC):
     def _compile(self) -> None: ...
 
     @abstractmethod
-    def run(self, steps: Sequence[Step]) -> list[dict[str, int]]:
+    def run(self, steps: Sequence[PortInputs]) -> list[dict[str, int]]:
         """The outputs in each step, before its clock edge."""
 
     def _call(self, *command: str) -> None:
@@ -92,7 +92,7 @@ class Icarus(Rtl):
         (self.folder / "bench.v").write_text("\n".join(bench) + "\n", encoding="utf-8")
         self._call("iverilog", "-g2005-sv", "-o", "bench.vvp", "bench.v", "top.v")
 
-    def run(self, steps: Sequence[Step]) -> list[dict[str, int]]:
+    def run(self, steps: Sequence[PortInputs]) -> list[dict[str, int]]:
         """See `Rtl.run`; unknown bits read as 0."""
         digits = -(-sum(self.inputs.values()) // 4)
         with (self.folder / "steps.hex").open("w", encoding="utf-8") as file:
@@ -136,7 +136,7 @@ class Verilator(Rtl):
             "top.v",
         )
 
-    def run(self, steps: Sequence[Step]) -> list[dict[str, int]]:
+    def run(self, steps: Sequence[PortInputs]) -> list[dict[str, int]]:
         """See `Rtl.run`."""
         parts = []
         for step in steps:

@@ -11,10 +11,10 @@ from ..netlist.pe import Datapath
 from .blocks import FlipBits
 
 #: Steps before step 0 in which the rows take their starting sums: one a row.
-Step = dict[str, int]
+PortValues = dict[str, int]
 
 
-def steps(
+def port_values(
     act: NDArray[np.int8],
     wgt: NDArray[np.int8],
     start: NDArray[np.int32],
@@ -24,7 +24,7 @@ def steps(
     datapath: Datapath,
     cycles: int,
     protect: tuple[int, int] = (0, 0),
-) -> Iterator[Step]:
+) -> Iterator[PortValues]:
     """Values of the input ports in each step: `rows` steps that load, then those of the tile.
 
     act : (m, k). wgt : (n, k). start : (m, n). flips : (step, register, row, column, bit, copy).

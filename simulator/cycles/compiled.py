@@ -9,7 +9,7 @@ from ...errors import InternalError
 from ...isa.instructions import Engine, Kind
 from ...isa.program import Program
 from ..text.work import Work
-from .cycle_kernels import run
+from .cycle_kernels import run_cycles
 from .dram import make_channel
 from .engines import CycleModel
 from .stalls import BUSY, STALLS
@@ -39,7 +39,7 @@ class CompiledModel:
     def run(self) -> int:
         """Run to the end; returns the total cycles. Raises what the reference raises."""
         text, state = _text(self.program, self.work), _state(self.program, self.work)
-        if not run(_machine(self.program, self.work), text, state):
+        if not run_cycles(_machine(self.program, self.work), text, state):
             CycleModel(self.program).run()
             raise InternalError(
                 f"{self.program.name}: the compiled cycle model finds no end, the reference does"

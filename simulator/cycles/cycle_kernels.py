@@ -427,7 +427,7 @@ def _resume(m: Machine, t: Text, s: State, engine: int, now: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def run(m: Machine, t: Text, s: State) -> bool:
+def run_cycles(m: Machine, t: Text, s: State) -> bool:
     """Run to the end; False when the program cannot end (the reference says why)."""
     while True:
         # int(): literals have types of their own, and everything would be compiled twice.

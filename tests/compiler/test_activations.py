@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from flexhyca.compiler.activations import ACTIVATIONS, Activation
 from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.compiler.execute import run
+from flexhyca.compiler.execute import run_graph
 from flexhyca.compiler.frontends.frontend_onnx import from_onnx
 from flexhyca.compiler.frontends.frontend_torch import from_torch
 from flexhyca.compiler.graph import Node
@@ -89,7 +89,7 @@ def test_the_graph_does_what_the_module_does(row: Activation, operator: str) -> 
     made, x = module(row, operator, alone=True), noise().requires_grad_()
     graph = from_torch(made, x.detach(), "net")
     node = node_of(graph, row)
-    wanted, (found, _) = made(x), run(graph, x)
+    wanted, (found, _) = made(x), run_graph(graph, x)
     gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in (wanted, found)]
     assert torch.equal(*gradients)  # of the ranking of neurons
     wanted, found = wanted.detach(), found.detach()
@@ -108,7 +108,7 @@ def test_onnx_says_what_torch_says(row: Activation, operator: str, tmp_path: Pat
     ours, theirs = node_of(graph, row), node_of(read, row)
     for name in row.parameters:
         assert getattr(theirs, name) == pytest.approx(getattr(ours, name))
-    torch.testing.assert_close(run(read, x)[0], made(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(run_graph(read, x)[0], made(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "behind a convolution"])
@@ -120,10 +120,10 @@ def test_integers_are_within_a_step(row: Activation, operator: str, alone: bool)
     network = integers(model)
     scale = network.tensors[network.output].scale
     x = np.random.default_rng(2).integers(-128, 128, (64, 1, 1, 24)).astype(np.int8)
-    found = reference.run(network, x)[network.output]
+    found = reference.run_network(network, x)[network.output]
     (layer,) = network.layers
     bare = replace(network, layers=(replace(layer, act_lo=-128, act_hi=127),))
-    before = reference.run(bare, x)[network.output]
+    before = reference.run_network(bare, x)[network.output]
     node = node_of(model.graph, row)
     given = [getattr(node, name) for name in row.parameters]
     wanted = row.run(torch.from_numpy(before.astype(np.float64)) * scale, *given).numpy()
@@ -142,6 +142,6 @@ def test_a_program_means_the_same(
     save(compile_network(network, CONFIG, batch=2), tmp_path / "net.fhx")
     program = load(tmp_path / "net.fhx")
     x = np.random.default_rng(3).integers(-128, 128, (2, 1, 1, 24)).astype(np.int8)
-    wanted = reference.run(network, x)[network.output]
-    assert np.array_equal(reference.run(program.network, x)[program.output], wanted)
+    wanted = reference.run_network(network, x)[network.output]
+    assert np.array_equal(reference.run_network(program.network, x)[program.output], wanted)
     assert np.array_equal(simulate(program, x, values="machine").outputs, wanted)

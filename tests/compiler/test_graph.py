@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flexhyca.compiler.execute import logits, run, steps
+from flexhyca.compiler.execute import graph_steps, logits, run_graph
 from flexhyca.compiler.frontends.frontend_torch import from_torch
 from flexhyca.compiler.graph import OPS, Graph, Node, infer_shape, unsupported, verify
 from flexhyca.compiler.passes import drop_identities, fold_batch_norm, fold_pads, simplify
@@ -123,10 +123,10 @@ def test_unsupported_operations_are_counted_and_named():
 def test_passes_change_no_result(name):
     graph = from_torch(build(name), torch.zeros(2, *SHAPES[name]), name)
     x = torch.rand(3, *SHAPES[name], generator=torch.Generator().manual_seed(1)) * 4 - 2
-    wanted, _ = run(graph, x)
+    wanted, _ = run_graph(graph, x)
     for step in (drop_identities, fold_batch_norm, fold_pads):
         graph = step(graph)
-        torch.testing.assert_close(run(graph, x)[0], wanted, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(run_graph(graph, x)[0], wanted, rtol=1e-4, atol=1e-4)
     assert not {n.op for n in graph.nodes} & {"batch_norm", "identity"}
     assert simplify(graph) == graph
 
@@ -155,7 +155,7 @@ def test_a_batch_norm_is_not_folded_into_what_others_read():
     assert folded.node("c") == unit
     assert folded.node("n").op == "conv2d"
     x = torch.rand(1, 2, 4, 4)
-    torch.testing.assert_close(run(folded, x)[0], run(graph, x)[0])
+    torch.testing.assert_close(run_graph(folded, x)[0], run_graph(graph, x)[0])
 
 
 def test_pads_fold_only_where_zeros_mean_the_same():
@@ -176,9 +176,9 @@ def test_pads_fold_only_where_zeros_mean_the_same():
 def test_values_are_captured_and_differentiable_and_dropped():
     graph = small()
     x = torch.rand(2, 2, 4, 4, requires_grad=True)
-    out, captured = run(graph, x, ["c"])
+    out, captured = run_graph(graph, x, ["c"])
     (gradient,) = torch.autograd.grad(out.sum(), captured["c"])
     assert torch.equal(gradient, (captured["c"] > 0).float())
-    assert [node.name for node, _ in steps(graph, x)] == ["x", "c", "r"]
+    assert [node.name for node, _ in graph_steps(graph, x)] == ["x", "c", "r"]
     both = logits(graph, iter([x.detach().numpy(), x.detach().numpy()]))
     assert both.shape == (4, 3, 2, 2)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import flexhyca as fh
-from flexhyca.compiler.frontends.onnx_ops import HANDLERS
+from flexhyca.compiler.frontends.onnx_ops import ONNX_HANDLERS
 from flexhyca.compiler.model import is_onnx
 from flexhyca.errors import ModelError
 from flexhyca.tests.compiler.frontends.zoo import build
@@ -78,4 +78,4 @@ def test_the_page_lists_every_operator():
     page = (Path(fh.__file__).parent / "docs" / "models.md").read_text(encoding="utf-8")
     table = page.partition("| operator | limits |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| ([A-Za-z, ]+) \|", table, re.MULTILINE)
-    assert sorted(", ".join(rows).split(", ")) == sorted(HANDLERS)
+    assert sorted(", ".join(rows).split(", ")) == sorted(ONNX_HANDLERS)

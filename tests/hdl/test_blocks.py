@@ -14,7 +14,7 @@ from flexhyca.hdl.netlist.pe import Datapath, core
 from flexhyca.hdl.rtl.blocks import FlipBits, array_block, ports
 from flexhyca.hdl.rtl.netlist_block import netlist_block, signals
 from flexhyca.hdl.rtl.players import Icarus, Verilator, array_verilog
-from flexhyca.hdl.rtl.stimulus import split, steps
+from flexhyca.hdl.rtl.stimulus import port_values, split
 from flexhyca.simulator.array.os_array import Flip, os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 
@@ -51,7 +51,9 @@ def tiles(draw, rows, cols, depth=8, faults=6):
         protected=columns,
     )
     mask = sum(1 << column for column in columns)
-    played = steps(act, wgt, start, flips, rows, cols, D, cycles, (mask & ((1 << 16) - 1), mask))
+    played = port_values(
+        act, wgt, start, flips, rows, cols, D, cycles, (mask & ((1 << 16) - 1), mask)
+    )
     idle = [{}] * (cols + 2)  # registers are unknown until something has come through
     return [*idle, *played], want
 
@@ -109,7 +111,7 @@ def test_one_pe_in_myhdl_100000_times():
         act, wgt = (rng.integers(-128, 128, (1, 2000)).astype(np.int8) for _ in range(2))
         start = rng.integers(-(1 << 23), 1 << 23, (1, 1)).astype(np.int32)
         want, _ = os_tile(act, wgt, start, rows=1, cols=1, arithmetic=Arithmetic())
-        played = steps(act, wgt, start, [], 1, 1, D, os_tile_cycles(2000, 1, 1))
+        played = port_values(act, wgt, start, [], 1, 1, D, os_tile_cycles(2000, 1, 1))
         check(lambda played: in_myhdl(1, 1, played), 1, 1, ([{}, {}, {}, *played], want))
 
 

@@ -47,7 +47,7 @@ def test_every_arithmetic_and_every_cut_gives_the_same(
     network, without, exact, block, keep, once, seed
 ):
     x = random_inputs(network, 3, seed)
-    wanted = reference.run(network, x)
+    wanted = reference.run_network(network, x)
     with (
         arithmetic_without(without),
         patch.object(products, "EXACT_FLOAT32", exact),
@@ -102,7 +102,7 @@ def test_long_full_scale_reductions_are_exact(kernel, channels, groups, dtype, r
     network = Network("long", tensors, (layer,), {0: weight}, {0: bias}, a, 0, 1)
     with arithmetic_without(without):
         engine = Functional(network)
-        np.testing.assert_array_equal(engine.run(x), reference.run(network, x)[1])
+        np.testing.assert_array_equal(engine.run(x), reference.run_network(network, x)[1])
         kept: dict[int, np.ndarray] = {}
         list(engine.layers(x, sums=kept))
         np.testing.assert_array_equal(kept[0], sums)
@@ -125,7 +125,7 @@ def test_eight_bit_products_that_saturate_are_not_used():
     try:
         with patch.object(products._Packed, "__call__", saturated):
             engine = Functional(network)
-            np.testing.assert_array_equal(engine.run(x), reference.run(network, x)[1])
+            np.testing.assert_array_equal(engine.run(x), reference.run_network(network, x)[1])
         assert not engine._products[0].int8
     finally:
         products.int8_is_exact.cache_clear()
@@ -162,7 +162,7 @@ def test_one_channel_and_one_column(images, once):
     weight, bias = rng.integers(-128, 128, (4, 1, 3, 1), np.int8), np.zeros(4, np.int32)
     network = Network("n", tensors, (layer,), {0: weight}, {0: bias}, Arithmetic(), 0, 1)
     x = rng.integers(-128, 128, (images, 9, 4, 1), np.int8)
-    expected = reference.run(network, x)[1]
+    expected = reference.run_network(network, x)[1]
     np.testing.assert_array_equal(Functional(network, once=once).run(x), expected)
 
 
@@ -177,7 +177,7 @@ def test_losses_are_counted_and_batches_do_not_matter():
     def lost(network, batch=None):
         losses = [Losses()]
         outputs = Functional(network).run(x, batch, losses)
-        np.testing.assert_array_equal(outputs, reference.run(network, x)[1])
+        np.testing.assert_array_equal(outputs, reference.run_network(network, x)[1])
         return losses[0]
 
     # accumulators 7200, 10000, 20000, 22000, 32700 fit 16 bits; >> 4 they exceed 127

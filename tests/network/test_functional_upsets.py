@@ -33,7 +33,7 @@ def flipped(values, marks, bits):
 
 
 def run_reference(network, x, upsets):
-    """`network.reference.run` with the wrong words of each stage, of the whole batch at once."""
+    """`network.reference.run_network` with wrong words of each stage, a batch at once."""
     a = network.arithmetic
     values = {network.input: flipped(x, upsets.input, a.act_bits).astype(np.int8)}
     for i, layer in enumerate(network.layers):
@@ -129,7 +129,7 @@ def test_upsets_equal_the_reference(case):
         got = engine.run(x, batch=batch, upsets=upsets)
     np.testing.assert_array_equal(got, wanted)
     np.testing.assert_array_equal(x, before)  # the caller's images stay as they are
-    fault_free = reference.run(network, x)[network.output]
+    fault_free = reference.run_network(network, x)[network.output]
     np.testing.assert_array_equal(engine.run(x), fault_free)  # and so does the engine
     event(f"seen: {(wanted != fault_free).any()}")
     event(f"layers where the DPPU differs: {len(set(upsets.dppu_weights) & set(upsets.important))}")

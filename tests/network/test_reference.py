@@ -139,5 +139,5 @@ def test_a_known_number(overflow):
     tensors = (Tensor("x", 1, 1, 1, 1.0), Tensor("y", 1, 1, 1, 1.0))
     weight, bias = np.full((1, 1, 1, 1), 127, np.int8), np.array([100], np.int32)
     network = Network("one", tensors, (layer,), {0: weight}, {0: bias}, a, 0, 1)
-    values = reference.run(network, np.full((1, 1, 1, 1), 127, np.int8))
+    values = reference.run_network(network, np.full((1, 1, 1, 1), 127, np.int8))
     assert values[1].item() == {"slice": -2, "saturate": 127}[overflow]

@@ -32,6 +32,10 @@ EXCEPTED: dict[str, tuple[tuple[str, ...], str]] = {
     "app": (("cli.",), "the Typer application of each command that has sub-commands"),
     "command": (("cli.",), "the function of each command; `cli` registers it"),
     "EXAMPLES": (("cli.",), "what each command shows below its help; `cli` registers it"),
+    "COPIES": (
+        ("isa.protection", "hdl.netlist.tmr"),
+        "the same number, compared at import; circuits do not depend on isa.protection",
+    ),
     "simulate": (("api", "simulator.run"), "the same signature; `api` imports it when called"),
     **dict.fromkeys(("add", "requantise", "vector_unit", "wrap"), _TWINS),
 }

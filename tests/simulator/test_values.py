@@ -33,7 +33,7 @@ def cases(draw):
 def _check(case):
     network, config, masks, inputs = case
     program = compiled(network, config, masks, len(inputs))
-    expected = reference.run(network, inputs)
+    expected = reference.run_network(network, inputs)
 
     functional = dict(Functional(program.network).layers(inputs))
     for tensor, values in functional.items():
@@ -73,4 +73,6 @@ def test_register_true_tiles_agree(case):
     network, config, masks, inputs = case
     program = compiled(network, config, masks, len(inputs))
     result = simulate(program, inputs, values="registers")
-    np.testing.assert_array_equal(result.outputs, reference.run(network, inputs)[network.output])
+    np.testing.assert_array_equal(
+        result.outputs, reference.run_network(network, inputs)[network.output]
+    )

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from flexhyca.compiler.activations import ACTIVATIONS
-from flexhyca.compiler.frontends.onnx_ops import HANDLERS
+from flexhyca.compiler.frontends.onnx_ops import ONNX_HANDLERS
 
 OPSET = 20
 ACTIVATION_OPERATORS = [operator for row in ACTIVATIONS.values() for operator in row.onnx]
@@ -79,7 +79,7 @@ def backend_cases():
     for case in cases:
         model = case.model or onnx.load(Path(case.model_dir) / "model.onnx")
         used = {node.op_type for node in model.graph.node} - {"Constant"}
-        if used and used <= set(HANDLERS):
+        if used and used <= set(ONNX_HANDLERS):
             found[case.name] = (model, *_data(case, model), (case.rtol, case.atol))
     return found
 

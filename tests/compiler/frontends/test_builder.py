@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from flexhyca.compiler.execute import run
+from flexhyca.compiler.execute import run_graph
 from flexhyca.compiler.frontends.builder import (
     MOST_ELEMENTS,
     Builder,
@@ -38,7 +38,7 @@ def test_ceil_mode_is_padding_at_the_end(size, kernel, stride, pad, dilation, ce
     fields = {"kernel": pair[0], "stride": pair[1], "dilation": pair[3], "padding": pads}
     pool = Node("p", "max_pool", ("x",), tuple(wanted.shape[1:]), **fields)
     graph = Graph("pool", (Node("x", "input", (), (3, *size)), pool), "p")
-    assert torch.equal(run(verify(graph), x)[0], wanted)
+    assert torch.equal(run_graph(verify(graph), x)[0], wanted)
 
 
 @settings(max_examples=300)
@@ -65,7 +65,7 @@ def test_an_average_pool_is_torchs_or_refused(size, kernel, stride, pad, ceil_mo
     except UnsupportedError:
         assert ceil_mode or (pad and not whole)
         return
-    torch.testing.assert_close(run(builder.graph("g", name), x)[0], wanted)
+    torch.testing.assert_close(run_graph(builder.graph("g", name), x)[0], wanted)
     assert whole or torch.allclose(ones, torch.ones_like(ones))
 
 

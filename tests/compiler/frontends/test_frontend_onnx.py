@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from flexhyca.compiler.execute import run
+from flexhyca.compiler.execute import run_graph
 from flexhyca.compiler.frontends import frontend_onnx, onnx_ops
 from flexhyca.compiler.frontends.frontend_onnx import from_onnx
 from flexhyca.compiler.frontends.frontend_torch import from_torch
@@ -58,7 +58,7 @@ def test_the_graph_computes_what_the_module_does(name, batch, new, tmp_path):
     graph = simplify(from_onnx(path, name))
     x = torch.randn(4, *SHAPES[name], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(run(graph, x)[0], module(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(run_graph(graph, x)[0], module(x), rtol=1e-4, atol=1e-5)
     own = simplify(from_torch(module, torch.zeros(batch, *SHAPES[name]), name))
     if (name, new) != ("Twice", True):  # the new exporter writes a weight that is used twice twice
         layers = [[n.name for n in g.nodes if n.params] for g in (graph, own)]
@@ -77,7 +77,7 @@ def test_a_dynamic_batch_is_fine(name, tmp_path):
     )
     x = torch.randn(3, *SHAPES[name], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(run(from_onnx(path, name), x)[0], build(name)(x))
+        torch.testing.assert_close(run_graph(from_onnx(path, name), x)[0], build(name)(x))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_windows_are_onnx_or_refused(
         assert "auto_pad" in window or op != "Conv"  # what onnxruntime does not do
         return
     np.testing.assert_allclose(
-        run(graph, torch.from_numpy(x))[0].numpy(), wanted, rtol=1e-4, atol=1e-5
+        run_graph(graph, torch.from_numpy(x))[0].numpy(), wanted, rtol=1e-4, atol=1e-5
     )
 
 
@@ -276,7 +276,7 @@ def test_chains_that_exporters_write(name, batch, tmp_path):
     graph = from_onnx(write(tmp_path, model), "net")
     wanted = ReferenceEvaluator(model).run(None, {"x": x})[0]
     for part in (graph, simplify(graph)):
-        got = run(part, torch.from_numpy(x))[0].numpy()
+        got = run_graph(part, torch.from_numpy(x))[0].numpy()
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -285,7 +285,7 @@ def test_a_strided_shortcut_with_same_padding_reads_every_second_element(rule, t
     conv = node("Conv", ["x", "w"], ["y"], strides=[2, 2], auto_pad=rule)
     graph = read(tmp_path, conv, w=np.ones((1, 1, 1, 1), F32), shape=(1, 1, 8, 8))
     x = torch.arange(64.0).reshape(1, 1, 8, 8)
-    assert torch.equal(run(graph, x)[0], x[:, :, ::2, ::2])
+    assert torch.equal(run_graph(graph, x)[0], x[:, :, ::2, ::2])
 
 
 def test_attributes_of_old_operator_sets(tmp_path):
@@ -510,8 +510,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_misread_operator_does_not_pass(monkeypatch, tmp_path):
-    wrong = {**onnx_ops.HANDLERS, "GlobalAveragePool": onnx_ops._identity}
-    monkeypatch.setattr(frontend_onnx, "HANDLERS", wrong)
+    wrong = {**onnx_ops.ONNX_HANDLERS, "GlobalAveragePool": onnx_ops._identity}
+    monkeypatch.setattr(frontend_onnx, "ONNX_HANDLERS", wrong)
     message = refusal(tmp_path, make([node("GlobalAveragePool", ["x"], ["y"])]))
     assert message == (
         "net.onnx: value y has shape (3, 8, 8) here, ONNX infers [3, 1, 1]; please report the file"
@@ -520,7 +520,7 @@ def test_a_misread_operator_does_not_pass(monkeypatch, tmp_path):
 
 def test_every_handler_is_an_operator_of_every_set():
     for opset in OPSETS:
-        for op in onnx_ops.HANDLERS:
+        for op in onnx_ops.ONNX_HANDLERS:
             schema = onnx.defs.get_schema(op, opset, "")
             assert schema.name == op
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from flexhyca.compiler.execute import run
+from flexhyca.compiler.execute import run_graph
 from flexhyca.compiler.frontends import frontend_torch, torch_ops
 from flexhyca.compiler.frontends.frontend_torch import from_torch
 from flexhyca.errors import ModelError
@@ -37,7 +37,7 @@ def test_the_graph_computes_what_the_module_does(name, batch):
     graph = from_torch(module, torch.zeros(batch, *SHAPES[name]), name)
     x = torch.randn(4, *SHAPES[name], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(run(graph, x)[0], module(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(run_graph(graph, x)[0], module(x), rtol=1e-4, atol=1e-5)
 
 
 def test_layers_are_named_by_their_path():
@@ -109,6 +109,6 @@ def test_untraceable_modules_are_refused():
 
 def test_a_misread_operator_does_not_pass(monkeypatch):
     wrong = {**frontend_torch.HANDLERS, "relu.default": torch_ops._identity}
-    monkeypatch.setattr(frontend_torch, "HANDLERS", wrong)
+    monkeypatch.setattr(frontend_torch, "TORCH_HANDLERS", wrong)
     with pytest.raises(ModelError, match=r"the graph read from torch\.export differs"):
         read(F.relu)

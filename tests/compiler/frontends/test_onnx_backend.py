@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flexhyca.compiler.execute import run
+from flexhyca.compiler.execute import run_graph
 from flexhyca.compiler.frontends.frontend_onnx import from_onnx
 from flexhyca.compiler.passes import simplify
 from flexhyca.errors import ModelError
@@ -156,7 +156,7 @@ def test_agreement(name, tmp_path):
     network, x, wanted = network_of_case(model, inputs, outputs)
     graph = from_onnx(write(tmp_path, network), name)
     for read in (graph, simplify(graph)):
-        got = run(read, torch.from_numpy(x.copy()))[0].numpy()
+        got = run_graph(read, torch.from_numpy(x.copy()))[0].numpy()
         np.testing.assert_allclose(got, wanted[0], rtol=rtol, atol=atol)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flexhyca.compiler.data import Dataset, digits_dataset, normalise
-from flexhyca.compiler.execute import run
+from flexhyca.compiler.execute import run_graph
 from flexhyca.compiler.graph import Graph, Node
 from flexhyca.compiler.importance.ranking import (
     Ranking,
@@ -76,7 +76,7 @@ def test_a_score_is_how_far_the_loss_moves():
     scores = rank(MODEL, DATA.images[:3], DATA.labels[:3]).scores["conv4"]
 
     def losses(place, step):
-        _, values = run(MODEL.graph, x, ["conv4", "max_pool2d"])
+        _, values = run_graph(MODEL.graph, x, ["conv4", "max_pool2d"])
         y = values["conv4"].clone()
         y[:, place[2], place[0], place[1]] += step
         out = torch.relu(values["max_pool2d"] + y)

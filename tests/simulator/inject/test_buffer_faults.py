@@ -52,7 +52,7 @@ def test_a_weight_is_wrong_from_the_cycle_of_its_flip_on():
         weights = network.weights[0].copy()
         weights.reshape(4, -1)[2, k] ^= 64
         wrong = dataclasses.replace(network, weights={0: weights})
-        expected = reference.run(wrong, run.image[None])[network.output][0]
+        expected = reference.run_network(wrong, run.image[None])[network.output][0]
         np.testing.assert_array_equal(before.output, expected)
 
 

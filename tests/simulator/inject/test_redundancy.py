@@ -80,7 +80,7 @@ def test_accounts(case):
 def test_values_are_those_of_the_network(case, seed):
     network, program, _ = case
     inputs = random_inputs(network, program.batch, seed)
-    expected = reference.run(network, inputs)
+    expected = reference.run_network(network, inputs)
     memory = Memory(program, inputs)
     memory.run()
     for layer in network.layers:
@@ -96,7 +96,9 @@ def test_register_true_values(case):
     network, program, _ = case
     inputs = random_inputs(network, program.batch, 1)
     result = simulate(program, inputs, values="registers")
-    np.testing.assert_array_equal(result.outputs, reference.run(network, inputs)[network.output])
+    np.testing.assert_array_equal(
+        result.outputs, reference.run_network(network, inputs)[network.output]
+    )
 
 
 def array_cycles(program):

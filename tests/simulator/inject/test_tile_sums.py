@@ -17,7 +17,7 @@ def test_tiles_cover_the_layers(case):
     network, config, _, inputs = case
     masks = random_masks(network, 0.3, 1) if config.dppu.size else None
     program = compiled(network, config, masks)
-    spans, values = Spans(program), reference.run(network, inputs[:1])
+    spans, values = Spans(program), reference.run_network(network, inputs[:1])
     evaluate = Evaluator(spans)
     for index in network.weights:
         layer = network.layers[index]
