@@ -83,7 +83,7 @@ _RUN: dict[str, Callable[..., Tensor]] = {
     "flatten": lambda n, x: x.flatten(1),
     "identity": lambda n, x: x,
 }
-complete("compiler.graph.OPS", OPS, ("input", *_RUN), "compiler.execute._RUN")
+complete("OPS in compiler/graph.py", OPS, ("input", *_RUN), "compiler/execute.py: _RUN")
 
 
 def graph_steps(graph: Graph, x: Tensor) -> Iterator[tuple[Node, Tensor]]:

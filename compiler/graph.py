@@ -66,10 +66,10 @@ class Node:
 
 _PARAMETERS = [name for row in ACTIVATIONS.values() for name in row.parameters]
 complete(
-    "the parameters of compiler.activations.ACTIVATIONS",
+    "the parameters of ACTIVATIONS in compiler/activations.py",
     _PARAMETERS,
     {f.name for f in fields(Node)}.intersection(_PARAMETERS),
-    "compiler.graph.Node",
+    "compiler/graph.py: Node",
 )
 
 

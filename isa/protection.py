@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..config import Config, choices
 from ..config.schema import HEALS, LAYER_COPIES
+from ..network.fixedpoint import DROPS_ABOVE
 from ..network.names import matches
 from ..tables import complete
 from .columns import configurable_product, configurable_sum
@@ -50,7 +51,7 @@ def _direct(config: Config, shift: int, bits: int, register: str) -> range:
 
 def _configurable(config: Config, shift: int, bits: int, register: str) -> range:
     protection, a = config.protection, config.arithmetic
-    if not _DROPS_ABOVE[a.overflow]:
+    if not DROPS_ABOVE[a.overflow]:
         return _direct(config, shift, bits, register)
     if register == "prod" and HEALS[protection.voter]:  # else copies are those of the sum
         return configurable_product(a.act_bits, a.weight_bits, bits, protection.q_scale, shift)
@@ -58,15 +59,18 @@ def _configurable(config: Config, shift: int, bits: int, register: str) -> range
 
 
 _COLUMNS = {"none": _none, "direct": _direct, "configurable": _configurable}
-#: Whether requantisation drops the bits above those that it keeps, by `arithmetic.overflow`.
-_DROPS_ABOVE = {"slice": True, "saturate": False}
-for _field, _name, _handled in (
-    ("protection.pe_policy", "_COLUMNS", _COLUMNS),
-    ("arithmetic.overflow", "_DROPS_ABOVE", _DROPS_ABOVE),
-):
-    complete(
-        f"{_field} in config/schema.py", choices(_field), _handled, f"isa/protection.py: {_name}"
-    )
+complete(
+    "protection.pe_policy in config/schema.py",
+    choices("protection.pe_policy"),
+    _COLUMNS,
+    "isa/protection.py: _COLUMNS",
+)
+complete(
+    "arithmetic.overflow in config/schema.py",
+    choices("arithmetic.overflow"),
+    ("slice", "saturate"),
+    "isa/protection.py: _configurable",
+)
 # A voter takes the majority of that many.
 complete(
     "1 and COPIES in isa/protection.py",

@@ -218,7 +218,7 @@ RULES: dict[Rule, RuleText] = {
     ),
     Rule.ADD_OPERAND: RuleText("the second operand ends outside the ifmap buffer", _REFUSED),
 }
-complete("isa.rules.Rule", Rule, RULES, "isa/rules.py (RULES)")
+complete("Rule in isa/rules.py", Rule, RULES, "isa/rules.py: RULES")
 
 
 class BrokenRule(NamedTuple):

@@ -9,10 +9,12 @@ Source: paper section III-B (truncation of the accumulator) and docs/arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..config import Arithmetic
+from ..config import Arithmetic, choices
 from ..tables import complete
 from .arrays import I64
 from .layers import Layer, LayerOp
@@ -26,6 +28,21 @@ REQUANTISED: dict[LayerOp, bool] = {
     LayerOp.COPY: False,
 }
 complete("LayerOp in network/layers.py", LayerOp, REQUANTISED, "network/fixedpoint.py: REQUANTISED")
+
+#: Whether half of the last kept bit is added before a shift, by `arithmetic.rounding`.
+ADDS_HALF = {"half_up": True, "floor": False}
+#: Whether requantisation drops the bits above those that it keeps, by `arithmetic.overflow`; else
+#: it clamps.
+DROPS_ABOVE = {"slice": True, "saturate": False}
+
+
+def rules_handled(rounding: Iterable[str], overflow: Iterable[str], where: str) -> None:
+    """Raise InternalError unless these are all rules of arithmetic. where : as of `complete`."""
+    for field, handled in (("arithmetic.rounding", rounding), ("arithmetic.overflow", overflow)):
+        complete(f"{field} in config/schema.py", choices(field), handled, where)
+
+
+rules_handled(ADDS_HALF, DROPS_ABOVE, "network/fixedpoint.py: round_shift, requantise")
 
 
 def limits(bits: int) -> tuple[int, int]:
@@ -47,7 +64,7 @@ def flipped(word: ArrayLike, mask: ArrayLike, bits: int) -> I64:
 def round_shift(value: ArrayLike, shift: int, rounding: str) -> I64:
     """``value / 2**shift``, rounded half up or down to the floor; exact, without overflow."""
     v = np.asarray(value, np.int64)
-    if shift and rounding == "half_up":
+    if shift and ADDS_HALF[rounding]:
         v = v + (np.int64(1) << np.int64(shift - 1))
     return v >> np.int64(shift)
 
@@ -61,10 +78,10 @@ def requantise(acc: ArrayLike, shift: int, bits: int, rounding: str, overflow: s
     """
     acc = np.asarray(acc, np.int64)
     lo, hi = limits(bits)
-    if overflow == "saturate":
+    if not DROPS_ABOVE[overflow]:
         return np.clip(round_shift(acc, shift, rounding), lo, hi)
     kept = wrap(acc >> np.int64(shift), bits)
-    if shift and rounding == "half_up":
+    if shift and ADDS_HALF[rounding]:
         kept = np.minimum(kept + ((acc >> np.int64(shift - 1)) & 1), hi)
     return kept
 

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from ..config import Arithmetic
 from .arrays import I8, I32, I64
-from .fixedpoint import REQUANTISED, limits
+from .fixedpoint import ADDS_HALF, DROPS_ABOVE, REQUANTISED, limits, rules_handled
 from .layers import Layer
 
 Int32 = Any  # a number, which numba gives its type
+rules_handled(
+    ("half_up", "floor"), ("slice", "saturate"), "network/fixedpoint_kernels.py: finish_of"
+)
 
 
 class Finish(NamedTuple):
@@ -42,7 +45,7 @@ class Finish(NamedTuple):
 
 def finish_of(layer: Layer, a: Arithmetic) -> Finish:
     """The constants of a layer."""
-    half_up = a.rounding == "half_up"
+    half_up = ADDS_HALF[a.rounding]
     requantise = (0, 0, 0, 0, 0, *limits(32))
     if REQUANTISED[layer.op]:
         requantise = (
@@ -50,7 +53,7 @@ def finish_of(layer: Layer, a: Arithmetic) -> Finish:
             layer.shift,
             max(layer.shift - 1, 0),
             int(half_up and layer.shift > 0),
-            32 - a.act_bits if a.overflow == "slice" else 0,
+            32 - a.act_bits if DROPS_ABOVE[a.overflow] else 0,
             *limits(a.act_bits),
         )
     values = (

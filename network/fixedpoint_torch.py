@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..config import Arithmetic
-from .fixedpoint import REQUANTISED, limits
+from .fixedpoint import ADDS_HALF, DROPS_ABOVE, REQUANTISED, limits, rules_handled
 from .layers import Layer
 from .upsets import Marks
 
 if TYPE_CHECKING:
     import torch
+
+rules_handled(
+    ("half_up", "floor"), ("slice", "saturate"), "network/fixedpoint_torch.py: requantise, add"
+)
 
 
 def integers(sums: torch.Tensor) -> torch.Tensor:
@@ -45,9 +49,9 @@ def flip(values: torch.Tensor, marks: Marks | None, bits: int) -> None:
 def requantise(acc: torch.Tensor, shift: int, a: Arithmetic) -> torch.Tensor:
     """Twin of `fixedpoint.requantise` on int32 accumulators."""
     kept = acc >> shift
-    if a.overflow == "slice":
+    if DROPS_ABOVE[a.overflow]:
         kept = wrap(kept, a.act_bits)
-    if shift and a.rounding == "half_up":
+    if shift and ADDS_HALF[a.rounding]:
         kept += (acc >> (shift - 1)).bitwise_and_(1)
     return kept.clamp_(*limits(a.act_bits))
 
@@ -55,7 +59,7 @@ def requantise(acc: torch.Tensor, shift: int, a: Arithmetic) -> torch.Tensor:
 def add(value: torch.Tensor, residual: torch.Tensor, layer: Layer, a: Arithmetic) -> torch.Tensor:
     """Twin of `fixedpoint.add` on int32."""
     total = (value << layer.lshift_a) + (residual << layer.lshift_b)
-    if layer.add_shift and a.rounding == "half_up":
+    if layer.add_shift and ADDS_HALF[a.rounding]:
         total += 1 << (layer.add_shift - 1)
     return (total >> layer.add_shift).clamp_(*limits(a.act_bits))
 
@@ -100,5 +104,5 @@ class Losses:
         half, top = 1 << (a.acc_bits - 1), 1 << (layer.shift + a.act_bits - 1)
         if least < -half or most >= half:
             self.wraps += int(((sums < -half) | (sums >= half)).sum())
-        if a.overflow == "slice" and (least < -top or most >= top):
+        if DROPS_ABOVE[a.overflow] and (least < -top or most >= top):
             self.overflows += int(((sums < -top) | (sums >= top)).sum())

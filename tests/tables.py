@@ -21,7 +21,7 @@ ROOT = Path(flexhyca.__file__).parent
 _OUTSIDE = ("tests", "docs", "examples", "benchmarks", "build", "dist", "out")
 
 #: Calls in a module that checks a table; those for registers are in isa.registers and array.flips.
-_CHECKS = ("complete(", "all_handled(", "codes(", "check_roles(")
+_CHECKS = ("complete(", "all_handled(", "codes(", "check_roles(", "rules_handled(")
 
 Edit = tuple[str, str, str]  #: file from the root, text that stands there once, text instead
 

@@ -29,7 +29,7 @@ complete(
     "dppu.data_reuse in config/schema.py",
     choices("dppu.data_reuse"),
     _REUSE,
-    "compiler.codegen.units._REUSE",
+    "compiler/codegen/units.py: _REUSE",
 )
 
 

@@ -341,10 +341,10 @@ def _squeeze(b: OnnxBuilder, x: Any, axes_input: Any = None, *, axes: Any = None
 
 _ACTIVATIONS: dict[str, OnnxHandler] = {"Clip": _clip, "Relu": _relu}
 complete(
-    "compiler.activations.ACTIVATIONS",
+    "ACTIVATIONS in compiler/activations.py",
     (operator for row in ACTIVATIONS.values() for operator in row.onnx),
     _ACTIVATIONS,
-    "compiler.frontends.onnx_ops._ACTIVATIONS",
+    "compiler/frontends/onnx_ops.py: _ACTIVATIONS",
 )
 
 _OTHERS: dict[str, OnnxHandler] = {

@@ -241,7 +241,7 @@ complete(
     "protection.s_policy in config/schema.py",
     choices("protection.s_policy"),
     _POLICIES,
-    "compiler.importance.ranking._POLICIES",
+    "compiler/importance/ranking.py: _POLICIES",
 )
 
 

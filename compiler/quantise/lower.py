@@ -339,10 +339,10 @@ def _clamp(node: Node) -> tuple[float, float]:
 #: (node, shape of its input) -> weight (out_c, in_c / groups, kh, kw), shape of the result, layer.
 _NEURONS = {"conv2d": _conv2d, "linear": _linear}
 complete(
-    "compiler.graph.OPS with neurons",
+    "OPS in compiler/graph.py, with neurons",
     (name for name, op in OPS.items() if op.neurons),
     _NEURONS,
-    "compiler.quantise.lower._NEURONS",
+    "compiler/quantise/lower.py: _NEURONS",
 )
 _POOLS = {"max_pool": LayerOp.MAXPOOL, "avg_pool": LayerOp.AVGPOOL}
 _LOWER: Mapping[str, Callable[[_Lowering, Node], None]] = {
@@ -356,10 +356,10 @@ _LOWER: Mapping[str, Callable[[_Lowering, Node], None]] = {
     "identity": _Lowering.refused,
 }
 complete(
-    "compiler.graph.OPS",
+    "OPS in compiler/graph.py",
     OPS,
     ("input", *_AXIS_MAPS, *_LOWER),
-    "compiler.quantise.lower, _LOWER or _AXIS_MAPS,",
+    "compiler/quantise/lower.py: _LOWER or _AXIS_MAPS",
 )
 
 

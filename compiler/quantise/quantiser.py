@@ -18,7 +18,7 @@ from torch import Tensor
 from ...config import Arithmetic
 from ...errors import QuantisationError
 from ...network.arrays import I8, I32
-from ...network.fixedpoint import limits
+from ...network.fixedpoint import DROPS_ABOVE, limits
 from ...network.fixedpoint_torch import Losses
 from ...network.functional import Functional
 from ...network.layers import NO_TENSOR, Layer, LayerOp, Network
@@ -143,7 +143,7 @@ class _Quantiser:
     def _least(self) -> dict[str, float]:
         """Smallest scales that hold the range: of the input, and of every sum under `slice`."""
         least = {self.lowered.input: input_scale(self.model, self.a.act_bits)}
-        if self.a.overflow == "slice":
+        if DROPS_ABOVE[self.a.overflow]:
             lo, hi = limits(self.a.act_bits)
             for step in self.lowered.steps:
                 if step.op == LayerOp.CONV:

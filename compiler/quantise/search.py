@@ -17,11 +17,14 @@ import torch
 from torch import Tensor
 
 from ...config import Arithmetic
-from ...network.fixedpoint import limits
+from ...network.fixedpoint import ADDS_HALF, DROPS_ABOVE, limits, rules_handled
 
 _MAX_ALIGN = 16  # widest left or right shift of an add
 _OCTAVES = 24  # of weight steps, each way from the one that just holds the widest weight
 _PATIENCE = 3  # candidates of the weight scale that may be worse than the best before stopping
+rules_handled(
+    ("half_up", "floor"), ("slice", "saturate"), "compiler/quantise/search.py: shift_right, and fit"
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def clamp_steps(lo: float, hi: float, scale: float, bits: int) -> tuple[int, int
 
 def shift_right(value: Tensor, shift: int, rounding: str) -> Tensor:
     """Rounded right shift of integers held in float."""
-    half = 2.0 ** (shift - 1) if shift and rounding == "half_up" else 0.0
+    half = 2.0 ** (shift - 1) if shift and ADDS_HALF[rounding] else 0.0
     return torch.floor((value + half) * 2.0**-shift)
 
 
@@ -139,7 +142,8 @@ def best_shift(
     for shift in range(first, max(first + 1, natural + 3)):
         if not q_scale <= shift <= a.acc_bits - a.act_bits:
             continue
-        if a.overflow == "slice" and not (lo <= low * 2.0**-shift and high * 2.0**-shift < hi + 1):
+        fits = lo <= low * 2.0**-shift and high * 2.0**-shift < hi + 1
+        if DROPS_ABOVE[a.overflow] and not fits:
             continue
         own, scale = shift_right(acc, shift, a.rounding).clamp(lo, hi), unit * 2.0**shift
         choice = best_alignment(goal, own, scale, a)

@@ -164,10 +164,10 @@ def _as_operands(text: InstructionWords, pc: int) -> None:
 #: How an instruction is timed that breaks a rule and is executed all the same.
 _TIMED: dict[Rule, Callable[[InstructionWords, int], None]] = {Rule.LOAD_POSITIONS: _as_operands}
 complete(
-    "isa.rules.RULES, of those that a machine executes",
+    "RULES in isa/rules.py, of those that a machine executes",
     [rule for rule, row in RULES.items() if row.on_machine is OnMachine.EXECUTED],
     _TIMED,
-    "simulator/inject/control.py (_TIMED)",
+    "simulator/inject/control.py: _TIMED",
 )
 
 

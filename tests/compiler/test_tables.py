@@ -42,40 +42,42 @@ CASES = [
     (
         "compiler.frontends.onnx_ops",
         ACTIVATION,
-        "compiler.frontends.onnx_ops._ACTIVATIONS does not handle Halve of "
-        "compiler.activations.ACTIVATIONS",
+        "compiler/frontends/onnx_ops.py: _ACTIVATIONS does not handle Halve of "
+        "ACTIVATIONS in compiler/activations.py",
     ),
     (
         "compiler.graph",
         PARAMETER,
-        "compiler.graph.Node does not handle share of the parameters of "
-        "compiler.activations.ACTIVATIONS",
+        "compiler/graph.py: Node does not handle share of the parameters of "
+        "ACTIVATIONS in compiler/activations.py",
     ),
     (
         "compiler.execute",
         OPERATION,
-        "compiler.execute._RUN does not handle halve of compiler.graph.OPS",
+        "compiler/execute.py: _RUN does not handle halve of OPS in compiler/graph.py",
     ),
     (
         "compiler.quantise.lower",
         OPERATION,
-        "compiler.quantise.lower, _LOWER or _AXIS_MAPS, does not handle halve of "
-        "compiler.graph.OPS",
+        "compiler/quantise/lower.py: _LOWER or _AXIS_MAPS does not handle halve of "
+        "OPS in compiler/graph.py",
     ),
     (
         "compiler.quantise.lower",
         NEURONS,
-        "compiler.quantise.lower._NEURONS does not handle halve of compiler.graph.OPS with neurons",
+        "compiler/quantise/lower.py: _NEURONS does not handle halve of OPS in compiler/graph.py, "
+        "with neurons",
     ),
     (
         "compiler.codegen.units",
         REUSE,
-        "compiler.codegen.units._REUSE does not handle none of dppu.data_reuse in config/schema.py",
+        "compiler/codegen/units.py: _REUSE does not handle none of dppu.data_reuse in "
+        "config/schema.py",
     ),
     (
         "compiler.importance.ranking",
         POLICY,
-        "compiler.importance.ranking._POLICIES does not handle row of "
+        "compiler/importance/ranking.py: _POLICIES does not handle row of "
         "protection.s_policy in config/schema.py",
     ),
 ]

@@ -46,7 +46,7 @@ def test_every_rule_is_checked_with_the_values_that_its_text_names():
 
 
 def test_a_rule_without_a_text_fails_at_import():
-    text = r"isa/rules.py \(RULES\) does not handle Rule.UNHEARD_OF of isa.rules.Rule; add it there"
+    text = "isa/rules.py: RULES does not handle UNHEARD_OF of Rule in isa/rules.py; add it there"
     with pytest.raises(InternalError, match=text):
         executed(
             "isa/rules.py", "    BATCH = auto()\n", "    BATCH = auto()\n    UNHEARD_OF = auto()\n"
@@ -56,7 +56,7 @@ def test_a_rule_without_a_text_fails_at_import():
 def test_a_rule_that_a_machine_executes_needs_a_time(monkeypatch):
     row = RULES[Rule.SLOT]._replace(on_machine=OnMachine.EXECUTED)
     monkeypatch.setitem(RULES, Rule.SLOT, row)
-    text = r"simulator/inject/control.py \(_TIMED\) does not handle Rule.SLOT"
+    text = "simulator/inject/control.py: _TIMED does not handle SLOT of RULES in isa/rules.py"
     with pytest.raises(InternalError, match=text):
         executed("simulator/inject/control.py", "_WORD =", "_WORD =")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flexhyca.tests.tables import Edit, checks, copy_of_package, refusal, refusing, run
+from flexhyca.tests.tables import ROOT, Edit, checks, copy_of_package, refusal, refusing, run
 
 
 def literal(field: str, last: str) -> Edit:
@@ -50,6 +50,78 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         "timing",
         [literal("counted", '"native", "scalesim')],
         {"config/schema.py: RUNS_ENGINES"},
+    ),
+    (
+        "rounding",
+        [literal("half_even", '"half_up", "floor')],
+        {
+            "compiler/quantise/search.py: shift_right, and fit",
+            "network/fixedpoint.py: round_shift, requantise",
+            "network/fixedpoint_kernels.py: finish_of",
+            "network/fixedpoint_torch.py: requantise, add",
+        },
+    ),
+    (
+        "overflow",
+        [literal("stop", '"slice", "saturate')],
+        {
+            "compiler/quantise/search.py: shift_right, and fit",
+            "isa/protection.py: _configurable",
+            "network/fixedpoint.py: round_shift, requantise",
+            "network/fixedpoint_kernels.py: finish_of",
+            "network/fixedpoint_torch.py: requantise, add",
+        },
+    ),
+    (
+        "voter",
+        [literal("none", '"feedback", "output')],
+        {"config/schema.py: HEALS"},
+    ),
+    (
+        "pe_policy",
+        [literal("spare", '"direct", "configurable')],
+        {
+            "cli/area.py: AreaPolicy",
+            "config/schema.py: _PROTECTS",
+            "hdl/netlist/design.py: Policy, and protected for each",
+            "isa/protection.py: _COLUMNS",
+        },
+    ),
+    (
+        "redundancy",
+        [literal("mixed", '"time", "time_refetch')],
+        {"config/schema.py: LAYER_COPIES", "isa/descriptors.py: Redundancy"},
+    ),
+    (
+        "data_reuse",
+        [literal("peer", '"hybrid_sram", "dram')],
+        {"compiler/codegen/units.py: _REUSE", "isa/registers.py: _REUSE"},
+    ),
+    (
+        "dataflow",
+        [literal("rs", '"ws", "is')],
+        {
+            "config/schema.py: KEEPS_SUMS",
+            "config/schema.py: _TILE",
+            "isa/registers.py: SKEW_OF_DATAFLOW",
+            "isa/registers.py: UNIT_OF_DATAFLOW",
+            "simulator/array/dataflows.py: DATAFLOWS",
+            "simulator/cycles/scalesim.py: _FOLDS",
+        },
+    ),
+    (
+        "field of protection",
+        [
+            (
+                "config/schema.py",
+                "    s_policy: Literal",
+                '    copies: int = _int(3, 1, 3, "copies")\n    s_policy: Literal',
+            )
+        ],
+        {
+            "faults/ber/protection.py: what protects a stored bit",
+            "hdl/area/machine.py: what protection costs",
+        },
     ),
     (
         "instruction",
@@ -257,4 +329,7 @@ def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_package_as_it_is_handles_every_row(tmp_path: Path) -> None:
-    assert [check for check in checks(tmp_path) if check[2]] == []
+    found = checks(tmp_path)
+    assert [check for check in found if check[2]] == []
+    for _, where, _ in found:  # "file: what in it"
+        assert (ROOT / where.partition(": ")[0]).is_file(), where
