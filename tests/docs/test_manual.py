@@ -20,7 +20,8 @@ from flexhyca.isa.registers import BY_UNIT, REGISTERS
 def test_page_is_current(page: str, manual: Callable[[], str], module: str) -> None:
     path = Path(flexhyca.__file__).parent / "docs" / page
     assert path.read_text(encoding="utf-8") == manual(), (
-        f"run: python -c 'from flexhyca.isa.{module} import manual; print(manual(), end=\"\")' "
+        f"run: python -c 'from flexhyca.isa.{module} import {manual.__name__} as page; "
+        'print(page(), end="")\' '
         f"> docs/{page}"
     )
 
