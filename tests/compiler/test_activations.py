@@ -32,7 +32,9 @@ from flexhyca.tests.compiler.frontends.onnx_models import export
 
 #: Values of the parameters, in order, that the suite gives an operator which takes some.
 PARAMETERS: dict[str, tuple[float, ...]] = {"relu": (), "clip": (-0.75, 2.5)}
-complete("compiler.activations.ACTIVATIONS", ACTIVATIONS, PARAMETERS, f"{__name__}.PARAMETERS")
+complete(
+    "ACTIVATIONS in compiler/activations.py", ACTIVATIONS, PARAMETERS, f"{__name__}.PARAMETERS"
+)
 
 OPERATORS = [(row, operator) for row in ACTIVATIONS.values() for operator in row.torch]
 IDS = [operator for _, operator in OPERATORS]
