@@ -30,5 +30,14 @@ def complete(table: str, rows: Iterable[object], handled: Iterable[object], wher
         raise InternalError(f"{where} handles {', '.join(unknown)}, which {table} does not have")
 
 
+def unique(table: str, what: str, values: Iterable[object]) -> None:
+    """Raise InternalError where two rows of a table have the same `what`."""
+    seen: list[object] = []
+    for value in values:
+        if value in seen:
+            raise InternalError(f"{table}: two rows have the {what} {_name(value)}; choose another")
+        seen.append(value)
+
+
 def _name(row: object) -> str:
     return row.name if isinstance(row, Enum) else str(row)

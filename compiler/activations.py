@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..tables import unique
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -40,32 +42,32 @@ class Activation:
     clamp: Callable[..., tuple[float, float]]
 
 
-#: name -> row; the one list of activations.
-ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            Activation(
-                "relu",
-                (),
-                torch={"relu.default": ()},
-                onnx=("Relu",),
-                run=lambda x: x.relu(),
-                clamp=lambda: (0.0, _INF),
-            ),
-            Activation(
-                "clip",
-                ("lo", "hi"),
-                torch={
-                    "relu6.default": (0.0, 6.0),
-                    "hardtanh.default": (-1.0, 1.0),
-                    "clamp.default": (-_INF, _INF),
-                    "clamp_min.default": (-_INF, _INF),
-                },
-                onnx=("Clip",),
-                run=lambda x, lo, hi: x.clamp(lo, hi),
-                clamp=lambda lo, hi: (lo, hi),
-            ),
-        )
-    }
+_ROWS = (
+    Activation(
+        "relu",
+        (),
+        torch={"relu.default": ()},
+        onnx=("Relu",),
+        run=lambda x: x.relu(),
+        clamp=lambda: (0.0, _INF),
+    ),
+    Activation(
+        "clip",
+        ("lo", "hi"),
+        torch={
+            "relu6.default": (0.0, 6.0),
+            "hardtanh.default": (-1.0, 1.0),
+            "clamp.default": (-_INF, _INF),
+            "clamp_min.default": (-_INF, _INF),
+        },
+        onnx=("Clip",),
+        run=lambda x, lo, hi: x.clamp(lo, hi),
+        clamp=lambda lo, hi: (lo, hi),
+    ),
 )
+_TABLE = "compiler/activations.py: _ROWS"
+unique(_TABLE, "name", (row.name for row in _ROWS))
+unique(_TABLE, "aten operator", (operator for row in _ROWS for operator in row.torch))
+unique(_TABLE, "ONNX operator", (operator for row in _ROWS for operator in row.onnx))
+#: name -> row; the one list of activations.
+ACTIVATIONS: Mapping[str, Activation] = MappingProxyType({row.name: row for row in _ROWS})

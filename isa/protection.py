@@ -8,6 +8,8 @@ the next edge.  Or it stands behind the last sum (`output`), and the copies go o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..config import Config, choices
 from ..config.schema import HEALS, LAYER_COPIES
 from ..network.fixedpoint import DROPS_ABOVE
@@ -19,8 +21,18 @@ from .registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW
 
 #: Copies of a protected bit, and of the sums of a redundant layer.
 COPIES = 3
-#: Units that have protected registers.
-_PROTECTED = {register.unit for register in REGISTERS if register.protected}
+#: Units that have protected registers -> the field of `protection` that says how many top bits.
+_PROTECTED_BITS: dict[str, Callable[[Config], int]] = {
+    "array": lambda c: c.protection.nb_th,
+    "dppu": lambda c: c.protection.ib_th,
+    "dppu_excess": lambda c: c.protection.ib_th,
+}
+complete(
+    "units of protected registers in isa/registers.py",
+    dict.fromkeys(register.unit for register in REGISTERS if register.protected),
+    _PROTECTED_BITS,
+    "isa/protection.py: _PROTECTED_BITS",
+)
 
 
 def protected_columns(config: Config, shift: int, unit: str = "array", register: str = "") -> range:
@@ -33,8 +45,8 @@ def protected_columns(config: Config, shift: int, unit: str = "array", register:
     full-scale error, it is `direct`.
     register : "prod" for the array's products, whose columns may be other ones than those of sums.
     """
-    bits = config.protection.nb_th if unit == "array" else config.protection.ib_th
-    if unit not in _PROTECTED or bits == 0:
+    bits = _PROTECTED_BITS[unit](config) if unit in _PROTECTED_BITS else 0
+    if bits == 0:
         return range(0)
     policy = config.protection.pe_policy if unit == "array" else "direct"
     return _COLUMNS[policy](config, shift, bits, register)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..config import Arithmetic, Config, choices
-from ..tables import complete
+from ..tables import complete, unique
 from .instructions import INSTRUCTION_BITS, Buffer
 
 #: Stages that the widest adder tree of a DPPU group has (`dppu.width` is at most 4096).
@@ -366,6 +366,8 @@ REGISTERS: tuple[Register, ...] = (
 BY_UNIT: dict[str, dict[str, Register]] = {}
 for _register in REGISTERS:
     BY_UNIT.setdefault(_register.unit, {})[_register.name] = _register
+unique("isa/registers.py: REGISTERS", "unit and name", ((r.unit, r.name) for r in REGISTERS))
+unique("isa/registers.py: REGISTERS", "unit and code", ((r.unit, r.code) for r in REGISTERS))
 
 #: Registers that are the bytes of a buffer.
 BUFFER_BYTES = {r.name: r.buffer for r in REGISTERS if r.buffer is not None}

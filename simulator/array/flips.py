@@ -14,9 +14,9 @@ from numba import njit
 
 from ...config import Arithmetic
 from ...config.schema import HEALS
-from ...errors import FlexhycaError
+from ...errors import FlexhycaError, InternalError
 from ...isa.protection import COPIES
-from ...isa.registers import BY_UNIT, UNIT_OF_DATAFLOW, Register, all_handled
+from ...isa.registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW, Register, all_handled
 from ...network.arrays import I64
 from .voters import signed
 
@@ -27,7 +27,12 @@ FLIPPED, STUCK_0, STUCK_1 = range(3)
 #: COPY of a bit that has one flip-flop, which all copies of the word share.
 UNCOPIED = -1
 #: Codes of the registers of the second, third ... unit of a plan begin here, times its place.
-UNIT_STEP = 16
+UNIT_STEP = 32
+if max(register.code for register in REGISTERS) >= UNIT_STEP:
+    raise InternalError(
+        f"simulator/array/flips.py: UNIT_STEP is {UNIT_STEP}, and a register of isa/registers.py "
+        "has a larger code; raise it"
+    )
 _ARRAYS = tuple(UNIT_OF_DATAFLOW.values())
 
 Places = Callable[[Register], tuple[int, int]]

@@ -61,7 +61,7 @@ def os_plan(
     protected: range = range(0),
     product: range | None = None,
 ) -> I64:
-    """The faults of a tile over k operands as the kernels read them (`flips.make_plan`)."""
+    """The faults of a tile over k operands as the kernels read them (`flips.tile_plan`)."""
 
     steps, places = os_tile_cycles(k, rows, cols), partial(places_of, rows=rows, cols=cols)
     return tile_plan(("array", "skew"), flips, steps, places, arithmetic, protected, product)

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...errors import InternalError
 from ...isa.protection import COPIES
 from ...network.arrays import I8, I32, I64
 from .flips import (
@@ -73,8 +74,11 @@ def _reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
         elif register == _PROD:
             if r < m and c < n and _meets(f, reads + 1, k):
                 hit[r, c] = 1
-        elif register == _ACC and r < m and c < n and f[FROM] <= leaves + r:
-            hit[r, c] = 1
+        elif register == _ACC:
+            if r < m and c < n and f[FROM] <= leaves + r:
+                hit[r, c] = 1
+        else:
+            raise InternalError("os_corrections.py: _reached has no branch for a register")
     return hit
 
 

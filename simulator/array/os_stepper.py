@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ...errors import InternalError
 from ...isa.protection import COPIES
 from ...network.arrays import I8, I32, I64
 from .flips import COL, FROM, REGISTER, ROW, TO, codes, strike, strike_copies
@@ -76,6 +77,8 @@ def step_os_tile(
                 prod[at] = flip_signed(prod[at], bit, act_bits + weight_bits)
             elif register == _ACC:
                 acc[at] ^= np.int32(1 << bit)
+            else:
+                raise InternalError("os_stepper.py: step_os_tile has no branch for a register")
             flip += 1
         if t >= first_row_leaves:  # one row leaves through the column buses
             if done < m:
@@ -123,7 +126,7 @@ def step_os_tile_copies(
 ) -> tuple[I32, int]:
     """Step every flip-flop of an output-stationary array through one tile (see `os_array`).
 
-    start : (m, n). plan : `flips.make_plan` of units array, skew. Columns [low, high) of `prod` and
+    start : (m, n). plan : `flips.tile_plan` of units array, skew. Columns [low, high) of `prod` and
     `acc` have three copies; feedback : their voters stand behind each register, else at the output.
     """
     m, k = act_in.shape
@@ -157,6 +160,8 @@ def step_os_tile_copies(
                 skew_act[r, c] = strike(plan, i, skew_act[r, c], act_bits)
             elif register == _SKEW_WGT:
                 skew_wgt[r, c] = strike(plan, i, skew_wgt[r, c], weight_bits)
+            else:
+                raise InternalError("os_stepper.py: step_os_tile_copies: no branch for a register")
         if t >= first_row_leaves and t - first_row_leaves < m:
             for c in range(n):
                 out[t - first_row_leaves, c] = vote(acc[t - first_row_leaves, c])

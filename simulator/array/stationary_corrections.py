@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...errors import InternalError
 from ...network.arrays import I8, I32, I64
 from .flips import COL, FROM, REGISTER, ROW, TO, arrives, passed, stored
 from .roles import SUMS, stationary_codes
@@ -50,6 +51,8 @@ def _reached(
             reaches, first = at <= c and r < used, begin + fold_reads(rows, r, at)
         elif register == _SKEW_STREAMED:
             reaches, first = r < used, begin + fold_reads(rows, 0, at)
+        elif register != SUMS:  # which are followed word by word
+            raise InternalError("stationary_corrections.py: _reached has no branch for a register")
         if reaches and ends > first and begins < first + len(touched):
             touched[max(0, begins - first) : ends - first] = True
             some = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ...errors import InternalError
 from ...network.arrays import I8, I32, I64
 from .flips import COL, FROM, REGISTER, ROW, TO, strike
 from .roles import SUMS, stationary_codes
@@ -36,7 +37,7 @@ def step_stationary(
     """Step every register of a weight- or input-stationary array (see `stationary_array`).
 
     streamed_in : (s, k). held_in : (n, k), n <= cols. buffer : (s, n), the sums so far. folds :
-    operands of each, at most `rows`. plan : `flips.make_plan` of the units of the array, its delay
+    operands of each, at most `rows`. plan : `flips.tile_plan` of the units of the array, its delay
     lines and the buffer, whose row and column are those of `buffer` here.
     Sums are kept in the top `acc_bits` bits of an int32, so that they wrap by themselves.
     """
@@ -69,6 +70,8 @@ def step_stationary(
                 skew[r, c] = strike(plan, i, skew[r, c], streamed_bits)
             elif register == SUMS:
                 sums[r, c] = np.int32(strike(plan, i, sums[r, c] >> up, acc_bits)) << up
+            else:
+                raise InternalError("stationary_stepper.py: no branch for a register")
         # Each pipeline stage works on the fold that the stage before it worked on a step ago.
         if t >= 2:  # write: vector i leaves column c in step 2R+1+i+c of its fold, if it is valid
             behind = (t - 2) % period - (2 * rows - 1)

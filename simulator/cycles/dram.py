@@ -15,7 +15,7 @@ from numba import njit
 from ...config import Dram, choices
 from ...errors import InternalError
 from ...isa.instructions import Kind
-from ...tables import complete
+from ...tables import complete, unique
 from .state import record
 
 
@@ -90,10 +90,13 @@ DRAM_MODELS: dict[str, DramModel] = {
     "fixed": DramModel(0, FixedDram),
     "openrow": DramModel(1, OpenRowDram),
 }
-_FIXED, _OPEN_ROW = DRAM_MODELS["fixed"].code, DRAM_MODELS["openrow"].code
 _HERE, _TABLE = "simulator/cycles/dram.py", "dram.model in config/schema.py"
 complete(_TABLE, choices("dram.model"), DRAM_MODELS, f"{_HERE}: DRAM_MODELS")
-complete(_TABLE, choices("dram.model"), ("fixed", "openrow"), f"{_HERE}: request, the kernel")
+unique(f"{_HERE}: DRAM_MODELS", "code", (row.code for row in DRAM_MODELS.values()))
+#: Models that the kernel has a branch for: `request` compares with these codes and no others.
+_FIXED, _OPEN_ROW = (DRAM_MODELS[name].code for name in ("fixed", "openrow"))
+_BRANCHES = {"fixed": _FIXED, "openrow": _OPEN_ROW}
+complete(_TABLE, choices("dram.model"), _BRANCHES, f"{_HERE}: request, the kernel")
 
 
 def make_dram(config: Dram) -> FixedDram:
@@ -143,7 +146,9 @@ def request(
     elif channel.model == _OPEN_ROW:
         start = _open_row_start(c, now, address, nbytes, rows, stride)
     else:
-        raise InternalError("the compiled DRAM channel does not know this model")
+        raise InternalError(
+            "simulator/cycles/dram.py: request has no branch for this model; add it there"
+        )
     cycles = -(-nbytes * rows // channel.bytes_per_cycle)
     channel.free = start + cycles
     c.moved[kind].busy += cycles

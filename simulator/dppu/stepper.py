@@ -255,6 +255,8 @@ def step_dppu_tile(
             elif register > _TREE:
                 stage = register - _TREE
                 strike_copies(plan, i, tree[stage, r, c], prod_bits + stage)
+            else:
+                raise InternalError("dppu/stepper.py: step_dppu_tile has no branch for a register")
         if t == steps - 1:  # written
             for i in range(neurons):
                 sums[i] = vote(psum[i])

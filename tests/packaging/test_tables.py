@@ -318,6 +318,64 @@ def test_the_line_of_an_import(tmp_path: Path, module: str, edit: Edit, says: st
     assert refusal(tmp_path, module, edit) == f"flexhyca.errors.InternalError: {says}"
 
 
+SAME = [
+    (
+        "isa/registers.py: REGISTERS: two rows have the unit and name ('array', 'acc')",
+        "flexhyca.isa.registers",
+        ("isa/registers.py", "REGISTERS: tuple[Register, ...] = (\n",
+         "REGISTERS: tuple[Register, ...] = (\n"
+         '    Register("array", "acc", 9, lambda a: a.acc_bits, "no new one"),\n'),
+    ),
+    (
+        "isa/registers.py: REGISTERS: two rows have the unit and code ('array', 3)",
+        "flexhyca.isa.registers",
+        ("isa/registers.py", "REGISTERS: tuple[Register, ...] = (\n",
+         "REGISTERS: tuple[Register, ...] = (\n"
+         '    Register("array", "acc2", 3, lambda a: a.acc_bits, "a code of another"),\n'),
+    ),
+    (
+        "simulator/cycles/dram.py: DRAM_MODELS: two rows have the code 0",
+        "flexhyca.simulator.run",
+        ("simulator/cycles/dram.py", "DramModel(1, OpenRowDram)", "DramModel(0, OpenRowDram)"),
+    ),
+    (
+        "compiler/activations.py: _ROWS: two rows have the name relu",
+        "flexhyca.compiler.activations",
+        ("compiler/activations.py", '        "clip",\n', '        "relu",\n'),
+    ),
+    (
+        "compiler/activations.py: _ROWS: two rows have the aten operator relu.default",
+        "flexhyca.compiler.activations",
+        ("compiler/activations.py", '"relu6.default": ', '"relu.default": '),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "module", "edit"), SAME, ids=[line[0] for line in SAME])
+def test_no_row_passes_for_another(tmp_path: Path, says: str, module: str, edit: Edit) -> None:
+    line = f"flexhyca.errors.InternalError: {says}; choose another"
+    assert refusal(tmp_path, module, edit) == line
+
+
+def test_copies_are_of_units_that_say_how_many_bits(tmp_path: Path) -> None:
+    edit = (
+        "isa/registers.py",
+        'Register("array_ws", "psum", 3, lambda a: a.acc_bits, "one output of column c"',
+        'Register("array_ws", "psum", 3, lambda a: a.acc_bits, "one output", protected=True',
+    )
+    assert refusal(tmp_path, "flexhyca.isa.protection", edit) == (
+        "flexhyca.errors.InternalError: isa/protection.py: _PROTECTED_BITS does not handle "
+        "array_ws of units of protected registers in isa/registers.py; add it there"
+    )
+
+
+def test_an_import_of_the_command_line_that_fails_is_one_line(tmp_path: Path) -> None:
+    edit = fault_model('"ber2": FaultModel("x", "rate")')
+    done = run(copy_of_package(tmp_path, [edit]), "-m", "flexhyca", "models")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "cli/inject/models.py: CAMPAIGNS does not handle ber2" in done.stderr
+
+
 def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
     copy = copy_of_package(tmp_path, [literal("lpddr", '"fixed", "openrow')])
     done = run(copy, "-m", "flexhyca", "simulate", "digits", "--no-values")

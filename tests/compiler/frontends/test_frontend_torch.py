@@ -108,7 +108,7 @@ def test_untraceable_modules_are_refused():
 
 
 def test_a_misread_operator_does_not_pass(monkeypatch):
-    wrong = {**frontend_torch.HANDLERS, "relu.default": torch_ops._identity}
+    wrong = {**frontend_torch.TORCH_HANDLERS, "relu.default": torch_ops._identity}
     monkeypatch.setattr(frontend_torch, "TORCH_HANDLERS", wrong)
     with pytest.raises(ModelError, match=r"the graph read from torch\.export differs"):
         read(F.relu)

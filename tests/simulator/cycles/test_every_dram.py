@@ -173,8 +173,8 @@ class DramModel(''',
     ),
     (
         "simulator/cycles/dram.py",
-        '("fixed", "openrow"), f"{_HERE}: req',
-        '("fixed", "openrow", "closed"), f"{_HERE}: req',
+        '"openrow": _OPEN_ROW}',
+        '"openrow": _OPEN_ROW, "closed": 2}',
     ),
     (
         "simulator/cycles/dram.py",
