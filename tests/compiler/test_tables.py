@@ -8,20 +8,20 @@ import pytest
 
 from flexhyca.tests.tables import Edit, refusal
 
-RELU = """            Activation(
-                "relu",
+RELU = """    Activation(
+        "relu",
 """
 ACTIVATION: Edit = (
     "compiler/activations.py",
     RELU,
-    f"""            Activation(
-                "halve",
-                (),
-                torch={{"halve.default": ()}},
-                onnx=("Halve",),
-                run=lambda x: x / 2,
-                clamp=lambda: (-_INF, _INF),
-            ),
+    f"""    Activation(
+        "halve",
+        (),
+        torch={{"halve.default": ()}},
+        onnx=("Halve",),
+        run=lambda x: x / 2,
+        clamp=lambda: (-_INF, _INF),
+    ),
 {RELU}""",
 )
 PARAMETER: Edit = (ACTIVATION[0], RELU, ACTIVATION[2].replace("(),", '("share",),', 1))
