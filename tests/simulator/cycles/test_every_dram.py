@@ -139,7 +139,7 @@ def test_both_cycle_models_run_it(model):
 def test_a_kernel_that_does_not_know_a_model_says_so():
     channel = make_channel(Dram())
     channel.state["model"] = max(row.code for row in DRAM_MODELS.values()) + 1
-    with pytest.raises(Exception, match="the compiled DRAM channel does not know this model"):
+    with pytest.raises(Exception, match="request has no branch for this model"):
         request(channel, 0, 0, 64, 0, 1, 0)
 
 
