@@ -10,7 +10,7 @@ _HEAD = "REGISTERS: tuple[Register, ...] = (\n"
 
 def row(unit, more=""):
     """An edit that adds a register `spare` to a unit."""
-    text = f'    Register("{unit}", "spare", 15, lambda a: 1, "nothing"{more}),\n'
+    text = f'    Register("{unit}", "spare", 31, lambda a: 1, "nothing"{more}),\n'
     return "isa/registers.py", _HEAD, _HEAD + text
 
 
