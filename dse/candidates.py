@@ -1,7 +1,7 @@
 """What a search chooses from, and what it has seen: the types that optimisers share.
 
-A candidate is one accuracy key (`keys`): many design points share it, as accuracy does not depend on
-how large the DPPU is, say.  The cheapest of them that keeps to the limits stands for it.
+A candidate is one accuracy key (`keys`): many design points share it, as accuracy does not depend
+on how large the DPPU is, say.  The cheapest of them that keeps to the limits stands for it.
 """
 
 from __future__ import annotations

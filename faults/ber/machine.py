@@ -8,12 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...isa.program import Program
 from ...network.layers import Network
 from ...network.upsets import Marks, Upsets
 from .memories import BitMemory, Shield
 from .options import BerOptions, Case
-from .protection import dppu_neurons, neuron_shield, weight_shields
+from .protection import ProtectedNetwork, neuron_shield, weight_shields
 from .random_bits import Hits
 
 #: Flips that are held at once: more images than cause them are drawn one group after the other.
@@ -77,15 +76,19 @@ def draw_groups(
 
 
 class ProtectedMachine:
-    """A program under one case: turns drawn bits into upsets."""
+    """A network on a machine under one case: turns drawn bits into upsets."""
 
     def __init__(
-        self, program: Program, case: Case, options: BerOptions, profile: Mapping[str, float]
+        self,
+        subject: ProtectedNetwork,
+        case: Case,
+        options: BerOptions,
+        profile: Mapping[str, float],
     ) -> None:
         """profile : see `BerFaults`."""
-        network = program.network
+        network = subject.network
         self.layers, self.options = sorted(network.weights), options
-        self.important = dppu_neurons(program)
+        self.important = subject.important
         names = [network.layers[i].name for i in self.layers]
         neurons, weights = (
             np.array([case.ber * profile.get(f"{memory}/{name}", 1.0) for name in names])
@@ -100,9 +103,9 @@ class ProtectedMachine:
         self._rates = {"neurons": neurons, "weights": weights}
         self._rates["input"] = np.array([case.ber * profile.get("input", 1.0)])
         nothing = Shield(np.zeros((1, 2), np.int64), np.zeros((1, 2), np.int64))
-        array, self._dppu = weight_shields(program, options, case.protect)
+        array, self._dppu = weight_shields(subject, options, case.protect)
         self._shields = {"input": nothing, "weights": array}
-        self._shields["neurons"] = neuron_shield(program, options, case.protect)
+        self._shields["neurons"] = neuron_shield(subject, options, case.protect)
 
     def _flags(self, own: Mapping[str, BitMemory]) -> NDArray[np.bool_] | None:
         if not self.important:

@@ -6,7 +6,8 @@ of an accumulator what `isa.protection` gives copies; of a redundant layer every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ...config import Config, Protection
 from ...isa.program import Program
 from ...isa.protection import layer_copies, protected_columns
+from ...network.layers import Network
 from ...network.names import matches
 from ...simulator.text.spans import Spans
 from ...tables import complete
@@ -33,9 +35,40 @@ complete(
 )
 
 
-def dppu_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
-    """Layer -> flat elements (h, w, c) of one image that the DPPU computes, ascending."""
-    if not program.config.dppu.size or not program.config.array.keeps_sums:
+@dataclass(frozen=True)
+class ProtectedNetwork:
+    """A network on a machine: what bit errors meet.
+
+    important : layer -> flat elements (h, w, c) of one image that the DPPU computes, ascending.
+    """
+
+    network: Network
+    config: Config
+    important: Mapping[int, NDArray[np.int64]]
+
+    @classmethod
+    def compiled(cls, program: Program) -> ProtectedNetwork:
+        """What a program does: its position tables say which neurons the DPPU computes."""
+        return cls(program.network, program.config, _tabled_neurons(program))
+
+    @classmethod
+    def of(
+        cls, network: Network, config: Config, masks: Mapping[int, NDArray[np.bool_]]
+    ) -> ProtectedNetwork:
+        """The same without a program. masks : layer -> bool (h, w, c), the important neurons."""
+        found = {}
+        if _recomputes(config):
+            flat = {i: np.flatnonzero(mask) for i, mask in masks.items()}
+            found = {i: at for i, at in flat.items() if len(at)}
+        return cls(network, config, found)
+
+
+def _recomputes(config: Config) -> bool:
+    return bool(config.dppu.size) and config.array.keeps_sums
+
+
+def _tabled_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
+    if not _recomputes(program.config):
         return {}
     spans = Spans(program)
     found = {}
@@ -51,10 +84,10 @@ def dppu_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
     return found
 
 
-def redundant(program: Program, protect: Sequence[str] = ()) -> NDArray[np.bool_]:
+def redundant(subject: ProtectedNetwork, protect: Sequence[str] = ()) -> NDArray[np.bool_]:
     """Of each CONV layer in order: whether it is computed three times over, or in `protect`."""
-    layers, config = program.network.layers, program.config
-    names = [layers[i].name for i in sorted(program.network.weights)]
+    layers, config = subject.network.layers, subject.config
+    names = [layers[i].name for i in sorted(subject.network.weights)]
     return np.array(
         [
             layer_copies(config, name) > 1 or any(matches(pattern, name) for pattern in protect)
@@ -64,9 +97,11 @@ def redundant(program: Program, protect: Sequence[str] = ()) -> NDArray[np.bool_
     )
 
 
-def neuron_shield(program: Program, options: BerOptions, protect: Sequence[str] = ()) -> Shield:
+def neuron_shield(
+    subject: ProtectedNetwork, options: BerOptions, protect: Sequence[str] = ()
+) -> Shield:
     """Protected bits of neurons, or of their accumulators."""
-    config, network = program.config, program.network
+    config, network = subject.config, subject.network
     acc = options.target == "acc"
     bits = config.arithmetic.acc_bits if acc else config.arithmetic.act_bits
     ranges = []
@@ -74,16 +109,16 @@ def neuron_shield(program: Program, options: BerOptions, protect: Sequence[str] 
         shift = network.layers[i].shift
         own = [protected_columns(config, shift, unit) for unit in ("array", "dppu")]
         ranges.append(own if acc else [range(bits - top, bits) for top in _tops(config)])
-    return _with_whole(_shield(ranges), redundant(program, protect), bits)
+    return _with_whole(_shield(ranges), redundant(subject, protect), bits)
 
 
 def weight_shields(
-    program: Program, options: BerOptions, protect: Sequence[str] = ()
+    subject: ProtectedNetwork, options: BerOptions, protect: Sequence[str] = ()
 ) -> tuple[Shield, Shield]:
     """Protected bits of weights as the array and as the DPPU read them."""
-    config, layers = program.config, len(program.network.weights)
+    config, layers = subject.config, len(subject.network.weights)
     bits = config.arithmetic.weight_bits
-    whole = redundant(program, protect)
+    whole = redundant(subject, protect)
     shields = []
     for top in _tops(config):
         count = top if options.weight_faults == "pe" else 0

@@ -15,7 +15,8 @@ import numpy as np
 
 from ...errors import FlexhycaError
 from ..campaign.statistics import Interval, paired_ratios
-from .experiment import BerFaults, one_thread
+from .bench import one_thread
+from .experiment import BerFaults
 from .options import MOST, Case
 
 _FIRST = 1e-4

@@ -10,7 +10,7 @@ from flexhyca.faults.ber import machine as ber_machine
 from flexhyca.faults.ber.experiment import BerFaults
 from flexhyca.faults.ber.options import BerOptions, Case
 from flexhyca.faults.ber.protection import (
-    dppu_neurons,
+    ProtectedNetwork,
     neuron_shield,
     weight_shields,
 )
@@ -137,8 +137,9 @@ def test_images_of_patterns_go_round(study):
 
 
 def test_what_is_protected(study):
-    options, (base, _, three, own) = BerOptions(), study.programs
-    shift = base.network.layers[0].shift
+    programs = study.programs
+    base, _, three, own = (ProtectedNetwork.compiled(program) for program in programs)
+    options, shift = BerOptions(), base.network.layers[0].shift
 
     def both(shield):
         return list(zip(shield.low[0].tolist(), shield.high[0].tolist(), strict=True))
@@ -156,8 +157,11 @@ def test_what_is_protected(study):
     assert len(columns[0]) < len(columns[1])
     assert both(neuron_shield(three, acc))[0] == (5, 24)  # direct, unconstrained
     assert both(neuron_shield(base, acc, ("co*",)))[0] == (0, 24)
-    found = dppu_neurons(own)
-    assert np.array_equal(found[0], np.flatnonzero(random_masks(own.network, 0.2, 1)[0]))
+    masks = random_masks(own.network, 0.2, 1)
+    for subject in (own, ProtectedNetwork.of(own.network, own.config, masks)):
+        assert list(subject.important) == [0]
+        assert np.array_equal(subject.important[0], np.flatnonzero(masks[0]))
+    assert not ProtectedNetwork.of(base.network, base.config, masks).important
 
 
 def test_rates_of_layers_follow_a_profile(study):
