@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
+from itertools import count
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -50,31 +51,38 @@ class _Task(NamedTuple):
 def run_jobs(
     work: Callable[[_Context, _Job], _Answer],
     context: _Context,
-    jobs: Iterable[_Job],
+    jobs: Iterable[_Job | None],
     workers: int,
     attempts: int = 1,
 ) -> Generator[tuple[int, _Answer], None, None]:
     """(index of a job, `work(context, job)`), in the order in which they are done.
 
     `work` is a function of a module; `context` is sent to each worker once. `jobs` are taken one
-    by one as workers become free, so they may depend on answers. The job of a worker that is
-    killed goes to a new one; after `attempts` workers WorkerError is raised. An error that `work`
-    raises ends the run; close the iterator (`contextlib.closing`) to end it early.
+    by one as workers become free, so they may depend on answers; None is no job yet, and is asked
+    again after the next answer. The job of a worker that is killed goes to a new one; after
+    `attempts` workers WorkerError is raised. An error that `work` raises ends the run; close the
+    iterator (`contextlib.closing`) to end it early.
     """
     if workers <= 1:
         for index, job in enumerate(jobs):
+            if job is None:  # nothing is running that could bring one
+                return
             yield index, work(context, job)
         return
     processes: dict[Connection, BaseProcess] = {}
     running: dict[Connection, _Task] = {}
     again: deque[_Task] = deque()
-    fresh = (_Task(number, job) for number, job in enumerate(jobs))
+    waiting, numbers = iter(jobs), count()
     idle: list[Connection] = []
+
+    def fresh() -> _Task | None:
+        job = next(waiting, None)
+        return None if job is None else _Task(next(numbers), job)
 
     def feed() -> None:
         """Give idle workers, and new ones up to `workers`, what is to be done."""
         while idle or len(processes) < workers:
-            task = again.popleft() if again else next(fresh, None)
+            task = again.popleft() if again else fresh()
             if task is None:
                 return
             if not idle:
@@ -104,6 +112,7 @@ def run_jobs(
                 idle.append(pipe)
                 feed()
                 yield task.number, answer
+                feed()  # the answer may have brought jobs
     finally:
         for process in processes.values():
             process.terminate()

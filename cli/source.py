@@ -34,8 +34,7 @@ class ShapeSource:
         from ..compiler.networks import NETWORKS
         from ..compiler.shapes import shapes_of
         from ..config import Arithmetic
-        from ..dse.store import CODE
-        from ..dse.sweep import Subject
+        from ..dse.sweep import CODE, Subject
         from ..errors import ModelError
         from ..sources import code_digest
 

@@ -121,10 +121,12 @@ def _sweep(
     source: ShapeSource, grid: Grid, path: Path, workers: int, skip_invalid: bool
 ) -> dict[str, Any]:
     """Run what the study lacks, and gather the rows of all points."""
-    from ..dse.store import Study
+    from ..dse.study import Study
     from ..dse.sweep import Sweep
 
-    with Study(path, source.identity) as study:
+    with Study(
+        path, source.identity, what="a study of `flexhyca sweep`", option="--csv or --study"
+    ) as study:
         sweep = Sweep(
             source.subject,
             grid.points,

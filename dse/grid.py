@@ -15,17 +15,16 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import NamedTuple
 
 from ..config import Config, load_config
-from ..config.fields import known_keys, numeric_limits
+from ..config.fields import known_keys
+from ..config.ranges import values_of
 from ..errors import ConfigError
 
 PLACEMENT = "placement"
 MOST_POINTS = 100_000
-_MOST_VALUES = 21  # of a range without a step: both ends, and 20 steps between
 
 
 class Axis(NamedTuple):
@@ -99,42 +98,9 @@ def _values(key: str, item: str, text: str) -> list[str]:
     """The values of one part of a list: itself, or those of a range."""
     if not item:
         raise ConfigError(f"--vary {text!r}: a value of {key} is empty; drop the comma")
-    low, dots, rest = item.partition("..")
-    if not dots:
-        return [item]
-    limits = None if key == PLACEMENT else numeric_limits(key)
-    if limits is None:
+    if key == PLACEMENT and ".." in item:
         raise ConfigError(f"--vary {text!r}: {key} is no number; list its values with commas")
-    whole = isinstance(limits[1], int)
-    high, colon, step = rest.partition(":")
-    try:
-        first, last = Decimal(low), Decimal(high)
-        size = Decimal(step) if colon else _nice_step(last - first, whole)
-        wrong = not (first.is_finite() and last >= first and size > 0 and size.is_finite())
-        count = 0 if wrong else int((last - first) / size) + 1
-    except (InvalidOperation, OverflowError, ValueError):
-        wrong = True
-    if wrong:
-        raise ConfigError(
-            f"--vary {text!r}: {item!r} is no range; write LOW..HIGH or LOW..HIGH:STEP, "
-            "LOW not above HIGH and STEP above 0"
-        )
-    if count > MOST_POINTS:
-        raise ConfigError(f"--vary {text!r}: {item!r} has {count} values, more than {MOST_POINTS}")
-    return [format((first + i * size).normalize(), "f") for i in range(count)]
-
-
-def _nice_step(span: Decimal, whole: bool) -> Decimal:
-    """The finest of 1, 2, 5 x 10^k that gives at most `_MOST_VALUES` values; at least 1 if whole.
-
-    Why not equally many: readable values, and 0.02..0.4 gives the steps of the paper's figures.
-    """
-    if span <= 0:
-        return Decimal(1)
-    least = span / (_MOST_VALUES - 1)
-    power = Decimal(10) ** math.floor(least.log10())
-    step = next(power * f for f in (1, 2, 5, 10) if power * f >= least)
-    return max(step, Decimal(1)) if whole else step
+    return values_of(key, item, f"--vary {text!r}")
 
 
 def expand(config: str | Path, sets: Sequence[str], axes: Sequence[Axis], placement: str) -> Grid:

@@ -25,7 +25,11 @@ from ..network.layers import LayerOp, Network
 from ..simulator.run import simulate
 from .costs import CostRecord, base_of, cost_of, row
 from .grid import GridPoint
-from .store import PointKey, Study
+from .keys import FIELDS, Key, field_values, key_of, mask_of
+from .study import Study
+
+#: Packages whose sources decide what a run costs.
+CODE = ("compiler", "config", "dse", "isa", "network", "simulator")
 
 
 class Job(NamedTuple):
@@ -118,13 +122,14 @@ def measure_costs(context: Context, job: Job) -> CostRecord:
         return {"error": str(error)}
 
 
-def _pack(ranking: Ranking) -> bytes:
+def pack_ranking(ranking: Ranking) -> bytes:
     """Scores as safetensors, whose names keep the order of layers."""
     named = {f"{i:04d} {name}": scores for i, (name, scores) in enumerate(ranking.scores.items())}
     return bytes(save(named))
 
 
-def _unpack(name: str, content: bytes) -> Ranking:
+def unpack_ranking(name: str, content: bytes) -> Ranking:
+    """What `pack_ranking` made. name : of the model, for messages."""
     named = load(content)
     return Ranking(name, {key.partition(" ")[2]: named[key] for key in sorted(named)}, 0)
 
@@ -147,22 +152,27 @@ class Sweep:
     ) -> None:
         self.subject, self.points, self.study = subject, points, study
         self._names, self._seed, self._rank = names, seed, rank
+        self._shapes = [subject.digest, subject.batch]
         self._bases = [Job(base_of(point.config), None) for point in points]
         jobs = [job for i, point in enumerate(points) for job in (self._bases[i], job_of(point))]
-        self.jobs: dict[PointKey, Job] = {self._key(job): job for job in jobs}
-        self.costs: dict[PointKey, CostRecord] = {}
-        for key in self.jobs:
-            cost = study.find(key)
+        self.jobs: dict[Key, Job] = {self._key(job): job for job in jobs}
+        self.costs: dict[Key, CostRecord] = {}
+        for known in self.jobs:
+            cost = study.find(known)
             if cost is not None:
-                self.costs[key] = cost
+                self.costs[known] = cost
 
-    def _key(self, job: Job) -> PointKey:
-        if job.placement is None:
-            return PointKey("", 0, job.config.config_hash)
-        return PointKey(self._names[job.placement], self._seed, job.config.config_hash)
+    def _key(self, job: Job) -> Key:
+        own = field_values(job.config, FIELDS["timing"])
+        ranking = "" if job.placement is None else self._ranking_name(job.placement)
+        mask = mask_of(job.config, ranking) if ranking else None
+        return key_of("timing", {**own, "shapes": self._shapes, "mask": mask})
+
+    def _ranking_name(self, placement: str) -> str:
+        return f"{self._names[placement]}, seed {self._seed}"
 
     @property
-    def missing(self) -> dict[PointKey, Job]:
+    def missing(self) -> dict[Key, Job]:
         """The runs that are still to be done."""
         return {key: job for key, job in self.jobs.items() if key not in self.costs}
 
@@ -184,12 +194,13 @@ class Sweep:
         """That of the study, or a new one; kept where it is measured, because that takes long."""
         if placement != "gradient":
             return self._rank(placement)
-        name = f"{self._names[placement]}, seed {self._seed}"
-        content = self.study.ranking(name)
+        name = self._ranking_name(placement)
+        known = key_of("ranking", {"name": name})
+        content = self.study.find_bytes(known)
         if content is None:
-            content = _pack(self._rank(placement))
-            self.study.add_ranking(name, content)
-        return _unpack(name, content)
+            content = pack_ranking(self._rank(placement))
+            self.study.add_bytes(known, content)
+        return unpack_ranking(name, content)
 
     def problem(self, index: int) -> str | None:
         """Why a point cannot be compiled; None if it can, or has not been tried."""

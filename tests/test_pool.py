@@ -70,3 +70,21 @@ def test_workers_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(pool.run_jobs(threads, names, [0, 0], 2)) == {0: ["1"] * 4, 1: ["1"] * 4}
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_answers_may_bring_jobs(workers: int) -> None:
+    waiting = [1]
+
+    def jobs() -> object:
+        while True:
+            yield waiting.pop(0) if waiting else None
+
+    found = []
+    with closing(pool.run_jobs(power, 2, jobs(), workers)) as answers:
+        for index, answer in answers:
+            found.append((index, answer))
+            if answer < 64:
+                waiting += [len(found) + 1, len(found) + 1]
+    assert [index for index, _ in sorted(found)] == list(range(len(found)))
+    assert len(found) > 5

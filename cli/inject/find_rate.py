@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def report_rates(request: Request, study: BerStudy) -> None:
     """Search, then measure both rates as a campaign of their own patterns."""
-    from ...faults.ber.questions import SEARCH_PATTERNS, measure_rates, search_rates
+    from ...faults.ber.questions import measure_rates, search_rates
+    from ...faults.ber.rates import SEARCH_PATTERNS
 
     wanted = request.own["find_rate"]
     if len(wanted) != 2:

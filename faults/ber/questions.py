@@ -29,7 +29,6 @@ from .sensitivity import (
 from .study import BerStudy
 
 _SENSITIVITY, _CUMULATIVE = "sensitivity", "cumulative"
-SEARCH_PATTERNS = 40  # of the search for rates; what is found is measured with more
 
 
 def files(file: Path) -> list[Path]:
@@ -207,7 +206,7 @@ def search_rates(
 ) -> Rates:
     """I' and II', at which between `low` and `high` (0..1) are lost; from now on the study's."""
     experiment = study.experiment([Case("base", 0.0)], "rates")
-    rates = find_rates(experiment, low, high, SEARCH_PATTERNS, say)
+    rates = find_rates(experiment.bench, experiment.seed, low, high, say=say)
     study.rates = [rates.first, rates.second]
     return rates
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from ...errors import FlexhycaError
 from ..campaign.statistics import Interval, paired_ratios
-from .bench import one_thread
-from .experiment import BerFaults
+from .bench import Bench, one_thread
 from .options import MOST, Case
 
+#: Of the search; what is found is measured with more.
+SEARCH_PATTERNS = 40
 _FIRST = 1e-4
 _LEAST = 1e-9
 _NEAR = 0.05  # of the target: two points of forty are not worth another step
@@ -46,10 +47,11 @@ class Rates:
 
 
 def find_rates(
-    experiment: BerFaults,
+    bench: Bench,
+    seed: int,
     low: float,
     high: float,
-    patterns: int,
+    patterns: int = SEARCH_PATTERNS,
     say: Callable[[str], object] = lambda what: None,
 ) -> Rates:
     """I' and II', at which the first program, unprotected, loses between `low` and `high` (0..1).
@@ -69,12 +71,12 @@ def find_rates(
         if rate not in known:
             case = Case("base", rate)
             with one_thread():
-                rows = [experiment.bench.trial(case, n, rate) for n in range(patterns)]
+                rows = [bench.trial(case, n, rate) for n in range(patterns)]
             acc0, right, images = (
                 np.array([row[name] for row in rows], float)
                 for name in ("acc0_correct", "correct", "images")
             )
-            known[rate] = paired_ratios(acc0, right, images, experiment.seed)
+            known[rate] = paired_ratios(acc0, right, images, seed)
             say(f"rate {rate:.3g} loses {100 * known[rate].estimate:.1f} points")
         return known[rate].estimate
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import count
 from typing import Any, TypeVar
 
 from ...errors import FlexhycaError, InternalError, first_line
@@ -23,12 +24,16 @@ _WORKERS_S = 60
 
 
 def run_on_cluster(
-    work: Callable[[_Context, _Job], _Answer], context: _Context, jobs: Iterable[_Job], address: str
+    work: Callable[[_Context, _Job], _Answer],
+    context: _Context,
+    jobs: Iterable[_Job | None],
+    address: str,
 ) -> Generator[tuple[int, _Answer], None, None]:
     """(index of a job, `work(context, job)`), in the order in which they are done.
 
-    `jobs` are taken one by one, two for each worker ahead. Raises FlexhycaError where the
-    scheduler or its workers cannot be reached, and WorkerError for a job that kills workers.
+    `jobs` are taken one by one, two for each worker ahead; None is no job yet, as in the pool.
+    Raises FlexhycaError where the scheduler or its workers cannot be reached, and WorkerError for a
+    job that kills workers.
     """
     try:
         dask: Any = import_module("distributed")
@@ -50,7 +55,7 @@ def run_on_cluster(
             raise FlexhycaError(
                 f"--dask {address}: the scheduler has no workers; start them with `dask worker`"
             ) from None
-        waiting = enumerate(jobs)
+        waiting, numbers = iter(jobs), count()
         running: dict[Any, tuple[int, _Job]] = {}
         done = dask.as_completed(loop=client.loop)
 
@@ -60,11 +65,11 @@ def run_on_cluster(
             except OSError:
                 raise _lost(address, "no answer") from None
             for _ in range(2 * max(1, workers) - len(running)):
-                following = next(waiting, None)
-                if following is None:
+                job = next(waiting, None)
+                if job is None:
                     return
-                future = client.submit(work, context, following[1], pure=False)
-                running[future] = following
+                future = client.submit(work, context, job, pure=False)
+                running[future] = next(numbers), job
                 done.add(future)
 
         submit()
@@ -73,6 +78,7 @@ def run_on_cluster(
             answer = _receive(future, job, address)
             submit()
             yield index, answer
+            submit()  # the answer may have brought jobs
 
 
 @contextmanager

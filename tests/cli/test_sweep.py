@@ -190,7 +190,7 @@ def runs_in(path: Path) -> int:
     """How many runs a study has while another process writes it."""
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as db:
-            return int(db.execute("SELECT count(*) FROM runs").fetchone()[0])
+            return int(db.execute("SELECT count(*) FROM results").fetchone()[0])
     except sqlite3.OperationalError:  # not there yet
         return 0
 

@@ -113,10 +113,8 @@ def test_protecting_in_the_order_of_sensitivity():
 class Bench:
     """Loses 100 * (1 - exp(-rate / scale)) points."""
 
-    seed = 0
-
     def __init__(self, scale):
-        self.scale, self.bench = scale, self
+        self.scale = scale
 
     def trial(self, case, number, highest):
         assert case.ber == highest
@@ -126,7 +124,7 @@ class Bench:
 
 @pytest.mark.parametrize("scale", [1e-7, 3e-4, 0.02, 0.5])
 def test_find_rates(scale):
-    found = find_rates(Bench(scale), 0.1, 0.4, 3)
+    found = find_rates(Bench(scale), 0, 0.1, 0.4, 3)
     first, second = found.first, found.second
     assert second == 2 * first
     assert first == float(f"{first:.2g}")
@@ -143,11 +141,11 @@ def test_find_rates(scale):
 
 def test_rates_that_cannot_be_found():
     with pytest.raises(FlexhycaError, match="give two losses in points, such as 10,40"):
-        find_rates(Bench(1), 0.4, 0.1, 1)
+        find_rates(Bench(1), 0, 0.4, 0.1, 1)
     with pytest.raises(FlexhycaError, match=r"even rate 0.5 loses 4.9 points only; 13.0 are"):
-        find_rates(Bench(10), 0.1, 0.4, 1)
+        find_rates(Bench(10), 0, 0.1, 0.4, 1)
     with pytest.raises(FlexhycaError, match="give a wider range"):
-        find_rates(Bench(1e-3), 0.1, 0.15, 1)
+        find_rates(Bench(1e-3), 0, 0.1, 0.15, 1)
 
 
 def test_fit_by_exposure():

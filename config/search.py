@@ -1,0 +1,165 @@
+"""What a search is told in YAML: the space, the scenarios, and the limits (paper, Equation 2).
+
+parameters:
+  protection.s_th: 0.05..0.4:0.05
+  dppu.size: [8, 16, 52]
+scenarios:
+  I: [{ber: 1e-4, accuracy: 0.97}]
+limits: {cycles: 1.10, traffic: 0.10}
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from ..errors import ConfigError
+from .fields import known_keys, section
+from .load import config_from_json
+from .ranges import values_of
+from .schema import Section
+from .yaml_source import parse
+
+_SHIPPED = files(__package__) / "searches"
+Bandwidth = Literal["weights", "total", "bytes_per_cycle"]
+Perf = Literal["cycles", "time"]
+Value = str | int | float | bool
+
+
+class Goal(Section):
+    """An accuracy that has to be kept at a bit error rate."""
+
+    ber: float = Field(gt=0, le=0.5, description="probability that a stored bit is wrong")
+    accuracy: float = Field(gt=0, le=1, description="relative to the fault-free accuracy acc0")
+
+
+class Limits(Section):
+    """What protection may cost besides area; null for no limit."""
+
+    cycles: float | None = Field(default=1.10, gt=0, description="over those of the base machine")
+    traffic: float | None = Field(default=0.10, description="extra traffic, as `bandwidth` counts")
+    bandwidth: Bandwidth = Field(
+        default="weights",
+        description="weights = extra bytes / bytes of the weights (paper, IV-B); total = extra "
+        "bytes / base bytes; bytes_per_cycle = extra bytes a cycle / base bytes a cycle",
+    )
+    perf: Perf = Field(
+        default="cycles", description="cycles, or time = cycles x depth of the PE's logic"
+    )
+
+
+class SearchFile(Section):
+    """One file. parameters : field of the configuration -> its values."""
+
+    name: str = "own"
+    parameters: dict[str, list[Value] | Value] = Field(min_length=1)
+    scenarios: dict[str, list[Goal]] = Field(default_factory=dict)
+    limits: Limits = Limits()
+
+
+class Search(Section):
+    """A search file with its ranges written out. values : checked one by one, not together."""
+
+    name: str
+    values: dict[str, tuple[Value, ...]]
+    scenarios: dict[str, tuple[Goal, ...]]
+    limits: Limits
+
+
+def list_searches() -> list[str]:
+    """Names of the shipped spaces."""
+    names = (entry.name for entry in _SHIPPED.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def load_search(name: str | Path = "full") -> Search:
+    """Read a shipped space by name, or a YAML file by path.
+
+    Raises ConfigError with one line per problem; each names the file, the field, the value and
+    what to do.
+    """
+    text, source = _text(name)
+    document = parse(text, source)
+    if not isinstance(document, dict):
+        raise ConfigError(f"{source}: no sections; write parameters: and below it FIELD: VALUES")
+    try:
+        read = SearchFile.model_validate({"name": Path(source).stem, **document})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_lines(error, source))) from None
+    values = {key: _values(key, given, source) for key, given in read.parameters.items()}
+    scenarios = {key: tuple(goals) for key, goals in read.scenarios.items()}
+    return Search(name=read.name, values=values, scenarios=scenarios, limits=read.limits)
+
+
+def _text(name: str | Path) -> tuple[str, str]:
+    shipped = list_searches()
+    if str(name) in shipped:
+        return (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), str(name)
+    try:
+        return Path(name).read_text(encoding="utf-8"), str(name)
+    except (OSError, ValueError):
+        near = difflib.get_close_matches(str(name), shipped, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"no search space {str(name)!r}: neither a readable YAML file nor one of "
+            f"{', '.join(shipped)}{hint}"
+        ) from None
+
+
+def _lines(error: ValidationError, source: str) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(
+                f"{source}: unknown key {path}; known are {', '.join(SearchFile.model_fields)}, "
+                f"in limits {', '.join(Limits.model_fields)}, "
+                f"in a goal {', '.join(Goal.model_fields)}"
+            )
+        else:
+            given = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
+            lines.append(f"{source}: {path}{given}: {problem['msg'].lower()}")
+    return lines
+
+
+def _values(key: str, given: list[Value] | Value, source: str) -> tuple[Value, ...]:
+    """Each value of a field once, in the order in which they are given."""
+    where = f"{source}: parameters.{key}"
+    if key not in known_keys() or "." not in key:
+        near = difflib.get_close_matches(key, known_keys(), 1, 0.5)
+        hint = f"did you mean {near[0]}?" if near else "see flexhyca config show --explain"
+        raise ConfigError(f"{where}: no such field of a configuration; {hint}")
+    items = given if isinstance(given, list) else [given]
+    words = [word for item in items for word in _words(key, item, where)]
+    if not words:
+        raise ConfigError(f"{where}: no values; give at least one")
+    # The loader knows which values a field takes; the rest of the machine does not matter here.
+    return tuple(dict.fromkeys(_checked(key, word, where) for word in words))
+
+
+def _words(key: str, item: Value, where: str) -> list[str]:
+    if isinstance(item, bool):
+        return [str(item).lower()]
+    if not isinstance(item, str):
+        return [str(item)]
+    return [word for part in item.split(",") for word in values_of(key, part.strip(), where)]
+
+
+def _checked(key: str, word: str, where: str) -> Value:
+    """The value, of the field's type; ConfigError where it does not take it.
+
+    The field by itself: which values can stand together is a question for points.
+    """
+    parent, _, leaf = key.rpartition(".")
+    given = {leaf: parse(word, f"{where}: {word}")}
+    try:
+        own = section(parent).model_validate(given)
+    except ValidationError:
+        config_from_json({parent: given}, where)  # says what is wrong
+        raise
+    value: Value = getattr(own, leaf)
+    return value

@@ -1,0 +1,250 @@
+"""The stages of an evaluation, as jobs for a worker: quantise, time, infer with wrong bits.
+
+Each stage takes and gives plain values, so that a study can keep them.  A worker builds what it
+needs (networks, the ranking's masks) when a job first asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..compiler.codegen.emit import compile_network
+from ..compiler.data import Dataset, quantise_input
+from ..compiler.importance.ranking import Ranking, important_neurons
+from ..compiler.model import Model
+from ..compiler.quantise.quantiser import quantise_model
+from ..compiler.shapes import shapes_of
+from ..config import Config
+from ..config.schemes import with_scheme
+from ..errors import CompileError, QuantisationError
+from ..faults.ber.bench import Bench, Runner, one_thread
+from ..faults.ber.machine import CODES, ProtectedMachine, draw_groups
+from ..faults.ber.options import BerOptions, Case
+from ..faults.ber.protection import ProtectedNetwork
+from ..faults.ber.rates import find_rates
+from ..network.layers import Network
+from ..simulator.run import simulate
+from .costs import cost_of
+from .keys import network_digest
+
+BLOCK = 10  #: patterns of an accuracy job
+Purpose = Literal["search", "confirm"]
+#: What the patterns of a purpose begin their seed with; campaigns have 0, 1, 2 there.
+_SEEDS = {purpose: 100 + i for i, purpose in enumerate(get_args(Purpose))}
+_KEPT_BYTES = 1 << 29  # of networks in a worker
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """The network that is protected, with its images: what all jobs of a study have in common.
+
+    calibration : what it is quantised and its neurons are ranked on. images : of the search, and
+    of the confirmation, which neither calibration nor search has seen; both with labels.
+    """
+
+    model: Model
+    calibration: Dataset
+    images: Mapping[str, Dataset]
+    ranking: Ranking
+    base: Config
+    options: BerOptions
+    seed: int
+
+
+class Job(NamedTuple):
+    """stage : one of `STAGES`. arguments : of its function, besides the laboratory and `config`."""
+
+    stage: str
+    config: Config
+    arguments: Mapping[str, Any] = {}
+
+
+class Block(NamedTuple):
+    """Patterns of wrong bits and what came out. All arrays are (patterns, images a pattern).
+
+    images : numbers of images. right : whether they were classified rightly; right0 : whether they
+    are by the unprotected machine without faults.
+    """
+
+    images: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    right0: NDArray[np.bool_]
+
+
+def do_job(workload: Workload, job: Job) -> dict[str, Any]:
+    """What a worker does: plain values, or {"error": why} where the design is impossible."""
+    try:
+        with one_thread():
+            return STAGES[job.stage](_laboratory(workload), job.config, **job.arguments)
+    except (CompileError, QuantisationError) as error:
+        return {"error": str(error)}
+
+
+@lru_cache(maxsize=1)
+def _laboratory(workload: Workload) -> Laboratory:
+    return Laboratory(workload)
+
+
+class Laboratory:
+    """What a worker has built for a workload."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self._networks: dict[object, Network] = {}
+        self._runners: dict[tuple[str, str], Runner] = {}
+
+    @cached_property
+    def base(self) -> Config:
+        """The unprotected machine, whose fault-free accuracy is acc0."""
+        return with_scheme(self.workload.base, "base")
+
+    def network(self, config: Config) -> Network:
+        """Quantised for a configuration."""
+        wanted = config.arithmetic, config.protection.q_scale
+        if wanted not in self._networks:
+            network = quantise_model(
+                self.workload.model,
+                self.workload.calibration.images,
+                arithmetic=config.arithmetic,
+                q_scale=config.protection.q_scale,
+            )
+            size = sum(weight.nbytes for weight in network.weights.values())
+            while self._networks and (len(self._networks) + 1) * size > _KEPT_BYTES:
+                self._networks.pop(next(iter(self._networks)))
+                self._runners.clear()
+            self._networks[wanted] = network
+        return self._networks[wanted]
+
+    def runner(self, config: Config, purpose: Purpose) -> Runner:
+        """The network of a configuration with the images of a purpose."""
+        network = self.network(config)
+        wanted = network_digest(network), purpose
+        if wanted not in self._runners:
+            self._runners[wanted] = Runner(network, self.inputs(network, purpose))
+        return self._runners[wanted]
+
+    def inputs(self, network: Network, purpose: Purpose) -> NDArray[np.int8]:
+        """The images of a purpose, int8 (n, h, w, c)."""
+        images = self.workload.images[purpose].images
+        scale, bits = network.tensors[network.input].scale, network.arithmetic.act_bits
+        return quantise_input(images, self.workload.model, scale, bits)
+
+    def labels(self, purpose: Purpose) -> NDArray[np.int64]:
+        """The classes of these images."""
+        labels = self.workload.images[purpose].labels
+        assert labels is not None
+        return labels
+
+
+def _network(lab: Laboratory, config: Config) -> dict[str, Any]:
+    """The digest of the quantised network, and how many images it classifies rightly."""
+    right = {
+        purpose: int((lab.runner(config, purpose).golden == lab.labels(purpose)).sum())
+        for purpose in get_args(Purpose)
+    }
+    return {"digest": network_digest(lab.network(config)), "right": right}
+
+
+def _timing(lab: Laboratory, config: Config) -> dict[str, Any]:
+    """Cycles and traffic. The network's numbers do not matter, so it has none."""
+    network = shapes_of(lab.workload.model, config.arithmetic, config.protection.q_scale)
+    important = important_neurons(lab.workload.ranking, network, config)
+    program = compile_network(network, config, important, 1)
+    return dict(cost_of(simulate(program, values="none")))
+
+
+def _rates(lab: Laboratory, config: Config, low: float, high: float) -> dict[str, Any]:
+    """I' and II', found on the images of the search."""
+    runner = lab.runner(lab.base, "search")
+    subject = ProtectedNetwork.of(runner.network, lab.base, {})
+    key, options = [lab.workload.seed, 2], lab.workload.options
+    bench = Bench([(subject, runner.inputs)], lab.labels("search"), options, key, {}, "cpu")
+    found = find_rates(bench, lab.workload.seed, low, high)
+    return {"first": found.first, "second": found.second}
+
+
+def _accuracy(
+    lab: Laboratory, config: Config, ber: float, purpose: Purpose, first: int, count: int
+) -> dict[str, Any]:
+    """A block of patterns as text: bits of `Block.right` and `Block.right0`."""
+    network = lab.network(config)
+    subject = ProtectedNetwork.of(
+        network, config, important_neurons(lab.workload.ranking, network, config)
+    )
+    options = lab.workload.options
+    machine = ProtectedMachine(subject, Case("-", ber), options, {})
+    runner, labels = lab.runner(config, purpose), lab.labels(purpose)
+    golden = lab.runner(lab.base, purpose).golden
+    right, right0 = [], []
+    for number in range(first, first + count):
+        images = images_of(lab.workload, purpose, number)
+        key = [lab.workload.seed, _SEEDS[purpose], number]
+        groups = draw_groups(network, options, ber, key, images)
+        predicted = [answer.predicted for answer in runner.answers(machine, groups)]
+        right.append(np.concatenate(predicted) == labels[images])
+        right0.append(golden[images] == labels[images])
+    return {"first": first, "right": _packed(right), "right0": _packed(right0)}
+
+
+#: Stage -> function (laboratory, configuration, arguments) -> plain values.
+STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "network": _network,
+    "timing": _timing,
+    "rates": _rates,
+    "accuracy": _accuracy,
+}
+
+
+def images_of(workload: Workload, purpose: Purpose, number: int) -> NDArray[np.int64]:
+    """Numbers of the images of a pattern, drawn for each pattern anew, none twice in one.
+
+    So the patterns are independent and alike, which is what a test that may stop early needs.
+    """
+    total = len(workload.images[purpose])
+    rng = np.random.default_rng([workload.seed, _SEEDS[purpose], number, CODES["images"]])
+    return np.sort(rng.permutation(total)[: min(total, workload.options.images_per_pattern)])
+
+
+def block_of(workload: Workload, purpose: Purpose, answer: Mapping[str, Any]) -> Block:
+    """The arrays of an accuracy job's answer."""
+    per = min(len(workload.images[purpose]), workload.options.images_per_pattern)
+    right, right0 = (_unpacked(answer[name], per) for name in ("right", "right0"))
+    numbers = range(answer["first"], answer["first"] + len(right))
+    images = np.stack([images_of(workload, purpose, number) for number in numbers])
+    return Block(images, right, right0)
+
+
+def _packed(rows: list[NDArray[np.bool_]]) -> list[str]:
+    return [np.packbits(row).tobytes().hex() for row in rows]
+
+
+def _unpacked(rows: list[str], count: int) -> NDArray[np.bool_]:
+    packed = np.array([list(bytes.fromhex(row)) for row in rows], np.uint8)
+    return np.unpackbits(packed, axis=1, count=count).astype(bool)
+
+
+def split(
+    data: Dataset, calibration: Dataset | None, most: int
+) -> tuple[Dataset, Dataset, Dataset]:
+    """Images to calibrate and rank on, of the search, and of the confirmation: none in two.
+
+    calibration : where the model has images of its own for it; otherwise evenly spread ones of
+    `data`, `most` or a third. The others go to search and confirmation in turn.
+    """
+    numbers = np.arange(len(data))
+    if calibration is None:
+        count = max(1, min(most, len(data) // 3))
+        own = np.arange(count) * len(data) // count
+        calibration, numbers = _part(data, own), np.setdiff1d(numbers, own)
+    return calibration, _part(data, numbers[::2]), _part(data, numbers[1::2])
+
+
+def _part(data: Dataset, numbers: NDArray[np.int64]) -> Dataset:
+    labels = None if data.labels is None else data.labels[numbers]
+    return replace(data, images=data.images[numbers], labels=labels)

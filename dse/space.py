@@ -1,0 +1,165 @@
+"""The points of a search: what may be chosen, and which combinations mean something.
+
+A parameter is a field of the configuration.  `PARAMETERS` says of each what it does to accuracy and
+to area when it grows, which is all that pruning may use; cycles and traffic are monotone in none of
+them (paper, III-E; measured: traffic falls where a larger DPPU leaves less to fetch).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..config import Config
+from ..config.fields import section
+from ..config.schema import contradictions
+from ..config.search import Search, Value
+from ..errors import ConfigError
+from ..tables import complete
+
+MOST_POINTS = 1_000_000
+Values = tuple[Value, ...]  #: of a point, in the order of `Space.names`
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A field that may be searched. paper : its name there.
+
+    accuracy, area : 1 where more of it can only help accuracy, or cost area; -1 the other way
+    round; 0 where neither is declared. protects : False where it is idle without a DPPU.
+    """
+
+    name: str
+    paper: str
+    accuracy: int = 0
+    area: int = 0
+    dppu: bool = False
+
+
+_ROWS = (
+    Parameter("protection.s_th", "S_TH", accuracy=1, dppu=True),
+    Parameter("protection.s_policy", "S_policy", dppu=True),
+    Parameter("protection.ib_th", "IB_TH", accuracy=1, area=1, dppu=True),
+    Parameter("protection.nb_th", "NB_TH", accuracy=1, area=1),
+    Parameter("protection.q_scale", "Q_scale", accuracy=-1, area=-1),
+    Parameter("protection.pe_policy", "PE_policy"),
+    Parameter("dppu.size", "Dot_size", area=1, dppu=True),
+    Parameter("dppu.data_reuse", "Data_reuse", dppu=True),
+    Parameter("dppu.width", "-", dppu=True),
+    Parameter("dppu.window", "-", dppu=True),
+    Parameter("dppu.sram_bytes_per_cycle", "-", dppu=True),
+)
+#: Name -> parameter.
+PARAMETERS = {row.name: row for row in _ROWS}
+#: Fields of these two sections that are no parameters: two schemes of their own, and the voter,
+#: which changes neither accuracy (as bit error rates see it), nor time, nor area.
+_FIXED = ("protection.voter", "protection.redundancy", "protection.redundant_layers")
+complete(
+    "fields of protection and dppu in config/schema.py",
+    [f"{part}.{leaf}" for part in ("protection", "dppu") for leaf in section(part).model_fields],
+    [*PARAMETERS, *_FIXED],
+    "dse/space.py: PARAMETERS",
+)
+_DEFAULT = {
+    name: section(name.split(".")[0]).model_fields[name.split(".")[1]].default
+    for name in PARAMETERS
+}
+
+
+class Point(NamedTuple):
+    """One design. values : in the order of `Space.names`."""
+
+    values: Values
+    config: Config
+
+
+@dataclass(frozen=True)
+class Space:
+    """What may be chosen. base : the machine, whose other fields all points have."""
+
+    base: Config
+    names: tuple[str, ...]
+    values: tuple[Values, ...]
+
+    @classmethod
+    def of(cls, search: Search, base: Config) -> Space:
+        """Raises ConfigError for a field that cannot be searched, and for too many points."""
+        for name in search.values:
+            if name not in PARAMETERS:
+                raise ConfigError(
+                    f"{search.name}: parameters.{name}: cannot be searched; these can: "
+                    f"{', '.join(PARAMETERS)} (flexhyca sweep varies any field)"
+                )
+        names = tuple(name for name in PARAMETERS if name in search.values)
+        space = cls(base, names, tuple(search.values[name] for name in names))
+        if math.prod(map(len, space.values)) > MOST_POINTS:
+            raise ConfigError(
+                f"{search.name}: {math.prod(map(len, space.values)):,} points, more than "
+                f"{MOST_POINTS:,}; give fewer values"
+            )
+        return space
+
+    def points(self) -> list[Point]:
+        """Every design that means something, once; ConfigError where there is none."""
+        found: dict[Values, Point] = {}
+        refused: dict[str, int] = {}
+        for given in itertools.product(*self.values):
+            values = self._meaning(given)
+            if values is None or values in found:
+                continue
+            config = self.config(values)
+            problems = contradictions(config)
+            if problems:
+                why = " ".join(problems[0])
+                refused[why] = refused.get(why, 0) + 1
+            else:
+                found[values] = Point(values, config)
+        if not found:
+            raise ConfigError(f"no point of the space is possible; {_most(refused)}")
+        return list(found.values())
+
+    def config(self, values: Values) -> Config:
+        """The machine with these values, each of which was checked when it was read.
+
+        Not validated again, which would take minutes for a space: `contradictions` says whether
+        they can stand together.
+        """
+        changed: dict[str, dict[str, Value]] = {}
+        for name, value in zip(self.names, values, strict=True):
+            part, _, leaf = name.partition(".")
+            changed.setdefault(part, {})[leaf] = value
+        parts = {
+            part: getattr(self.base, part).model_copy(update=own) for part, own in changed.items()
+        }
+        return self.base.model_copy(update=parts)
+
+    def _meaning(self, given: Values) -> Values | None:
+        """The values with idle ones at their defaults; None for a DPPU without work, or none."""
+        own = dict(zip(self.names, given, strict=True))
+
+        def value(name: str) -> Any:
+            part, _, leaf = name.partition(".")
+            return own[name] if name in own else getattr(getattr(self.base, part), leaf)
+
+        if (value("dppu.size") == 0) != (value("protection.s_th") == 0):
+            return None
+        if value("dppu.size") == 0:
+            own |= {name: _DEFAULT[name] for name in own if PARAMETERS[name].dppu}
+            own |= {name: 0 for name in ("dppu.size", "protection.s_th") if name in own}
+            if "protection.ib_th" in own:
+                own["protection.ib_th"] = value("protection.nb_th")
+        return tuple(own[name] for name in self.names)
+
+
+def _most(refused: Mapping[str, int]) -> str:
+    """What refuses most points, for a message."""
+    if not refused:
+        return (
+            "a DPPU needs important neurons and they need a DPPU: dppu.size and protection.s_th "
+            "are either both 0 or both above it"
+        )
+    why = max(refused, key=lambda text: refused[text])
+    return f"{refused[why]} points: {why}"

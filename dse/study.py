@@ -1,0 +1,196 @@
+"""A study: an append-only SQLite file of what was evaluated, so that it can be killed and go on.
+
+`results` is a store by key (`keys`): a later study can take what it needs from an earlier one.
+`trials` says in which order a search chose its candidates, and why others were left out.  What is
+common to all (network, images, space ...) is the study's identity; another one is refused, with
+what differs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..database import Database, checksum
+from ..errors import FlexhycaError
+from .keys import Key
+
+_APPLICATION = 0x66787374  # "fxst", in the file's header
+_TABLES = """
+CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE request (content TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE results (
+    stage TEXT NOT NULL, digest TEXT NOT NULL, part INTEGER NOT NULL,
+    content BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (stage, digest, part)
+) WITHOUT ROWID;
+CREATE TABLE trials (
+    problem TEXT NOT NULL, number INTEGER NOT NULL, event TEXT NOT NULL,
+    content TEXT NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (problem, number)
+) WITHOUT ROWID;
+"""
+_SHOWN = 6  # differences that a refusal names
+
+
+class Event(NamedTuple):
+    """What a search did. event : "asked" a candidate, or "pruned" some. content : plain values."""
+
+    event: str
+    content: Any
+
+
+class Study:
+    """The file; close it, or use it in `with`. Without a path the study lives in memory."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        identity: Mapping[str, str] | None,
+        request: Mapping[str, Any] | None = None,
+        *,
+        what: str = "a study",
+        option: str = "--study",
+    ) -> None:
+        """Open or create the file; without an identity it has to be there, whatever it is of.
+
+        request : how the study was asked for, so that it can be resumed by its file alone; it may
+        change (where the data lie). what, option : for messages.
+        Raises FlexhycaError where the file is something else, or the study of something else.
+        """
+        start: list[tuple[str, list[tuple[str | int, ...]]]] = [
+            ("INSERT INTO identity VALUES (?, ?)", list((identity or {}).items())),
+            ("INSERT INTO request VALUES (?, ?)", [_row(request or {}, "request")]),
+        ]
+        tables = None if identity is None else _TABLES
+        advice = f"delete it, or give another {option}"
+        self._file = Database(path, _APPLICATION, tables, what, advice, start)
+        if identity is not None:
+            try:
+                self._check(identity)
+            except FlexhycaError:
+                self.close()
+                raise
+
+    def _check(self, identity: Mapping[str, str]) -> None:
+        own = self.identity
+        differing = [
+            f"{name}: {own.get(name, 'nothing')} there, {identity.get(name, 'nothing')} here"
+            for name in dict.fromkeys([*identity, *own])
+            if own.get(name) != identity.get(name)
+        ]
+        if differing:
+            more = f"; {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+            raise FlexhycaError(
+                f"{self._file.name}: belongs to another study "
+                f"({'; '.join(differing[:_SHOWN])}{more}); {self._file.advice}"
+            )
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the study is of."""
+        return dict(self._file.read("SELECT name, value FROM identity ORDER BY name"))
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """How it was asked for."""
+        row = self._file.read("SELECT content, crc FROM request")[0]
+        found: dict[str, Any] = json.loads(self._checked(row, "request"))
+        return found
+
+    # ---- results ----------------------------------------------------------------------------
+
+    def find(self, key: Key, part: int = 0) -> Any:
+        """What was kept under a key; None if nothing was."""
+        found = self._file.read(
+            "SELECT content, crc FROM results WHERE stage = ? AND digest = ? AND part = ?",
+            (*key, part),
+        )
+        return json.loads(self._checked(found[0], _of(key, part))) if found else None
+
+    def add(self, key: Key, content: Any, part: int = 0) -> None:
+        """Keep a result; it is on the disk when this returns. The first one of a key stays."""
+        self._file.write(
+            "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?)",
+            [(*key, part, *_row(content, _of(key, part)))],
+        )
+
+    def find_bytes(self, key: Key) -> bytes | None:
+        """As `find`, for what was kept by `add_bytes`."""
+        found = self._file.read(
+            "SELECT content, crc FROM results WHERE stage = ? AND digest = ? AND part = 0", key
+        )
+        return bytes(self._checked(found[0], _of(key, 0))) if found else None
+
+    def add_bytes(self, key: Key, content: bytes) -> None:
+        """Keep what is no text."""
+        self._file.write(
+            "INSERT OR IGNORE INTO results VALUES (?, ?, 0, ?, ?)",
+            [(*key, content, checksum(content, _of(key, 0)))],
+        )
+
+    def take_from(self, other: Path) -> int:
+        """Copy the results of another study; how many there were."""
+        with Study(other, None, what="a study of flexhyca", option="--reuse") as study:
+            rows = study._file.read("SELECT stage, digest, part, content, crc FROM results")
+            for stage, digest, part, content, crc in rows:
+                study._file.checked(content, crc, _of(Key(stage, digest), part))
+        self._file.write("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?)", rows)
+        return len(rows)
+
+    def count(self, stage: str) -> int:
+        """How many results of a stage there are."""
+        ((number,),) = self._file.read("SELECT count(*) FROM results WHERE stage = ?", (stage,))
+        return int(number)
+
+    # ---- trials -----------------------------------------------------------------------------
+
+    def events(self, problem: str) -> list[Event]:
+        """What a search has done, in order."""
+        rows = self._file.read(
+            "SELECT number, event, content, crc FROM trials WHERE problem = ? ORDER BY number",
+            (problem,),
+        )
+        if [number for number, *_ in rows] != list(range(len(rows))):
+            raise self._file.damaged("events are missing")
+        return [
+            Event(event, json.loads(self._checked((content, crc), f"{problem} {n} {event}")))
+            for n, event, content, crc in rows
+        ]
+
+    def log(self, problem: str, first: int, events: Iterable[Event]) -> None:
+        """Append events, the first of which gets the number `first`: all or none."""
+        self._file.write(
+            "INSERT INTO trials VALUES (?, ?, ?, ?, ?)",
+            [
+                (problem, n, event, *_row(content, f"{problem} {n} {event}"))
+                for n, (event, content) in enumerate(events, first)
+            ],
+        )
+
+    def problems(self) -> list[str]:
+        """Names of the searches that the study has."""
+        return [name for (name,) in self._file.read("SELECT DISTINCT problem FROM trials")]
+
+    def _checked(self, row: tuple[Any, int], of: str) -> Any:
+        content, crc = row
+        return self._file.checked(content, crc, of)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _of(key: Key, part: int) -> str:
+    return f"{key.stage} {key.digest} {part}"
+
+
+def _row(content: Any, of: str) -> tuple[str, int]:
+    text = json.dumps(content, allow_nan=False)
+    return text, checksum(text, of)
