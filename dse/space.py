@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel
 
 from ..config import Config
 from ..config.fields import section
@@ -29,7 +33,7 @@ class Parameter:
     """A field that may be searched. paper : its name there.
 
     accuracy, area : 1 where more of it can only help accuracy, or cost area; -1 the other way
-    round; 0 where neither is declared. protects : False where it is idle without a DPPU.
+    round; 0 where neither is declared. dppu : whether it is idle without a DPPU.
     """
 
     name: str
@@ -106,9 +110,12 @@ class Space:
         """Every design that means something, once; ConfigError where there is none."""
         found: dict[Values, Point] = {}
         refused: dict[str, int] = {}
+        size, share = (self._reader(name) for name in ("dppu.size", "protection.s_th"))
         for given in itertools.product(*self.values):
-            values = self._meaning(given)
-            if values is None or values in found:
+            if (size(given) == 0) != (share(given) == 0):
+                continue  # a DPPU without work, or work without a DPPU
+            values = given if size(given) else self._without_dppu(given)
+            if values in found:
                 continue
             config = self.config(values)
             problems = contradictions(config)
@@ -127,31 +134,73 @@ class Space:
         Not validated again, which would take minutes for a space: `contradictions` says whether
         they can stand together.
         """
-        changed: dict[str, dict[str, Value]] = {}
-        for name, value in zip(self.names, values, strict=True):
-            part, _, leaf = name.partition(".")
-            changed.setdefault(part, {})[leaf] = value
-        parts = {
-            part: getattr(self.base, part).model_copy(update=own) for part, own in changed.items()
-        }
+        parts = {}
+        for part, names, places in self._sections:
+            own = tuple(values[i] for i in places)
+            if (part, own) not in self._made:
+                changed = dict(zip(names, own, strict=True))
+                self._made[part, own] = getattr(self.base, part).model_copy(update=changed)
+            parts[part] = self._made[part, own]
         return self.base.model_copy(update=parts)
 
-    def _meaning(self, given: Values) -> Values | None:
-        """The values with idle ones at their defaults; None for a DPPU without work, or none."""
+    @cached_property
+    def _sections(self) -> list[tuple[str, list[str], list[int]]]:
+        """Section -> its fields that are searched, and where they stand."""
+        found = []
+        for part in dict.fromkeys(name.partition(".")[0] for name in self.names):
+            places = [i for i, name in enumerate(self.names) if name.startswith(f"{part}.")]
+            found.append((part, [self.names[i].partition(".")[2] for i in places], places))
+        return found
+
+    @cached_property
+    def _made(self) -> dict[tuple[str, Values], BaseModel]:
+        return {}
+
+    def _reader(self, name: str) -> Callable[[Values], Any]:
+        """A point's value of a field, whether it is searched or not."""
+        if name in self.names:
+            return itemgetter(self.names.index(name))
+        fixed = attrgetter(name)(self.base)
+        return lambda values: fixed
+
+    def _without_dppu(self, given: Values) -> Values:
+        """The values with those at their defaults that are idle without a DPPU."""
         own = dict(zip(self.names, given, strict=True))
-
-        def value(name: str) -> Any:
-            part, _, leaf = name.partition(".")
-            return own[name] if name in own else getattr(getattr(self.base, part), leaf)
-
-        if (value("dppu.size") == 0) != (value("protection.s_th") == 0):
-            return None
-        if value("dppu.size") == 0:
-            own |= {name: _DEFAULT[name] for name in own if PARAMETERS[name].dppu}
-            own |= {name: 0 for name in ("dppu.size", "protection.s_th") if name in own}
-            if "protection.ib_th" in own:
-                own["protection.ib_th"] = value("protection.nb_th")
+        own |= {name: _DEFAULT[name] for name in own if PARAMETERS[name].dppu}
+        own |= {name: 0 for name in ("dppu.size", "protection.s_th") if name in own}
+        if "protection.ib_th" in own:
+            own["protection.ib_th"] = self._reader("protection.nb_th")(given)
         return tuple(own[name] for name in self.names)
+
+    def accuracy_values(self, values: Values) -> Values:
+        """Of a point: what its accuracy may depend on; of the DPPU's size, whether there is one."""
+        return tuple(
+            bool(value) if name == "dppu.size" else value
+            for name, value in zip(self.names, values, strict=True)
+            if name == "dppu.size" or name.startswith("protection.")
+        )
+
+    def features(self, values: Values) -> tuple[float, ...]:
+        """Of a point, for a surrogate of accuracy: 0..1 each, nothing of a mask that is idle."""
+        config = self.config(values).protection
+        masked = config.s_th > 0 and config.ib_th > config.nb_th
+        found = []
+        for i, name in enumerate(self.names):
+            row, span = PARAMETERS[name], self.values[i]
+            if not name.startswith("protection.") or len(span) < 2:
+                continue
+            idle = row.dppu and not masked
+            if row.accuracy:
+                low, high = min(map(float, span)), max(map(float, span))
+                found.append(0.0 if idle else (float(values[i]) - low) / (high - low))
+            elif row.dppu:
+                found += [float(not idle and values[i] == value) for value in span]
+        return tuple(found)
+
+    def label(self, values: Values) -> str:
+        """For people."""
+        names = (name.partition(".")[2] for name in self.names)
+        return " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
 
 
 def _most(refused: Mapping[str, int]) -> str:

@@ -18,7 +18,7 @@ from ..netlist.netlist import Netlist
 from ..netlist.pe import Datapath
 from ..netlist.registers import BESIDE, GROUP, PE
 from ..netlist.tmr import in_columns, tripled
-from .pe_area import Point
+from .pe_area import Point, Row
 from .table import lookup
 
 #: GE of a bit of SRAM with its share of the periphery: an assumption (docs/hardware.md), used for
@@ -102,19 +102,21 @@ _SCOPES = {
 }
 
 
+def pe_row(config: Config, multiplier: str = "wallace") -> Row:
+    """Area and depth of one PE of a configuration."""
+    return lookup(_point(config, multiplier))
+
+
+def _point(config: Config, multiplier: str) -> Point:
+    a, p = config.arithmetic, config.protection
+    bits = a.act_bits, a.weight_bits, a.acc_bits
+    return Point(multiplier, p.pe_policy, a.overflow, p.nb_th, p.q_scale, *bits)
+
+
 def _parts(config: Config, multiplier: str) -> dict[str, float]:
     a, p, d, array = config.arithmetic, config.protection, config.dppu, config.array
     flip_flop = KINDS["DFF"].area[LIBRARY]
-    point = Point(
-        multiplier,
-        p.pe_policy,
-        a.overflow,
-        p.nb_th,
-        p.q_scale,
-        a.act_bits,
-        a.weight_bits,
-        a.acc_bits,
-    )
+    point = _point(config, multiplier)
     pe = lookup(point).area_ge
     if array.double_buffered_accumulators:  # a second register and what chooses between the two
         pe += a.acc_bits * (flip_flop + KINDS["MUX2"].area[LIBRARY])
@@ -137,7 +139,7 @@ def _parts(config: Config, multiplier: str) -> dict[str, float]:
     return {
         "PEs": array.rows * array.cols * pe,
         "DPPU arithmetic": groups * group,
-        "voters of the array": voted * cost(word_voter(a.acc_bits)).area_ge,
+        "voters of the array": voted * cost(word_voter(a.acc_bits)).area_ge if voted else 0.0,
         "DPPU register files": sum(
             _bits(config, unit, name) * area
             for kind, area in (("flip-flops", flip_flop), ("SRAM", SRAM_BIT_GE))

@@ -1,0 +1,169 @@
+"""Results of a study's jobs: what its file has, and what workers find out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .. import pool
+from ..compiler.data import Dataset
+from ..compiler.model import Model
+from ..config import Config
+from ..config.schemes import with_scheme
+from ..errors import InternalError
+from ..faults.campaign.cluster import run_on_cluster
+from .evaluate import BLOCK, Block, Job, Purpose, Workload, block_of, do_job
+from .keys import FIELDS, Key, accuracy_dependencies, field_values, key_of, mask_of
+from .study import Study
+
+_ATTEMPTS = 3  # workers that a job may kill
+
+
+class Results:
+    """Answers of jobs by key, from the study or from workers; made by `opened`."""
+
+    def __init__(
+        self, study: Study, workload: Workload, answers: Callable[[], Iterator[tuple[int, Any]]]
+    ) -> None:
+        self.study, self.workload = study, workload
+        self._queue: deque[Job] = deque()
+        self._sent: list[Job] = []
+        self._start = answers
+        self._answers: Iterator[tuple[int, Any]] | None = None
+        self.computed = 0  # jobs that were not in the study
+        calibration = _images_digest(workload.calibration)
+        self.model = model_digest(workload.model)
+        self.ranking = f"{self.model} on {calibration}"
+        self._network = {"model": self.model, "calibration": calibration}
+        self._images = {name: _images_digest(data) for name, data in workload.images.items()}
+        self._base = with_scheme(workload.base, "base")
+        self._digests: dict[Key, str] = {}
+
+    def key(self, job: Job) -> tuple[Key, int]:
+        """Where the study has a job's answer. A network's answer comes before its accuracies'."""
+        config, given = job.config, dict(job.arguments)
+        if job.stage == "network":
+            return key_of(
+                "network", {**field_values(config, FIELDS["network"]), **self._network}
+            ), 0
+        if job.stage == "timing":
+            own = field_values(config, FIELDS["timing"])
+            mask = mask_of(config, self.ranking)
+            return key_of("timing", {**own, "model": self.model, "mask": mask}), 0
+        common = {"seed": self.workload.seed, "reference": self.network(self._base)}
+        if job.stage == "rates":
+            options = self.workload.options
+            own = accuracy_dependencies(self._base, self.network(self._base), "", options)
+            return key_of("rates", {**own, **given, **common, "images": self._images["search"]}), 0
+        if job.stage == "accuracy":
+            part, remainder = divmod(given.pop("first"), BLOCK)
+            if remainder or given.pop("count") != BLOCK:
+                raise InternalError(f"accuracy of {job.arguments}: not a block")
+            own = self.accuracy_of(config)
+            images = self._images[given["purpose"]]
+            return key_of("accuracy", {**own, **given, **common, "images": images}), part
+        raise InternalError(f"no key for stage {job.stage}")
+
+    def network(self, config: Config) -> str:
+        """The digest of the network that a configuration runs, whose answer has to be there."""
+        key, _ = self.key(Job("network", config))
+        if key not in self._digests:
+            self._digests[key] = self.study.find(key)["digest"]
+        return self._digests[key]
+
+    def accuracy_of(self, config: Config) -> dict[str, Any]:
+        """What the accuracy of a design depends on, apart from rate, patterns and images."""
+        network, options = self.network(config), self.workload.options
+        return accuracy_dependencies(config, network, self.ranking, options)
+
+    def known(self, job: Job) -> dict[str, Any] | None:
+        """The answer, if the study has it."""
+        found: dict[str, Any] | None = self.study.find(*self.key(job))
+        return found
+
+    def submit(self, job: Job) -> None:
+        """Let a worker do a job; `next` gives its answer."""
+        self._queue.append(job)
+
+    def next(self) -> tuple[Job, dict[str, Any]]:
+        """The next answer of a job that was submitted; it is in the study then."""
+        if self._answers is None:
+            self._answers = self._start()
+        index, answer = next(self._answers)
+        job = self._sent[index]
+        key, part = self.key(job)
+        self.study.add(key, answer, part)
+        self.computed += 1
+        return job, answer
+
+    def all(
+        self, jobs: Sequence[Job], step: Callable[[int], object] = lambda count: None
+    ) -> list[dict[str, Any]]:
+        """The answers of jobs, in their order; equal ones are done once. step : told of each."""
+        keys = [self.key(job) for job in jobs]
+        found = {key: self.known(job) for key, job in dict(zip(keys, jobs, strict=True)).items()}
+        missing = [key for key, answer in found.items() if answer is None]
+        by_key = dict(zip(keys, jobs, strict=True))
+        step(len(found) - len(missing))
+        for key in missing:
+            self.submit(by_key[key])
+        for _ in missing:
+            job, answer = self.next()
+            found[self.key(job)] = answer
+            step(1)
+        answers = [found[key] for key in keys]
+        return [answer for answer in answers if answer is not None]
+
+    def block(self, purpose: Purpose, answer: dict[str, Any]) -> Block:
+        """An accuracy job's answer as arrays."""
+        return block_of(self.workload, purpose, answer)
+
+    def jobs(self) -> Iterator[Job | None]:
+        """What the pool asks for: the jobs that wait, None where there is none yet."""
+        while True:
+            if self._queue:
+                self._sent.append(self._queue.popleft())
+                yield self._sent[-1]
+            else:
+                yield None
+
+
+@contextmanager
+def opened(
+    study: Study, workload: Workload, workers: int = 1, dask: str | None = None
+) -> Generator[Results, None, None]:
+    """Results with workers, which end with the block. dask : a scheduler's address, instead."""
+    running: list[Generator[tuple[int, Any], None, None]] = []
+
+    def start() -> Iterator[tuple[int, Any]]:
+        if dask is not None:
+            running.append(run_on_cluster(do_job, workload, results.jobs(), dask))
+        else:
+            running.append(pool.run_jobs(do_job, workload, results.jobs(), workers, _ATTEMPTS))
+        return running[-1]
+
+    results = Results(study, workload, start)
+    try:
+        yield results
+    finally:
+        for answers in running:
+            answers.close()
+
+
+def model_digest(model: Model) -> str:
+    """Of a float model: its layers, all numbers in them, and how pixels become its input."""
+    digest = hashlib.sha256(repr((model.input_shape, model.mean, model.std)).encode())
+    for node in model.graph.nodes:
+        digest.update(repr(node).encode())  # all but the numbers
+        for title, array in sorted(node.params.items()):
+            digest.update(f"{title} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _images_digest(data: Dataset) -> str:
+    labels = b"" if data.labels is None else data.labels.tobytes()
+    shape = str(data.images.shape).encode()
+    return hashlib.sha256(shape + data.images.tobytes() + labels).hexdigest()[:24]
