@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ProgramError,
         QuantisationError,
     )
+    from .exploration import bits, optimise
     from .isa.program import Program
     from .simulator.run import Result
 
@@ -64,12 +65,14 @@ _HOME = {
     "ProgramError": ".errors",
     "QuantisationError": ".errors",
     "Result": ".simulator.run",
+    "bits": ".exploration",
     "compile": ".api",
     "float_accuracy": ".api",
     "int8_accuracy": ".api",
     "load_config": ".config",
     "load_data": ".api",
     "load_model": ".api",
+    "optimise": ".exploration",
     "quantise": ".api",
     "quantise_images": ".api",
     "rank_neurons": ".api",
@@ -94,12 +97,14 @@ __all__ = [
     "ProgramError",
     "QuantisationError",
     "Result",
+    "bits",
     "compile",
     "float_accuracy",
     "int8_accuracy",
     "load_config",
     "load_data",
     "load_model",
+    "optimise",
     "quantise",
     "quantise_images",
     "rank_neurons",

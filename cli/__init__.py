@@ -15,6 +15,7 @@ from . import (
     accuracy,
     area,
     asm,
+    bits,
     campaign,
     compile,
     config,
@@ -22,9 +23,11 @@ from . import (
     hdl,
     inject,
     models,
+    optimise,
     schemes,
     simulate,
     sites,
+    study,
     sweep,
 )
 
@@ -41,12 +44,30 @@ app = typer.Typer(
     "  flexhyca config show flexhyca-32x32 --explain\n",
 )
 
-for module in (simulate, sweep, schemes, inject, sites, compile, disasm, asm, accuracy, models):
+_COMMANDS = (
+    *(
+        simulate,
+        optimise,
+        bits,
+        sweep,
+        schemes,
+        inject,
+        sites,
+        compile,
+        disasm,
+        asm,
+        accuracy,
+        models,
+    ),
+)
+for module in _COMMANDS:
     app.command(module.__name__.rpartition(".")[2], epilog=module.EXAMPLES)(module.command)
+app.command("optimize", hidden=True, epilog=optimise.EXAMPLES)(optimise.command)
 app.add_typer(area.app, name="area")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(config.app, name="config")
 app.add_typer(hdl.app, name="hdl")
+app.add_typer(study.app, name="study")
 
 
 def _version(wanted: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -142,6 +142,22 @@ DataOption = Annotated[
 ]
 
 
+class Numbers(tuple[float, ...]):
+    """Numbers between commas."""
+
+
+def numbers(example: str) -> Callable[[str], Numbers]:
+    """A parser of an option. example : for its error."""
+
+    def parse(text: str) -> Numbers:
+        try:
+            return Numbers(float(part) for part in text.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is no list of numbers, such as {example}") from None
+
+    return parse
+
+
 class Channels(tuple[float, ...]):
     """One number for each channel of the input."""
 
@@ -181,6 +197,10 @@ SeedOption = Annotated[
 ]
 WorkersOption = Annotated[
     int, typer.Option(min=1, max=256, metavar="N", help="Processes; the result is the same.")
+]
+DaskOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of --workers."),
 ]
 JsonOption = Annotated[
     str | None,

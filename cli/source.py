@@ -34,7 +34,8 @@ class ShapeSource:
         from ..compiler.networks import NETWORKS
         from ..compiler.shapes import shapes_of
         from ..config import Arithmetic
-        from ..dse.sweep import CODE, Subject
+        from ..dse.keys import CODE
+        from ..dse.sweep import Subject
         from ..errors import ModelError
         from ..sources import code_digest
 
@@ -66,7 +67,7 @@ class ShapeSource:
             "layers": self.subject.digest[:12],
             "weights": origin,
             "batch": str(batch),
-            "version of flexhyca": code_digest(*CODE)[:12],
+            "version of flexhyca": code_digest(*CODE["timing"])[:12],
         }
 
     def names(self, placements: Iterable[str]) -> dict[str, str]:

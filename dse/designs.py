@@ -6,6 +6,7 @@ is left for a search are the accuracy keys: each with its cheapest design within
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,11 @@ from ..config.search import Bandwidth, Limits, Perf
 from ..errors import ConfigError
 from ..hdl.area.machine import machine_area, pe_row
 from ..tables import complete
-from .candidates import Candidate, Field
 from .costs import CostRecord
 from .evaluate import Job
-from .keys import FIELDS
+from .keys import FIELDS, accuracy_stage
 from .results import Results
+from .search.candidates import Candidate, Field
 from .space import PARAMETERS, Point, Space, Values
 
 #: Told of progress: what is done, how much of it, of how much.
@@ -72,8 +73,8 @@ for _names, _field, _handled in (
 class Design(NamedTuple):
     """A point and what it costs.
 
-    area : overhead of the computing array. cycles, traffic : as `Limits` count them. key : text of
-    what its accuracy depends on.
+    area : overhead of the computing array. cycles, traffic : as `Limits` count them. key : digest
+    of what its accuracy depends on.
     """
 
     point: Point
@@ -166,6 +167,7 @@ def work_out(
     areas: dict[Values, tuple[float, float]] = {}
     keys: dict[Values, str] = {}
     designs, timing, area_part = [], _part(space, "timing"), _part(space, "area")
+    accuracy = _part(space, accuracy_stage(results.workload.options), "network", "mask")
     for i, point in enumerate(points):
         circuit = area_part(point.values)
         if circuit not in areas:
@@ -173,9 +175,10 @@ def work_out(
             progress("areas", i, len(points))
         area, depth = areas[circuit]
         costs = Costs(answers[timing(point.values)], plain, weight_bytes, depth)
-        own = space.accuracy_values(point.values)
+        own = (*accuracy(point.values), point.config.dppu.size > 0)
         if own not in keys:
-            keys[own] = json.dumps(results.accuracy_of(point.config), sort_keys=True)
+            text = json.dumps(results.accuracy_of(point.config), sort_keys=True)
+            keys[own] = hashlib.sha256(text.encode()).hexdigest()[:16]
         cycles, traffic = _CYCLES[limits.perf](costs), _TRAFFIC[limits.bandwidth](costs)
         designs.append(Design(point, area, cycles, traffic, keys[own]))
     return Designs(space, limits, designs, impossible)
@@ -196,9 +199,10 @@ def _answers(
     return dict(zip(jobs, results.all(list(jobs.values()), step), strict=True))
 
 
-def _part(space: Space, stage: str) -> Callable[[Values], Values]:
-    """A function: the values of a point that a stage depends on."""
-    places = [i for i, name in enumerate(space.names) if name in FIELDS[stage]]
+def _part(space: Space, *stages: str) -> Callable[[Values], Values]:
+    """A function: the values of a point that stages depend on."""
+    names = {name for stage in stages for name in FIELDS[stage]}
+    places = [i for i, name in enumerate(space.names) if name in names]
     return lambda values: tuple(values[i] for i in places)
 
 

@@ -6,7 +6,7 @@ needs (networks, the ranking's masks) when a job first asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -65,6 +65,11 @@ class Job(NamedTuple):
     arguments: Mapping[str, Any] = {}
 
 
+def accuracy_job(config: Config, ber: float, purpose: Purpose, first: int) -> Job:
+    """A block of patterns, from number `first` on."""
+    return Job("accuracy", config, {"ber": ber, "purpose": purpose, "first": first, "count": BLOCK})
+
+
 class Block(NamedTuple):
     """Patterns of wrong bits and what came out. All arrays are (patterns, images a pattern).
 
@@ -75,6 +80,11 @@ class Block(NamedTuple):
     images: NDArray[np.int64]
     right: NDArray[np.bool_]
     right0: NDArray[np.bool_]
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Block]) -> Block:
+        """The patterns of several, in order."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
 
 
 def do_job(workload: Workload, job: Job) -> dict[str, Any]:
@@ -235,14 +245,16 @@ def split(
     """Images to calibrate and rank on, of the search, and of the confirmation: none in two.
 
     calibration : where the model has images of its own for it; otherwise evenly spread ones of
-    `data`, `most` or a third. The others go to search and confirmation in turn.
+    `data`, `most` or a third. Of the others every third goes to the search: few images suffice to
+    choose, but they are what limits how much can be confirmed.
     """
     numbers = np.arange(len(data))
     if calibration is None:
         count = max(1, min(most, len(data) // 3))
         own = np.arange(count) * len(data) // count
         calibration, numbers = _part(data, own), np.setdiff1d(numbers, own)
-    return calibration, _part(data, numbers[::2]), _part(data, numbers[1::2])
+    searched = np.arange(len(numbers)) % 3 == 0
+    return calibration, _part(data, numbers[searched]), _part(data, numbers[~searched])
 
 
 def _part(data: Dataset, numbers: NDArray[np.int64]) -> Dataset:

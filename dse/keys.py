@@ -43,6 +43,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         *(*_SECTIONS["buffers"], *_BITS, *_PES, *_COPIES),
     ),
     # Of an accumulator the columns that have copies are protected; of a neuron its top bits.
+    "mask": _MASK,
     "accuracy": (*_BITS, *_COPIES),
     "accuracy of accumulators": (*_BITS, *_COPIES, *_PES, *_SECTIONS["arithmetic"]),
 }
@@ -56,13 +57,13 @@ complete(
     },
     "dse/keys.py: FIELDS",
 )
-#: Packages whose sources decide what a stage gives.
-_CODE: dict[str, tuple[str, ...]] = {
-    "network": ("compiler", "network"),
-    "timing": ("compiler", "isa", "network", "simulator"),
-    "rates": ("compiler", "faults", "isa", "network"),
-    "accuracy": ("compiler", "faults/ber", "isa", "network"),
-    "ranking": ("compiler",),
+#: Packages whose sources decide what a stage gives; a test holds them against the imports.
+CODE: dict[str, tuple[str, ...]] = {
+    "network": ("compiler", "config", "network"),
+    "ranking": ("compiler", "config", "network"),
+    "timing": ("compiler", "config", "isa", "network", "simulator"),
+    "rates": ("compiler", "config", "faults", "isa", "network", "simulator"),
+    "accuracy": ("compiler", "config", "faults", "isa", "network", "simulator"),
 }
 
 
@@ -75,7 +76,7 @@ class Key(NamedTuple):
 
 def key_of(stage: str, dependencies: Mapping[str, Any]) -> Key:
     """dependencies : plain values; their order does not matter."""
-    text = json.dumps({"code": code_digest(*_CODE[stage]), **dependencies}, sort_keys=True)
+    text = json.dumps({"code": code_digest(*CODE[stage]), **dependencies}, sort_keys=True)
     return Key(stage, hashlib.sha256(f"{stage} {text}".encode()).hexdigest()[:24])
 
 
@@ -113,6 +114,11 @@ def network_digest(network: Network) -> str:
     return digest.hexdigest()[:24]
 
 
+def accuracy_stage(options: BerOptions) -> str:
+    """The row of `FIELDS` that says what accuracy depends on."""
+    return "accuracy of accumulators" if options.target == "acc" else "accuracy"
+
+
 def accuracy_dependencies(
     config: Config, network: str, ranking: str, options: BerOptions
 ) -> dict[str, Any]:
@@ -121,13 +127,9 @@ def accuracy_dependencies(
     network : its digest. Where ordinary and important neurons have the same bits protected, it does
     not matter which are which.
     """
-    protection = config.protection
-    if options.target == "acc":
-        own = field_values(config, FIELDS["accuracy of accumulators"])
-        same = False
-    else:
-        own = field_values(config, FIELDS["accuracy"])
-        same = protection.nb_th == protection.ib_th
+    protection, stage = config.protection, accuracy_stage(options)
+    own = field_values(config, FIELDS[stage])
+    same = stage == "accuracy" and protection.nb_th == protection.ib_th
     mask = mask_of(config, ranking)
     if same or mask is None:
         mask = None

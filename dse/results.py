@@ -34,11 +34,11 @@ class Results:
         self._start = answers
         self._answers: Iterator[tuple[int, Any]] | None = None
         self.computed = 0  # jobs that were not in the study
-        calibration = _images_digest(workload.calibration)
+        calibration = images_digest(workload.calibration)
         self.model = model_digest(workload.model)
         self.ranking = f"{self.model} on {calibration}"
         self._network = {"model": self.model, "calibration": calibration}
-        self._images = {name: _images_digest(data) for name, data in workload.images.items()}
+        self._images = {name: images_digest(data) for name, data in workload.images.items()}
         self._base = with_scheme(workload.base, "base")
         self._digests: dict[Key, str] = {}
 
@@ -163,7 +163,8 @@ def model_digest(model: Model) -> str:
     return digest.hexdigest()[:24]
 
 
-def _images_digest(data: Dataset) -> str:
+def images_digest(data: Dataset) -> str:
+    """Of pixels and labels."""
     labels = b"" if data.labels is None else data.labels.tobytes()
     shape = str(data.images.shape).encode()
     return hashlib.sha256(shape + data.images.tobytes() + labels).hexdigest()[:24]

@@ -172,14 +172,6 @@ class Space:
             own["protection.ib_th"] = self._reader("protection.nb_th")(given)
         return tuple(own[name] for name in self.names)
 
-    def accuracy_values(self, values: Values) -> Values:
-        """Of a point: what its accuracy may depend on; of the DPPU's size, whether there is one."""
-        return tuple(
-            bool(value) if name == "dppu.size" else value
-            for name, value in zip(self.names, values, strict=True)
-            if name == "dppu.size" or name.startswith("protection.")
-        )
-
     def features(self, values: Values) -> tuple[float, ...]:
         """Of a point, for a surrogate of accuracy: 0..1 each, nothing of a mask that is idle."""
         config = self.config(values).protection

@@ -67,16 +67,20 @@ class Study:
         self._file = Database(path, _APPLICATION, tables, what, advice, start)
         if identity is not None:
             try:
-                self._check(identity)
+                self.require(identity, dict.fromkeys(self.identity))
             except FlexhycaError:
                 self.close()
                 raise
 
-    def _check(self, identity: Mapping[str, str]) -> None:
+    def require(self, identity: Mapping[str, str], names: Iterable[str] = ()) -> None:
+        """Raise FlexhycaError, with what differs, unless the study is of `identity`.
+
+        names : of what it may have besides, which has to be the same, too.
+        """
         own = self.identity
         differing = [
             f"{name}: {own.get(name, 'nothing')} there, {identity.get(name, 'nothing')} here"
-            for name in dict.fromkeys([*identity, *own])
+            for name in dict.fromkeys([*identity, *names])
             if own.get(name) != identity.get(name)
         ]
         if differing:

@@ -28,9 +28,6 @@ from .grid import GridPoint
 from .keys import FIELDS, Key, field_values, key_of, mask_of
 from .study import Study
 
-#: Packages whose sources decide what a run costs.
-CODE = ("compiler", "config", "dse", "isa", "network", "simulator")
-
 
 class Job(NamedTuple):
     """One run; `placement` is None where no neuron is important."""

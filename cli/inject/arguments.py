@@ -16,6 +16,7 @@ from .. import output
 from ..options import (
     DEFAULT_CONFIG,
     ConfigOption,
+    DaskOption,
     DataOption,
     ImagesOption,
     JsonOption,
@@ -117,10 +118,7 @@ def command(
         ),
     ] = None,
     workers: WorkersOption = 1,
-    dask: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of --workers."),
-    ] = None,
+    dask: DaskOption = None,
     execution: Annotated[
         Literal["delta", "reference"],
         typer.Option(

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ...config.schemes import REDUNDANT_SCHEMES
-
-
-class Numbers(tuple[float, ...]):
-    """Numbers between commas."""
+from ..options import Numbers, numbers
 
 
 class Words(tuple[str, ...]):
     """Words between commas."""
-
-
-def _numbers(example: str) -> Callable[[str], Numbers]:
-    def parse(text: str) -> Numbers:
-        try:
-            return Numbers(float(part) for part in text.split(","))
-        except ValueError:
-            raise typer.BadParameter(f"{text!r} is no list of numbers, such as {example}") from None
-
-    return parse
 
 
 def _given(context: typer.Context, param: typer.CallbackParam, value: int) -> int | None:
@@ -45,7 +31,7 @@ def _words(text: str) -> Words:
 BerOption = Annotated[
     Numbers | None,
     typer.Option(
-        parser=_numbers("1e-4,2e-4"),
+        parser=numbers("1e-4,2e-4"),
         metavar="LIST",
         help="ber: probability that a stored bit is wrong in an inference; the paper's rates I and "
         "II are the default, 1e-4,2e-4.",
@@ -54,7 +40,7 @@ BerOption = Annotated[
 FitPerMbitOption = Annotated[
     Numbers | None,
     typer.Option(
-        parser=_numbers("1e3,1e6"),
+        parser=numbers("1e3,1e6"),
         metavar="LIST",
         help="ber: raw soft error rates instead, in FIT per Mbit; each bit then has the "
         "probability of its own live time at --clock-mhz.",
@@ -78,7 +64,7 @@ SchemesOption = Annotated[
 GoalOption = Annotated[
     Numbers | None,
     typer.Option(
-        parser=_numbers("0.97,0.95"),
+        parser=numbers("0.97,0.95"),
         metavar="LIST",
         help="ber: accuracy wanted, relative to the fault-free one: a number for all rates, or one "
         "for each. Default: the paper's, 0.97 at the first rate and 0.95 at the others.",
@@ -103,7 +89,7 @@ PerLayerOption = Annotated[
 FindRateOption = Annotated[
     Numbers | None,
     typer.Option(
-        parser=_numbers("10,40"),
+        parser=numbers("10,40"),
         metavar="LOW,HIGH",
         help="ber: find the rate at which the unprotected network loses between LOW and HIGH "
         "points, and so does its double.",

@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 
 import pytest
 
-from flexhyca.dse.store import CODE
+from flexhyca.dse.sweep import CODE
 from flexhyca.faults.campaign.experiment import Experiment
 from flexhyca.sources import imports, reached
 from flexhyca.tests.packaging.sources import ROOT, modules, sources

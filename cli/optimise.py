@@ -1,0 +1,472 @@
+"""``flexhyca optimise``: the cheapest design of a space that keeps its goals."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import FlexhycaError
+from . import output
+from .options import (
+    DEFAULT_CONFIG,
+    PLOT_SUFFIXES,
+    ConfigOption,
+    DaskOption,
+    DataOption,
+    ImagesOption,
+    JsonOption,
+    MeanOption,
+    Numbers,
+    SeedOption,
+    SetOption,
+    StdOption,
+    WeightsOption,
+    WorkersOption,
+    check_suffix,
+    numbers,
+)
+
+if TYPE_CHECKING:
+    from ..dse.request import Events, Found, Request
+
+EXAMPLES = (
+    "\b\nExamples:\n"
+    "  flexhyca optimise digits\n"
+    '  flexhyca optimise digits --space table1 --scenario "II\'" --out best.yaml\n'
+    "  flexhyca optimise resnet20 --weights w.npz --data images.npz --space paper \\\n"
+    "      --scenario both --budget 40 --workers 2 --study s.db --out best.yaml\n"
+    "  flexhyca optimise --resume s.db\n"
+    "  flexhyca optimise digits --ber 1e-3,2e-3 --goal 0.99,0.97 --limit traffic=0.2\n"
+    "  flexhyca optimise digits --front accuracy,area --plot front.png\n"
+)
+_TARGETS = {"accuracy", "area", "cycles", "traffic"}
+
+
+def command(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A model (see `flexhyca models`) or an ONNX file (.onnx)."
+        ),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    set_: SetOption = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    images: ImagesOption = None,
+    space: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="What may be chosen: paper (Table I and Dot_size 52), table1 (its grid alone), "
+            "full (paper, and machines without a DPPU), or a YAML file of parameters, scenarios "
+            "and limits.",
+        ),
+    ] = "full",
+    scenario: Annotated[
+        str,
+        typer.Option(
+            help="Goals: I or II (0.97 of acc0 at 1e-4, 0.95 at 2e-4), both (each, then one "
+            "design for both); I', II' or own: the same goals at the network's own rates, which "
+            "cost it 10 to 40 points without protection; or a scenario of the --space file.",
+        ),
+    ] = "own",
+    ber: Annotated[
+        Numbers | None,
+        typer.Option(
+            parser=numbers("1e-4,2e-4"),
+            metavar="LIST",
+            help="Bit error rates instead of a scenario, all for one design.",
+        ),
+    ] = None,
+    goal: Annotated[
+        Numbers | None,
+        typer.Option(
+            parser=numbers("0.97,0.95"),
+            metavar="LIST",
+            help="Accuracy wanted at each --ber, relative to acc0, the fault-free accuracy.",
+        ),
+    ] = None,
+    own_rates: Annotated[
+        Numbers | None,
+        typer.Option(
+            parser=numbers("1.7e-3,3.4e-3"),
+            metavar="I',II'",
+            help="The network's own rates, where they are known; they are searched otherwise.",
+        ),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A limit instead of the space's: cycles=1.1, traffic=0.1 (none: no limit), "
+            "bandwidth=weights|total|bytes_per_cycle, perf=cycles|time; repeatable.",
+        ),
+    ] = None,
+    optimiser: Annotated[
+        str, typer.Option(help="Who chooses what to evaluate next; see --list-optimisers.")
+    ] = "gpyopt",
+    list_optimisers: Annotated[
+        bool, typer.Option("--list-optimisers", help="Say what there is, and exit.")
+    ] = False,
+    budget: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Evaluations of accuracy in a search, at most.")
+    ] = 40,
+    patterns: Annotated[
+        int,
+        typer.Option(
+            min=10, metavar="N", help="Patterns of wrong bits of an evaluation, at most; tens."
+        ),
+    ] = 60,
+    no_prune: Annotated[
+        bool,
+        typer.Option(
+            "--no-prune",
+            help="Evaluate also what protects less than something that misses, or is dearer than "
+            "something that does not.",
+        ),
+    ] = False,
+    front: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="A Pareto set instead of one design: accuracy,area and perhaps cycles,traffic.",
+        ),
+    ] = None,
+    workers: WorkersOption = 1,
+    dask: DaskOption = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.db",
+            help="Keep everything that is evaluated, and go on where a run before stopped.",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.db", help="Go on with a study as it was asked for."),
+    ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE.db", help="Take what another study has evaluated; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="Write the winner as a configuration for `flexhyca simulate --config`, with its "
+            "evidence in comments.",
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write one row an evaluation.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw accuracy over area of all that was evaluated (Fig. 15)."
+        ),
+    ] = None,
+    json: JsonOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Find the cheapest design of a space that keeps accuracy under faults, time and traffic.
+
+    Area, cycles and traffic of every design are worked out first. The optimiser then evaluates
+    designs on patterns of wrong bits, and the cheapest that seems to do is confirmed on patterns
+    and images that the search never saw, or the next one is.
+    """
+    if list_optimisers:
+        _list_optimisers()
+        return
+    check_suffix("--out", out, ".yaml", ".yml")
+    check_suffix("--csv", csv, ".csv")
+    check_suffix("--plot", plot, *PLOT_SUFFIXES)
+    if resume is not None:
+        _refuse_beside_resume(context)
+        request, study = _resumed(resume), resume
+    elif model is None:
+        raise FlexhycaError("give a MODEL, such as digits, or --resume FILE.db")
+    else:
+        request = _request(dict(context.params))
+    output.check_target(out, csv, plot, json, studies=[study] if study else [])
+    found = _run(request, study, workers, dask, reuse or [])
+    _write(found, out, csv, plot, json, shlex.join(["flexhyca", *sys.argv[1:]]))
+
+
+#: Options that --resume takes its values of from the study.
+_ASKED = (
+    *("model", "config", "set_", "weights", "data", "mean", "std", "images", "space", "scenario"),
+    *("ber", "goal", "own_rates", "limit", "optimiser", "patterns", "no_prune", "front", "seed"),
+    *("study", "budget"),
+)
+
+
+def _refuse_beside_resume(context: typer.Context) -> None:
+    for name in _ASKED:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "MODEL" if name == "model" else f"--{name.strip('_').replace('_', '-')}"
+            raise FlexhycaError(
+                f"{option}: --resume takes it from the study; leave one of them out"
+            )
+
+
+def _list_optimisers() -> None:
+    from ..dse.search.optimisers import OPTIMISERS
+
+    output.print_table(("optimiser", "what it does"), [(n, o.what) for n, o in OPTIMISERS.items()])
+
+
+def _resumed(path: Path) -> Request:
+    from ..dse.request import Request
+    from ..dse.study import Study
+
+    with Study(path, None, what="a study of `flexhyca optimise`", option="--resume") as study:
+        return Request.from_dict(study.request)
+
+
+def _request(given: dict[str, Any]) -> Request:
+    from ..dse.evaluate import BLOCK
+    from ..dse.request import Request
+    from ..dse.search.optimise import Options
+    from ..dse.search.optimisers import OPTIMISERS
+
+    optimiser, front = given["optimiser"], tuple((given["front"] or "").split(","))
+    if optimiser not in OPTIMISERS:
+        raise FlexhycaError(f"optimiser {optimiser!r}: there is none; use {', '.join(OPTIMISERS)}")
+    if given["front"] and (not {"accuracy", "area"} <= set(front) or not set(front) <= _TARGETS):
+        raise FlexhycaError(
+            f"front {given['front']}: give accuracy,area and, if wanted, cycles and traffic"
+        )
+    if given["patterns"] % BLOCK:
+        raise FlexhycaError(f"patterns {given['patterns']}: give a multiple of {BLOCK}")
+    rates = given["own_rates"]
+    if rates is not None and len(rates) != 2:
+        raise FlexhycaError("own-rates: give two, such as 1.7e-3,3.4e-3")
+    weights, data = (
+        given[name] and str(Path(given[name]).absolute()) for name in ("weights", "data")
+    )
+    return Request(
+        model=_absolute(given["model"]),
+        config=_absolute(given["config"]),
+        space=_absolute(given["space"]),
+        weights=weights,
+        data=data,
+        changes=tuple(given["set_"] or ()),
+        scenario=given["scenario"],
+        bers=tuple(given["ber"] or ()),
+        goals=tuple(given["goal"] or ()),
+        rates=rates,
+        limits=dict(_limit(text) for text in given["limit"] or ()),
+        options=Options(
+            optimiser=optimiser,
+            budget=given["budget"],
+            patterns=given["patterns"],
+            prune=not given["no_prune"],
+            seed=given["seed"],
+            front=front if given["front"] else (),
+        ),
+        images=given["images"],
+        mean=given["mean"],
+        std=given["std"],
+    )
+
+
+def _absolute(name: str) -> str:
+    """A file by its full path, so that the study can be resumed from elsewhere."""
+    return str(Path(name).absolute()) if Path(name).is_file() else name
+
+
+def _limit(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise FlexhycaError(f"limit {text!r}: write KEY=VALUE, such as traffic=0.2")
+    if value == "none":
+        return key, None
+    try:
+        return key, float(value)
+    except ValueError:
+        return key, value
+
+
+def _run(
+    request: Request, study: Path | None, workers: int, dask: str | None, reuse: list[Path]
+) -> Found:
+    from .. import exploration
+    from ..dse.labelled import Kept
+    from ..dse.request import run
+
+    if dask is not None and workers > 1:
+        raise FlexhycaError("optimise: give either --workers or --dask")
+    subject = exploration.labelled_images(
+        request.model,
+        request.weights,
+        request.data,
+        request.images,
+        mean=request.mean,
+        std=request.std,
+        seed=request.options.seed,
+    )
+    output.warn(subject.model.warnings)
+    try:
+        with _progress() as events:
+            return run(request, subject, Kept(study, tuple(reuse), workers, dask), events)
+    except KeyboardInterrupt:
+        kept = f"what is evaluated is kept in {study}; " if study else ""
+        more = f"flexhyca optimise --resume {study} goes on" if study else "give --study to keep it"
+        output.note(f"interrupted: {kept}{more}")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _progress() -> Iterator[Events]:
+    """One line on a terminal: what is evaluated, the best so far, time; nothing elsewhere."""
+    from ..dse.request import Events
+
+    if not sys.stderr.isatty():
+        yield Events()
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("calibrating", total=None)
+
+        class Shown(Events):
+            name = ""
+
+            def stage(self, what: str, done: int, total: int) -> None:
+                bar.update(task, description=f"{what}: {done:,} of {total:,}")
+
+            def problem(self, name: str, number: int, total: int) -> None:
+                self.name = f"{number}/{total} {name}"
+
+            def searched(self, done: int, what: str) -> None:
+                bar.update(task, description=f"{self.name}: {done} evaluations, {what}")
+
+        yield Shown()
+
+
+def _write(
+    found: Found,
+    out: Path | None,
+    csv: Path | None,
+    plot: Path | None,
+    json: str | None,
+    line: str,
+) -> None:
+    from ..report.search import evaluation_rows, report, winner_yaml
+
+    result = report(found)
+    best = result["best"]
+    if out is not None and best is not None:
+        output.write_text(out, winner_yaml(found, line))
+    if csv is not None:
+        rows = evaluation_rows(result)
+        output.write_text(csv, output.csv_text(list(rows[0]), rows))
+    if plot is not None:
+        from ..report.search_plots import draw_search
+
+        output.write_file(plot, lambda path: draw_search(path, result))
+    output.write_json(json, result)
+    if json != output.STDOUT:
+        _show(result)
+    if not found.request.options.front and best is None:
+        raise FlexhycaError(_nothing(found))
+
+
+def _nothing(found: Found) -> str:
+    """Why no design is confirmed, and what comes nearest."""
+    outcome = found.best
+    closest = outcome.confirmation.closest if outcome.confirmation else None
+    if closest is None:
+        seen = min(outcome.searched, key=lambda own: own.observation.ratio)
+        return (
+            f"{outcome.problem.name}: no design is accurate enough; the best of "
+            f"{len(outcome.searched)} that were evaluated loses {seen.observation.ratio:.2f} times "
+            "what is allowed; lower the goal, widen the space, or raise --budget"
+        )
+    worst = min(closest.judgements, key=lambda own: own.margin.low)
+    few = {"images": "more images (--data)", "patterns": "a larger space", None: "a larger space"}
+    return (
+        f"{outcome.problem.name}: no design is confirmed; the nearest has a margin of "
+        f"{worst.margin} over its goal of {worst.goal:g} acc0 ({worst.verdict}); it takes "
+        f"{few[worst.limited_by]}, a lower goal, or a larger --budget"
+    )
+
+
+def _show(result: dict[str, Any]) -> None:
+    designs = result["designs"]
+    print(
+        f"{result['model']} on {result['machine']}, space {result['space']}: {designs['all']:,} "
+        f"designs, {designs['within limits']:,} within the limits on cycles and traffic"
+    )
+    for policy, own in designs["by s_policy"].items():
+        print(
+            f"  s_policy {policy}: {own['within limits']:,} of {own['designs']:,} within them, "
+            f"the least extra traffic is {own['least traffic']:.1%}"
+        )
+    for why, count in designs["not built"].items():
+        print(f"  {count:,} cannot be built: {why}")
+    for problem in result["problems"]:
+        print(f"\n{problem['name']}: {problem['evaluations']} evaluations")
+        own = [row for row in result["evaluations"] if row["problem"] == problem["name"]]
+        _show_problem(problem, own)
+
+
+def _show_problem(problem: dict[str, Any], evaluations: list[dict[str, Any]]) -> None:
+    for one in problem["confirmations"]:
+        values = " ".join(f"{k.partition('.')[2]}={v}" for k, v in one["parameters"].items())
+        verdicts = ", ".join(
+            f"{goal['verdict']} with {100 * goal['margin']['estimate']:+.2f} "
+            f"[{100 * goal['margin']['low']:+.2f}, {100 * goal['margin']['high']:+.2f}] points"
+            + (f" (too few {goal['limited_by']})" if goal["limited_by"] else "")
+            for goal in one["goals"]
+        )
+        print(f"  area {one['area_overhead']:+.1%}  {values}")
+        print(f"    {verdicts}; {one['patterns']:,} patterns")
+    if problem["front"] is not None:
+        _show_front(problem, evaluations)
+    best = problem["best"]
+    if best is not None:
+        scopes = ", ".join(f"{value:+.1%} {name}" for name, value in best["areas"].items())
+        print(
+            f"  winner: {scopes}; cycles {best['cycles_ratio']:.3f}, extra traffic "
+            f"{best['extra_traffic']:.1%}"
+        )
+
+
+def _show_front(problem: dict[str, Any], evaluations: list[dict[str, Any]]) -> None:
+    front = problem["front"]
+    print(
+        f"  {len(front['evaluations'])} designs that no other beats in "
+        f"{', '.join(front['objectives'])}; hypervolume {front['hypervolume'][-1]:.4g}, half of "
+        f"the budget before {front['hypervolume'][len(evaluations) // 2]:.4g}\n"
+    )
+    chosen = sorted(
+        (evaluations[i] for i in front["evaluations"]), key=lambda r: r["area_overhead"]
+    )
+    output.print_table(
+        ("area", "accuracy", "cycles", "traffic", "design"),
+        [
+            (
+                f"{row['area_overhead']:+.1%}",
+                f"{row['accuracy']:.4f} +- {row['accuracy_error']:.4f}",
+                f"{row['cycles_ratio']:.3f}",
+                f"{row['extra_traffic']:.1%}",
+                " ".join(f"{k.partition('.')[2]}={v}" for k, v in row["parameters"].items()),
+            )
+            for row in chosen
+        ],
+    )

@@ -1,0 +1,148 @@
+"""Algorithm 2: how many top bits of important and of ordinary neurons to protect (paper, III-B).
+
+The paper tries all pairs and takes the cheapest whose accuracy is above the goal.  Trying them in
+ascending cost gives the same answer, as the first that is above the goal is the cheapest; and where
+a pair clearly misses, all that protect no more bits are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..config import Config
+from ..config.schema import contradictions
+from ..config.schemes import with_scheme
+from ..config.search import Goal
+from ..errors import ConfigError
+from ..faults.campaign.statistics import Interval, paired_ratios
+from ..hdl.area.machine import machine_area
+from .evaluate import BLOCK, Block, Job, accuracy_job
+from .results import Results
+
+_SIGMAS = 3.0  # standard errors beyond which a pair misses clearly
+
+
+class Pair(NamedTuple):
+    """ib_th, nb_th, and the area overhead of the computing array."""
+
+    ib_th: int
+    nb_th: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A pair that was evaluated. margin : accuracy - goal x acc0; accuracy : relative to acc0."""
+
+    pair: Pair
+    margin: Interval
+    accuracy: float
+    clearly: bool  #: whether it misses by more than noise
+
+    @property
+    def above(self) -> bool:
+        """Algorithm 2's acc > ACC."""
+        return self.margin.estimate > 0
+
+
+@dataclass(frozen=True)
+class Bits:
+    """tried : in the order of evaluation. out : pair that was left out -> which one says so.
+
+    best : None where no pair is above the goal. pairs : all there are, in ascending cost.
+    """
+
+    pairs: Sequence[Pair]
+    tried: Sequence[Tried]
+    out: Mapping[Pair, Pair]
+    best: Tried | None
+
+
+def pairs_of(config: Config, most: int) -> list[Pair]:
+    """All pairs 1 <= nb_th <= ib_th <= `most` that the machine allows, the cheapest first.
+
+    Of equal ones first that which Algorithm 2 tries first. Without a DPPU no neuron is important,
+    so both are the same. Raises ConfigError where there is none.
+    """
+    found, problems = [], []
+    for nb_th in range(1, most + 1):
+        for ib_th in range(nb_th, (most if config.dppu.size else nb_th) + 1):
+            own = with_bits(config, ib_th, nb_th)
+            problems = contradictions(own)
+            if not problems:
+                cost = machine_area(own).scopes[0].relative - 1
+                found.append(Pair(ib_th, nb_th, cost))
+    if not found:
+        raise ConfigError(f"bits: no pair is possible; {' '.join(problems[0])}")
+    return sorted(found, key=lambda pair: (pair.cost, pair.ib_th, pair.nb_th))
+
+
+def with_bits(config: Config, ib_th: int, nb_th: int) -> Config:
+    """The machine that protects so many bits."""
+    bits = {"ib_th": ib_th, "nb_th": nb_th}
+    return config.model_copy(update={"protection": config.protection.model_copy(update=bits)})
+
+
+def choose_bits(
+    config: Config,
+    goal: Goal,
+    pairs: Sequence[Pair],
+    results: Results,
+    patterns: int,
+    prune: bool = True,
+    say: Callable[[Tried], object] = lambda tried: None,
+) -> Bits:
+    """The cheapest pair whose accuracy is above the goal, on `patterns` patterns each.
+
+    prune : begin each nb_th with the most bits of important neurons, and leave out all that
+    protect no more than a pair that clearly misses.
+    """
+    reference = with_scheme(results.workload.base, "base")
+    for answer in results.all([Job("network", reference), Job("network", config)]):
+        if "error" in answer:
+            raise ConfigError(f"bits: {answer['error']}")
+    places = {pair: i for i, pair in enumerate(pairs)}
+    tried: dict[Pair, Tried] = {}
+    out: dict[Pair, Pair] = {}
+
+    def left() -> list[Pair]:
+        first = min((places[p] for p, own in tried.items() if own.above), default=len(pairs))
+        return [p for p in pairs[:first] if p not in tried and p not in out]
+
+    def evaluate(pair: Pair) -> None:
+        tried[pair] = _tried(config, goal, pair, results, patterns)
+        say(tried[pair])
+        if prune and tried[pair].clearly:
+            for other in pairs:
+                if other.ib_th <= pair.ib_th and other.nb_th <= pair.nb_th and other not in tried:
+                    out.setdefault(other, pair)
+
+    if prune:
+        for nb_th in sorted({pair.nb_th for pair in pairs}):
+            top = max((p for p in pairs if p.nb_th == nb_th), key=lambda p: p.ib_th)
+            if top not in left():
+                continue
+            evaluate(top)
+            if not tried[top].clearly:
+                break
+    while waiting := left():
+        evaluate(waiting[0])
+    above = [own for own in tried.values() if own.above]
+    best = min(above, key=lambda own: places[own.pair], default=None)
+    return Bits(pairs, list(tried.values()), out, best)
+
+
+def _tried(config: Config, goal: Goal, pair: Pair, results: Results, patterns: int) -> Tried:
+    own = with_bits(config, pair.ib_th, pair.nb_th)
+    jobs = [accuracy_job(own, goal.ber, "search", i) for i in range(0, patterns, BLOCK)]
+    block = Block.joined([results.block("search", answer) for answer in results.all(jobs)])
+    right, right0 = block.right.sum(axis=1), block.right0.sum(axis=1)
+    images = np.full(len(right), block.right.shape[1])
+    margin = paired_ratios(right, goal.accuracy * right0, images, results.workload.seed)
+    spread = float((right - goal.accuracy * right0).std(ddof=1)) / images[0] / len(right) ** 0.5
+    clearly = margin.estimate + _SIGMAS * spread < 0
+    return Tried(pair, margin, float(right.sum() / right0.sum()), clearly)

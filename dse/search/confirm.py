@@ -1,0 +1,228 @@
+"""Confirmation: whether a candidate really meets its goals, on patterns the search never saw.
+
+The candidates that a search leaves are walked in ascending area, each until it is clear whether it
+meets all goals, with twice the patterns at every look; the first that does is the winner. What is
+judged is the *margin*: accuracy minus goal x acc0, as a mean over patterns of wrong bits and over
+images. Both are samples. `next_step` says what is to be evaluated next, given all that is known, so
+that the caller may do it in parallel, keep it, and go on later.
+
+One error budget: that any candidate is called met although its margin is negative has a probability
+of `Terms.alpha` at most. The j-th candidate has alpha / (j (j + 1)) of it, which sums up to alpha
+however many are walked. Its goals need not share that: whoever misses one is wrongly met only if
+wrong there. Think of the margin that just these images have under all patterns. A wrong "met" needs
+one of two accidents: that margin is below its bound (`least_mean`, from the patterns, which holds
+at all looks), or it is better than that of images as such by more than the images' bound says
+(`skewed_margin`; images are drawn once, so looking again adds nothing). Each has its part of the
+budget, and what the bounds take off is added up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...faults.ber.results import Verdict
+from ...faults.campaign.crossed import image_values, skewed_margin
+from ...faults.campaign.sequential import SideOfZero, greatest_mean, least_mean, side_of_zero
+from ...faults.campaign.statistics import Interval
+from ..evaluate import Block
+
+_TINY = 1e-12
+_REACH = 3.0  # standard errors by which more patterns are not expected to move an estimate
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What has to be shown, and how surely.
+
+    goals : accuracies relative to acc0, one for each bit error rate; all have to be met. images :
+    how many there are. right0 : how many of them the unprotected network classifies rightly without
+    faults. seed : of the patterns. alpha : see above. for_images : part of alpha for the images,
+    below 1; 0 : claims are about these images alone. first, most : patterns of first and last look.
+    """
+
+    goals: tuple[float, ...]
+    images: int
+    right0: int
+    seed: int
+    alpha: float = 0.02
+    for_images: float = 0.8
+    first: int = 60
+    most: int = 4000
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A candidate at one goal. margin : accuracy - goal x acc0; met is one that is not below 0.
+
+    accuracy : relative to acc0. error : standard error of the margin, from patterns and images.
+    limited_by : of what there are too few for a verdict. needed : margin that would be met with all
+    patterns. hope : whether more of them may make it so.
+    """
+
+    goal: float
+    verdict: Verdict
+    margin: Interval
+    accuracy: Interval
+    error: float
+    limited_by: Literal["patterns", "images"] | None
+    needed: float
+    hope: bool
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A candidate, and what was found of it after `patterns`, one judgement a goal."""
+
+    number: int
+    patterns: int
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether it meets all goals."""
+        return all(own.verdict == "met" for own in self.judgements)
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is met, or more patterns will not make it so."""
+        return self.met or not all(own.verdict == "met" or own.hope for own in self.judgements)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The end of the walk: all candidates up to the winner, or to the last."""
+
+    walked: tuple[Walked, ...]
+
+    @property
+    def winner(self) -> Walked | None:
+        """The cheapest that meets all goals."""
+        return self.walked[-1] if self.walked and self.walked[-1].met else None
+
+    @property
+    def closest(self) -> Walked | None:
+        """The one whose worst goal is the least in doubt."""
+        doubts = [min(own.margin.low for own in one.judgements) for one in self.walked]
+        return self.winner or (self.walked[int(np.argmax(doubts))] if doubts else None)
+
+
+class Need(NamedTuple):
+    """Patterns `first` ... `first + patterns - 1` of a candidate, at all rates."""
+
+    number: int
+    first: int
+    patterns: int
+
+
+def next_step(
+    numbers: Sequence[int], seen: Mapping[int, Sequence[Block]], terms: Terms, ahead: int = 1
+) -> list[Need] | Confirmation:
+    """What to evaluate next, or the end; the same for the same patterns, however they came.
+
+    numbers : candidates in ascending area. seen : their patterns from 0 on, a block for each goal.
+    ahead : how many candidates at once, for as many workers; those beyond the first may turn out
+    not to be needed.
+    """
+    walked: list[Walked] = []
+    needs: list[Need] = []
+    for place, number in enumerate(numbers, 1):
+        blocks = seen.get(number, ())
+        found = _walk(number, len(blocks[0].right) if blocks else 0, blocks, place, terms)
+        if isinstance(found, Need):
+            needs.append(found)
+            if len(needs) == ahead:
+                break
+        else:
+            walked.append(found)
+            if found.met:
+                break
+    return needs or Confirmation(tuple(walked))
+
+
+def _walk(
+    number: int, held: int, blocks: Sequence[Block], place: int, terms: Terms
+) -> Walked | Need:
+    """Look with ever more patterns until it is clear; or which are wanted for the next look."""
+    patterns = terms.first
+    while held >= patterns:
+        cuts = [Block(b.images[:patterns], b.right[:patterns], b.right0[:patterns]) for b in blocks]
+        pairs = zip(cuts, terms.goals, strict=True)
+        found = Walked(number, patterns, tuple(_judge(*pair, place, terms) for pair in pairs))
+        if found.clear or patterns == terms.most:
+            return found
+        patterns = min(2 * patterns, terms.most)
+    return Need(number, held, patterns - held)
+
+
+def _judge(block: Block, goal: float, place: int, terms: Terms) -> Judgement:
+    """place : in the walk, from 1 on."""
+    values = margins(block, goal)
+    means, images = values.mean(axis=1), image_values(block.images, values, terms.images)
+    for_met = terms.alpha / (place * (place + 1))
+    for_missed, part = for_met / len(terms.goals), terms.for_images  # missed if any goal is
+    # A pattern has no more images that are wrong without faults than there are.
+    most = 1 - goal * max(0.0, 1 - (terms.images - terms.right0) / values.shape[1])
+    low = least_mean(means, -goal, for_met * (1 - part))
+    high = greatest_mean(means, most, for_missed * (1 - part))
+    below = skewed_margin(images.values, for_met * part) if part else 0.0
+    above = skewed_margin(-images.values, for_missed * part) if part else 0.0
+    estimate, variance = float(means.mean()), float(means.var()) / len(means)
+    low, high = min(estimate, max(-goal, low - below)), max(estimate, min(1.0, high + above))
+    sure, method = 1 - for_met - for_missed, "betting; Hall's t of images" if part else "betting"
+    counts = values.size, len(means)
+    margin = Interval(estimate, low, high, sure, *counts, terms.seed, method, difference=True)
+    verdict: Verdict = "met" if margin.low >= 0 else "missed" if margin.high < 0 else "open"
+    # Whatever patterns follow, the images' own spread stays, and a bound has its price.
+    reach, left = _REACH * math.sqrt(variance), math.sqrt(images.lasting)
+    needed = below * left - goal * math.log(for_met * (1 - part)) / terms.most
+    hope = verdict == "open" and estimate + reach >= needed
+    by_images = -above * left < estimate - reach and estimate + reach < below * left
+    limit: Literal["patterns", "images"] = "images" if by_images else "patterns"
+    error = math.sqrt(variance + images.lasting * float(images.values.var()) / terms.images)
+    accuracy, limited_by = _relative(margin, goal, terms), limit if verdict == "open" else None
+    return Judgement(goal, verdict, margin, accuracy, error, limited_by, needed, hope)
+
+
+def _relative(margin: Interval, goal: float, terms: Terms) -> Interval:
+    """The accuracy relative to acc0, of which the margin is what is beyond the goal."""
+    acc0 = terms.right0 / terms.images
+    low, estimate, high = (
+        max(0.0, goal + bound / acc0) for bound in (margin.low, margin.estimate, margin.high)
+    )
+    return replace(margin, low=low, estimate=estimate, high=high, difference=False)
+
+
+def outlook(blocks: Sequence[Block], terms: Terms) -> float:
+    """By how many standard errors a search's patterns let expect that a candidate will be met.
+
+    Negative : rather not, as its images would not do even with all patterns. Candidates without a
+    chance cost those after them their part of the budget, so they are better left out of the walk.
+    terms : with the images of the search.
+    """
+    found = [_judge(*pair, 1, terms) for pair in zip(blocks, terms.goals, strict=True)]
+    return min((own.margin.estimate - own.needed) / max(own.error, _TINY) for own in found)
+
+
+def margins(block: Block, goal: float) -> NDArray[np.float64]:
+    """What each image gives for the margin, (patterns, images a pattern): right - goal x right0."""
+    values: NDArray[np.float64] = block.right - goal * block.right0
+    return values
+
+
+#: What is known of a mean margin -> the verdict.
+_VERDICTS: dict[SideOfZero, Verdict] = {"above": "met", "below": "missed", "open": "open"}
+
+
+def settled(margin: NDArray[np.float64], looks: int, alpha: float) -> Verdict:
+    """Whether an evaluation of the search may stop here, or is open and goes on (`side_of_zero`).
+
+    margin : (patterns,), means of `margins` over the images. looks : how often it is asked at most.
+    What a search takes from it is confirmed on other patterns, so it costs nothing of their budget.
+    """
+    return _VERDICTS[side_of_zero(margin, looks, alpha)]

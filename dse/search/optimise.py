@@ -1,0 +1,452 @@
+"""Cross-layer optimisation: the cheapest design that keeps its goals (paper, III-E, Algorithm 3).
+
+Area, cycles and traffic of every design are known before the first fault (`designs`).  A search
+then evaluates accuracy keys, each on a few patterns of wrong bits; what it leaves is confirmed on
+patterns and images that it never saw.  The study is the only state: a search that was killed reads
+what it has asked and goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ...config import Config
+from ...config.schemes import with_scheme
+from ...config.search import Goal
+from ...errors import FlexhycaError
+from ..designs import Design, Designs, candidates
+from ..evaluate import BLOCK, Block, Job, Purpose, accuracy_job
+from ..keys import Key
+from ..results import Results
+from ..study import Event
+from .candidates import Field, Observation
+from .confirm import Confirmation, Terms, margins, next_step, settled
+from .optimisers import OPTIMISERS, front_optimiser
+from .prune import dearer, pruned
+
+_LEAST_LOSS = 1e-3  # that may be lost, for ratios: a goal of 1 allows none
+_CLEAR = 2.0  # standard errors
+_ROUND = 3  # candidates that are confirmed before the search is told to look for better ones
+_LEAST_LIMIT = 0.05  # of the loss that is allowed, below which no search looks for less
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search. optimiser : of `OPTIMISERS`. budget : evaluations of accuracy.
+
+    patterns : of an evaluation, in blocks of 10, at most. early : chance that an evaluation stops
+    early on the wrong side. alpha : that a winner is none. most : patterns that confirm one goal of
+    a candidate. front : objectives of a Pareto set, instead of the cheapest design.
+    """
+
+    optimiser: str = "gpyopt"
+    budget: int = 40
+    patterns: int = 60
+    early: float = 0.01
+    prune: bool = True
+    alpha: float = 0.02
+    most: int = 3840
+    seed: int = 0
+    ahead: int = 1
+    front: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Goals that one design has to meet, all of them."""
+
+    name: str
+    goals: tuple[Goal, ...]
+
+
+class Evaluation(NamedTuple):
+    """What a search has seen of a candidate."""
+
+    design: Design
+    observation: Observation
+    patterns: tuple[int, ...]  #: of each goal
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. ratio : see `Observation`, of all the loss that the goals allow."""
+        own = self.observation
+        return {
+            "key": self.design.key,
+            "values": list(self.design.point.values),
+            "area_overhead": self.design.area,
+            "cycles_ratio": self.design.cycles,
+            "extra_traffic": self.design.traffic,
+            "ratio": own.ratio,
+            "error": own.error,
+            "accuracy": own.accuracy,
+            "accuracy_error": own.accuracy_error,
+            "patterns": list(self.patterns),
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A search and what came of it. searched : in the order of asking. out : candidate -> why.
+
+    limit : share of the loss that is allowed which the search looked for in the end, so that the
+    images suffice to confirm it. confirmation : None where a Pareto set was asked for.
+    """
+
+    problem: Problem
+    field: Field
+    chosen: Sequence[Design]
+    searched: Sequence[Evaluation]
+    out: Mapping[int, str]
+    limit: float
+    confirmation: Confirmation | None
+
+    @property
+    def winner(self) -> Design | None:
+        """The cheapest design that is confirmed."""
+        found = self.confirmation and self.confirmation.winner
+        return self.chosen[found.number] if found else None
+
+
+#: Told after each step: evaluations so far, and what is going on.
+Say = Callable[[int, str], object]
+
+
+def optimise(
+    problem: Problem,
+    designs: Designs,
+    results: Results,
+    options: Options,
+    say: Say = lambda done, what: None,
+) -> Outcome:
+    """Search, then confirm. Raises ConfigError where no design keeps to the limits, and
+    FlexhycaError where no network of the space is accurate enough without faults."""
+    space, chosen = candidates(designs.within(), designs.space)
+    search = _Search(problem, designs.space.names, space, chosen, results, options, say)
+    confirmation = None
+    while True:
+        search.run()
+        if options.front:
+            break
+        confirmation = search.confirmed()
+        if confirmation.winner or not search.tightened(confirmation):
+            break
+    return Outcome(
+        problem, space, chosen, search.evaluations(), search.reasons(), search.limit, confirmation
+    )
+
+
+@dataclass
+class _Running:
+    """An evaluation on its way: one goal after the other, a block of patterns after the other."""
+
+    number: int
+    goals: Sequence[Goal]
+    limit: float
+    options: Options
+    blocks: list[Block] = field(default_factory=list)  #: of each goal that was begun
+    missed: bool = False
+    _ended: int = 0  # goals
+
+    @property
+    def done(self) -> bool:
+        """Whether all goals are evaluated, or one is missed and so the others do not matter."""
+        return self.missed or self._ended == len(self.goals)
+
+    @property
+    def wanted(self) -> tuple[Goal, int]:
+        """The goal that is evaluated now, and its first pattern that is missing."""
+        begun = len(self.blocks) > self._ended
+        return self.goals[self._ended], len(self.blocks[-1].right) if begun else 0
+
+    def take(self, block: Block) -> None:
+        """Add the patterns that were wanted."""
+        if len(self.blocks) > self._ended:
+            self.blocks[-1] = Block.joined([self.blocks[-1], block])
+        else:
+            self.blocks.append(block)
+        goal = 1 - self.limit * (1 - self.goals[self._ended].accuracy)
+        values = margins(self.blocks[-1], goal).mean(axis=1)
+        verdict = settled(values, self.options.patterns // BLOCK, self.options.early)
+        if verdict != "open" or len(values) >= self.options.patterns:
+            self._ended += 1
+            self.missed = verdict == "missed"
+
+    def observation(self, limit: float | None = None) -> Observation:
+        """What the patterns say. limit : another share of the loss than the search looks for."""
+        found = [_loss(block) for block in self.blocks]
+        share = self.limit if limit is None else limit
+        allowed = [max(share * (1 - goal.accuracy), _LEAST_LOSS) for goal in self.goals]
+        ratios = [
+            (loss / most, error / most) for (loss, error), most in zip(found, allowed, strict=False)
+        ]
+        (loss, error), worst = found[0], max(ratios)
+        return Observation(self.number, *worst, 1 - loss, error)
+
+
+def _loss(block: Block) -> tuple[float, float]:
+    """Share of acc0 that is lost, and its standard error over patterns (ratio estimator)."""
+    right, right0 = block.right.sum(axis=1), block.right0.sum(axis=1)
+    loss = 1 - right.sum() / right0.sum()
+    residuals, n = right0 - right - loss * right0, len(right)
+    error = math.sqrt(float(residuals @ residuals) / (n * max(n - 1, 1))) / right0.mean()
+    return float(loss), max(error, 1 / float(right0.sum()))  # one image more or less, at least
+
+
+class _Search:
+    """What was asked, in which order, and what came back."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        names: Sequence[str],
+        space: Field,
+        chosen: Sequence[Design],
+        results: Results,
+        options: Options,
+        say: Say,
+    ) -> None:
+        """names : of the parameters, for the study."""
+        self.problem, self.field, self.chosen = problem, space, chosen
+        self.results, self.options, self.say = results, options, say
+        self._numbers = {design.key: i for i, design in enumerate(chosen)}
+        self._running: dict[int, _Running] = {}  # in the order of asking
+        self._waiting: dict[tuple[Key, int], _Running] = {}
+        self._pruned: dict[int, int] = {}  # candidate -> by which
+        self._walked: list[int] = []  # that earlier rounds could not confirm
+        self.limit = 1.0
+        self._seen: set[tuple[int, float]] = set()  # evaluations that are logged
+        self._hopeless = self._without_faults()
+        events = results.study.events(problem.name)
+        self._events = len(events)
+        for event in events:
+            _REPLAYED[event.event](self, event.content)
+        if not events:
+            goals = [goal.model_dump() for goal in problem.goals]
+            self._log("began", {"names": list(names), "goals": goals})
+
+    def _asked(self, content: Mapping[str, Any]) -> None:
+        self._begin(self._numbers[content["key"]])
+
+    def _left_out(self, content: Mapping[str, Any]) -> None:
+        out = (self._numbers[key] for key in content["out"])
+        self._pruned.update(dict.fromkeys(out, self._numbers[content["by"]]))
+
+    def _known(self, content: Mapping[str, Any]) -> None:
+        self._seen.add((self._numbers[content["key"]], content["limit"]))
+
+    def _tighten(self, content: Mapping[str, Any]) -> None:
+        """Look for designs that lose less; what was evaluated may need more patterns for that."""
+        self.limit = content["limit"]
+        self._walked = [self._numbers[key] for key in content["walked"]]
+        self._waiting.clear()
+        for number in self._running:
+            self._begin(number)
+
+    def run(self) -> None:
+        """Ask and evaluate until the optimiser has no more questions, or the budget is spent."""
+        while True:
+            self._keep_seen()
+            self._prune()
+            while self._ask():
+                self._keep_seen()
+                self._prune()
+            if not self._waiting:
+                return
+            job, answer = self.results.next()
+            running = self._waiting.pop(self.results.key(job))
+            running.take(self.results.block("search", answer))
+            self._advance(running)
+            self._keep_seen()
+            if running.done:
+                self.say(len(self.history), self._best())
+
+    def _ask(self) -> bool:
+        """Begin one more evaluation, if there may and need be one."""
+        if len(self._running) >= self.options.budget or len(self._waiting) >= self.options.ahead:
+            return False
+        pending = [number for number, own in self._running.items() if not own.done]
+        closed = {*self._hopeless, *self._pruned}
+        seed, front = self.options.seed, self.options.front
+        if front:
+            own = front_optimiser(self.field, front)
+        else:
+            closed |= set(self._dearer())
+            own = OPTIMISERS[self.options.optimiser]
+        found = own.ask(self.field, self.history, pending, closed, 1, seed)
+        for number in found:
+            point = self.chosen[number].point
+            self._log("asked", {"key": self.chosen[number].key, "values": list(point.values)})
+        return bool(found)
+
+    def _begin(self, number: int) -> None:
+        self._running[number] = _Running(number, self.problem.goals, self.limit, self.options)
+        self._advance(self._running[number])
+
+    def _advance(self, running: _Running) -> None:
+        """Take the patterns that the study has; let a worker find out the next ones."""
+        while not running.done:
+            goal, first = running.wanted
+            config = self.chosen[running.number].point.config
+            job = accuracy_job(config, goal.ber, "search", first)
+            answer = self.results.known(job)
+            if answer is None:
+                self._waiting[self.results.key(job)] = running
+                self.results.submit(job)
+                return
+            running.take(self.results.block("search", answer))
+
+    def _prune(self) -> None:
+        """Leave out what protects less than a candidate that clearly misses, and log it."""
+        if not self.options.prune:
+            return
+        found = pruned(self.field, self.history)
+        fresh: dict[int, list[int]] = {}
+        for number, by in found.items():
+            if number not in self._pruned and number not in self._running:
+                fresh.setdefault(by, []).append(number)
+        for by, numbers in fresh.items():
+            out = [self.chosen[number].key for number in numbers]
+            self._log("pruned", {"by": self.chosen[by].key, "out": out})
+
+    def _keep_seen(self) -> None:
+        """Log what evaluations said, so that the study can be read without the network."""
+        for own in self.evaluations():
+            if (own.observation.number, self.limit) not in self._seen:
+                self._log("seen", {"limit": self.limit, **own.to_dict()})
+
+    def _dearer(self) -> dict[int, int]:
+        return dearer(self.field, self.history) if self.options.prune else {}
+
+    def _log(self, event: str, content: Mapping[str, Any]) -> None:
+        """Keep what is done, and do it: just as a search that goes on does."""
+        self.results.study.log(self.problem.name, self._events, [Event(event, content)])
+        self._events += 1
+        _REPLAYED[event](self, content)
+
+    @property
+    def history(self) -> list[Observation]:
+        """Of the evaluations that are done, in the order in which they were asked for."""
+        return [own.observation() for own in self._running.values() if own.done]
+
+    def evaluations(self) -> list[Evaluation]:
+        """The same with their designs."""
+        return [
+            Evaluation(
+                self.chosen[number],
+                own.observation(1.0),
+                tuple(len(block.right) for block in own.blocks),
+            )
+            for number, own in self._running.items()
+            if own.done
+        ]
+
+    def reasons(self) -> dict[int, str]:
+        """Candidates that were left out -> why."""
+        found = {number: f"pruned by {by}" for number, by in self._pruned.items()}
+        found |= dict.fromkeys(self._dearer(), "dearer than a feasible one")
+        return found | dict.fromkeys(self._hopeless, "misses without faults")
+
+    def _plausible(self) -> list[int]:
+        """Whom to confirm: those of earlier rounds, then the cheapest few that may be feasible."""
+        seen = [o for o in self.history if o.number not in self._walked]
+        found = sorted(o.number for o in seen if o.ratio - _CLEAR * o.error <= 1)
+        return self._walked + found[:_ROUND]
+
+    def tightened(self, confirmation: Confirmation) -> bool:
+        """Whether there is sense in a search for designs that lose less.
+
+        What was confirmed may be open because the images are few: then a design has to be better
+        than its goal by the width of that interval, which is less where less is lost.
+        """
+        closest, limit = confirmation.closest, self.limit
+        if len(self._running) >= self.options.budget or closest is None or limit < _LEAST_LIMIT:
+            return False
+        for own in closest.judgements:
+            allowed = max(1 - own.goal, _LEAST_LOSS)
+            lost = max(1 - own.margin.estimate / allowed, _LEAST_LOSS)
+            # The largest share x of the loss with 1 - x >= needed sqrt(x / lost).
+            root = own.needed / allowed / math.sqrt(lost)
+            limit = min(limit, ((math.sqrt(root * root + 4) - root) / 2) ** 2)
+        walked = [self.chosen[one.number].key for one in confirmation.walked]
+        self._log("tightened", {"limit": round(min(limit, 0.9 * self.limit), 4), "walked": walked})
+        return True
+
+    def _without_faults(self) -> set[int]:
+        """Candidates whose network clearly misses a goal without any fault."""
+        most = max(goal.accuracy for goal in self.problem.goals)
+        right0 = self._right(with_scheme(self.results.workload.base, "base"), "search")
+        spread = _CLEAR * math.sqrt(right0 * most * (1 - most))
+        least = right0 * most - spread
+        found = [self._right(design.point.config, "search") for design in self.chosen]
+        hopeless = {i for i, right in enumerate(found) if right < least}
+        if len(hopeless) == len(found):
+            kept = max(found) / right0
+            raise FlexhycaError(
+                f"goal {most:g} of {self.problem.name} is impossible: without any fault the most "
+                f"accurate network of the space keeps {kept:.4f} of acc0, {most - kept:.2g} too "
+                "little; give a lower goal, or lower values of protection.q_scale"
+            )
+        return hopeless
+
+    def _right(self, config: Config, purpose: Purpose) -> int:
+        answer = self.results.known(Job("network", config))
+        assert answer is not None  # `designs.work_out`
+        return int(answer["right"][purpose])
+
+    def _best(self) -> str:
+        feasible = [o for o in self.history if o.ratio <= 1]
+        if not feasible:
+            return "none feasible yet"
+        best = min(feasible, key=lambda o: o.number)
+        design = self.chosen[best.number]
+        return f"best so far {design.area:.1%} at {best.ratio:.2f} of the loss that is allowed"
+
+    def confirmed(self) -> Confirmation:
+        """Walk up in area, on patterns and images that the search never saw."""
+        goals, images = self.problem.goals, self.results.workload.images["confirm"]
+        terms = Terms(
+            goals=tuple(goal.accuracy for goal in goals),
+            images=len(images),
+            right0=self._right(with_scheme(self.results.workload.base, "base"), "confirm"),
+            seed=self.results.workload.seed,
+            alpha=self.options.alpha,
+            most=self.options.most,
+        )
+        numbers, seen = self._plausible(), dict[int, Sequence[Block]]()
+        while True:
+            step = next_step(numbers, seen, terms, self.options.ahead)
+            if isinstance(step, Confirmation):
+                return step
+            jobs = [
+                accuracy_job(self.chosen[need.number].point.config, goal.ber, "confirm", first)
+                for need in step
+                for goal in goals
+                for first in range(need.first, need.first + need.patterns, BLOCK)
+            ]
+            place = numbers.index(step[0].number) + 1
+            self.say(
+                len(self.history),
+                f"confirming {place} of {len(numbers)}, "
+                f"{step[0].first + step[0].patterns:,} patterns",
+            )
+            answers = iter(self.results.all(jobs))
+            for need in step:
+                held = [[block] for block in seen.get(need.number, ())] or [[] for _ in goals]
+                more = [self._patterns(answers, need.patterns // BLOCK) for _ in goals]
+                pairs = zip(held, more, strict=True)
+                seen[need.number] = [Block.joined([*own, *fresh]) for own, fresh in pairs]
+
+    def _patterns(self, answers: Iterator[dict[str, Any]], count: int) -> list[Block]:
+        return [self.results.block("confirm", next(answers)) for _ in range(count)]
+
+
+#: What a search did, in its study -> doing it.
+_REPLAYED: dict[str, Callable[[_Search, Mapping[str, Any]], None]] = {
+    "began": lambda search, content: None,
+    "asked": _Search._asked,
+    "pruned": _Search._left_out,
+    "seen": _Search._known,
+    "tightened": _Search._tighten,
+}

@@ -1,0 +1,162 @@
+"""Explorations in one call each: bits of Algorithm 2, and the cheapest design of a space.
+
+`api` is the flow of one machine; here many machines are tried, and what comes back are tables.  The
+commands call these functions, or what is in `dse` for progress and resuming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import api
+from .config import Config
+from .errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .dse.bits import Bits, Tried
+    from .dse.labelled import LabelledModel
+
+__all__ = ["Optimised", "bits", "labelled_images", "optimise"]
+
+
+def labelled_images(
+    name: str,
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
+    images: int | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int = 0,
+) -> LabelledModel:
+    """A model, the images that are inferred, and those of its own that it is calibrated on, if any.
+
+    images : as many of the first. Raises ModelError where there are no images.
+    """
+    from .dse.labelled import LabelledModel
+
+    model = api.load_model(name, weights, seed=seed, mean=mean, std=std)
+    if data is None and not api.has_images(name):
+        raise ModelError(f"{name}: faults need images; give an npz with --data FILE")
+    found = api.load_data(model, data)[:images]
+    own = api.calibration_data(model) if api.has_images(name) and data is None else None
+    return LabelledModel(model, found, own)
+
+
+def bits(
+    model: str,
+    config: str | Path = "flexhyca-32x32",
+    *,
+    changes: Sequence[str] = (),
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    images: int | None = None,
+    ber: float = 1e-4,
+    goal: float = 0.97,
+    patterns: int = 100,
+    prune: bool = True,
+    workers: int = 1,
+    dask: str | None = None,
+    study: Path | None = None,
+    seed: int = 0,
+    say: Callable[[Tried], object] = lambda tried: None,
+) -> Bits:
+    """The cheapest ib_th and nb_th with an accuracy above goal x acc0 (paper, Algorithm 2).
+
+    changes : of the configuration, "key.path=value". patterns : of wrong bits, for each pair.
+    say : told of each pair that was evaluated. Raises ConfigError where a value is impossible.
+    """
+    from .config import load_config
+    from .config.search import Goal
+    from .dse.bits import choose_bits, pairs_of
+    from .dse.evaluate import BLOCK
+    from .dse.labelled import Kept, working
+    from .faults.ber.options import BerOptions
+
+    for name, value, most in (("ber", ber, 0.5), ("goal", goal, 1.0)):
+        if not 0 < value <= most:
+            raise ConfigError(f"{name} {value:g}: give a number above 0 and up to {most:g}")
+    if patterns % BLOCK:
+        raise ConfigError(f"patterns {patterns}: give a multiple of {BLOCK}")
+    base = load_config(config, changes)
+    pairs = pairs_of(base, base.arithmetic.act_bits)
+    given = labelled_images(model, weights, data, images, mean=mean, std=std, seed=seed)
+    kept = Kept(study, (), workers, dask)
+    with working(given, base, BerOptions(), seed, kept, {"search": "bits"}, {}) as results:
+        wanted = Goal(ber=ber, accuracy=goal)
+        return choose_bits(base, wanted, pairs, results, patterns, prune, say)
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """What a search found. report : everything, as `flexhyca optimise --json` has it.
+
+    evaluations : a row each. config : the winner's machine; None where none is confirmed.
+    """
+
+    report: Mapping[str, Any]
+    evaluations: pd.DataFrame
+    config: Config | None
+
+
+def optimise(
+    model: str,
+    config: str | Path = "flexhyca-32x32",
+    *,
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
+    images: int | None = None,
+    space: str | Path = "full",
+    scenario: str = "own",
+    bers: Sequence[float] = (),
+    goals: Sequence[float] = (),
+    limits: Mapping[str, float | str | None] | None = None,
+    optimiser: str = "gpyopt",
+    budget: int = 40,
+    patterns: int = 60,
+    front: Sequence[str] = (),
+    workers: int = 1,
+    study: Path | None = None,
+    reuse: Sequence[Path] = (),
+    seed: int = 0,
+) -> Optimised:
+    """The cheapest design of a space that keeps accuracy, time and traffic (paper, Equation 2).
+
+    The options are those of `flexhyca optimise`, which its help explains. Raises ConfigError where
+    no design keeps to the limits or a value is impossible.
+    """
+    import pandas as pd
+
+    from .dse.labelled import Kept
+    from .dse.request import Request, run
+    from .dse.search.optimise import Options
+    from .report.search import evaluation_rows, report
+
+    own = Options(
+        optimiser=optimiser, budget=budget, patterns=patterns, front=tuple(front), seed=seed
+    )
+    request = Request(
+        model,
+        str(config),
+        space=str(space),
+        scenario=scenario,
+        bers=tuple(bers),
+        goals=tuple(goals),
+        limits=dict(limits or {}),
+        options=own,
+        weights=None if weights is None else str(weights),
+        data=None if data is None else str(data),
+        images=images,
+    )
+    given = labelled_images(model, weights, data, images, seed=seed)
+    found = run(request, given, Kept(study, tuple(reuse), workers))
+    result, winner = report(found), found.best.winner
+    frame = pd.DataFrame(evaluation_rows(result))
+    return Optimised(result, frame, winner.point.config if winner else None)

@@ -1,0 +1,205 @@
+"""The search: what it finds is what trying everything finds, however often it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flexhyca.config import load_config
+from flexhyca.dse.evaluate import BLOCK, Job
+from flexhyca.dse.labelled import Kept, working
+from flexhyca.dse.request import Request
+from flexhyca.dse.study import Study
+from flexhyca.errors import ConfigError, FlexhycaError
+from flexhyca.report.search import report, winner_yaml
+from flexhyca.tests.dse import search_runs
+
+
+def content(path: Path) -> list[tuple[Any, ...]]:
+    """All that a study holds, in the order of its keys; not how it was asked for."""
+    with sqlite3.connect(path) as db:
+        tables = ("identity", "results", "trials")
+        return [row for table in tables for row in db.execute(f"SELECT * FROM {table}")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("search") / "s.db"
+    search_runs.found(path.parent, study=path)
+    return path
+
+
+@pytest.mark.parametrize("optimiser", ["walk", "gpyopt"])
+def test_the_cheapest_is_found(optimiser: str, undisturbed: Path, tmp_path: Path) -> None:
+    asked = search_runs.request(tmp_path, optimiser=optimiser)
+    every = replace(asked, options=replace(asked.options, optimiser="grid", prune=False, budget=99))
+    whole = search_runs.found(tmp_path, every, reuse=(undisturbed,)).outcomes[0]
+    assert len(whole.searched) + len(whole.out) == len(whole.chosen) == 15
+    feasible = [own.design for own in whole.searched if own.observation.ratio <= 1]
+    best = min(feasible, key=lambda design: design.area)
+    outcome = search_runs.found(tmp_path, asked, reuse=(undisturbed,)).outcomes[0]
+    found = [own.design for own in outcome.searched if own.observation.ratio <= 1]
+    assert min(found, key=lambda design: design.area).key == best.key
+    assert len(outcome.searched) < len(whole.searched)
+    for number, why in outcome.out.items():
+        if why.startswith("pruned"):
+            own = next(e for e in whole.searched if e.design.key == whole.chosen[number].key)
+            assert own.observation.ratio > outcome.limit
+
+
+def test_what_it_gives(undisturbed: Path, tmp_path: Path) -> None:
+    found = search_runs.found(tmp_path, reuse=(undisturbed,))
+    result = json.loads(json.dumps(report(found)))
+    best = result["best"]
+    assert found.computed == 0
+    assert best["confirmed"]
+    assert best["interval"][0] <= best["accuracy"] <= best["interval"][1]
+    assert best["interval"][0] >= 0.97
+    assert [row["problem"] for row in result["evaluations"]] == ["I' (0.97 acc0 at 0.0017)"] * len(
+        result["evaluations"]
+    )
+    path = tmp_path / "best.yaml"
+    path.write_text(winner_yaml(found, "flexhyca optimise digits"))
+    config = load_config(path)
+    design = found.best.winner
+    assert design is not None
+    assert config.config_hash == design.point.config.config_hash
+    assert f"confirmed on {len(found.workload.images['confirm'])} images" in path.read_text()
+
+
+def test_confirmation_has_patterns_and_images_of_its_own(undisturbed: Path) -> None:
+    data = search_runs.exploration.labelled_images("digits")
+    asked = search_runs.request(undisturbed.parent)
+    with working(data, load_config(), asked.ber, 0, Kept(), {}, {}) as results:
+        pixels = {
+            name: {image.tobytes() for image in part.images}
+            for name, part in results.workload.images.items()
+        }
+        pixels["calibration"] = {i.tobytes() for i in results.workload.calibration.images}
+        assert len(pixels["search"] | pixels["confirm"] | pixels["calibration"]) == 120 + 240 + 256
+        results.all([Job("network", results._base), Job("network", load_config())])
+        own = {"ber": 3e-3, "first": 0, "count": BLOCK}
+        blocks = [
+            results.block(purpose, results.all([Job("accuracy", load_config(), job)])[0])
+            for purpose in ("search", "confirm")
+            if (job := {**own, "purpose": purpose})
+        ]
+    assert not np.array_equal(blocks[0].right, blocks[1].right)
+    for block in blocks:
+        assert all(len(set(row)) == 50 for row in block.images.tolist())
+
+
+def started(path: Path, workers: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "flexhyca.tests.dse.search_runs", str(path), str(workers)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+def results_in(path: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as db:
+            return int(db.execute("SELECT count(*) FROM results").fetchone()[0])
+    except sqlite3.OperationalError:  # not there yet
+        return 0
+
+
+def killed_at(path: Path, moments: list[int], workers: int) -> int:
+    """Start, kill -9 when so many results are there, and again; how often it was still running."""
+    kills = 0
+    for moment in moments:
+        process = started(path, workers)
+        while process.poll() is None and results_in(path) < moment:
+            time.sleep(0.005)
+        kills += process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    process = started(path, workers)
+    assert process.wait() == 0, process.stderr and process.stderr.read()
+    return kills
+
+
+@pytest.mark.slow
+def test_a_killed_search_ends_as_an_undisturbed_one(undisturbed: Path, tmp_path: Path) -> None:
+    total = results_in(undisturbed)
+    moments = [int(share * total) for share in (0.1, 0.3, 0.5, 0.65, 0.8, 0.95)]
+    assert killed_at(tmp_path / "s.db", moments, 1) >= 5
+    assert content(tmp_path / "s.db") == content(undisturbed)
+
+
+@pytest.mark.slow
+def test_workers_lose_and_double_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    total = results_in(undisturbed)
+    assert killed_at(tmp_path / "s.db", [total // 4, total // 2, 3 * total // 4], 3) >= 2
+    with Study(tmp_path / "s.db", None) as study, Study(undisturbed, None) as alone:
+        (name,) = study.problems()
+        events = study.events(name)
+        asked = [event.content["key"] for event in events if event.event == "asked"]
+        seen = [
+            (event.content["key"], event.content["limit"])
+            for event in events
+            if event.event == "seen"
+        ]
+        assert len(set(asked)) == len(asked)
+        assert len(set(seen)) == len(seen)
+        assert {key for key, _ in seen} == set(asked)
+        own = {e.content["key"]: e.content for e in events if e.event == "seen"}
+        for event in alone.events(name):
+            if event.event == "seen" and event.content["key"] in own:
+                assert own[event.content["key"]] == event.content
+
+
+def test_another_space_is_refused_with_what_differs(undisturbed: Path, tmp_path: Path) -> None:
+    asked = search_runs.request(tmp_path)
+    path = Path(asked.space)
+    path.write_text(path.read_text().replace("[8, 9, 11]", "[8, 9]"))
+    before = undisturbed.read_bytes()
+    with pytest.raises(FlexhycaError) as caught:
+        search_runs.found(tmp_path, asked, study=undisturbed)
+    assert str(caught.value) == (
+        f"{undisturbed}: belongs to another study (parameters.protection.q_scale: 8 9 11 there, "
+        "8 9 here); delete it, or give another --study"
+    )
+    assert undisturbed.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scenario": "III"}, "scenario 'III': there is none; use I, II, I', II', both, own"),
+        ({"bers": (2.0,)}, "ber 2: give a number above 0 and up to 0.5"),
+        ({"bers": (1e-3,), "goals": (1.2,)}, "goal 1.2: give a number above 0 and up to 1"),
+        ({"bers": (1e-3,), "goals": (0.9, 0.8)}, "goal: 2 goals for 1 rates"),
+        ({"limits": {"cycle": 1}}, "limit 'cycle': there is none; use cycles, traffic"),
+        (
+            {"limits": {"traffic": -9.0}},
+            "no design of the space keeps to the limits: cycles <= 1.1 is kept by",
+        ),
+        (
+            {"bers": (1e-3,), "goals": (1.0,), "changes": ("protection.q_scale=11",)},
+            "goal 1 of given (1 acc0 at 0.001) is impossible",
+        ),
+    ],
+)
+def test_what_is_impossible(
+    change: dict[str, Any], message: str, undisturbed: Path, tmp_path: Path
+) -> None:
+    asked: Request = replace(search_runs.request(tmp_path), **change)
+    if "changes" in change:
+        path = Path(asked.space)
+        path.write_text("parameters:\n  protection.nb_th: [1, 2]\nlimits: {traffic: 1}\n")
+    with pytest.raises((ConfigError, FlexhycaError)) as caught:
+        search_runs.found(tmp_path, asked, reuse=(undisturbed,))
+    assert str(caught.value).startswith(message)
+    if "too much" in message or ("limits" in change and "traffic" in change["limits"]):
+        assert "traffic <= -9 is kept by 0 of" in str(caught.value)
+        assert "the least is 0 (9 too much) at s_th=0" in str(caught.value)
