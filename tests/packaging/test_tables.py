@@ -36,6 +36,11 @@ def fault_model(row: str) -> Edit:
     return "faults/models.py", first, first + f"    {row},\n"
 
 
+def register(row: str) -> Edit:
+    first = "REGISTERS: tuple[Register, ...] = (\n"
+    return "isa/registers.py", first, first + f"    Register({row}),\n"
+
+
 #: Table, the row that is added, and all places that have to handle it.
 PLACES: list[tuple[str, list[Edit], set[str]]] = [
     (
@@ -222,7 +227,10 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
     ),
     (
         "fault of a machine",
-        [fault_model('"glitch": FaultModel("it is late", "late", ("register",))')],
+        [
+            fault_model('"glitch": FaultModel("it is late", "late", ("register",))'),
+            ("faults/models.py", '"stuck", "rate"]', '"stuck", "late", "rate"]'),
+        ],
         {"cli/inject/models.py: CAMPAIGNS", "faults/machine/experiment.py: _FAULTS"},
     ),
 ]
@@ -310,6 +318,39 @@ LINES: list[tuple[str, Edit, str]] = [
         "faults/models.py: FAULT_MODELS, the `hits` of a row handles latch, which "
         "StateKind in isa/registers.py does not have",
     ),
+    (
+        "flexhyca.faults.models",
+        fault_model('"late": FaultModel("it is late", "delay", ("register",))'),
+        "faults/models.py: FAULT_MODELS, the `fault` of a row handles delay, which Fault in "
+        "faults/models.py does not have",
+    ),
+    (
+        "flexhyca.faults.models",
+        fault_model('"latch": FaultModel("flips of nothing", "flip")'),
+        "faults/models.py: FAULT_MODELS: latch: a flip needs `hits`: what it draws",
+    ),
+    (
+        "flexhyca.faults.models",
+        fault_model('"dirt": FaultModel("some bits", "rate", ("memory",))'),
+        "faults/models.py: FAULT_MODELS: dirt: a rate draws no bits; leave `hits` out",
+    ),
+    (
+        "flexhyca.isa.registers",
+        register('"array", "spare", 31, lambda a: 1, "nothing", model="latch"'),
+        "isa/registers.py: REGISTERS, `model` handles latch, which the type of `model` in "
+        "isa/registers.py does not have",
+    ),
+    (
+        "flexhyca.isa.registers",
+        register('"array", "spare", 31, lambda a: 1, "nothing", line="diagonal"'),
+        "isa/registers.py: REGISTERS, `line` handles diagonal, which the type of `line` in "
+        "isa/registers.py does not have",
+    ),
+    (
+        "flexhyca.isa.registers",
+        register('"array", "spare", -1, lambda a: 1, "nothing"'),
+        "isa/registers.py: REGISTERS: array spare has the code -1; count from 0 in each unit",
+    ),
 ]
 
 
@@ -322,16 +363,12 @@ SAME = [
     (
         "isa/registers.py: REGISTERS: two rows have the unit and name ('array', 'acc')",
         "flexhyca.isa.registers",
-        ("isa/registers.py", "REGISTERS: tuple[Register, ...] = (\n",
-         "REGISTERS: tuple[Register, ...] = (\n"
-         '    Register("array", "acc", 9, lambda a: a.acc_bits, "no new one"),\n'),
+        register('"array", "acc", 9, lambda a: a.acc_bits, "no new one"'),
     ),
     (
         "isa/registers.py: REGISTERS: two rows have the unit and code ('array', 3)",
         "flexhyca.isa.registers",
-        ("isa/registers.py", "REGISTERS: tuple[Register, ...] = (\n",
-         "REGISTERS: tuple[Register, ...] = (\n"
-         '    Register("array", "acc2", 3, lambda a: a.acc_bits, "a code of another"),\n'),
+        register('"array", "acc2", 3, lambda a: a.acc_bits, "a code of another"'),
     ),
     (
         "simulator/cycles/dram.py: DRAM_MODELS: two rows have the code 0",
