@@ -71,6 +71,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         [literal("stop", '"slice", "saturate')],
         {
             "compiler/quantise/search.py: shift_right, and fit",
+            "hdl/netlist/design.py: FREES_COLUMNS",
             "isa/protection.py: _configurable",
             "network/fixedpoint.py: round_shift, requantise",
             "network/fixedpoint_kernels.py: finish_of",
@@ -88,9 +89,33 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         {
             "cli/area.py: AreaPolicy",
             "config/schema.py: _PROTECTS",
-            "hdl/netlist/design.py: Policy, and protected for each",
+            "hdl/netlist/design.py: Policy",
             "isa/protection.py: _COLUMNS",
         },
+    ),
+    (
+        "policy of a circuit",
+        [
+            literal("spare", '"direct", "configurable'),
+            (
+                "hdl/netlist/design.py",
+                '"configurable", "full"]',
+                '"configurable", "spare", "full"]',
+            ),
+        ],
+        {
+            "cli/area.py: AreaPolicy",
+            "config/schema.py: _PROTECTS",
+            "hdl/check.py: SPREAD",
+            "hdl/check.py: _OUTPUTS",
+            "hdl/netlist/design.py: _POLICIES",
+            "isa/protection.py: _COLUMNS",
+        },
+    ),
+    (
+        "multiplier",
+        [("hdl/netlist/multipliers.py", '["array", "wallace"]', '["array", "wallace", "booth"]')],
+        {"hdl/netlist/multipliers.py: _REDUCE"},
     ),
     (
         "redundancy",
