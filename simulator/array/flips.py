@@ -18,7 +18,7 @@ from ...errors import FlexhycaError, InternalError
 from ...isa.protection import COPIES
 from ...isa.registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW, Register, all_handled
 from ...network.arrays import I64
-from .voters import signed
+from ...network.fixedpoint_kernels import signed
 
 #: Columns of a plan: steps [FROM, TO), KIND, register code, place, bit, copy.
 FROM, TO, KIND, REGISTER, ROW, COL, BIT, COPY = range(8)
