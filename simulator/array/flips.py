@@ -51,7 +51,7 @@ class Flip(NamedTuple):
     """A wrong bit of a tile: it flips before it is read in `step`, or is stuck from then on."""
 
     step: int
-    register: str  #: a name in isa.registers: act, wgt, prod, acc; in WS and IS preload, psum too
+    register: str  #: a name of the unit in isa.registers
     row: int
     col: int
     bit: int
