@@ -15,7 +15,6 @@ Start here::
 Names are loaded on first use: ``import flexhyca`` alone loads neither torch nor numba.
 """
 
-import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -81,9 +80,6 @@ _HOME = {
     "simulate": ".api",
 }
 
-#: Old name -> new one, until version 0.2.
-_RENAMED = {"quantize": "quantise", "quantize_images": "quantise_images"}
-
 __all__ = [
     "CompileError",
     "Config",
@@ -115,15 +111,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _RENAMED:
-        new = _RENAMED[name]
-        text = f"flexhyca.{name} is called flexhyca.{new}; the old name goes with version 0.2"
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
-        return __getattr__(new)
     home = _HOME.get(name)
     if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home, __name__), name)
+        from .renamed import by_old_name
+
+        value = by_old_name(__name__, name)
+    else:
+        value = getattr(import_module(home, __name__), name)
+    # `from flexhyca import name` asks twice, and an old name should warn once.
     globals()[name] = value
     return value
 

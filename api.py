@@ -67,6 +67,14 @@ CALIBRATION_IMAGES = 256
 _NOISE = 300_000
 
 
+if not TYPE_CHECKING:  # which would take any name for one of this module
+
+    def __getattr__(name: str) -> object:
+        from .renamed import by_old_name
+
+        return by_old_name(__name__, name)
+
+
 def has_images(name: str) -> bool:
     """Whether the model called `name` comes with images of its own."""
     return name == "digits"

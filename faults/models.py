@@ -7,12 +7,15 @@ takes its rows from here; docs/faults.md has the table.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from ..errors import FlexhycaError
+from ..errors import FlexhycaError, InternalError
+from ..tables import complete
 
 #: A bit that flips once; one that is stuck at 0 or 1; every stored bit, each with a probability.
 Fault = Literal["flip", "stuck", "rate"]
+#: Those of every bit, so that none is drawn.
+_OF_EVERY_BIT: tuple[Fault, ...] = ("rate",)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ FAULT_MODELS: dict[str, FaultModel] = {
         "every stored bit of neurons and weights is wrong with a probability", "rate"
     ),
 }
+complete(
+    "Fault in faults/models.py",
+    get_args(Fault),
+    sorted({row.fault for row in FAULT_MODELS.values()}),
+    "faults/models.py: FAULT_MODELS, the `fault` of a row",
+)
+for _name, _row in FAULT_MODELS.items():
+    if bool(_row.hits) == (_row.fault in _OF_EVERY_BIT):
+        raise InternalError(
+            f"faults/models.py: FAULT_MODELS: {_name}: a {_row.fault} "
+            + ("draws no bits; leave `hits` out" if _row.hits else "needs `hits`: what it draws")
+        )
 #: Those that draw bits of what a machine stores.
 MACHINE_MODELS = tuple(name for name, row in FAULT_MODELS.items() if row.hits)
 

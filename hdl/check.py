@@ -6,18 +6,20 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import choices
 from ..isa.columns import configurable_sum
+from ..tables import complete
 from .area.pe_area import Point
 from .area.table import lookup
 from .netlist.cost import cost
-from .netlist.design import PeProtection, protected, shifts
+from .netlist.design import PeProtection, Policy, plainest, protected, shifts
 from .netlist.dppu import truncation
 from .netlist.evaluate import Simulation, pack, unpack
 from .netlist.gate_faults import gate_faults, residual
@@ -43,7 +45,6 @@ SPREAD: tuple[PeProtection, ...] = (
     PeProtection(2, 7, "configurable", "saturate"),
     PeProtection(0, 0, "full"),
 )
-_AREAS = ("none", "direct", "configurable")
 
 
 class CheckResult(NamedTuple):
@@ -69,7 +70,7 @@ def run_checks(seed: int = 0, vectors: int = 100_000) -> Iterator[CheckResult]:
             if protection.protect:
                 yield from (_proof(*p) for p in proofs(datapath, protection))
                 yield stuck(datapath, protection, rng)
-    for policy in _AREAS:
+    for policy in choices("protection.pe_policy"):
         yield areas(Point("wallace", policy, "slice", 1, 7))
     yield copies_survive(Datapath(), PeProtection(1, 7, "configurable"))
     yield from lint()
@@ -133,10 +134,22 @@ def stuck(datapath: Datapath, protection: PeProtection, rng: np.random.Generator
 
 def protected_outputs(datapath: Datapath, protection: PeProtection, shift: int) -> range:
     """Columns of the sum that a layer with this shift has protected."""
-    d, p = datapath, protection
-    if p.policy == "direct" or p.overflow == "saturate":
-        return range(p.q_scale + d.act_bits - p.protect, d.acc_bits)
-    return configurable_sum(d.act_bits, d.acc_bits, p.protect, p.q_scale, shift)
+    own = plainest(protection)
+    return _OUTPUTS[own.policy](datapath, own, shift)
+
+
+_OUTPUTS: dict[Policy, Callable[[Datapath, PeProtection, int], range]] = {
+    "none": lambda d, p, shift: range(0),
+    "direct": lambda d, p, shift: range(p.q_scale + d.act_bits - p.protect, d.acc_bits),
+    "configurable": lambda d, p, shift: configurable_sum(
+        d.act_bits, d.acc_bits, p.protect, p.q_scale, shift
+    ),
+    "full": lambda d, p, shift: range(d.acc_bits),
+}
+for _what, _handled in (("_OUTPUTS", set(_OUTPUTS)), ("SPREAD", {p.policy for p in SPREAD})):
+    complete(
+        "Policy in hdl/netlist/design.py", get_args(Policy), _handled, f"hdl/check.py: {_what}"
+    )
 
 
 def areas(point: Point) -> CheckResult:
@@ -205,7 +218,11 @@ def operands(
 
 
 def wrapped(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
-    """The low bits as a two's-complement number."""
+    """The low bits as a two's-complement number.
+
+    A twin of `network.fixedpoint.wrap` on purpose: what checks the circuits shares nothing with
+    what the simulator computes with.
+    """
     half = 1 << (bits - 1)
     return ((values + half) & (2 * half - 1)) - half
 

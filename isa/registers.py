@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ..config import Arithmetic, Config, choices
+from ..errors import InternalError
 from ..tables import complete, unique
 from .instructions import INSTRUCTION_BITS, Buffer
 
@@ -20,6 +21,8 @@ TREE_STAGES = 12
 
 #: The fault model that draws from a unit: flip-flops, words of buffers, or what controls the run.
 StateKind = Literal["register", "memory", "control"]
+#: The coordinate that numbers a delay line; "" of what is none.
+LineAxis = Literal["", "row", "col"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Register:
     model: StateKind = "register"
     timed: bool = True
     protected: bool = False
-    line: Literal["", "row", "col"] = ""
+    line: LineAxis = ""
     buffer: Buffer | None = None
 
     @property
@@ -368,6 +371,22 @@ for _register in REGISTERS:
     BY_UNIT.setdefault(_register.unit, {})[_register.name] = _register
 unique("isa/registers.py: REGISTERS", "unit and name", ((r.unit, r.name) for r in REGISTERS))
 unique("isa/registers.py: REGISTERS", "unit and code", ((r.unit, r.code) for r in REGISTERS))
+for _register in REGISTERS:
+    if _register.code < 0:
+        raise InternalError(
+            f"isa/registers.py: REGISTERS: {_register.unit} {_register.name} has the code "
+            f"{_register.code}; count from 0 in each unit"
+        )
+for _values, _column, _of in (
+    (StateKind, "model", {r.model for r in REGISTERS}),
+    (LineAxis, "line", {r.line for r in REGISTERS}),
+):
+    complete(
+        f"the type of `{_column}` in isa/registers.py",
+        get_args(_values),
+        sorted(_of),
+        f"isa/registers.py: REGISTERS, `{_column}`",
+    )
 
 #: Registers that are the bytes of a buffer.
 BUFFER_BYTES = {r.name: r.buffer for r in REGISTERS if r.buffer is not None}

@@ -122,63 +122,85 @@ class RuleText(NamedTuple):
     """text : what is wrong, with the names of values in braces."""
 
     text: str
-    on_machine: OnMachine = OnMachine.UNSEEN
+    on_machine: OnMachine
 
 
-_REFUSED, _EXECUTED = OnMachine.REFUSED, OnMachine.EXECUTED
+_UNSEEN, _REFUSED, _EXECUTED = OnMachine.UNSEEN, OnMachine.REFUSED, OnMachine.EXECUTED
 
 RULES: dict[Rule, RuleText] = {
-    Rule.BATCH: RuleText("batch {batch} is not in 1..65535"),
-    Rule.CREDITS_SHAPE: RuleText("tensor 'credits' must be 4 x 4"),
-    Rule.CREDITS: RuleText("a semaphore credit is not in 0..{most}"),
-    Rule.LAYER_NAMES: RuleText("layer names and layer table differ in length"),
-    Rule.TENSOR_NAMES: RuleText("tensor names, scales and tensor table differ in length"),
-    Rule.NAME: RuleText("name {name!r} cannot be printed"),
-    Rule.SCALE: RuleText("tensor {name}: scale {scale} is not a positive number"),
-    Rule.EMPTY_TENSOR: RuleText("a tensor is empty"),
-    Rule.TENSOR_PLACE: RuleText("tensor {name} at {at} lies outside the activations' memory"),
-    Rule.IN_AND_OUTPUT: RuleText("{name} tensor {number} does not exist"),
-    Rule.POSITION_ROWS: RuleText("tensor 'positions_indptr' does not partition 'positions'"),
-    Rule.DEBUG_LENGTH: RuleText("debug tensors differ in length"),
-    Rule.DEBUG_LAYER: RuleText("'debug.layer' names a layer that does not exist"),
-    Rule.REGIONS: RuleText("the memory map needs {regions}"),
-    Rule.REGION_OVERLAP: RuleText("memory region {name} at {base} overlaps another one"),
-    Rule.DRAM_END: RuleText("memory map ends at {end}, DRAM has {limit} bytes"),
-    Rule.REGION_BYTES: RuleText("memory region {name} has {size} bytes, its tensor {nbytes}"),
-    Rule.OP: RuleText("layer {layer}: op {op} is unknown"),
-    Rule.LAYER_TENSOR: RuleText("layer {layer}: a tensor does not exist"),
-    Rule.SECOND_OPERAND: RuleText("layer {layer}: an ADD needs a second operand"),
-    Rule.FIELD_RANGE: RuleText("layer {layer}: {field}={value} is not in {least}..{most}"),
-    Rule.CHANNEL_OFFSET: RuleText("layer {layer}: c_offset={value} is out of range"),
-    Rule.CLAMP: RuleText("layer {layer}: clamp limits are wrong"),
-    Rule.RESIDUAL_SHAPE: RuleText("layer {layer}: the residual's shape is not the output's"),
-    Rule.SAME_CHANNELS: RuleText("layer {layer}: {cin} input channels, {cout} output channels"),
-    Rule.SAME_SHAPE: RuleText("layer {layer}: shape"),
-    Rule.REDUNDANCY: RuleText(
-        "layer {layer}: redundancy={value}, the configuration asks for {wanted}"
+    Rule.BATCH: RuleText("batch {batch} is not in 1..65535", _UNSEEN),
+    Rule.CREDITS_SHAPE: RuleText("tensor 'credits' must be 4 x 4", _UNSEEN),
+    Rule.CREDITS: RuleText("a semaphore credit is not in 0..{most}", _UNSEEN),
+    Rule.LAYER_NAMES: RuleText("layer names and layer table differ in length", _UNSEEN),
+    Rule.TENSOR_NAMES: RuleText("tensor names, scales and tensor table differ in length", _UNSEEN),
+    Rule.NAME: RuleText("name {name!r} cannot be printed", _UNSEEN),
+    Rule.SCALE: RuleText("tensor {name}: scale {scale} is not a positive number", _UNSEEN),
+    Rule.EMPTY_TENSOR: RuleText("a tensor is empty", _UNSEEN),
+    Rule.TENSOR_PLACE: RuleText(
+        "tensor {name} at {at} lies outside the activations' memory", _UNSEEN
     ),
-    Rule.GROUPS: RuleText("layer {layer}: {groups} groups do not divide {cin} and {cout} channels"),
-    Rule.CHUNKS: RuleText("layer {layer}: chunk sizes are out of range"),
-    Rule.WEIGHTS_PLACE: RuleText("layer {layer}: its weights lie outside the weights' memory"),
-    Rule.BIAS_PLACE: RuleText("layer {layer}: bias address"),
-    Rule.UNUSED_STEP: RuleText("layer {layer}: {field}={value} must be {wanted} in {op}"),
-    Rule.PADDING_REACH: RuleText("layer {layer}: a padding of {pad} moves its windows off the map"),
-    Rule.COVERED: RuleText("layer {layer}: its windows cover {covered} elements, at most {limit}"),
-    Rule.READ_ORDER: RuleText("layer {layer} reads tensor {name} before it is written"),
-    Rule.WRITE_ORDER: RuleText("layer {layer} writes tensor {name}, which has its values already"),
-    Rule.LAST_LAYER: RuleText("the last layer writes tensor {number}, the output is {output}"),
-    Rule.WINDOW_FIELD: RuleText("a window has a negative field"),
-    Rule.WINDOW_PLACE: RuleText("a window ends outside the ifmap buffer"),
-    Rule.WINDOW_REDUCTION: RuleText("a window reduces over nothing"),
-    Rule.WINDOW_BASE: RuleText("a window's base is wrong"),
-    Rule.EMPTY_TEXT: RuleText("no instructions"),
-    Rule.HALT: RuleText("HALT must be the last instruction, and no other one"),
-    Rule.SYNC: RuleText("SYNC of no engine"),
-    Rule.OWN_TOKEN: RuleText("an engine waits for its own token"),
-    Rule.TILE_LAYER: RuleText("the configured layer is not the tile's"),
-    Rule.TAPS_MISSING: RuleText("DPPU collects from the taps what no GEMM has left there"),
-    Rule.TAPS_LEFT: RuleText("the taps of this GEMM are not collected"),
-    Rule.OUTPUTS: RuleText("layer {layer}: {done} of {wanted} outputs are stored"),
+    Rule.IN_AND_OUTPUT: RuleText("{name} tensor {number} does not exist", _UNSEEN),
+    Rule.POSITION_ROWS: RuleText(
+        "tensor 'positions_indptr' does not partition 'positions'", _UNSEEN
+    ),
+    Rule.DEBUG_LENGTH: RuleText("debug tensors differ in length", _UNSEEN),
+    Rule.DEBUG_LAYER: RuleText("'debug.layer' names a layer that does not exist", _UNSEEN),
+    Rule.REGIONS: RuleText("the memory map needs {regions}", _UNSEEN),
+    Rule.REGION_OVERLAP: RuleText("memory region {name} at {base} overlaps another one", _UNSEEN),
+    Rule.DRAM_END: RuleText("memory map ends at {end}, DRAM has {limit} bytes", _UNSEEN),
+    Rule.REGION_BYTES: RuleText(
+        "memory region {name} has {size} bytes, its tensor {nbytes}", _UNSEEN
+    ),
+    Rule.OP: RuleText("layer {layer}: op {op} is unknown", _UNSEEN),
+    Rule.LAYER_TENSOR: RuleText("layer {layer}: a tensor does not exist", _UNSEEN),
+    Rule.SECOND_OPERAND: RuleText("layer {layer}: an ADD needs a second operand", _UNSEEN),
+    Rule.FIELD_RANGE: RuleText("layer {layer}: {field}={value} is not in {least}..{most}", _UNSEEN),
+    Rule.CHANNEL_OFFSET: RuleText("layer {layer}: c_offset={value} is out of range", _UNSEEN),
+    Rule.CLAMP: RuleText("layer {layer}: clamp limits are wrong", _UNSEEN),
+    Rule.RESIDUAL_SHAPE: RuleText(
+        "layer {layer}: the residual's shape is not the output's", _UNSEEN
+    ),
+    Rule.SAME_CHANNELS: RuleText(
+        "layer {layer}: {cin} input channels, {cout} output channels", _UNSEEN
+    ),
+    Rule.SAME_SHAPE: RuleText("layer {layer}: shape", _UNSEEN),
+    Rule.REDUNDANCY: RuleText(
+        "layer {layer}: redundancy={value}, the configuration asks for {wanted}", _UNSEEN
+    ),
+    Rule.GROUPS: RuleText(
+        "layer {layer}: {groups} groups do not divide {cin} and {cout} channels", _UNSEEN
+    ),
+    Rule.CHUNKS: RuleText("layer {layer}: chunk sizes are out of range", _UNSEEN),
+    Rule.WEIGHTS_PLACE: RuleText(
+        "layer {layer}: its weights lie outside the weights' memory", _UNSEEN
+    ),
+    Rule.BIAS_PLACE: RuleText("layer {layer}: bias address", _UNSEEN),
+    Rule.UNUSED_STEP: RuleText("layer {layer}: {field}={value} must be {wanted} in {op}", _UNSEEN),
+    Rule.PADDING_REACH: RuleText(
+        "layer {layer}: a padding of {pad} moves its windows off the map", _UNSEEN
+    ),
+    Rule.COVERED: RuleText(
+        "layer {layer}: its windows cover {covered} elements, at most {limit}", _UNSEEN
+    ),
+    Rule.READ_ORDER: RuleText("layer {layer} reads tensor {name} before it is written", _UNSEEN),
+    Rule.WRITE_ORDER: RuleText(
+        "layer {layer} writes tensor {name}, which has its values already", _UNSEEN
+    ),
+    Rule.LAST_LAYER: RuleText(
+        "the last layer writes tensor {number}, the output is {output}", _UNSEEN
+    ),
+    Rule.WINDOW_FIELD: RuleText("a window has a negative field", _UNSEEN),
+    Rule.WINDOW_PLACE: RuleText("a window ends outside the ifmap buffer", _UNSEEN),
+    Rule.WINDOW_REDUCTION: RuleText("a window reduces over nothing", _UNSEEN),
+    Rule.WINDOW_BASE: RuleText("a window's base is wrong", _UNSEEN),
+    Rule.EMPTY_TEXT: RuleText("no instructions", _UNSEEN),
+    Rule.HALT: RuleText("HALT must be the last instruction, and no other one", _UNSEEN),
+    Rule.SYNC: RuleText("SYNC of no engine", _UNSEEN),
+    Rule.OWN_TOKEN: RuleText("an engine waits for its own token", _UNSEEN),
+    Rule.TILE_LAYER: RuleText("the configured layer is not the tile's", _UNSEEN),
+    Rule.TAPS_MISSING: RuleText("DPPU collects from the taps what no GEMM has left there", _UNSEEN),
+    Rule.TAPS_LEFT: RuleText("the taps of this GEMM are not collected", _UNSEEN),
+    Rule.OUTPUTS: RuleText("layer {layer}: {done} of {wanted} outputs are stored", _UNSEEN),
     Rule.LOAD_BUFFER: RuleText("LOAD ends outside its buffer", _REFUSED),
     Rule.LOAD_MEMORY: RuleText("LOAD reads outside the program's memory", _REFUSED),
     Rule.LOAD_NOTHING: RuleText("LOAD of no bytes", _REFUSED),

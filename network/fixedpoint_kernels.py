@@ -98,6 +98,13 @@ def wrap(value: Int32, unused: Int32) -> Int32:
 
 
 @njit(cache=True, nogil=True)
+def signed(value: int, bits: int) -> int:
+    """Twin of `fixedpoint.wrap` in 64 bits, for sums on their way; `wrap` is the one for maps."""
+    sign = 1 << (bits - 1)
+    return ((value + sign) & (2 * sign - 1)) - sign
+
+
+@njit(cache=True, nogil=True)
 def requantise(acc: Int32, f: Finish) -> Int32:
     """Wrapped sum -> value before residual and clamp."""
     kept = wrap(right(acc, f.shift), f.dropped)

@@ -66,14 +66,14 @@ class Result:
 
 def simulate(
     program: Program,
-    inputs: NDArray[np.int8] | None = None,
+    images: NDArray[np.int8] | None = None,
     *,
     values: Values = "fast",
     cycle_model: CycleModels = "compiled",
     progress: Callable[[int, int], object] | None = None,
     recorder: Recorder | None = None,
 ) -> Result:
-    """Run `program` once for its cycles, and compute `inputs` (int8 (images, h, w, c)) if given.
+    """Run `program` once for its cycles, and compute `images` (int8 (n, h, w, c)) if given.
 
     values : `fast` computes whole layers (any number of images); `machine` executes every
     instruction on real buffers at its simulated time (exactly the program's batch); `registers` is
@@ -82,13 +82,13 @@ def simulate(
     model. recorder : keeps a trace, which takes the SimPy model. Raises DeadlockError if the
     program cannot finish.
     """
-    if inputs is not None:
-        check_inputs(program, inputs)
+    if images is not None:
+        check_inputs(program, images)
     bytewise = values in ("machine", "registers")
-    if bytewise and inputs is not None and len(inputs) != program.batch:
+    if bytewise and images is not None and len(images) != program.batch:
         raise FlexhycaError(
             f"values {values!r} runs exactly the program's batch of {program.batch} images, "
-            f"{len(inputs)} given; compile with that batch or use values 'fast'"
+            f"{len(images)} given; compile with that batch or use values 'fast'"
         )
     if recorder is not None:
         check_traceable(program.config)
@@ -102,8 +102,8 @@ def simulate(
         result = _COUNTS[timing](program)
     else:
         memory = None
-        if bytewise and inputs is not None:
-            memory = Memory(program, inputs, registers_true=values == "registers")
+        if bytewise and images is not None:
+            memory = Memory(program, images, registers_true=values == "registers")
         model: CycleModel | CompiledModel
         if memory is None and recorder is None and cycle_model == "compiled":
             model = CompiledModel(program)
@@ -115,8 +115,8 @@ def simulate(
         result = _result(program, model)
         if memory is not None:
             result = replace(result, outputs=memory.output())
-    if values == "fast" and inputs is not None:
-        result = replace(result, outputs=Functional(program.network).run(inputs))
+    if values == "fast" and images is not None:
+        result = replace(result, outputs=Functional(program.network).run(images))
     return replace(result, seconds=time.perf_counter() - started)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import flexhyca
+from flexhyca.config import choices
 
 ROOT = Path(flexhyca.__file__).parent
 #: Folders of the checkout that are no part of the package.
@@ -24,6 +25,12 @@ _OUTSIDE = ("tests", "docs", "examples", "benchmarks", "build", "dist", "out")
 _CHECKS = ("complete(", "all_handled(", "codes(", "check_roles(", "rules_handled(")
 
 Edit = tuple[str, str, str]  #: file from the root, text that stands there once, text instead
+
+
+def choice(field: str, value: str) -> Edit:
+    """One value more for a field of the configuration, such as "dram.model"."""
+    known = ", ".join(f'"{name}"' for name in choices(field))
+    return "config/schema.py", f"[{known}]", f'[{known}, "{value}"]'
 
 
 def _sources() -> Iterator[tuple[str, Path]]:

@@ -11,7 +11,7 @@ import typer
 
 from ...errors import FlexhycaError
 from ...faults.ber.options import CHOOSING_PATTERNS, BerOptions
-from ...faults.models import FAULT_MODELS
+from ...faults.models import FAULT_MODELS, MACHINE_MODELS
 from .. import output
 from ..options import (
     DEFAULT_CONFIG,
@@ -156,9 +156,8 @@ def command(
     """Flip bits while MODEL runs, and say what becomes of it.
 
     With --site one inference with exactly these faults; with --faults a campaign of random ones
-    that can be interrupted and gone on with. register, memory, control, stuck: drawn in proportion
-    to bits x cycles. ber: the accuracy of protection schemes at bit error rates, on the same errors
-    (docs/ber.md).
+    that can be interrupted and gone on with. MACHINE_MODELS: drawn in proportion to bits x cycles.
+    ber: the accuracy of protection schemes at bit error rates, on the same errors (docs/ber.md).
     """
     if (site is None) == (faults is None):
         raise FlexhycaError("inject: give either --site or --faults")
@@ -182,6 +181,7 @@ def command(
         output.note("the campaign was not kept; with --out FILE.db it is, and can be gone on with")
 
 
+command.__doc__ = (command.__doc__ or "").replace("MACHINE_MODELS", ", ".join(MACHINE_MODELS))
 _SHARED = tuple(name for name in Request.__dataclass_fields__ if name not in ("own", "kept"))
 
 

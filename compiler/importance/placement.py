@@ -2,7 +2,7 @@
 
 Where important neurons lie decides what the DPPU costs: how many of them a tile has, and in how
 many of its rows and columns.  `random_ranking` spreads them evenly; `clustered_ranking` crowds them
-as a measured ranking does.  Both are cut by `importance.select`, so the policies and their exact
+as a measured ranking does.  Both are cut by `ranking.select`, so the policies and their exact
 counts are those of a measured one.
 
 The clustering model.  A score is a sum of independent Gaussian effects, in each layer of unit

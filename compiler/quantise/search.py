@@ -72,7 +72,7 @@ def clamp_steps(lo: float, hi: float, scale: float, bits: int) -> tuple[int, int
 
 
 def shift_right(value: Tensor, shift: int, rounding: str) -> Tensor:
-    """Rounded right shift of integers held in float."""
+    """Twin of `fixedpoint.round_shift` for integers held in float, as the search has them."""
     half = 2.0 ** (shift - 1) if shift and ADDS_HALF[rounding] else 0.0
     return torch.floor((value + half) * 2.0**-shift)
 

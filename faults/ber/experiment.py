@@ -6,7 +6,6 @@ rates) meet the same patterns, so that they can be compared pair by pair: trial 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -24,6 +23,7 @@ from ..campaign.experiment import (
     Quantity,
     Ratio,
     TrialRow,
+    file_digest,
 )
 from .bench import COUNTS, Bench, one_thread
 from .options import BerOptions, Case
@@ -90,9 +90,9 @@ class BerFaults(Experiment):
                 str(i): load(path).config.model_dump(mode="json")
                 for i, path in enumerate(self.programs)
             },
-            "program_digests": [_digest(path) for path in self.programs],
-            "images_digests": [_digest(path) for path in self.images],
-            "labels_digest": _digest(self.labels),
+            "program_digests": [file_digest(path) for path in self.programs],
+            "images_digests": [file_digest(path) for path in self.images],
+            "labels_digest": file_digest(self.labels),
             "seed": self.seed,
             "purpose": self.purpose,
             "options": asdict(self.options),
@@ -152,7 +152,3 @@ def _subject(program: Path, images: Path) -> tuple[ProtectedNetwork, NDArray[np.
     read, inputs = load(program), np.load(images, allow_pickle=False)
     check_inputs(read, inputs)
     return ProtectedNetwork.compiled(read), inputs
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -7,11 +7,13 @@ worker process, made by `from_spec`; heavy state (the program, the golden run) i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
 
 from ...errors import InternalError
@@ -130,6 +132,11 @@ def description(experiment: Experiment) -> dict[str, Any]:
         "code": code_digest(*experiment.code)[:12],
     }
     return cast("dict[str, Any]", json.loads(json.dumps(described, allow_nan=False)))
+
+
+def file_digest(path: Path) -> str:
+    """A hash of a file's bytes, by which a spec names what an experiment reads."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _described(quantity: Quantity) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from ..campaign.experiment import (
     Quantity,
     Share,
     TrialRow,
+    file_digest,
 )
 from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
 from .outcomes import outcome, output_hash
@@ -103,10 +103,10 @@ class MachineFaults(Experiment):
             "images": str(self.images_path),
             "network": self._program.name,
             "config": self._program.config.model_dump(mode="json"),
-            "program_digest": _digest(self.program_path),
-            "images_digest": _digest(self.images_path),
+            "program_digest": file_digest(self.program_path),
+            "images_digest": file_digest(self.images_path),
             "labels": self.labels_path and str(self.labels_path),
-            "labels_digest": self.labels_path and _digest(self.labels_path),
+            "labels_digest": self.labels_path and file_digest(self.labels_path),
             "seed": self.seed,
             "flips": self.flips,
             "execution": self.execution,
@@ -229,7 +229,3 @@ complete(
     _FAULTS,
     "faults/machine/experiment.py: _FAULTS",
 )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -12,7 +12,7 @@ from ...isa.registers import BY_UNIT, all_handled
 from ...tables import complete
 from ..netlist.cells import KINDS
 from ..netlist.cost import LIBRARY, cost
-from ..netlist.design import Policy
+from ..netlist.design import FREES_COLUMNS, Policy
 from ..netlist.dppu import dppu_group, word_voter
 from ..netlist.netlist import Netlist
 from ..netlist.pe import Datapath
@@ -83,7 +83,13 @@ complete(
     "protection.pe_policy in config/schema.py",
     choices("protection.pe_policy"),
     [policy for policy in get_args(Policy) if policy != "full"],
-    "hdl/netlist/design.py: Policy, and protected for each",
+    "hdl/netlist/design.py: Policy",
+)
+complete(
+    "arithmetic.overflow in config/schema.py",
+    choices("arithmetic.overflow"),
+    FREES_COLUMNS,
+    "hdl/netlist/design.py: FREES_COLUMNS",
 )
 complete(
     "protection in config/schema.py",

@@ -6,10 +6,10 @@ The shipped table (`table`) holds for the sources that are reached from here, an
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..netlist.cost import cost
-from ..netlist.design import PeProtection, protected
+from ..netlist.design import PeProtection, plainest, protected
 from ..netlist.pe import Datapath, pe
 from ..rtl import yosys
 
@@ -58,12 +58,7 @@ class Row(NamedTuple):
 
 def canonical(point: Point) -> Point:
     """The point whose circuit is the same: direct protection is the same under both rules."""
-    if not point.protect or point.policy in ("none", "full"):
-        policy = "full" if point.policy == "full" else "none"
-        return _changed(point, policy=policy, overflow="slice", protect=0, q_scale=0)
-    if point.policy == "direct" or point.overflow == "saturate":
-        return _changed(point, policy="direct", overflow="slice")
-    return point
+    return Point(**{**asdict(point), **asdict(plainest(point.protection))})
 
 
 def work_out(point: Point) -> Row:
@@ -80,7 +75,3 @@ def work_out(point: Point) -> Row:
         own.depth,
         own.fanout,
     )
-
-
-def _changed(point: Point, **fields: Any) -> Point:
-    return Point(**{**asdict(point), **fields})

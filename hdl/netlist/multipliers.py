@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
+from ...tables import complete
 from .adders import add_bits, ripple
 from .netlist import ONE, Netlist
 
 Multiplier = Literal["array", "wallace"]
-MULTIPLIERS: tuple[Multiplier, ...] = ("wallace", "array")
 _PART = "multiplier"
 
 
@@ -20,15 +20,7 @@ def multiply(netlist: Netlist, a: Sequence[int], w: Sequence[int], kind: Multipl
     # -2**(A+W-1) + 2**(A-1) + 2**(W-1), modulo 2**(A+W)
     constant = (1 << (bits - 1)) + (1 << (len(a) - 1)) + (1 << (len(w) - 1))
     ones = [i for i in range(bits) if constant >> i & 1]
-    if kind == "wallace":
-        columns: list[list[int]] = [[] for _ in range(bits)]
-        for row in rows:
-            for column, net in row:
-                columns[column].append(net)
-        for column in ones:
-            columns[column].append(ONE)
-        return ripple(netlist, _wallace(netlist, columns), _PART)
-    return _array(netlist, rows, ones, bits)
+    return ripple(netlist, _REDUCE[kind](netlist, rows, ones, bits), _PART)
 
 
 def _partial_products(
@@ -52,7 +44,20 @@ def _partial_products(
     ]
 
 
-def _wallace(netlist: Netlist, columns: list[list[int]]) -> list[list[int]]:
+def _wallace(
+    netlist: Netlist, rows: list[list[tuple[int, int]]], ones: Sequence[int], bits: int
+) -> list[list[int]]:
+    """All partial products at once, by a tree."""
+    columns: list[list[int]] = [[] for _ in range(bits)]
+    for row in rows:
+        for column, net in row:
+            columns[column].append(net)
+    for column in ones:
+        columns[column].append(ONE)
+    return _tree(netlist, columns)
+
+
+def _tree(netlist: Netlist, columns: list[list[int]]) -> list[list[int]]:
     """Stage by stage three nets of a column become one there and one above, until two are left."""
     while max(map(len, columns)) > 2:
         after: list[list[int]] = [[] for _ in range(len(columns) + 1)]
@@ -71,7 +76,7 @@ def _wallace(netlist: Netlist, columns: list[list[int]]) -> list[list[int]]:
 
 def _array(
     netlist: Netlist, rows: list[list[tuple[int, int]]], ones: Sequence[int], bits: int
-) -> list[int]:
+) -> list[list[int]]:
     """Row by row: a row of adders adds the next partial products, carries go on to the next row."""
     columns: list[list[int]] = [[] for _ in range(bits)]
     for column in ones:
@@ -88,4 +93,21 @@ def _array(
             after[column] += [total, *nets[3:]]
             after[column + 1].append(carry)
         columns = [[net for net in nets if net] for nets in after[:bits]]
-    return ripple(netlist, _wallace(netlist, columns), _PART)
+    return _tree(netlist, columns)
+
+
+#: Partial products and constant ones (their columns) -> columns of two nets at most.
+_REDUCE: dict[
+    Multiplier,
+    Callable[
+        [Netlist, list[list[tuple[int, int]]], Sequence[int], int],
+        list[list[int]],
+    ],
+] = {"wallace": _wallace, "array": _array}
+MULTIPLIERS = tuple(_REDUCE)
+complete(
+    "Multiplier in hdl/netlist/multipliers.py",
+    get_args(Multiplier),
+    _REDUCE,
+    "hdl/netlist/multipliers.py: _REDUCE",
+)

@@ -18,7 +18,7 @@ from ...errors import FlexhycaError, InternalError
 from ...isa.protection import COPIES
 from ...isa.registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW, Register, all_handled
 from ...network.arrays import I64
-from .voters import signed
+from ...network.fixedpoint_kernels import signed
 
 #: Columns of a plan: steps [FROM, TO), KIND, register code, place, bit, copy.
 FROM, TO, KIND, REGISTER, ROW, COL, BIT, COPY = range(8)
@@ -51,7 +51,7 @@ class Flip(NamedTuple):
     """A wrong bit of a tile: it flips before it is read in `step`, or is stuck from then on."""
 
     step: int
-    register: str  #: a name in isa.registers: act, wgt, prod, acc; in WS and IS preload, psum too
+    register: str  #: a name of the unit in isa.registers
     row: int
     col: int
     bit: int

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from ...network.arrays import I8, I32
+from ...network.fixedpoint_kernels import signed
 
 
 @njit(cache=True, nogil=True)
@@ -17,11 +18,10 @@ def dot(act: I8, wgt: I8, start: I32, acc_bits: int) -> I32:
     m, k = act.shape
     n = wgt.shape[0]
     out = np.empty((m, n), np.int32)
-    half = np.int64(1) << np.int64(acc_bits - 1)
     for i in range(m):
         for j in range(n):
             total = np.int64(start[i, j])
             for x in range(k):
                 total += np.int64(act[i, x]) * np.int64(wgt[j, x])
-            out[i, j] = ((total + half) & (2 * half - 1)) - half
+            out[i, j] = signed(total, acc_bits)
     return out

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ...errors import InternalError
 from ...isa.protection import COPIES
 from ...network.arrays import I8, I32, I64
+from ...network.fixedpoint_kernels import signed
 from .flips import (
     COL,
     COPY,
@@ -23,7 +24,7 @@ from .flips import (
     stored_copies,
 )
 from .timing import os_leaves, os_reads
-from .voters import add_apart, signed, vote, widen
+from .voters import add_apart, vote, widen
 
 _WHERE = "simulator/array/os_corrections.py: os_corrections"
 _ACT, _WGT, _PROD, _ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)

@@ -13,20 +13,14 @@ from numba import njit
 from ...errors import InternalError
 from ...isa.protection import COPIES
 from ...network.arrays import I8, I32, I64
+from ...network.fixedpoint_kernels import signed
 from .flips import COL, FROM, REGISTER, ROW, TO, codes, strike, strike_copies
 from .timing import os_leaves
-from .voters import add_apart, majority, signed, vote, widen
+from .voters import add_apart, majority, vote, widen
 
 _WHERE = "simulator/array/os_stepper.py: step_os_tile, step_os_tile_copies"
 _ACT, _WGT, _PROD, _ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)
 _SKEW_ACT, _SKEW_WGT = codes("skew", ("act", "wgt"), _WHERE, place=1)
-
-
-@njit(cache=True)
-def flip_signed(value: int, bit: int, bits: int) -> int:
-    """Flip a bit of a two's-complement number of `bits` bits."""
-    sign = 1 << (bits - 1)
-    return (((value ^ (1 << bit)) + sign) & ((1 << bits) - 1)) - sign
 
 
 @njit(cache=True, nogil=True)
@@ -70,11 +64,11 @@ def step_os_tile(
             _, register, r, c, bit = flips[flip]
             at = r * cols + c
             if register == _ACT:
-                act[at] = flip_signed(act[at], bit, act_bits)
+                act[at] = signed(act[at] ^ (1 << bit), act_bits)
             elif register == _WGT:
-                wgt[at] = flip_signed(wgt[at], bit, weight_bits)
+                wgt[at] = signed(wgt[at] ^ (1 << bit), weight_bits)
             elif register == _PROD:
-                prod[at] = flip_signed(prod[at], bit, act_bits + weight_bits)
+                prod[at] = signed(prod[at] ^ (1 << bit), act_bits + weight_bits)
             elif register == _ACC:
                 acc[at] ^= np.int32(1 << bit)
             else:

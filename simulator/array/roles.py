@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 from ...errors import InternalError
-from ...isa.registers import BY_UNIT, SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW
+from ...isa.registers import BY_UNIT, SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW, all_handled
 from .flips import UNIT_STEP, codes
 
 _T = TypeVar("_T")
@@ -46,6 +46,8 @@ ROLES = {
     "ws": Roles("preload", "wgt", "act", "psum"),
     "is": Roles("preload", "act", "wgt", "psum"),
 }
+for _dataflow, _roles in ROLES.items():
+    all_handled(UNIT_OF_DATAFLOW[_dataflow], _roles, "simulator/array/roles.py: ROLES")
 #: Code in a plan of the partial-sum buffer: register `output` of its third unit, `buffer`.
 SUMS = 2 * UNIT_STEP + BY_UNIT["buffer"]["output"].code
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ...errors import InternalError
 from ...network.arrays import I8, I32, I64
+from ...network.fixedpoint_kernels import signed
 from .flips import COL, FROM, REGISTER, ROW, TO, arrives, passed, stored
 from .roles import SUMS, stationary_codes
 from .timing import STATIONARY_PIPELINE_STEPS, fold_cycles, fold_reads
-from .voters import signed
 
 _PRELOAD, _HELD, _STREAMED, _PSUM, _SKEW_STREAMED = stationary_codes(
     ("preload", "held", "streamed", "psum"),

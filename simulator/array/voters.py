@@ -13,13 +13,7 @@ from numba import njit
 
 from ...isa.protection import COPIES
 from ...network.arrays import I64
-
-
-@njit(cache=True, nogil=True)
-def signed(value: int, bits: int) -> int:
-    """The low bits of a number as two's complement."""
-    sign = 1 << (bits - 1)
-    return ((value + sign) & (2 * sign - 1)) - sign
+from ...network.fixedpoint_kernels import signed
 
 
 @njit(cache=True, nogil=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ...errors import InternalError
 from ...isa.instructions import (
     BY_NAME,
     INSTRUCTION_BYTES,
@@ -242,7 +243,7 @@ def _begin(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> boo
         s.engine[engine].at = now + cycles
         s.engine[engine].phase = _EXCESS
         own.since, own.arrived = now, -1
-    elif op in (_OP_LOAD, _OP_STORE, _OP_DPPU):
+    elif op in (_OP_LOAD, _OP_STORE) or (op == _OP_DPPU and code.source == _FROM_DRAM):
         own.read, own.first, own.offset = code.first_read, 0, 0
         own.since, own.arrived = now, -1
         _move(m, t, s, engine, pc, now)
@@ -259,7 +260,7 @@ def _begin(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> boo
     elif op == _OP_HALT:
         s.engine[engine].phase = _NEXT
     else:
-        return False
+        raise InternalError("cycle_kernels.py: _begin has no branch for an instruction or source")
     return True
 
 
@@ -269,10 +270,13 @@ def _moved(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> Non
     if engine == _DPPU:
         s.engine[_DPPU].at = now + m.latency
         s.engine[_DPPU].phase = _EXCESS
-        return
-    if engine == _STORE:
+    elif engine == _STORE:
         s.layer_end[t.code[pc].layer] = now
-    _end(t, s, engine, pc, now + (m.latency if engine == _LOAD else 0))
+        _end(t, s, engine, pc, now)
+    elif engine == _LOAD:
+        _end(t, s, engine, pc, now + m.latency)
+    else:
+        raise InternalError("cycle_kernels.py: _moved has no branch for an engine")
 
 
 @njit(cache=True, nogil=True)
@@ -287,7 +291,12 @@ def _compute(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
         own.at = target
         return
     spent = s.spent[_DPPU, code.layer]
-    spent[_DRAM if code.source == _FROM_DRAM else _PORT] += now - done
+    if code.source == _FROM_DRAM:
+        spent[_DRAM] += now - done
+    elif code.source == _FROM_BUFFER:
+        spent[_PORT] += now - done
+    else:
+        raise InternalError("cycle_kernels.py: _compute has no branch for a source")
     spent[_BUSY] += done - own.since
     if not code.array_token or _has_token(s, _DPPU, _ARRAY, now):
         _end(t, s, _DPPU, pc, now)
@@ -417,12 +426,16 @@ def _resume(m: Machine, t: Text, s: State, engine: int, now: int) -> bool:
         _compute(m, t, s, pc, now)
     elif phase == _STREAMED:
         _end(t, s, engine, pc, now + s.engine[engine].since)
-    else:
-        if phase == _COMPUTED:
-            spent[_AWAIT] += waited
-        elif phase == _SYNCED:
-            spent[_INSTRUCTION] += waited
+    elif phase == _FINISH:
         _end(t, s, engine, pc, now)
+    elif phase == _COMPUTED:
+        spent[_AWAIT] += waited
+        _end(t, s, engine, pc, now)
+    elif phase == _SYNCED:
+        spent[_INSTRUCTION] += waited
+        _end(t, s, engine, pc, now)
+    else:
+        raise InternalError("cycle_kernels.py: _resume has no branch for a phase")
     return True
 
 

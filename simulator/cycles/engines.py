@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-from ...errors import DeadlockError, ProgramError
+from ...errors import DeadlockError, InternalError, ProgramError
 from ...isa.instructions import (
     BY_OPCODE,
     INSTRUCTIONS,
@@ -309,10 +309,12 @@ class CycleModel:
             reason, reads = "dram", excess.reads[excess.begins[i] : excess.begins[i + 1]].tolist()
             yield from self._transfer(Engine.DPPU, pc, self.kinds[pc], reads)
             yield self.clock.sleep(Engine.DPPU, self.config.dram.latency_cycles)
-        else:
+        elif self.sources[pc] == Source.BUFFER:
             reason, nbytes = "buffer_port", int(excess.nbytes[i])
             self.port_bytes += nbytes
             yield self.clock.sleep(Engine.DPPU, -(-nbytes // self.config.dppu.sram_bytes_per_cycle))
+        else:
+            raise InternalError("engines.py: _compute_excess has no branch for a source")
         now = self.clock.now
         least, last = self.neuron_cycles[pc], now + self.last_window_cycles[pc]
         work = least * self.counts[pc]

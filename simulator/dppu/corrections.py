@@ -17,6 +17,7 @@ from ...config import Arithmetic
 from ...config.schema import HEALS
 from ...isa.protection import COPIES
 from ...network.arrays import I8, I64
+from ...network.fixedpoint_kernels import signed
 from ..array.flips import (
     COL,
     COPY,
@@ -32,7 +33,6 @@ from ..array.flips import (
 )
 from ..array.voters import (
     add_apart,
-    signed,
     vote,
     widen,
 )

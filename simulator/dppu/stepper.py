@@ -22,6 +22,7 @@ from ...errors import InternalError
 from ...isa.protection import COPIES
 from ...isa.registers import DPPU_UNITS, TREE_STAGES, Register
 from ...network.arrays import I8, I64
+from ...network.fixedpoint_kernels import signed
 from ..array.flips import (
     BIT,
     COL,
@@ -37,7 +38,6 @@ from ..array.flips import (
 )
 from ..array.voters import (
     add_apart,
-    signed,
     vote,
     widen,
 )

@@ -216,7 +216,7 @@ class Memory:
             h, width, c, base = (int(x) for x in self.program.tensors[layer["input"]])
             held = [0, self.program.batch * h, 0, width, 0, c]
             memory = self.dram
-        else:
+        elif source == Source.BUFFER:
             held = [w[f] for f in ("row0", "rows", "col0", "cols", "c0", "cc")]
             memory, base = self.buffers[Buffer.IFMAP], w["a_base"]
             size = w["rows"] * w["cols"] * w["cc"]
@@ -224,6 +224,8 @@ class Memory:
                 raise ProgramError(
                     f"window at {base} of {size} bytes lies outside the ifmap buffer"
                 )
+        else:
+            raise _no_memory(source)
         out = np.empty((len(pixels), w["nky"] * layer["kernel_w"] * w["kcc"]), np.int8)
         bad = gather(
             memory,
@@ -247,9 +249,11 @@ class Memory:
             row = self.program.windows[self.registers[engine, Table.WINDOW]]
             starts = [weight_address(self.program, layer, row, int(n)) for n in channels]
             memory = self.dram
-        else:
+        elif source == Source.BUFFER:
             starts = [w["b_base"] + (int(n) - w["n_base"]) * k for n in channels]
             memory = self.buffers[Buffer.WEIGHT]
+        else:
+            raise _no_memory(source)
         if min(starts) < 0 or max(starts) + k > len(memory):
             raise ProgramError("a window's weights lie outside the weight buffer")
         return np.stack([memory[at : at + k] for at in starts])
@@ -260,9 +264,11 @@ class Memory:
         w, layer = self._window(engine), self._layer(engine)
         if source == Source.DRAM:
             memory, first = self.dram, layer["bias_addr"] + 4 * channels
-        else:
+        elif source == Source.BUFFER:
             memory = self.buffers[Buffer.WEIGHT]
             first = w["bias_base"] + 4 * (channels - w["n_base"])
+        else:
+            raise _no_memory(source)
         if first.min() < 0 or first.max() + 4 > len(memory):
             raise ProgramError("a window's biases lie outside the weight buffer")
         words: NDArray[np.int32] = memory[first[:, None] + np.arange(4)].copy().view(np.int32)
@@ -453,6 +459,10 @@ class Memory:
     def _store(self, i: dict[str, int]) -> None:
         m, n = i["m"], i["n"]
         self._output_rows(i)[:] = self.results[i["slot"], : m * n].reshape(m, n)
+
+
+def _no_memory(source: Source) -> InternalError:
+    return InternalError(f"simulator/machine/memory.py: no operands stand in {source.name}")
 
 
 #: Operation -> where the vector unit finds the value and the residual of a tile's elements.

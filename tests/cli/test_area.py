@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -100,3 +100,12 @@ def test_no_dppu_to_emit(flexhyca: Command, tmp_path: Path) -> None:
     run = flexhyca("hdl", "emit", "dppu", "--config", "base-32x32", "--out", tmp_path)
     assert run.code == 2
     assert run.err == "error: hdl emit dppu: the configuration has no DPPU (dppu.size is 0)\n"
+
+
+def test_every_multiplier_and_policy_can_be_asked_for() -> None:
+    from flexhyca.cli.area import AreaPolicy, MultiplierKind
+    from flexhyca.hdl.netlist.design import Policy
+    from flexhyca.hdl.netlist.multipliers import MULTIPLIERS
+
+    assert get_args(AreaPolicy) == get_args(Policy)
+    assert get_args(get_args(MultiplierKind)[0]) == MULTIPLIERS

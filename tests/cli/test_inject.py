@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from flexhyca.config.schemes import REDUNDANT_SCHEMES
 from flexhyca.faults.campaign import run as campaign
 from flexhyca.faults.campaign.run import Interrupted
+from flexhyca.isa.registers import BUFFER_BYTES, BY_UNIT
 
 SITE = "layer=conv1,tile=0,cycle=9,row=3,col=4,reg=act,bit=6"
 
@@ -17,10 +19,10 @@ def test_sites_lists_what_every_layer_uses(flexhyca):
     units = {row["unit"] for row in rows}
     assert units == {"array", "skew", "dppu", "dppu_excess", "buffer"}
     array = [row for row in rows if row["unit"] == "array"]
-    assert {row["register"] for row in array} == {"act", "wgt", "prod", "acc"}
-    assert len(array) == 4 * 5
+    assert {row["register"] for row in array} == set(BY_UNIT["array"])
+    assert len(array) == len(BY_UNIT["array"]) * 5
     whole = {row["register"] for row in rows if row["layer"] == "*"}
-    assert whole == {"ifmap", "weight", "residual", "position"}
+    assert whole == set(BUFFER_BYTES)
     assert all(0 <= row["live"] <= 1 for row in rows)
     assert flexhyca("sites", "digits").out.startswith("layer")
 
@@ -71,7 +73,8 @@ def test_the_story_of_one_flip(flexhyca):
         (("--site", SITE, "--protect", "conv1"), "the configuration computes nothing three times"),
         (
             ("--faults", "register", "--scheme", "tmr_cl", "--protect", "conv1", "--out", "x.db"),
-            "--protect: scheme tmr_cl computes nothing three times; give --scheme tmr_arch or ",
+            "--protect: scheme tmr_cl computes nothing three times; give --scheme "
+            + " or ".join(REDUNDANT_SCHEMES),
         ),
         (
             ("--faults", "register", "--workers", "2", "--dask", "tcp://x:1"),

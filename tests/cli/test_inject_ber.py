@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from flexhyca.config.schemes import REDUNDANT_SCHEMES
+
 BER = ("inject", "digits", "--faults", "ber", "--images", 60, "--images-per-pattern", 20)
 
 
@@ -111,7 +113,9 @@ def test_few_patterns_decide_nothing(flexhyca, tmp_path):
     assert more["results"][0]["verdict"] == "met"
 
 
-REDUNDANT = "computes no layer three times; leave it out, or give --scheme tmr_arch or tmr_alg"
+REDUNDANT = "computes no layer three times; leave it out, or give --scheme " + " or ".join(
+    REDUNDANT_SCHEMES
+)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flexhyca.config.schemes import SCHEMES
+from flexhyca.config.schemes import REDUNDANT_SCHEMES, SCHEMES
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
 
@@ -32,7 +32,7 @@ def test_rows_say_what_simulate_says(flexhyca: Command, in_tmp: Path) -> None:
     assert report["protected_macs"] == pytest.approx((294912 + 147456) / 600320)
     rows = {row["scheme"]: row for row in report["schemes"]}
     assert list(rows) == list(SCHEMES)
-    for name in ("tmr_arch", "tmr_alg", "tmr_cl"):
+    for name in (*REDUNDANT_SCHEMES, "tmr_cl"):
         row = rows[name]
         protect = ("--protect", "conv2,conv3") if SCHEMES[name].redundant else ()
         options = ("--no-values", "--scheme", name, *protect, "--json", "-")
@@ -105,8 +105,8 @@ def test_protect_goes_with_a_redundancy_of_the_configuration(flexhyca: Command) 
         ),
         (
             ("simulate", "digits", "--protect", "conv1"),
-            "--protect: the configuration computes nothing three times; give --scheme tmr_arch or "
-            "tmr_alg",
+            "--protect: the configuration computes nothing three times; give --scheme "
+            + " or ".join(REDUNDANT_SCHEMES),
         ),
         (
             ("simulate", "digits", "--no-values", "--scheme", "tmr_alg", "--protect", "conv9"),

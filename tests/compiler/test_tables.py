@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flexhyca.tests.tables import Edit, refusal
+from flexhyca.tests.tables import Edit, choice, refusal
 
 RELU = """    Activation(
         "relu",
@@ -34,8 +34,8 @@ NEURONS: Edit = (
     *OPERATION[:2],
     OPERATION[2].replace('"halve": Op(_first)', '"halve": Op(_first, neurons=True)'),
 )
-REUSE: Edit = ("config/schema.py", '"hybrid_sram", "dram"]', '"hybrid_sram", "dram", "none"]')
-POLICY: Edit = ("config/schema.py", '"uniform", "tile"]', '"uniform", "tile", "row"]')
+REUSE = choice("dppu.data_reuse", "none")
+POLICY = choice("protection.s_policy", "row")
 
 
 CASES = [

@@ -1,23 +1,29 @@
 """docs/adding.md lists the files that a new row has to be written into: all of them, and no others.
 
-The lists are compared with the checks that refuse a row (`test_tables`, `test_new_register`).
+The lists are compared with the checks that refuse a row (`test_tables`, `test_new_register`).  A
+page or a test that has all rows written out is seen by that, whatever it does with them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from functools import cache
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
 import flexhyca
 from flexhyca.compiler.activations import ACTIVATIONS
+from flexhyca.compiler.frontends.onnx_ops import ONNX_HANDLERS
 from flexhyca.config import choices
-from flexhyca.config.schemes import SCHEMES
-from flexhyca.faults.models import FAULT_MODELS
+from flexhyca.config.schemes import REDUNDANT_SCHEMES, SCHEMES
+from flexhyca.faults.models import FAULT_MODELS, MACHINE_MODELS
 from flexhyca.isa.instructions import BY_NAME
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.tests.compiler import test_tables as compiler_tables
+from flexhyca.tests.docs.test_paths import written
 from flexhyca.tests.isa.test_new_register import HANDLERS
 from flexhyca.tests.packaging.test_tables import PLACES
 from flexhyca.tests.tables import refusing
@@ -38,6 +44,49 @@ SECTIONS = {
 def listed(heading: str) -> set[str]:
     """The files of a section that have to be written; those in brackets are made."""
     return {cells[0].strip("`") for cells in SECTIONS[heading] if not cells[0].startswith("(")}
+
+
+def made(heading: str) -> set[str]:
+    """The files of a section that a command makes."""
+    return {c[0].strip("(`)") for c in SECTIONS[heading] if c[0].startswith("(")}
+
+
+#: What stands between two names of a list, be it in a text, in code or on the command line.
+BETWEEN = r"[\"'`]?(?::[^,\n]{1,20})?(?:,\s+|\s*\|\s*|,?\s+(?:or|and)\s+)[\"'`]?"
+
+
+@cache
+def everything() -> dict[str, str]:
+    """Pages and modules by their paths; benchmarks may run some rows and not others."""
+    found = {path.relative_to(ROOT).as_posix(): path for path in written()}
+    return {
+        name: path.read_text(encoding="utf-8")
+        for name, path in found.items()
+        if not name.startswith("benchmarks/")
+    }
+
+
+def listing(names: Iterable[str]) -> re.Pattern[str]:
+    """These names one after the other."""
+    given = tuple(names)
+    orders = permutations(given) if len(given) <= 4 else (given, sorted(given))
+    lists = "|".join(BETWEEN.join(map(re.escape, order)) for order in orders)
+    return re.compile(rf"(?<!\w)(?:{lists})(?!\w)")
+
+
+def repeating(names: Iterable[str]) -> set[str]:
+    """Files that have these names one after the other, in a list or in the rows of a table.
+
+    Two names begin two rows of a table, such as one of results, without being all there are.
+    """
+    given = tuple(names)
+    rows = [re.compile(rf"^\| `{re.escape(name)}` \|", re.MULTILINE) for name in given]
+    found = listing(given)
+    return {
+        name
+        for name, text in everything().items()
+        if found.search(text) or (len(rows) > 2 and all(row.search(text) for row in rows))
+    }
 
 
 def files(places: set[str]) -> set[str]:
@@ -76,6 +125,7 @@ def test_instruction() -> None:
         | refused("instruction of a tile")
         | page("docs/machine.md", *BY_NAME)
     )
+    assert repeating(BY_NAME) <= listed("Instruction") | made("Instruction")
 
 
 def columns() -> dict[str, int]:
@@ -91,32 +141,47 @@ def columns() -> dict[str, int]:
     return found | {"array": 2, "skew": 3}
 
 
+#: Where a register's flip-flops are cells; tests/hdl/test_circuits.py compares them.
+NETLISTS = {"array": {"hdl/netlist/pe.py"}, "dppu": {"hdl/netlist/dppu.py"}}
+
+
 @pytest.mark.parametrize("unit", BY_UNIT)
 def test_register(unit: str) -> None:
     at = columns()[unit]
     rows = {c[0].strip("`") for c in SECTIONS["Register"] if c[0].startswith("`") and c[at] == "x"}
     alike = [other for other, column in columns().items() if column == at]
-    assert rows == {"isa/registers.py"}.union(*(files(HANDLERS[other]) for other in alike))
+    wanted = {"isa/registers.py"}.union(*(files(HANDLERS[other]) for other in alike))
+    wanted = wanted.union(*(NETLISTS.get(other, set()) for other in alike))
+    if len(BY_UNIT[unit]) > 2:  # two names stand beside each other everywhere
+        wanted |= repeating(BY_UNIT[unit]) - made("Register")
+    assert rows == wanted
 
 
 def test_scheme() -> None:
     lines = (f"| `{name}` |" for name in SCHEMES)
     assert listed("Protection scheme") == {"config/schemes.py"} | page("docs/schemes.md", *lines)
+    assert repeating(SCHEMES) <= listed("Protection scheme")
+    assert repeating(REDUNDANT_SCHEMES) <= listed("Protection scheme")
 
 
 def test_activation(tmp_path: Path) -> None:
     said = refusing(tmp_path, compiler_tables.ACTIVATION)
-    operators = (operator for row in ACTIVATIONS.values() for operator in row.onnx)
+    operators = [operator for row in ACTIVATIONS.values() for operator in row.onnx]
+    cases = "tests/compiler/frontends/test_onnx_backend.py"
     assert listed("Activation") == (
         {"compiler/activations.py", "tests/compiler/test_activations.py"}
         | files({line.partition(" does not handle ")[0] for line in said})
         | page("docs/models.md", *operators)
+        | page(cases, *(f"{operator.lower()}_" for operator in operators))
     )
+    for names in (ACTIVATIONS, operators, ONNX_HANDLERS):
+        assert repeating(names) <= listed("Activation")
 
 
 def test_dram_model() -> None:
     named = page("docs/machine.md", *choices("dram.model"))
     assert listed("DRAM model") == {"config/schema.py"} | refused("dram.model") | named
+    assert repeating(choices("dram.model")) <= listed("DRAM model")
 
 
 def test_fault_model() -> None:
@@ -124,12 +189,14 @@ def test_fault_model() -> None:
     assert listed("Fault model") == (
         {"faults/models.py"} | refused("fault of a machine") | page("docs/faults.md", *lines)
     )
+    for names in (FAULT_MODELS, MACHINE_MODELS):
+        assert repeating(names) <= listed("Fault model")
 
 
 def test_the_counts_are_those_of_the_lists() -> None:
     counts = {
         name.lower(): now
-        for name, now in re.findall(r"^\| ([\w ]+) \| \d+ \| ([\w ]+) \|$", PAGE, re.M)
+        for name, now in re.findall(r"^\| ([\w ]+) \| \d+ \| [\w ]+ \| ([\w ]+) \|$", PAGE, re.M)
     }
     by_unit = [
         sum(c[0].startswith("`") and c[at] == "x" for c in SECTIONS["Register"])
@@ -138,6 +205,22 @@ def test_the_counts_are_those_of_the_lists() -> None:
     expected = {name.lower(): str(len(listed(name))) for name in SECTIONS}
     expected["register"] = f"{min(by_unit)} to {max(by_unit)}"
     assert counts == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("give one, two or six", True),
+        ("`six`, `two` and `one`", True),
+        ('("one", "two",\n    "six")', True),
+        ('{"one": 8, "two": 8, "six": 24}', True),
+        ("--reg one|two|six", True),
+        ("--reg one,two,six", False),
+        ("one, two and ten, six", False),
+    ],
+)
+def test_a_list_of_all_rows_is_seen(text: str, is_one: bool) -> None:
+    assert bool(listing(("one", "two", "six")).search(text)) == is_one
 
 
 def test_it_can_be_found() -> None:

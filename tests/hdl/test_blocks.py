@@ -15,11 +15,13 @@ from flexhyca.hdl.rtl.blocks import FlipBits, array_block, ports
 from flexhyca.hdl.rtl.netlist_block import netlist_block, signals
 from flexhyca.hdl.rtl.players import Icarus, Verilator, array_verilog
 from flexhyca.hdl.rtl.stimulus import port_values, split
+from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.array.os_array import Flip, os_tile
 from flexhyca.simulator.array.timing import os_tile_cycles
 
 D = Datapath()
-BITS = {"act": 8, "wgt": 8, "prod": 16, "acc": 24}
+PE = BY_UNIT["array"]
+BITS = {name: register.bits(Arithmetic()) for name, register in PE.items()}
 
 
 @st.composite
@@ -36,7 +38,7 @@ def tiles(draw, rows, cols, depth=8, faults=6):
     for _ in range(draw(st.integers(0, faults))):
         name = str(rng.choice(list(BITS)))
         bit = int(rng.integers(BITS[name]))
-        copies = 3 if name in ("prod", "acc") and bit in columns else 1
+        copies = 3 if PE[name].protected and bit in columns else 1
         row, col = int(rng.integers(m)), int(rng.integers(n))
         step = min(cycles - 1, row + col + 1 + int(rng.integers(k + 3)))
         flips.append((step, name, row, col, bit, int(rng.integers(copies))))

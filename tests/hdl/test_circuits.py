@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from flexhyca.config import Arithmetic
 from flexhyca.hdl import check
 from flexhyca.hdl.netlist.design import PeProtection, protected, shifts
+from flexhyca.hdl.netlist.dppu import dppu_group
 from flexhyca.hdl.netlist.evaluate import (
     Simulation,
     constant,
@@ -22,6 +23,7 @@ from flexhyca.hdl.netlist.pe import (
     multiplier,
     pe,
 )
+from flexhyca.hdl.netlist.registers import GROUP, PE
 from flexhyca.isa.columns import configurable_product, configurable_sum
 from flexhyca.simulator.array.os_array import os_tile
 
@@ -49,6 +51,15 @@ def test_sums_of_any_word_lengths(a, w, acc, kind, policy, data):
     protection = PeProtection(data.draw(st.integers(1, min(a, 8))), q_scale, policy)
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     assert check.sums(datapath, protection, rng, 640).passed
+
+
+def test_flip_flops_are_those_of_the_register_table():
+    def stored(netlist):
+        return {cell.name for cell in netlist.cells if cell.part == "registers"}
+
+    gates = {"valid", "valid_prod"}  # of sums: no flip is drawn there
+    assert stored(pe(Datapath())) == set(PE.values()) | gates
+    assert stored(dppu_group(Datapath(), 4, 2)) == set(GROUP.values())
 
 
 def test_truncation_is_that_of_vec():

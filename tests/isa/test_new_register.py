@@ -3,6 +3,7 @@
 import pytest
 
 from flexhyca.isa.registers import BY_UNIT, SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW
+from flexhyca.simulator.array.roles import ROLES
 from flexhyca.tests import tables
 
 _HEAD = "REGISTERS: tuple[Register, ...] = (\n"
@@ -20,6 +21,7 @@ STATIONARY = {
     "simulator/array/stationary_corrections.py: stationary_corrections",
     "simulator/array/stationary_stepper.py: step_stationary",
 }
+_ROLES = "simulator/array/roles.py: ROLES"
 DPPU = {
     "faults/story/contents.py: _DPPU_PLACES",
     "hdl/area/machine.py: _COUNTED",
@@ -44,7 +46,8 @@ HANDLERS = {
         "simulator/array/os_corrections.py: os_corrections",
         "simulator/array/os_stepper.py: step_os_tile, step_os_tile_copies",
     },
-    **dict.fromkeys(("array_ws", "skew_ws", "array_is", "skew_is"), STATIONARY),
+    **dict.fromkeys((UNIT_OF_DATAFLOW[flow] for flow in ROLES), STATIONARY | {_ROLES}),
+    **dict.fromkeys((SKEW_OF_DATAFLOW[flow] for flow in ROLES), STATIONARY),
     "dppu": DPPU | {"hdl/netlist/registers.py: GROUP, BESIDE"},
     "dppu_excess": DPPU,
     "buffer": {

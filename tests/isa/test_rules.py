@@ -53,6 +53,11 @@ def test_a_rule_without_a_text_fails_at_import():
         )
 
 
+def test_a_rule_that_does_not_say_what_a_machine_does_fails_at_import():
+    with pytest.raises(TypeError, match="on_machine"):
+        executed("isa/rules.py", '"empty tile", _REFUSED', '"empty tile"')
+
+
 def test_a_rule_that_a_machine_executes_needs_a_time(monkeypatch):
     row = RULES[Rule.SLOT]._replace(on_machine=OnMachine.EXECUTED)
     monkeypatch.setitem(RULES, Rule.SLOT, row)

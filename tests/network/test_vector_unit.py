@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from flexhyca.config import Arithmetic, choices
 from flexhyca.network import fixedpoint, fixedpoint_torch
 from flexhyca.network.fixedpoint import REQUANTISED
-from flexhyca.network.fixedpoint_kernels import finish, finish_marked, finish_of, finish_row
+from flexhyca.network.fixedpoint_kernels import (
+    finish,
+    finish_marked,
+    finish_of,
+    finish_row,
+    signed,
+)
 from flexhyca.network.layers import Layer, LayerOp
 from flexhyca.network.upsets import Marks
 
@@ -50,6 +56,11 @@ def some(rng, bits, count):
     near += rng.integers(-1, 2, count)
     found = np.concatenate([rng.integers(low, high + 1, count), near, [low, high, 0, -1, 1]])
     return found.clip(low, high)
+
+
+@given(st.integers(2, 32), st.integers(-(1 << 62), 1 << 62))
+def test_sums_on_their_way_wrap_alike(bits, value):
+    assert signed(value, bits) == fixedpoint.wrap(value, bits)
 
 
 @settings(max_examples=400)

@@ -36,7 +36,7 @@ EXCEPTED: dict[str, tuple[tuple[str, ...], str]] = {
         ("isa.protection", "hdl.netlist.tmr"),
         "the same number, compared at import; circuits do not depend on isa.protection",
     ),
-    "simulate": (("api", "simulator.run"), "the same signature; `api` imports it when called"),
+    "simulate": (("api", "simulator.run"), "the same function; `api` imports it when called"),
     **dict.fromkeys(("add", "requantise", "vector_unit", "wrap"), _TWINS),
 }
 

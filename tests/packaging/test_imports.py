@@ -20,7 +20,7 @@ from flexhyca.tests.packaging.sources import ROOT, modules, sources
 #: stand above; from the face only its version may be taken.
 ROOT_ORDER = (
     *("cli", "api", "report", "dse", "faults", "simulator|compiler|hdl", "isa", "network"),
-    *("config", "pool|database|sources", "tables", "errors"),
+    *("config", "pool|database|sources", "tables", "errors", "renamed"),
 )
 #: The same among the rooms of a folder, whose modules outside of rooms are not ordered.
 ROOM_ORDERS = {

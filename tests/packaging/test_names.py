@@ -1,9 +1,12 @@
 """One public name, one meaning: none of the public face has two, and no new one comes."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from flexhyca import api
+from flexhyca.simulator import run
 from flexhyca.tests.packaging.names import EXCEPTED, ambiguous, main, public_face
 from flexhyca.tests.packaging.sources import ROOT
 
@@ -24,6 +27,10 @@ def test_every_exception_has_a_reason_and_is_needed(monkeypatch: pytest.MonkeyPa
     names = set(EXCEPTED)
     monkeypatch.setattr("flexhyca.tests.packaging.names.EXCEPTED", {})
     assert names <= ambiguous(ROOT).keys()
+
+
+def test_what_is_the_same_function_is_asked_for_in_the_same_way() -> None:
+    assert signature(api.simulate) == signature(run.simulate)
 
 
 FILES = {

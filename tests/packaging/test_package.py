@@ -5,13 +5,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import flexhyca as fh
-from flexhyca import _HOME, _RENAMED
+from flexhyca import _HOME
+from flexhyca.renamed import RENAMED
 from flexhyca.tests.packaging.sources import ROOT, modules, sources
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -57,14 +60,26 @@ def test_every_public_name_has_a_home() -> None:
         _ = fh.nonsense  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("old", "new"), list(_RENAMED.items()))
+@pytest.mark.parametrize(("old", "new"), list(RENAMED.items()), ids=list(RENAMED))
 def test_old_names_work_for_one_version(old: str, new: str) -> None:
-    text = f"flexhyca.{old} is called flexhyca.{new}; the old name goes with version 0.2"
-    with pytest.warns(DeprecationWarning, match=f"^{text}$"):
-        assert getattr(fh, old) is getattr(fh, new)
-    assert new in fh.__all__
-    assert old not in dir(fh)
+    module, _, name = old.rpartition(".")
+    home, _, own = new.rpartition(".")
+    vars(import_module(module)).pop(name, None)  # where it was asked for before
+    found: dict[str, object] = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        exec(f"from {module} import {name}", found)
+    assert found[name] is getattr(import_module(home), own)
+    text = f"{old} is called {new}; the old name goes with version 0.2"
+    assert [(str(w.message), w.category) for w in caught] == [(text, DeprecationWarning)]
+    assert caught[0].filename == "<string>"  # of whoever asks
+    assert name not in import_module(module).__all__
     assert PROJECT["project"]["version"] < "0.2", "the old names go"
+
+
+def test_there_is_no_other_name() -> None:
+    with pytest.raises(AttributeError, match=r"module 'flexhyca.api' has no attribute 'nonsense'"):
+        getattr(import_module("flexhyca.api"), "nonsense")  # noqa: B009
 
 
 def test_importing_is_light() -> None:

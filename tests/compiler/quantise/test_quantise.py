@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +23,10 @@ from flexhyca.compiler.execute import logits
 from flexhyca.compiler.model import from_module, load_model
 from flexhyca.compiler.quantise import quantiser as module
 from flexhyca.compiler.quantise.quantiser import quantise_model
+from flexhyca.compiler.quantise.search import shift_right
 from flexhyca.config import Arithmetic, choices
 from flexhyca.errors import ModelError, QuantisationError
+from flexhyca.network.fixedpoint import round_shift
 from flexhyca.network.fixedpoint_torch import Losses
 from flexhyca.network.functional import Functional
 from flexhyca.network.layers import LayerOp
@@ -82,6 +85,16 @@ def fault_free_losses(network, model, images):
     losses = [Losses() for _ in network.layers]
     Functional(network).run(quantise_images(model, network, images), losses=losses)
     return sum(lost.wraps + lost.overflows for lost in losses)
+
+
+@given(
+    st.integers(-(1 << 40), 1 << 40),
+    st.integers(0, 24),
+    st.sampled_from(choices("arithmetic.rounding")),
+)
+def test_the_search_shifts_as_the_machine_does(value, shift, rounding):
+    shifted = shift_right(torch.tensor(float(value), dtype=torch.float64), shift, rounding)
+    assert shifted == int(round_shift(value, shift, rounding))
 
 
 @pytest.mark.parametrize("overflow", choices("arithmetic.overflow"))

@@ -131,7 +131,8 @@ def test_a_flip_twice_is_no_flip():
         (Flip(42, "acc", 0, 0, 0), "flip of acc: step=42 is outside 0..41"),
         (
             Flip(0, "skew", 0, 0, 0),
-            "register 'skew' does not exist in unit 'array'; use one of act, wgt, prod, acc",
+            "register 'skew' does not exist in unit 'array'; use one of "
+            + ", ".join(BY_UNIT["array"]),
         ),
     ],
 )

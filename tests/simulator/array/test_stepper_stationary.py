@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flexhyca.config import Arithmetic
 from flexhyca.errors import FlexhycaError
-from flexhyca.isa.registers import BY_UNIT
+from flexhyca.isa.registers import BY_UNIT, UNIT_OF_DATAFLOW
 from flexhyca.network.fixedpoint import wrap
 from flexhyca.simulator.array.dataflows import DATAFLOWS
 from flexhyca.simulator.array.flips import Flip
@@ -246,16 +246,12 @@ def test_a_flip_twice_is_no_flip(dataflow):
         assert changed(dataflow, [(12, role, 2, 2, 1)] * 2) == set()
 
 
-def test_the_register_table_names_what_the_steppers_have():
-    assert set(BY_UNIT["array_ws"]) == set(BY_UNIT["array_is"]) == {"preload", "act", "wgt", "psum"}
-    wide = words(4, 6, 20)
-    assert {n: r.bits(wide) for n, r in BY_UNIT["array_ws"].items()} == {
-        "preload": 6,
-        "wgt": 6,
-        "act": 4,
-        "psum": 20,
-    }
-    assert BY_UNIT["array_is"]["preload"].bits(wide) == 4
+@pytest.mark.parametrize(("dataflow", "held", "streamed"), [("ws", 6, 4), ("is", 4, 6)])
+def test_registers_are_as_wide_as_what_they_have(dataflow, held, streamed):
+    own, roles = BY_UNIT[UNIT_OF_DATAFLOW[dataflow]], ROLES[dataflow]
+    bits = {name: register.bits(words(4, 6, 20)) for name, register in own.items()}
+    assert bits[roles.preload] == bits[roles.held] == held
+    assert (bits[roles.streamed], bits[roles.psum]) == (streamed, 20)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +262,8 @@ def test_the_register_table_names_what_the_steppers_have():
         (Flip(26, "wgt", 0, 0, 0), "flip of wgt: step=26 is outside 0..25"),
         (
             Flip(0, "acc", 0, 0, 0),
-            "register 'acc' does not exist in unit 'array_ws'; use one of preload, wgt, act, psum",
+            "register 'acc' does not exist in unit 'array_ws'; use one of "
+            + ", ".join(BY_UNIT["array_ws"]),
         ),
     ],
 )

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.network.fixedpoint_kernels import signed
 from flexhyca.simulator.array.voters import (
     add_apart,
-    signed,
     vote,
     widen,
 )

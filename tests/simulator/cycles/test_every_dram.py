@@ -148,8 +148,9 @@ def test_codes_are_different():
 
 
 #: A model that opens a row for every request, in the two files of docs/adding.md.
+_CODE = max(row.code for row in DRAM_MODELS.values()) + 1
 _CLOSED = [
-    ("config/schema.py", 'Literal["fixed", "openrow"]', 'Literal["fixed", "openrow", "closed"]'),
+    tables.choice("dram.model", "closed"),
     (
         "simulator/cycles/dram.py",
         "class DramModel(",
@@ -168,18 +169,18 @@ class DramModel(''',
     ),
     (
         "simulator/cycles/dram.py",
-        '    "openrow": DramModel(1, OpenRowDram),\n',
-        '    "openrow": DramModel(1, OpenRowDram),\n    "closed": DramModel(2, ClosedDram),\n',
+        "DRAM_MODELS: dict[str, DramModel] = {\n",
+        f'DRAM_MODELS: dict[str, DramModel] = {{\n    "closed": DramModel({_CODE}, ClosedDram),\n',
     ),
     (
         "simulator/cycles/dram.py",
-        '"openrow": _OPEN_ROW}',
-        '"openrow": _OPEN_ROW, "closed": 2}',
+        "_BRANCHES = {",
+        f'_BRANCHES = {{"closed": {_CODE}, ',
     ),
     (
         "simulator/cycles/dram.py",
         "    else:\n        raise InternalError(",
-        "    elif channel.model == 2:\n"
+        f"    elif channel.model == {_CODE}:\n"
         "        start = max(now, channel.free) + channel.miss_cycles\n"
         "    else:\n        raise InternalError(",
     ),

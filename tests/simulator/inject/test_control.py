@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flexhyca.faults.machine.population import Population
-from flexhyca.isa.instructions import BY_NAME, BY_OPCODE, Kind
+from flexhyca.isa.instructions import BY_NAME, BY_OPCODE, HEADER, Kind
 from flexhyca.isa.rules import RULES, Rule
 from flexhyca.simulator.inject.control import (
     MachineCheckError,
@@ -105,8 +105,9 @@ def test_engines_stop_at_the_first_halt(run):
     stopped = damaged(run.program, {pc: [*bits, (halt.bit_length() - 1, FLIP)]})
     assert len(stopped.text) == pc + 1
     last = len(run.program.text) - 1
-    with pytest.raises(MachineCheckError, match=r"opcode 9 is unknown"):
-        damaged(run.program, {last: [(0, FLIP)]})
+    bit = next(b for b in range(HEADER[0].bits) if halt ^ 1 << b not in BY_OPCODE)
+    with pytest.raises(MachineCheckError, match=rf"opcode {halt ^ 1 << bit} is unknown"):
+        damaged(run.program, {last: [(bit, FLIP)]})
 
 
 def test_fields_that_nothing_reads(run):
