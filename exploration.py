@@ -18,10 +18,10 @@ from .errors import ConfigError, ModelError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .dse.bits import Bits, Tried
+    from .dse.bits import BitChoice, TriedBits
     from .dse.labelled import LabelledModel
 
-__all__ = ["Optimised", "bits", "labelled_images", "optimise"]
+__all__ = ["SearchResult", "bits", "labelled_images", "optimise"]
 
 
 def labelled_images(
@@ -66,15 +66,15 @@ def bits(
     dask: str | None = None,
     study: Path | None = None,
     seed: int = 0,
-    say: Callable[[Tried], object] = lambda tried: None,
-) -> Bits:
+    say: Callable[[TriedBits], object] = lambda tried: None,
+) -> BitChoice:
     """The cheapest ib_th and nb_th with an accuracy above goal x acc0 (paper, Algorithm 2).
 
     changes : of the configuration, "key.path=value". patterns : of wrong bits, for each pair.
     say : told of each pair that was evaluated. Raises ConfigError where a value is impossible.
     """
     from .config import load_config
-    from .config.search import Goal
+    from .config.search import AccuracyGoal
     from .dse.bits import choose_bits, pairs_of
     from .dse.evaluate import BLOCK
     from .dse.labelled import Kept, working
@@ -90,12 +90,12 @@ def bits(
     given = labelled_images(model, weights, data, images, mean=mean, std=std, seed=seed)
     kept = Kept(study, (), workers, dask)
     with working(given, base, BerOptions(), seed, kept, {"search": "bits"}, {}) as results:
-        wanted = Goal(ber=ber, accuracy=goal)
+        wanted = AccuracyGoal(ber=ber, accuracy=goal)
         return choose_bits(base, wanted, pairs, results, patterns, prune, say)
 
 
 @dataclass(frozen=True)
-class Optimised:
+class SearchResult:
     """What a search found. report : everything, as `flexhyca optimise --json` has it.
 
     evaluations : a row each. config : the winner's machine; None where none is confirmed.
@@ -126,7 +126,7 @@ def optimise(
     study: Path | None = None,
     reuse: Sequence[Path] = (),
     seed: int = 0,
-) -> Optimised:
+) -> SearchResult:
     """The cheapest design of a space that keeps accuracy, time and traffic (paper, Equation 2).
 
     The options are those of `flexhyca optimise`, which its help explains. Raises ConfigError where
@@ -135,14 +135,14 @@ def optimise(
     import pandas as pd
 
     from .dse.labelled import Kept
-    from .dse.request import Request, run
+    from .dse.request import SearchRequest, run_search
     from .dse.search.optimise import Options
     from .report.search import evaluation_rows, report
 
     own = Options(
         optimiser=optimiser, budget=budget, patterns=patterns, front=tuple(front), seed=seed
     )
-    request = Request(
+    request = SearchRequest(
         model,
         str(config),
         space=str(space),
@@ -156,7 +156,7 @@ def optimise(
         images=images,
     )
     given = labelled_images(model, weights, data, images, seed=seed)
-    found = run(request, given, Kept(study, tuple(reuse), workers))
+    found = run_search(request, given, Kept(study, tuple(reuse), workers))
     result, winner = report(found), found.best.winner
     frame = pd.DataFrame(evaluation_rows(result))
-    return Optimised(result, frame, winner.point.config if winner else None)
+    return SearchResult(result, frame, winner.point.config if winner else None)

@@ -27,7 +27,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..dse.bits import Bits, Tried
+    from ..dse.bits import BitChoice, TriedBits
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -114,12 +114,12 @@ def command(
         raise FlexhycaError(_nothing(ber, goal, found))
 
 
-def _line(tried: Tried) -> str:
+def _line(tried: TriedBits) -> str:
     return f"ib_th {tried.pair.ib_th} nb_th {tried.pair.nb_th}: {tried.accuracy:.4f} of acc0"
 
 
 def _report(
-    model: str, ber: float, goal: float, patterns: int, seed: int, found: Bits
+    model: str, ber: float, goal: float, patterns: int, seed: int, found: BitChoice
 ) -> dict[str, Any]:
     rows = [
         {
@@ -142,11 +142,11 @@ def _report(
     }
 
 
-def _bits(own: Tried) -> dict[str, Any]:
+def _bits(own: TriedBits) -> dict[str, Any]:
     return {"ib_th": own.pair.ib_th, "nb_th": own.pair.nb_th, "area_overhead": own.pair.cost}
 
 
-def _show(ber: float, goal: float, patterns: int, found: Bits) -> None:
+def _show(ber: float, goal: float, patterns: int, found: BitChoice) -> None:
     print(
         f"accuracy above {goal:g} acc0 at bit error rate {ber:g}, {patterns} patterns a pair: "
         f"{len(found.tried)} of {len(found.pairs)} pairs evaluated, {len(found.out)} left out as "
@@ -168,7 +168,7 @@ def _show(ber: float, goal: float, patterns: int, found: Bits) -> None:
     )
 
 
-def _nothing(ber: float, goal: float, found: Bits) -> str:
+def _nothing(ber: float, goal: float, found: BitChoice) -> str:
     near = max(found.tried, key=lambda own: own.margin.estimate)
     return (
         f"bits: no pair is above {goal:g} acc0 at bit error rate {ber:g}; the nearest, ib_th "

@@ -33,7 +33,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..dse.request import Events, Found, Request
+    from ..dse.request import Events, Found, SearchRequest
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -227,17 +227,17 @@ def _list_optimisers() -> None:
     output.print_table(("optimiser", "what it does"), [(n, o.what) for n, o in OPTIMISERS.items()])
 
 
-def _resumed(path: Path) -> Request:
-    from ..dse.request import Request
+def _resumed(path: Path) -> SearchRequest:
+    from ..dse.request import SearchRequest
     from ..dse.study import Study
 
     with Study(path, None, what="a study of `flexhyca optimise`", option="--resume") as study:
-        return Request.from_dict(study.request)
+        return SearchRequest.from_dict(study.request)
 
 
-def _request(given: dict[str, Any]) -> Request:
+def _request(given: dict[str, Any]) -> SearchRequest:
     from ..dse.evaluate import BLOCK
-    from ..dse.request import Request
+    from ..dse.request import SearchRequest
     from ..dse.search.optimise import Options
     from ..dse.search.optimisers import OPTIMISERS
 
@@ -256,7 +256,7 @@ def _request(given: dict[str, Any]) -> Request:
     weights, data = (
         given[name] and str(Path(given[name]).absolute()) for name in ("weights", "data")
     )
-    return Request(
+    return SearchRequest(
         model=_absolute(given["model"]),
         config=_absolute(given["config"]),
         space=_absolute(given["space"]),
@@ -300,11 +300,11 @@ def _limit(text: str) -> tuple[str, Any]:
 
 
 def _run(
-    request: Request, study: Path | None, workers: int, dask: str | None, reuse: list[Path]
+    request: SearchRequest, study: Path | None, workers: int, dask: str | None, reuse: list[Path]
 ) -> Found:
     from .. import exploration
     from ..dse.labelled import Kept
-    from ..dse.request import run
+    from ..dse.request import run_search
 
     if dask is not None and workers > 1:
         raise FlexhycaError("optimise: give either --workers or --dask")
@@ -320,7 +320,7 @@ def _run(
     output.warn(subject.model.warnings)
     try:
         with _progress() as events:
-            return run(request, subject, Kept(study, tuple(reuse), workers, dask), events)
+            return run_search(request, subject, Kept(study, tuple(reuse), workers, dask), events)
     except KeyboardInterrupt:
         kept = f"what is evaluated is kept in {study}; " if study else ""
         more = f"flexhyca optimise --resume {study} goes on" if study else "give --study to keep it"

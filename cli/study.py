@@ -35,7 +35,7 @@ def _opened(file: Path) -> Study:
 
 
 @app.command("show")
-def show(file: FileArgument, json: JsonOption = None) -> None:
+def show_study(file: FileArgument, json: JsonOption = None) -> None:
     """Say what the study is of, and what was evaluated in each of its searches."""
     from ..dse.history import evaluations, summary
 
@@ -69,7 +69,7 @@ def show(file: FileArgument, json: JsonOption = None) -> None:
 
 
 @app.command("plot")
-def plot(
+def plot_study(
     file: FileArgument,
     picture: Annotated[Path, typer.Argument(metavar="FILE", help="A .png, .svg or .pdf.")],
 ) -> None:
@@ -87,7 +87,7 @@ def plot(
 
 
 @app.command("export")
-def export(
+def export_study(
     file: FileArgument,
     target: Annotated[
         Path,
@@ -119,7 +119,7 @@ def export(
 
 
 @app.command("verify")
-def verify(
+def verify_study(
     file: FileArgument,
     results: Annotated[
         int, typer.Option(min=1, metavar="N", help="Results that are worked out again, at random.")
@@ -128,11 +128,11 @@ def verify(
 ) -> None:
     """Work out some of the study's results again; exit code 1 if one differs."""
     from .. import exploration
-    from ..dse.history import differing
-    from ..dse.request import Request
+    from ..dse.history import differing_results
+    from ..dse.request import SearchRequest
 
     with _opened(file) as study:
-        request = Request.from_dict(study.request)
+        request = SearchRequest.from_dict(study.request)
     given = exploration.labelled_images(
         request.model,
         request.weights,
@@ -142,7 +142,7 @@ def verify(
         std=request.std,
         seed=request.options.seed,
     )
-    checked, wrong = differing(file, request, given, results, seed)
+    checked, wrong = differing_results(file, request, given, results, seed)
     print(f"{file}: {checked} results worked out again, {len(wrong)} differ")
     for what in wrong:
         print(f"  {what}")

@@ -27,10 +27,10 @@ from .yaml_source import parse
 _SHIPPED = files(__package__) / "searches"
 Bandwidth = Literal["weights", "total", "bytes_per_cycle"]
 Perf = Literal["cycles", "time"]
-Value = str | int | float | bool
+FieldValue = str | int | float | bool
 
 
-class Goal(Section):
+class AccuracyGoal(Section):
     """An accuracy that has to be kept at a bit error rate."""
 
     ber: float = Field(gt=0, le=0.5, description="probability that a stored bit is wrong")
@@ -56,8 +56,8 @@ class SearchFile(Section):
     """One file. parameters : field of the configuration -> its values."""
 
     name: str = "own"
-    parameters: dict[str, list[Value] | Value] = Field(min_length=1)
-    scenarios: dict[str, list[Goal]] = Field(default_factory=dict)
+    parameters: dict[str, list[FieldValue] | FieldValue] = Field(min_length=1)
+    scenarios: dict[str, list[AccuracyGoal]] = Field(default_factory=dict)
     limits: Limits = Limits()
 
 
@@ -65,8 +65,8 @@ class Search(Section):
     """A search file with its ranges written out. values : checked one by one, not together."""
 
     name: str
-    values: dict[str, tuple[Value, ...]]
-    scenarios: dict[str, tuple[Goal, ...]]
+    values: dict[str, tuple[FieldValue, ...]]
+    scenarios: dict[str, tuple[AccuracyGoal, ...]]
     limits: Limits
 
 
@@ -118,7 +118,7 @@ def _lines(error: ValidationError, source: str) -> list[str]:
             lines.append(
                 f"{source}: unknown key {path}; known are {', '.join(SearchFile.model_fields)}, "
                 f"in limits {', '.join(Limits.model_fields)}, "
-                f"in a goal {', '.join(Goal.model_fields)}"
+                f"in a goal {', '.join(AccuracyGoal.model_fields)}"
             )
         else:
             given = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
@@ -126,7 +126,7 @@ def _lines(error: ValidationError, source: str) -> list[str]:
     return lines
 
 
-def _values(key: str, given: list[Value] | Value, source: str) -> tuple[Value, ...]:
+def _values(key: str, given: list[FieldValue] | FieldValue, source: str) -> tuple[FieldValue, ...]:
     """Each value of a field once, in the order in which they are given."""
     where = f"{source}: parameters.{key}"
     if key not in known_keys() or "." not in key:
@@ -141,7 +141,7 @@ def _values(key: str, given: list[Value] | Value, source: str) -> tuple[Value, .
     return tuple(dict.fromkeys(_checked(key, word, where) for word in words))
 
 
-def _words(key: str, item: Value, where: str) -> list[str]:
+def _words(key: str, item: FieldValue, where: str) -> list[str]:
     if isinstance(item, bool):
         return [str(item).lower()]
     if not isinstance(item, str):
@@ -149,7 +149,7 @@ def _words(key: str, item: Value, where: str) -> list[str]:
     return [word for part in item.split(",") for word in values_of(key, part.strip(), where)]
 
 
-def _checked(key: str, word: str, where: str) -> Value:
+def _checked(key: str, word: str, where: str) -> FieldValue:
     """The value, of the field's type; ConfigError where it does not take it.
 
     The field by itself: which values can stand together is a question for points.
@@ -161,5 +161,5 @@ def _checked(key: str, word: str, where: str) -> Value:
     except ValidationError:
         config_from_json({parent: given}, where)  # says what is wrong
         raise
-    value: Value = getattr(own, leaf)
+    value: FieldValue = getattr(own, leaf)
     return value

@@ -16,17 +16,17 @@ import numpy as np
 from ..config import Config
 from ..config.schema import contradictions
 from ..config.schemes import with_scheme
-from ..config.search import Goal
+from ..config.search import AccuracyGoal
 from ..errors import ConfigError
 from ..faults.campaign.statistics import Interval, paired_ratios
 from ..hdl.area.machine import machine_area
-from .evaluate import BLOCK, Block, Job, accuracy_job
+from .evaluate import BLOCK, Block, StageJob, accuracy_job
 from .results import Results
 
 _SIGMAS = 3.0  # standard errors beyond which a pair misses clearly
 
 
-class Pair(NamedTuple):
+class BitPair(NamedTuple):
     """ib_th, nb_th, and the area overhead of the computing array."""
 
     ib_th: int
@@ -35,10 +35,10 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedBits:
     """A pair that was evaluated. margin : accuracy - goal x acc0; accuracy : relative to acc0."""
 
-    pair: Pair
+    pair: BitPair
     margin: Interval
     accuracy: float
     clearly: bool  #: whether it misses by more than noise
@@ -50,19 +50,19 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Bits:
+class BitChoice:
     """tried : in the order of evaluation. out : pair that was left out -> which one says so.
 
     best : None where no pair is above the goal. pairs : all there are, in ascending cost.
     """
 
-    pairs: Sequence[Pair]
-    tried: Sequence[Tried]
-    out: Mapping[Pair, Pair]
-    best: Tried | None
+    pairs: Sequence[BitPair]
+    tried: Sequence[TriedBits]
+    out: Mapping[BitPair, BitPair]
+    best: TriedBits | None
 
 
-def pairs_of(config: Config, most: int) -> list[Pair]:
+def pairs_of(config: Config, most: int) -> list[BitPair]:
     """All pairs 1 <= nb_th <= ib_th <= `most` that the machine allows, the cheapest first.
 
     Of equal ones first that which Algorithm 2 tries first. Without a DPPU no neuron is important,
@@ -75,7 +75,7 @@ def pairs_of(config: Config, most: int) -> list[Pair]:
             problems = contradictions(own)
             if not problems:
                 cost = machine_area(own).scopes[0].relative - 1
-                found.append(Pair(ib_th, nb_th, cost))
+                found.append(BitPair(ib_th, nb_th, cost))
     if not found:
         raise ConfigError(f"bits: no pair is possible; {' '.join(problems[0])}")
     return sorted(found, key=lambda pair: (pair.cost, pair.ib_th, pair.nb_th))
@@ -89,31 +89,31 @@ def with_bits(config: Config, ib_th: int, nb_th: int) -> Config:
 
 def choose_bits(
     config: Config,
-    goal: Goal,
-    pairs: Sequence[Pair],
+    goal: AccuracyGoal,
+    pairs: Sequence[BitPair],
     results: Results,
     patterns: int,
     prune: bool = True,
-    say: Callable[[Tried], object] = lambda tried: None,
-) -> Bits:
+    say: Callable[[TriedBits], object] = lambda tried: None,
+) -> BitChoice:
     """The cheapest pair whose accuracy is above the goal, on `patterns` patterns each.
 
     prune : begin each nb_th with the most bits of important neurons, and leave out all that
     protect no more than a pair that clearly misses.
     """
     reference = with_scheme(results.workload.base, "base")
-    for answer in results.all([Job("network", reference), Job("network", config)]):
+    for answer in results.all([StageJob("network", reference), StageJob("network", config)]):
         if "error" in answer:
             raise ConfigError(f"bits: {answer['error']}")
     places = {pair: i for i, pair in enumerate(pairs)}
-    tried: dict[Pair, Tried] = {}
-    out: dict[Pair, Pair] = {}
+    tried: dict[BitPair, TriedBits] = {}
+    out: dict[BitPair, BitPair] = {}
 
-    def left() -> list[Pair]:
+    def left() -> list[BitPair]:
         first = min((places[p] for p, own in tried.items() if own.above), default=len(pairs))
         return [p for p in pairs[:first] if p not in tried and p not in out]
 
-    def evaluate(pair: Pair) -> None:
+    def evaluate(pair: BitPair) -> None:
         tried[pair] = _tried(config, goal, pair, results, patterns)
         say(tried[pair])
         if prune and tried[pair].clearly:
@@ -133,10 +133,12 @@ def choose_bits(
         evaluate(waiting[0])
     above = [own for own in tried.values() if own.above]
     best = min(above, key=lambda own: places[own.pair], default=None)
-    return Bits(pairs, list(tried.values()), out, best)
+    return BitChoice(pairs, list(tried.values()), out, best)
 
 
-def _tried(config: Config, goal: Goal, pair: Pair, results: Results, patterns: int) -> Tried:
+def _tried(
+    config: Config, goal: AccuracyGoal, pair: BitPair, results: Results, patterns: int
+) -> TriedBits:
     own = with_bits(config, pair.ib_th, pair.nb_th)
     jobs = [accuracy_job(own, goal.ber, "search", i) for i in range(0, patterns, BLOCK)]
     block = Block.joined([results.block("search", answer) for answer in results.all(jobs)])
@@ -145,4 +147,4 @@ def _tried(config: Config, goal: Goal, pair: Pair, results: Results, patterns: i
     margin = paired_ratios(right, goal.accuracy * right0, images, results.workload.seed)
     spread = float((right - goal.accuracy * right0).std(ddof=1)) / images[0] / len(right) ** 0.5
     clearly = margin.estimate + _SIGMAS * spread < 0
-    return Tried(pair, margin, float(right.sum() / right0.sum()), clearly)
+    return TriedBits(pair, margin, float(right.sum() / right0.sum()), clearly)

@@ -24,14 +24,14 @@ from ..errors import ConfigError
 from ..hdl.area.machine import machine_area, pe_row
 from ..tables import complete
 from .costs import CostRecord
-from .evaluate import Job
+from .evaluate import StageJob
 from .keys import FIELDS, accuracy_stage
 from .results import Results
-from .search.candidates import Candidate, Field
-from .space import PARAMETERS, Point, Space, Values
+from .search.candidates import Candidate, CandidateField
+from .space import PARAMETERS, DesignPoint, PointValues, Space
 
 #: Told of progress: what is done, how much of it, of how much.
-Progress = Callable[[str, int, int], object]
+DesignProgress = Callable[[str, int, int], object]
 
 
 class Costs(NamedTuple):
@@ -77,7 +77,7 @@ class Design(NamedTuple):
     of what its accuracy depends on.
     """
 
-    point: Point
+    point: DesignPoint
     area: float
     cycles: float
     traffic: float
@@ -141,15 +141,15 @@ class Designs:
         }
 
 
-def work_out(
-    space: Space, limits: Limits, results: Results, progress: Progress = lambda *_: None
+def work_out_designs(
+    space: Space, limits: Limits, results: Results, progress: DesignProgress = lambda *_: None
 ) -> Designs:
     """Networks, timings and areas of all points.
 
     Raises ConfigError where no point can be built.
     """
     base, points = with_scheme(space.base, "base"), space.points()
-    (reference,) = results.all([Job("network", base)])
+    (reference,) = results.all([StageJob("network", base)])
     if "error" in reference:
         raise ConfigError(f"the unprotected machine: {reference['error']}")
     impossible: Counter[str] = Counter()
@@ -161,11 +161,11 @@ def work_out(
         if not points:
             why, count = impossible.most_common(1)[0]
             raise ConfigError(f"no point of the space can be built; {count:,} points: {why}")
-    (plain,) = results.all([Job("timing", base)])
+    (plain,) = results.all([StageJob("timing", base)])
     network = shapes_of(results.workload.model, base.arithmetic)
     weight_bytes = sum(weight.size for weight in network.weights.values())
-    areas: dict[Values, tuple[float, float]] = {}
-    keys: dict[Values, str] = {}
+    areas: dict[PointValues, tuple[float, float]] = {}
+    keys: dict[PointValues, str] = {}
     designs, timing, area_part = [], _part(space, "timing"), _part(space, "area")
     accuracy = _part(space, accuracy_stage(results.workload.options), "network", "mask")
     for i, point in enumerate(points):
@@ -185,11 +185,15 @@ def work_out(
 
 
 def _answers(
-    space: Space, points: Sequence[Point], stage: str, results: Results, progress: Progress
-) -> dict[Values, dict[str, Any]]:
+    space: Space,
+    points: Sequence[DesignPoint],
+    stage: str,
+    results: Results,
+    progress: DesignProgress,
+) -> dict[PointValues, dict[str, Any]]:
     """Values of the fields that a stage depends on -> its answer."""
     part, done = _part(space, stage), 0
-    jobs = {part(point.values): Job(stage, point.config) for point in points}
+    jobs = {part(point.values): StageJob(stage, point.config) for point in points}
 
     def step(count: int) -> None:
         nonlocal done
@@ -199,7 +203,7 @@ def _answers(
     return dict(zip(jobs, results.all(list(jobs.values()), step), strict=True))
 
 
-def _part(space: Space, *stages: str) -> Callable[[Values], Values]:
+def _part(space: Space, *stages: str) -> Callable[[PointValues], PointValues]:
     """A function: the values of a point that stages depend on."""
     names = {name for stage in stages for name in FIELDS[stage]}
     places = [i for i, name in enumerate(space.names) if name in names]
@@ -210,7 +214,7 @@ def _area(config: Config) -> float:
     return machine_area(config).scopes[0].relative - 1
 
 
-def candidates(designs: Sequence[Design], space: Space) -> tuple[Field, list[Design]]:
+def candidates(designs: Sequence[Design], space: Space) -> tuple[CandidateField, list[Design]]:
     """The accuracy keys of designs, in ascending area, and the cheapest design of each."""
     cheapest: dict[str, Design] = {}
     for design in designs:
@@ -222,7 +226,7 @@ def candidates(designs: Sequence[Design], space: Space) -> tuple[Field, list[Des
         Candidate(i, space.features(design.point.values), *design[1:4])
         for i, design in enumerate(chosen)
     ]
-    return Field(found, _stronger(chosen)), chosen
+    return CandidateField(found, _stronger(chosen)), chosen
 
 
 def _stronger(chosen: Sequence[Design]) -> NDArray[np.bool_]:

@@ -34,9 +34,9 @@ from .costs import cost_of
 from .keys import network_digest
 
 BLOCK = 10  #: patterns of an accuracy job
-Purpose = Literal["search", "confirm"]
+PatternPurpose = Literal["search", "confirm"]
 #: What the patterns of a purpose begin their seed with; campaigns have 0, 1, 2 there.
-_SEEDS = {purpose: 100 + i for i, purpose in enumerate(get_args(Purpose))}
+_SEEDS = {purpose: 100 + i for i, purpose in enumerate(get_args(PatternPurpose))}
 _KEPT_BYTES = 1 << 29  # of networks in a worker
 
 
@@ -57,17 +57,19 @@ class Workload:
     seed: int
 
 
-class Job(NamedTuple):
-    """stage : one of `STAGES`. arguments : of its function, besides the laboratory and `config`."""
+class StageJob(NamedTuple):
+    """stage : of `STAGE_WORK`. arguments : of its function, besides laboratory and `config`."""
 
     stage: str
     config: Config
     arguments: Mapping[str, Any] = {}
 
 
-def accuracy_job(config: Config, ber: float, purpose: Purpose, first: int) -> Job:
+def accuracy_job(config: Config, ber: float, purpose: PatternPurpose, first: int) -> StageJob:
     """A block of patterns, from number `first` on."""
-    return Job("accuracy", config, {"ber": ber, "purpose": purpose, "first": first, "count": BLOCK})
+    return StageJob(
+        "accuracy", config, {"ber": ber, "purpose": purpose, "first": first, "count": BLOCK}
+    )
 
 
 class Block(NamedTuple):
@@ -87,11 +89,11 @@ class Block(NamedTuple):
         return cls(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
 
 
-def do_job(workload: Workload, job: Job) -> dict[str, Any]:
+def do_job(workload: Workload, job: StageJob) -> dict[str, Any]:
     """What a worker does: plain values, or {"error": why} where the design is impossible."""
     try:
         with one_thread():
-            return STAGES[job.stage](_laboratory(workload), job.config, **job.arguments)
+            return STAGE_WORK[job.stage](_laboratory(workload), job.config, **job.arguments)
     except (CompileError, QuantisationError) as error:
         return {"error": str(error)}
 
@@ -131,7 +133,7 @@ class Laboratory:
             self._networks[wanted] = network
         return self._networks[wanted]
 
-    def runner(self, config: Config, purpose: Purpose) -> Runner:
+    def runner(self, config: Config, purpose: PatternPurpose) -> Runner:
         """The network of a configuration with the images of a purpose."""
         network = self.network(config)
         wanted = network_digest(network), purpose
@@ -139,13 +141,13 @@ class Laboratory:
             self._runners[wanted] = Runner(network, self.inputs(network, purpose))
         return self._runners[wanted]
 
-    def inputs(self, network: Network, purpose: Purpose) -> NDArray[np.int8]:
+    def inputs(self, network: Network, purpose: PatternPurpose) -> NDArray[np.int8]:
         """The images of a purpose, int8 (n, h, w, c)."""
         images = self.workload.images[purpose].images
         scale, bits = network.tensors[network.input].scale, network.arithmetic.act_bits
         return quantise_input(images, self.workload.model, scale, bits)
 
-    def labels(self, purpose: Purpose) -> NDArray[np.int64]:
+    def labels(self, purpose: PatternPurpose) -> NDArray[np.int64]:
         """The classes of these images."""
         labels = self.workload.images[purpose].labels
         assert labels is not None
@@ -156,7 +158,7 @@ def _network(lab: Laboratory, config: Config) -> dict[str, Any]:
     """The digest of the quantised network, and how many images it classifies rightly."""
     right = {
         purpose: int((lab.runner(config, purpose).golden == lab.labels(purpose)).sum())
-        for purpose in get_args(Purpose)
+        for purpose in get_args(PatternPurpose)
     }
     return {"digest": network_digest(lab.network(config)), "right": right}
 
@@ -180,7 +182,7 @@ def _rates(lab: Laboratory, config: Config, low: float, high: float) -> dict[str
 
 
 def _accuracy(
-    lab: Laboratory, config: Config, ber: float, purpose: Purpose, first: int, count: int
+    lab: Laboratory, config: Config, ber: float, purpose: PatternPurpose, first: int, count: int
 ) -> dict[str, Any]:
     """A block of patterns as text: bits of `Block.right` and `Block.right0`."""
     network = lab.network(config)
@@ -203,7 +205,7 @@ def _accuracy(
 
 
 #: Stage -> function (laboratory, configuration, arguments) -> plain values.
-STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+STAGE_WORK: dict[str, Callable[..., dict[str, Any]]] = {
     "network": _network,
     "timing": _timing,
     "rates": _rates,
@@ -211,7 +213,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def images_of(workload: Workload, purpose: Purpose, number: int) -> NDArray[np.int64]:
+def images_of(workload: Workload, purpose: PatternPurpose, number: int) -> NDArray[np.int64]:
     """Numbers of the images of a pattern, drawn for each pattern anew, none twice in one.
 
     So the patterns are independent and alike, which is what a test that may stop early needs.
@@ -221,7 +223,7 @@ def images_of(workload: Workload, purpose: Purpose, number: int) -> NDArray[np.i
     return np.sort(rng.permutation(total)[: min(total, workload.options.images_per_pattern)])
 
 
-def block_of(workload: Workload, purpose: Purpose, answer: Mapping[str, Any]) -> Block:
+def block_of(workload: Workload, purpose: PatternPurpose, answer: Mapping[str, Any]) -> Block:
     """The arrays of an accuracy job's answer."""
     per = min(len(workload.images[purpose]), workload.options.images_per_pattern)
     right, right0 = (_unpacked(answer[name], per) for name in ("right", "right0"))
@@ -239,7 +241,7 @@ def _unpacked(rows: list[str], count: int) -> NDArray[np.bool_]:
     return np.unpackbits(packed, axis=1, count=count).astype(bool)
 
 
-def split(
+def split_images(
     data: Dataset, calibration: Dataset | None, most: int
 ) -> tuple[Dataset, Dataset, Dataset]:
     """Images to calibrate and rank on, of the search, and of the confirmation: none in two.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..config.schemes import with_scheme
-from .evaluate import BLOCK, Job, accuracy_job
+from .evaluate import BLOCK, StageJob, accuracy_job
 from .labelled import Kept, LabelledModel, working
-from .request import Request, space_of
+from .request import SearchRequest, space_of
 from .results import Results
 from .space import Space
 from .study import Study
@@ -88,8 +88,8 @@ def to_optuna(study: Study, path: Path) -> None:
     storage.engine.dispose()
 
 
-def differing(
-    path: Path, request: Request, given: LabelledModel, count: int, seed: int
+def differing_results(
+    path: Path, request: SearchRequest, given: LabelledModel, count: int, seed: int
 ) -> tuple[int, list[str]]:
     """How many results were worked out again, and which are others now.
 
@@ -111,10 +111,10 @@ def differing(
     return len(chosen), wrong
 
 
-def _jobs(kept: Study, space: Space, results: Results) -> Iterator[Job]:
+def _jobs(kept: Study, space: Space, results: Results) -> Iterator[StageJob]:
     """The jobs whose results the evaluations of a study need."""
     base = with_scheme(space.base, "base")
-    results.all([Job("network", base)])
+    results.all([StageJob("network", base)])
     for problem in kept.problems():
         goals: list[dict[str, float]] = []
         for event, content in kept.events(problem):
@@ -123,9 +123,9 @@ def _jobs(kept: Study, space: Space, results: Results) -> Iterator[Job]:
             if event != "seen":
                 continue
             config = space.config(tuple(content["values"]))
-            results.all([Job("network", config)])
-            yield Job("network", config)
-            yield Job("timing", config)
+            results.all([StageJob("network", config)])
+            yield StageJob("network", config)
+            yield StageJob("timing", config)
             for goal, patterns in zip(goals, content["patterns"], strict=False):
                 for first in range(0, patterns, BLOCK):
                     yield accuracy_job(config, goal["ber"], "search", first)

@@ -60,24 +60,24 @@ complete(
 #: Packages whose sources decide what a stage gives; a test holds them against the imports.
 CODE: dict[str, tuple[str, ...]] = {
     "network": ("compiler", "config", "network"),
-    "ranking": ("compiler", "config", "network"),
+    "ranking": ("compiler", "config", "isa", "network"),
     "timing": ("compiler", "config", "isa", "network", "simulator"),
     "rates": ("compiler", "config", "faults", "isa", "network", "simulator"),
     "accuracy": ("compiler", "config", "faults", "isa", "network", "simulator"),
 }
 
 
-class Key(NamedTuple):
+class ResultKey(NamedTuple):
     """A stage, and the digest of what determines it."""
 
     stage: str
     digest: str
 
 
-def key_of(stage: str, dependencies: Mapping[str, Any]) -> Key:
+def key_of(stage: str, dependencies: Mapping[str, Any]) -> ResultKey:
     """dependencies : plain values; their order does not matter."""
     text = json.dumps({"code": code_digest(*CODE[stage]), **dependencies}, sort_keys=True)
-    return Key(stage, hashlib.sha256(f"{stage} {text}".encode()).hexdigest()[:24])
+    return ResultKey(stage, hashlib.sha256(f"{stage} {text}".encode()).hexdigest()[:24])
 
 
 def field_values(config: Config, names: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..errors import FlexhycaError
 from ..faults.ber.bench import one_thread
 from ..faults.ber.options import BerOptions
 from ..faults.campaign.store import alone
-from .evaluate import Workload, split
+from .evaluate import Workload, split_images
 from .keys import key_of
 from .results import Results, images_digest, model_digest, opened
 from .study import Study
@@ -28,7 +28,7 @@ _AHEAD = 16  # evaluations at once on a cluster
 
 
 class LabelledModel(NamedTuple):
-    """A model with labelled images. calibration : see `evaluate.split`."""
+    """A model with labelled images. calibration : see `evaluate.split_images`."""
 
     model: Model
     data: Dataset
@@ -70,7 +70,7 @@ def working(
     model, data, _ = subject
     if data.labels is None:
         raise FlexhycaError(f"data {data.name}: no labels, so there is no accuracy")
-    own, searched, confirmed = split(data, subject.calibration, _CALIBRATION)
+    own, searched, confirmed = split_images(data, subject.calibration, _CALIBRATION)
     if min(len(searched), len(confirmed)) < _FEWEST:
         raise FlexhycaError(
             f"data {data.name}: {len(data)} images leave {len(searched)} for the search and "

@@ -13,15 +13,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ..config import load_config
-from ..config.search import Goal, Limits, Search, load_search
+from ..config.search import AccuracyGoal, Limits, Search, load_search
 from ..errors import ConfigError
 from ..faults.ber.options import BerOptions
 from ..faults.ber.study import GOALS, RATES
-from .designs import Designs, work_out
-from .evaluate import Job, Workload
+from .designs import Designs, work_out_designs
+from .evaluate import StageJob, Workload
 from .labelled import Kept, LabelledModel, working
 from .results import Results
-from .search.optimise import Options, Outcome, Problem, optimise
+from .search.optimise import Options, Problem, SearchOutcome, search_designs
 from .space import Space
 
 _LOSSES = (0.1, 0.4)  # of base at I' and II'
@@ -33,7 +33,7 @@ SCENARIOS = (*_PAPER, *_OWN, *_PAIRS)
 
 
 @dataclass(frozen=True)
-class Request:
+class SearchRequest:
     """What is asked for; all of it but the places of files decides what comes out.
 
     scenario : of `SCENARIOS` or of the space's file; both and own are each of their two by itself,
@@ -63,9 +63,9 @@ class Request:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Request:
+    def from_dict(cls, values: Mapping[str, Any]) -> SearchRequest:
         """The request again."""
-        found: Request = TypeAdapter(cls).validate_python(values)
+        found: SearchRequest = TypeAdapter(cls).validate_python(values)
         return found
 
 
@@ -73,15 +73,15 @@ class Request:
 class Found:
     """What came of a request. rates : I' and II', where they were asked for."""
 
-    request: Request
+    request: SearchRequest
     designs: Designs
     workload: Workload
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[SearchOutcome]
     rates: tuple[float, float] | None
     computed: int
 
     @property
-    def best(self) -> Outcome:
+    def best(self) -> SearchOutcome:
         """The problem that has the most goals: one design for all of them."""
         return max(self.outcomes, key=lambda outcome: len(outcome.problem.goals))
 
@@ -99,8 +99,8 @@ class Events:
         """Where it stands."""
 
 
-def run(
-    request: Request, subject: LabelledModel, kept: Kept, events: Events | None = None
+def run_search(
+    request: SearchRequest, subject: LabelledModel, kept: Kept, events: Events | None = None
 ) -> Found:
     """Search and confirm, or go on with it.
 
@@ -113,7 +113,7 @@ def run(
     own = _identity(request, search, space)
     asked = request.to_dict()
     with working(subject, base, request.ber, request.options.seed, kept, own, asked) as results:
-        designs = work_out(space, search.limits, results, events.stage)
+        designs = work_out_designs(space, search.limits, results, events.stage)
         designs.within()  # refused before any fault
         rates = _rates(request, search, results)
         problems = _problems(request, search, rates)
@@ -121,16 +121,16 @@ def run(
         for number, problem in enumerate(problems, 1):
             events.problem(problem.name, number, len(problems))
             options = replace(request.options, ahead=kept.at_once)
-            outcomes.append(optimise(problem, designs, results, options, events.searched))
+            outcomes.append(search_designs(problem, designs, results, options, events.searched))
         return Found(request, designs, results.workload, outcomes, rates, results.computed)
 
 
-def space_of(request: Request) -> Space:
+def space_of(request: SearchRequest) -> Space:
     """What may be chosen; ConfigError where that is impossible."""
     return Space.of(_search_of(request), load_config(request.config, request.changes))
 
 
-def _search_of(request: Request) -> Search:
+def _search_of(request: SearchRequest) -> Search:
     search = load_search(request.space)
     known = Limits.model_fields
     unknown = [name for name in request.limits if name not in known]
@@ -140,7 +140,7 @@ def _search_of(request: Request) -> Search:
     return search.model_copy(update={"limits": limits})
 
 
-def _check_goals(request: Request, search: Search) -> None:
+def _check_goals(request: SearchRequest, search: Search) -> None:
     """Refuse scenarios and goals that do not exist, before anything is computed."""
     known = (*SCENARIOS, *search.scenarios)
     if not request.bers and request.scenario not in known:
@@ -161,7 +161,7 @@ def _check_goals(request: Request, search: Search) -> None:
         raise ConfigError("goal: give the rate it holds at, too, such as --ber 1e-4")
 
 
-def _identity(request: Request, search: Search, space: Space) -> dict[str, str]:
+def _identity(request: SearchRequest, search: Search, space: Space) -> dict[str, str]:
     """What all of a study has in common. The budget and how many work may change."""
     fixed = asdict(request.options)
     for name in ("budget", "ahead"):
@@ -176,7 +176,7 @@ def _identity(request: Request, search: Search, space: Space) -> dict[str, str]:
     }
 
 
-def _rates(request: Request, search: Search, results: Results) -> tuple[float, float] | None:
+def _rates(request: SearchRequest, search: Search, results: Results) -> tuple[float, float] | None:
     names = _PAIRS.get(request.scenario, (request.scenario,))
     if request.bers or request.scenario in search.scenarios or not set(names) & set(_OWN):
         return None
@@ -184,15 +184,17 @@ def _rates(request: Request, search: Search, results: Results) -> tuple[float, f
         return request.rates
     low, high = _LOSSES
     base = results.workload.base
-    (found,) = results.all([Job("rates", base, {"low": low, "high": high})])
+    (found,) = results.all([StageJob("rates", base, {"low": low, "high": high})])
     return found["first"], found["second"]
 
 
-def _problems(request: Request, search: Search, rates: tuple[float, float] | None) -> list[Problem]:
+def _problems(
+    request: SearchRequest, search: Search, rates: tuple[float, float] | None
+) -> list[Problem]:
     if request.bers:
         goals = request.goals or GOALS[:1]
         pairs = zip(request.bers, goals * len(request.bers), strict=False)
-        return [_named("given", [Goal(ber=ber, accuracy=goal) for ber, goal in pairs])]
+        return [_named("given", [AccuracyGoal(ber=ber, accuracy=goal) for ber, goal in pairs])]
     if request.scenario in search.scenarios:
         return [_named(request.scenario, search.scenarios[request.scenario])]
     single = {}
@@ -203,14 +205,14 @@ def _problems(request: Request, search: Search, rates: tuple[float, float] | Non
             assert rates is not None
             which, accuracy = _OWN[name]
             ber = rates[("first", "second").index(which)]
-        single[name] = Goal(ber=ber, accuracy=accuracy)
+        single[name] = AccuracyGoal(ber=ber, accuracy=accuracy)
     found = [_named(name, [goal]) for name, goal in single.items()]
     if len(found) > 1:
         found.append(_named(" and ".join(single), list(single.values())))
     return found
 
 
-def _named(name: str, goals: Sequence[Goal]) -> Problem:
+def _named(name: str, goals: Sequence[AccuracyGoal]) -> Problem:
     """Its name in the study says what it is: another goal is another problem."""
     what = ", ".join(f"{goal.accuracy:g} acc0 at {goal.ber:g}" for goal in goals)
     return Problem(f"{name} ({what})", tuple(goals))

@@ -15,8 +15,8 @@ from ..config import Config
 from ..config.schemes import with_scheme
 from ..errors import InternalError
 from ..faults.campaign.cluster import run_on_cluster
-from .evaluate import BLOCK, Block, Job, Purpose, Workload, block_of, do_job
-from .keys import FIELDS, Key, accuracy_dependencies, field_values, key_of, mask_of
+from .evaluate import BLOCK, Block, PatternPurpose, StageJob, Workload, block_of, do_job
+from .keys import FIELDS, ResultKey, accuracy_dependencies, field_values, key_of, mask_of
 from .study import Study
 
 _ATTEMPTS = 3  # workers that a job may kill
@@ -29,8 +29,8 @@ class Results:
         self, study: Study, workload: Workload, answers: Callable[[], Iterator[tuple[int, Any]]]
     ) -> None:
         self.study, self.workload = study, workload
-        self._queue: deque[Job] = deque()
-        self._sent: list[Job] = []
+        self._queue: deque[StageJob] = deque()
+        self._sent: list[StageJob] = []
         self._start = answers
         self._answers: Iterator[tuple[int, Any]] | None = None
         self.computed = 0  # jobs that were not in the study
@@ -40,9 +40,9 @@ class Results:
         self._network = {"model": self.model, "calibration": calibration}
         self._images = {name: images_digest(data) for name, data in workload.images.items()}
         self._base = with_scheme(workload.base, "base")
-        self._digests: dict[Key, str] = {}
+        self._digests: dict[ResultKey, str] = {}
 
-    def key(self, job: Job) -> tuple[Key, int]:
+    def key(self, job: StageJob) -> tuple[ResultKey, int]:
         """Where the study has a job's answer. A network's answer comes before its accuracies'."""
         config, given = job.config, dict(job.arguments)
         if job.stage == "network":
@@ -69,7 +69,7 @@ class Results:
 
     def network(self, config: Config) -> str:
         """The digest of the network that a configuration runs, whose answer has to be there."""
-        key, _ = self.key(Job("network", config))
+        key, _ = self.key(StageJob("network", config))
         if key not in self._digests:
             self._digests[key] = self.study.find(key)["digest"]
         return self._digests[key]
@@ -79,16 +79,16 @@ class Results:
         network, options = self.network(config), self.workload.options
         return accuracy_dependencies(config, network, self.ranking, options)
 
-    def known(self, job: Job) -> dict[str, Any] | None:
+    def known(self, job: StageJob) -> dict[str, Any] | None:
         """The answer, if the study has it."""
         found: dict[str, Any] | None = self.study.find(*self.key(job))
         return found
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: StageJob) -> None:
         """Let a worker do a job; `next` gives its answer."""
         self._queue.append(job)
 
-    def next(self) -> tuple[Job, dict[str, Any]]:
+    def next(self) -> tuple[StageJob, dict[str, Any]]:
         """The next answer of a job that was submitted; it is in the study then."""
         if self._answers is None:
             self._answers = self._start()
@@ -100,7 +100,7 @@ class Results:
         return job, answer
 
     def all(
-        self, jobs: Sequence[Job], step: Callable[[int], object] = lambda count: None
+        self, jobs: Sequence[StageJob], step: Callable[[int], object] = lambda count: None
     ) -> list[dict[str, Any]]:
         """The answers of jobs, in their order; equal ones are done once. step : told of each."""
         keys = [self.key(job) for job in jobs]
@@ -117,11 +117,11 @@ class Results:
         answers = [found[key] for key in keys]
         return [answer for answer in answers if answer is not None]
 
-    def block(self, purpose: Purpose, answer: dict[str, Any]) -> Block:
+    def block(self, purpose: PatternPurpose, answer: dict[str, Any]) -> Block:
         """An accuracy job's answer as arrays."""
         return block_of(self.workload, purpose, answer)
 
-    def jobs(self) -> Iterator[Job | None]:
+    def jobs(self) -> Iterator[StageJob | None]:
         """What the pool asks for: the jobs that wait, None where there is none yet."""
         while True:
             if self._queue:

@@ -20,12 +20,12 @@ from pydantic import BaseModel
 from ..config import Config
 from ..config.fields import section
 from ..config.schema import contradictions
-from ..config.search import Search, Value
+from ..config.search import FieldValue, Search
 from ..errors import ConfigError
 from ..tables import complete
 
-MOST_POINTS = 1_000_000
-Values = tuple[Value, ...]  #: of a point, in the order of `Space.names`
+_MOST_POINTS = 1_000_000
+PointValues = tuple[FieldValue, ...]  #: of a point, in the order of `Space.names`
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ _DEFAULT = {
 }
 
 
-class Point(NamedTuple):
+class DesignPoint(NamedTuple):
     """One design. values : in the order of `Space.names`."""
 
-    values: Values
+    values: PointValues
     config: Config
 
 
@@ -86,7 +86,7 @@ class Space:
 
     base: Config
     names: tuple[str, ...]
-    values: tuple[Values, ...]
+    values: tuple[PointValues, ...]
 
     @classmethod
     def of(cls, search: Search, base: Config) -> Space:
@@ -99,16 +99,16 @@ class Space:
                 )
         names = tuple(name for name in PARAMETERS if name in search.values)
         space = cls(base, names, tuple(search.values[name] for name in names))
-        if math.prod(map(len, space.values)) > MOST_POINTS:
+        if math.prod(map(len, space.values)) > _MOST_POINTS:
             raise ConfigError(
                 f"{search.name}: {math.prod(map(len, space.values)):,} points, more than "
-                f"{MOST_POINTS:,}; give fewer values"
+                f"{_MOST_POINTS:,}; give fewer values"
             )
         return space
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[DesignPoint]:
         """Every design that means something, once; ConfigError where there is none."""
-        found: dict[Values, Point] = {}
+        found: dict[PointValues, DesignPoint] = {}
         refused: dict[str, int] = {}
         size, share = (self._reader(name) for name in ("dppu.size", "protection.s_th"))
         for given in itertools.product(*self.values):
@@ -123,12 +123,12 @@ class Space:
                 why = " ".join(problems[0])
                 refused[why] = refused.get(why, 0) + 1
             else:
-                found[values] = Point(values, config)
+                found[values] = DesignPoint(values, config)
         if not found:
             raise ConfigError(f"no point of the space is possible; {_most(refused)}")
         return list(found.values())
 
-    def config(self, values: Values) -> Config:
+    def config(self, values: PointValues) -> Config:
         """The machine with these values, each of which was checked when it was read.
 
         Not validated again, which would take minutes for a space: `contradictions` says whether
@@ -153,17 +153,17 @@ class Space:
         return found
 
     @cached_property
-    def _made(self) -> dict[tuple[str, Values], BaseModel]:
+    def _made(self) -> dict[tuple[str, PointValues], BaseModel]:
         return {}
 
-    def _reader(self, name: str) -> Callable[[Values], Any]:
+    def _reader(self, name: str) -> Callable[[PointValues], Any]:
         """A point's value of a field, whether it is searched or not."""
         if name in self.names:
             return itemgetter(self.names.index(name))
         fixed = attrgetter(name)(self.base)
         return lambda values: fixed
 
-    def _without_dppu(self, given: Values) -> Values:
+    def _without_dppu(self, given: PointValues) -> PointValues:
         """The values with those at their defaults that are idle without a DPPU."""
         own = dict(zip(self.names, given, strict=True))
         own |= {name: _DEFAULT[name] for name in own if PARAMETERS[name].dppu}
@@ -172,7 +172,7 @@ class Space:
             own["protection.ib_th"] = self._reader("protection.nb_th")(given)
         return tuple(own[name] for name in self.names)
 
-    def features(self, values: Values) -> tuple[float, ...]:
+    def features(self, values: PointValues) -> tuple[float, ...]:
         """Of a point, for a surrogate of accuracy: 0..1 each, nothing of a mask that is idle."""
         config = self.config(values).protection
         masked = config.s_th > 0 and config.ib_th > config.nb_th
@@ -189,7 +189,7 @@ class Space:
                 found += [float(not idle and values[i] == value) for value in span]
         return tuple(found)
 
-    def label(self, values: Values) -> str:
+    def label(self, values: PointValues) -> str:
         """For people."""
         names = (name.partition(".")[2] for name in self.names)
         return " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))

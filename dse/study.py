@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..database import Database, checksum
 from ..errors import FlexhycaError
-from .keys import Key
+from .keys import ResultKey
 
 _APPLICATION = 0x66787374  # "fxst", in the file's header
 _TABLES = """
@@ -33,7 +33,7 @@ CREATE TABLE trials (
 _SHOWN = 6  # differences that a refusal names
 
 
-class Event(NamedTuple):
+class StudyEvent(NamedTuple):
     """What a search did. event : "asked" a candidate, or "pruned" some. content : plain values."""
 
     event: str
@@ -104,7 +104,7 @@ class Study:
 
     # ---- results ----------------------------------------------------------------------------
 
-    def find(self, key: Key, part: int = 0) -> Any:
+    def find(self, key: ResultKey, part: int = 0) -> Any:
         """What was kept under a key; None if nothing was."""
         found = self._file.read(
             "SELECT content, crc FROM results WHERE stage = ? AND digest = ? AND part = ?",
@@ -112,21 +112,21 @@ class Study:
         )
         return json.loads(self._checked(found[0], _of(key, part))) if found else None
 
-    def add(self, key: Key, content: Any, part: int = 0) -> None:
+    def add(self, key: ResultKey, content: Any, part: int = 0) -> None:
         """Keep a result; it is on the disk when this returns. The first one of a key stays."""
         self._file.write(
             "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?)",
             [(*key, part, *_row(content, _of(key, part)))],
         )
 
-    def find_bytes(self, key: Key) -> bytes | None:
+    def find_bytes(self, key: ResultKey) -> bytes | None:
         """As `find`, for what was kept by `add_bytes`."""
         found = self._file.read(
             "SELECT content, crc FROM results WHERE stage = ? AND digest = ? AND part = 0", key
         )
         return bytes(self._checked(found[0], _of(key, 0))) if found else None
 
-    def add_bytes(self, key: Key, content: bytes) -> None:
+    def add_bytes(self, key: ResultKey, content: bytes) -> None:
         """Keep what is no text."""
         self._file.write(
             "INSERT OR IGNORE INTO results VALUES (?, ?, 0, ?, ?)",
@@ -138,7 +138,7 @@ class Study:
         with Study(other, None, what="a study of flexhyca", option="--reuse") as study:
             rows = study._file.read("SELECT stage, digest, part, content, crc FROM results")
             for stage, digest, part, content, crc in rows:
-                study._file.checked(content, crc, _of(Key(stage, digest), part))
+                study._file.checked(content, crc, _of(ResultKey(stage, digest), part))
         self._file.write("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?)", rows)
         return len(rows)
 
@@ -149,7 +149,7 @@ class Study:
 
     # ---- trials -----------------------------------------------------------------------------
 
-    def events(self, problem: str) -> list[Event]:
+    def events(self, problem: str) -> list[StudyEvent]:
         """What a search has done, in order."""
         rows = self._file.read(
             "SELECT number, event, content, crc FROM trials WHERE problem = ? ORDER BY number",
@@ -158,11 +158,11 @@ class Study:
         if [number for number, *_ in rows] != list(range(len(rows))):
             raise self._file.damaged("events are missing")
         return [
-            Event(event, json.loads(self._checked((content, crc), f"{problem} {n} {event}")))
+            StudyEvent(event, json.loads(self._checked((content, crc), f"{problem} {n} {event}")))
             for n, event, content, crc in rows
         ]
 
-    def log(self, problem: str, first: int, events: Iterable[Event]) -> None:
+    def log(self, problem: str, first: int, events: Iterable[StudyEvent]) -> None:
         """Append events, the first of which gets the number `first`: all or none."""
         self._file.write(
             "INSERT INTO trials VALUES (?, ?, ?, ?, ?)",
@@ -191,7 +191,7 @@ class Study:
         self.close()
 
 
-def _of(key: Key, part: int) -> str:
+def _of(key: ResultKey, part: int) -> str:
     return f"{key.stage} {key.digest} {part}"
 
 

@@ -25,7 +25,7 @@ from ..network.layers import LayerOp, Network
 from ..simulator.run import simulate
 from .costs import CostRecord, base_of, cost_of, row
 from .grid import GridPoint
-from .keys import FIELDS, Key, field_values, key_of, mask_of
+from .keys import FIELDS, ResultKey, field_values, key_of, mask_of
 from .study import Study
 
 
@@ -152,14 +152,14 @@ class Sweep:
         self._shapes = [subject.digest, subject.batch]
         self._bases = [Job(base_of(point.config), None) for point in points]
         jobs = [job for i, point in enumerate(points) for job in (self._bases[i], job_of(point))]
-        self.jobs: dict[Key, Job] = {self._key(job): job for job in jobs}
-        self.costs: dict[Key, CostRecord] = {}
+        self.jobs: dict[ResultKey, Job] = {self._key(job): job for job in jobs}
+        self.costs: dict[ResultKey, CostRecord] = {}
         for known in self.jobs:
             cost = study.find(known)
             if cost is not None:
                 self.costs[known] = cost
 
-    def _key(self, job: Job) -> Key:
+    def _key(self, job: Job) -> ResultKey:
         own = field_values(job.config, FIELDS["timing"])
         ranking = "" if job.placement is None else self._ranking_name(job.placement)
         mask = mask_of(job.config, ranking) if ranking else None
@@ -169,7 +169,7 @@ class Sweep:
         return f"{self._names[placement]}, seed {self._seed}"
 
     @property
-    def missing(self) -> dict[Key, Job]:
+    def missing(self) -> dict[ResultKey, Job]:
         """The runs that are still to be done."""
         return {key: job for key, job in self.jobs.items() if key not in self.costs}
 

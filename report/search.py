@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..dse.designs import Design, Designs
     from ..dse.request import Found
     from ..dse.search.confirm import Judgement, Walked
-    from ..dse.search.optimise import Outcome
+    from ..dse.search.optimise import SearchOutcome
 
 
 def report(found: Found) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def report(found: Found) -> dict[str, Any]:
     }
 
 
-def _front(outcome: Outcome, objectives: Sequence[str]) -> dict[str, Any] | None:
+def _front(outcome: SearchOutcome, objectives: Sequence[str]) -> dict[str, Any] | None:
     """Which evaluations no other beats in all objectives, and the hypervolume as they came.
 
     The hypervolume is that beyond the worst value of each objective among all evaluations.
@@ -81,7 +81,7 @@ def _front(outcome: Outcome, objectives: Sequence[str]) -> dict[str, Any] | None
     }
 
 
-def _problem(outcome: Outcome, found: Found) -> dict[str, Any]:
+def _problem(outcome: SearchOutcome, found: Found) -> dict[str, Any]:
     designs = found.designs
     walked = outcome.confirmation.walked if outcome.confirmation else ()
     return {
@@ -105,7 +105,7 @@ def _problem(outcome: Outcome, found: Found) -> dict[str, Any]:
     }
 
 
-def winner_of(outcome: Outcome, designs: Designs) -> dict[str, Any] | None:
+def winner_of(outcome: SearchOutcome, designs: Designs) -> dict[str, Any] | None:
     """The design that a search ends with; None where none is confirmed.
 
     accuracy, interval : relative to acc0, at the goal with the least margin.

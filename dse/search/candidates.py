@@ -44,7 +44,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Field:
+class CandidateField:
     """Candidates in ascending area. stronger : (n, n), [i, j]: j protects all bits that i does."""
 
     candidates: Sequence[Candidate]

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ...faults.ber.results import Verdict
 from ...faults.campaign.crossed import image_values, skewed_margin
-from ...faults.campaign.sequential import SideOfZero, greatest_mean, least_mean, side_of_zero
+from ...faults.campaign.sequential import ClearSide, greatest_mean, least_mean, side_of_zero
 from ...faults.campaign.statistics import Interval
 from ..evaluate import Block
 
@@ -216,7 +216,7 @@ def margins(block: Block, goal: float) -> NDArray[np.float64]:
 
 
 #: What is known of a mean margin -> the verdict.
-_VERDICTS: dict[SideOfZero, Verdict] = {"above": "met", "below": "missed", "open": "open"}
+_VERDICTS: dict[ClearSide, Verdict] = {"above": "met", "below": "missed", "open": "open"}
 
 
 def settled(margin: NDArray[np.float64], looks: int, alpha: float) -> Verdict:

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 from ...config import Config
 from ...config.schemes import with_scheme
-from ...config.search import Goal
+from ...config.search import AccuracyGoal
 from ...errors import FlexhycaError
 from ..designs import Design, Designs, candidates
-from ..evaluate import BLOCK, Block, Job, Purpose, accuracy_job
-from ..keys import Key
+from ..evaluate import BLOCK, Block, PatternPurpose, StageJob, accuracy_job
+from ..keys import ResultKey
 from ..results import Results
-from ..study import Event
-from .candidates import Field, Observation
+from ..study import StudyEvent
+from .candidates import CandidateField, Observation
 from .confirm import Confirmation, Terms, margins, next_step, settled
 from .optimisers import OPTIMISERS, front_optimiser
 from .prune import dearer, pruned
@@ -59,7 +59,7 @@ class Problem:
     """Goals that one design has to meet, all of them."""
 
     name: str
-    goals: tuple[Goal, ...]
+    goals: tuple[AccuracyGoal, ...]
 
 
 class Evaluation(NamedTuple):
@@ -87,7 +87,7 @@ class Evaluation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """A search and what came of it. searched : in the order of asking. out : candidate -> why.
 
     limit : share of the loss that is allowed which the search looked for in the end, so that the
@@ -95,7 +95,7 @@ class Outcome:
     """
 
     problem: Problem
-    field: Field
+    field: CandidateField
     chosen: Sequence[Design]
     searched: Sequence[Evaluation]
     out: Mapping[int, str]
@@ -113,13 +113,13 @@ class Outcome:
 Say = Callable[[int, str], object]
 
 
-def optimise(
+def search_designs(
     problem: Problem,
     designs: Designs,
     results: Results,
     options: Options,
     say: Say = lambda done, what: None,
-) -> Outcome:
+) -> SearchOutcome:
     """Search, then confirm. Raises ConfigError where no design keeps to the limits, and
     FlexhycaError where no network of the space is accurate enough without faults."""
     space, chosen = candidates(designs.within(), designs.space)
@@ -132,7 +132,7 @@ def optimise(
         confirmation = search.confirmed()
         if confirmation.winner or not search.tightened(confirmation):
             break
-    return Outcome(
+    return SearchOutcome(
         problem, space, chosen, search.evaluations(), search.reasons(), search.limit, confirmation
     )
 
@@ -142,7 +142,7 @@ class _Running:
     """An evaluation on its way: one goal after the other, a block of patterns after the other."""
 
     number: int
-    goals: Sequence[Goal]
+    goals: Sequence[AccuracyGoal]
     limit: float
     options: Options
     blocks: list[Block] = field(default_factory=list)  #: of each goal that was begun
@@ -155,7 +155,7 @@ class _Running:
         return self.missed or self._ended == len(self.goals)
 
     @property
-    def wanted(self) -> tuple[Goal, int]:
+    def wanted(self) -> tuple[AccuracyGoal, int]:
         """The goal that is evaluated now, and its first pattern that is missing."""
         begun = len(self.blocks) > self._ended
         return self.goals[self._ended], len(self.blocks[-1].right) if begun else 0
@@ -201,7 +201,7 @@ class _Search:
         self,
         problem: Problem,
         names: Sequence[str],
-        space: Field,
+        space: CandidateField,
         chosen: Sequence[Design],
         results: Results,
         options: Options,
@@ -212,7 +212,7 @@ class _Search:
         self.results, self.options, self.say = results, options, say
         self._numbers = {design.key: i for i, design in enumerate(chosen)}
         self._running: dict[int, _Running] = {}  # in the order of asking
-        self._waiting: dict[tuple[Key, int], _Running] = {}
+        self._waiting: dict[tuple[ResultKey, int], _Running] = {}
         self._pruned: dict[int, int] = {}  # candidate -> by which
         self._walked: list[int] = []  # that earlier rounds could not confirm
         self.limit = 1.0
@@ -321,7 +321,7 @@ class _Search:
 
     def _log(self, event: str, content: Mapping[str, Any]) -> None:
         """Keep what is done, and do it: just as a search that goes on does."""
-        self.results.study.log(self.problem.name, self._events, [Event(event, content)])
+        self.results.study.log(self.problem.name, self._events, [StudyEvent(event, content)])
         self._events += 1
         _REPLAYED[event](self, content)
 
@@ -390,8 +390,8 @@ class _Search:
             )
         return hopeless
 
-    def _right(self, config: Config, purpose: Purpose) -> int:
-        answer = self.results.known(Job("network", config))
+    def _right(self, config: Config, purpose: PatternPurpose) -> int:
+        answer = self.results.known(StageJob("network", config))
         assert answer is not None  # `designs.work_out`
         return int(answer["right"][purpose])
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .candidates import Field, Observation
+from .candidates import CandidateField, Observation
 from .front import slabs
 from .gp import Belief, believe, believe_log, excess, imagine
 
@@ -54,7 +54,7 @@ class Optimiser:
 
     def ask(
         self,
-        field: Field,
+        field: CandidateField,
         history: Sequence[Observation],
         pending: Sequence[int],
         closed: Set[int],
@@ -77,7 +77,7 @@ class Optimiser:
         return self.choose(Question(known, pending, left, n, int(own), area, features, seen))[:n]
 
 
-def front_optimiser(field: Field, objectives: Sequence[str]) -> Optimiser:
+def front_optimiser(field: CandidateField, objectives: Sequence[str]) -> Optimiser:
     """For a front of accuracy and other `objectives` (rows of `front.SENSES`), not for one goal."""
     known = [name for name in objectives if name != "accuracy"]
     costs = np.array([[getattr(c, name) for name in known] for c in field.candidates])

@@ -2,7 +2,7 @@
 
 Paper, III-E: where some protected bits are too few, fewer of them are too few as well.  That holds
 for accuracy alone: which candidate protects every bit that another does is declared with the space
-(`Field.stronger`); cycles and traffic rise and fall with the same parameters.
+(`CandidateField.stronger`); cycles and traffic rise and fall with the same parameters.
 
 An evaluation is noisy, so only a clear one counts: `sigmas` standard errors beyond the limit.  At 2
 about one candidate in 44 that lies exactly on its limit is taken for one that misses it.
@@ -14,10 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .candidates import Field, Observation
+from .candidates import CandidateField, Observation
 
 
-def pruned(field: Field, history: Sequence[Observation], sigmas: float = 2.0) -> dict[int, int]:
+def pruned(
+    field: CandidateField, history: Sequence[Observation], sigmas: float = 2.0
+) -> dict[int, int]:
     """Candidates that miss as they protect no bit more than one that clearly misses.
 
     Returns : number -> number of the observation that says so (the clearest of them).  What was
@@ -32,7 +34,9 @@ def pruned(field: Field, history: Sequence[Observation], sigmas: float = 2.0) ->
     return _unseen(found, history)
 
 
-def dearer(field: Field, history: Sequence[Observation], sigmas: float = 2.0) -> dict[int, int]:
+def dearer(
+    field: CandidateField, history: Sequence[Observation], sigmas: float = 2.0
+) -> dict[int, int]:
     """Candidates that are not cheaper than one that clearly keeps to the limit.
 
     They are out where area is the objective (Equation 2), and there alone.  Returns : number ->

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 #: On which side of 0 a mean is.
-SideOfZero = Literal["above", "below", "open"]
+ClearSide = Literal["above", "below", "open"]
 #: Shares of its capital that each part bets, and the sizes of the parts. A narrow margin over few
 #: values asks for all of it, rare disasters for little; 0.99, so that one of them is not the end.
 _BETS = (0.99, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
@@ -90,7 +90,7 @@ def greatest_mean(values: ArrayLike, greatest: float, alpha: float) -> float:
 class Decision(NamedTuple):
     """A side, and after how many values it was clear; all of them while it is open."""
 
-    side: SideOfZero
+    side: ClearSide
     values: int
 
 
@@ -108,7 +108,7 @@ def decide(
     import numpy as np
 
     least, greatest = limits
-    bets: list[tuple[SideOfZero, NDArray[np.float64], float]] = [
+    bets: list[tuple[ClearSide, NDArray[np.float64], float]] = [
         ("above", (values - least) / -least, alpha_above),
         ("below", (greatest - values) / greatest, alpha_below),
     ]
@@ -120,7 +120,7 @@ def decide(
     return min(found, key=lambda one: one.values, default=Decision("open", len(values)))
 
 
-def side_of_zero(values: NDArray[np.float64], looks: int, alpha: float) -> SideOfZero:
+def side_of_zero(values: NDArray[np.float64], looks: int, alpha: float) -> ClearSide:
     """The same for values that are looked at `looks` times at most, by Student's t.
 
     Each look has `alpha` / looks on either side (Bonferroni). It takes the values for tame ones,

@@ -8,7 +8,7 @@ from typing import Any
 
 from flexhyca import exploration
 from flexhyca.dse.labelled import Kept
-from flexhyca.dse.request import Found, Request, run
+from flexhyca.dse.request import Found, SearchRequest, run_search
 from flexhyca.dse.search.optimise import Options
 
 SPACE = """
@@ -24,15 +24,17 @@ limits: {traffic: 0.2}
 RATES = (1.7e-3, 3.4e-3)
 
 
-def request(folder: Path, **options: Any) -> Request:
+def request(folder: Path, **options: Any) -> SearchRequest:
     path = folder / "space.yaml"
     path.write_text(SPACE)
     own = {"optimiser": "walk", "patterns": 40, "most": 1920, **options}
-    return Request("digits", space=str(path), scenario="I'", rates=RATES, options=Options(**own))
+    return SearchRequest(
+        "digits", space=str(path), scenario="I'", rates=RATES, options=Options(**own)
+    )
 
 
-def found(folder: Path, asked: Request | None = None, **kept: Any) -> Found:
-    return run(asked or request(folder), exploration.labelled_images("digits"), Kept(**kept))
+def found(folder: Path, asked: SearchRequest | None = None, **kept: Any) -> Found:
+    return run_search(asked or request(folder), exploration.labelled_images("digits"), Kept(**kept))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from flexhyca.config import load_config
-from flexhyca.dse.evaluate import BLOCK, Job
+from flexhyca.dse.evaluate import BLOCK, StageJob
 from flexhyca.dse.labelled import Kept, working
-from flexhyca.dse.request import Request
+from flexhyca.dse.request import SearchRequest
 from flexhyca.dse.study import Study
 from flexhyca.errors import ConfigError, FlexhycaError
 from flexhyca.report.search import report, winner_yaml
@@ -88,10 +88,10 @@ def test_confirmation_has_patterns_and_images_of_its_own(undisturbed: Path) -> N
         }
         pixels["calibration"] = {i.tobytes() for i in results.workload.calibration.images}
         assert len(pixels["search"] | pixels["confirm"] | pixels["calibration"]) == 120 + 240 + 256
-        results.all([Job("network", results._base), Job("network", load_config())])
+        results.all([StageJob("network", results._base), StageJob("network", load_config())])
         own = {"ber": 3e-3, "first": 0, "count": BLOCK}
         blocks = [
-            results.block(purpose, results.all([Job("accuracy", load_config(), job)])[0])
+            results.block(purpose, results.all([StageJob("accuracy", load_config(), job)])[0])
             for purpose in ("search", "confirm")
             if (job := {**own, "purpose": purpose})
         ]
@@ -193,7 +193,7 @@ def test_another_space_is_refused_with_what_differs(undisturbed: Path, tmp_path:
 def test_what_is_impossible(
     change: dict[str, Any], message: str, undisturbed: Path, tmp_path: Path
 ) -> None:
-    asked: Request = replace(search_runs.request(tmp_path), **change)
+    asked: SearchRequest = replace(search_runs.request(tmp_path), **change)
     if "changes" in change:
         path = Path(asked.space)
         path.write_text("parameters:\n  protection.nb_th: [1, 2]\nlimits: {traffic: 1}\n")

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from flexhyca.dse.keys import Key
-from flexhyca.dse.study import Event, Study
+from flexhyca.dse.keys import ResultKey
+from flexhyca.dse.study import Study, StudyEvent
 from flexhyca.errors import FlexhycaError
 
 IDENTITY = {"model": "a", "weights": "none"}
 
 
 def test_results_are_kept(tmp_path: Path) -> None:
-    key, ranking = Key("timing", "abc"), Key("ranking", "abc")
+    key, ranking = ResultKey("timing", "abc"), ResultKey("ranking", "abc")
     cost = {"cycles": 5, "utilization": 1 / 3, "dram": {"weight": 1 << 40}}
     with Study(tmp_path / "s.db", IDENTITY, {"data": "here"}) as study:
         assert study.find(key) is None
@@ -24,7 +24,7 @@ def test_results_are_kept(tmp_path: Path) -> None:
     with Study(tmp_path / "s.db", IDENTITY) as study:
         assert study.find(key) == cost
         assert study.find(key, 1) == {"cycles": 7}
-        assert study.find(Key("timing", "abd")) is None
+        assert study.find(ResultKey("timing", "abd")) is None
         assert study.find_bytes(ranking) == b"\0\1"
         assert study.find_bytes(key._replace(digest="")) is None
         assert study.request == {"data": "here"}
@@ -34,7 +34,7 @@ def test_results_are_kept(tmp_path: Path) -> None:
 
 
 def test_events_are_kept_in_order(tmp_path: Path) -> None:
-    first, second = Event("asked", {"values": [1, 0.5]}), Event("pruned", [3, 4])
+    first, second = StudyEvent("asked", {"values": [1, 0.5]}), StudyEvent("pruned", [3, 4])
     with Study(tmp_path / "s.db", IDENTITY) as study:
         study.log("I", 0, [first])
         study.log("I", 1, [second])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from flexhyca import api
 from flexhyca.compiler.importance.ranking import Ranking
 from flexhyca.compiler.weights import load_weights, read_weights
-from flexhyca.dse.keys import Key
+from flexhyca.dse.keys import ResultKey
 from flexhyca.dse.study import Study
 from flexhyca.errors import FlexhycaError, ModelError
 from flexhyca.tests.fuzz.damage import VALUES, damaged, one_line
@@ -159,11 +159,11 @@ def study(path: Path) -> bytes:
     """Read and write a study; what was kept is either as it was, or refused."""
     with Study(path, {"model": "a"}) as kept:
         for seed in range(20):
-            found = kept.find(Key("timing", f"abc{seed}"))
+            found = kept.find(ResultKey("timing", f"abc{seed}"))
             assert found in (None, {"cycles": seed, "text": "y" * 50})
-            kept.add(Key("timing", f"abc{seed}"), {"cycles": seed, "text": "y" * 50})
-        assert kept.find_bytes(Key("ranking", "r")) in (None, b"\1" * 5000)
-        kept.add_bytes(Key("ranking", "r"), b"\1" * 5000)
+            kept.add(ResultKey("timing", f"abc{seed}"), {"cycles": seed, "text": "y" * 50})
+        assert kept.find_bytes(ResultKey("ranking", "r")) in (None, b"\1" * 5000)
+        kept.add_bytes(ResultKey("ranking", "r"), b"\1" * 5000)
     return path.read_bytes()
 
 
@@ -217,7 +217,7 @@ def test_a_damaged_run_is_not_believed(tmp_path):
     with sqlite3.connect(path) as other:
         other.execute("UPDATE results SET content = replace(content, '7', '8')")
     with Study(path, {"model": "a"}) as kept, pytest.raises(FlexhycaError) as caught:
-        kept.find(Key("timing", "abc7"))
+        kept.find(ResultKey("timing", "abc7"))
     assert str(caught.value) == (
         f"{path}: is damaged (a wrong checksum); delete it, or give another --study"
     )

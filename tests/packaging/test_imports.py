@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 
 import pytest
 
-from flexhyca.dse.sweep import CODE
+from flexhyca.dse.keys import CODE
 from flexhyca.faults.campaign.experiment import Experiment
 from flexhyca.sources import imports, reached
 from flexhyca.tests.packaging.sources import ROOT, modules, sources
@@ -19,7 +19,17 @@ from flexhyca.tests.packaging.sources import ROOT, modules, sources
 #: A folder or module of the root may import those to its right, and itself. The face and `__main__`
 #: stand above; from the face only its version may be taken.
 ROOT_ORDER = (
-    *("cli", "api", "report", "dse", "faults", "simulator|compiler|hdl", "isa", "network"),
+    *(
+        "cli",
+        "exploration",
+        "api",
+        "report",
+        "dse",
+        "faults",
+        "simulator|compiler|hdl",
+        "isa",
+        "network",
+    ),
     *("config", "pool|database|sources", "tables", "errors", "renamed"),
 )
 #: The same among the rooms of a folder, whose modules outside of rooms are not ordered.
@@ -118,7 +128,25 @@ def test_a_module_is_read_in_one_go() -> None:
 NO_RESULT = {"database", "errors", "pool", "sources", "tables"}
 
 
+#: What does the work of each stage of `dse.evaluate`.
+STAGES = {
+    "network": ("compiler.quantise.quantiser",),
+    "ranking": ("compiler.importance.ranking",),
+    "timing": (
+        *("compiler.codegen.emit", "compiler.importance.ranking", "compiler.shapes"),
+        "simulator.run",
+    ),
+    "rates": ("compiler.quantise.quantiser", "faults.ber.rates"),
+    "accuracy": (
+        *("compiler.quantise.quantiser", "compiler.importance.ranking"),
+        "faults.ber.bench",
+    ),
+}
+
+
 def test_campaigns_and_studies_notice_another_version() -> None:
     reach = {module.split(".")[0] for module in reached(*modules("faults"))} - NO_RESULT
     assert set(Experiment.code) == reach | {"compiler"}  # it made the program
-    assert set(CODE) == {module.split(".")[0] for module in reached(*modules("dse"))} - NO_RESULT
+    for stage, work in STAGES.items():
+        found = {module.split(".")[0] for module in reached(*work)} - NO_RESULT
+        assert set(CODE[stage]) == found, stage
