@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 _Floats = NDArray[np.float64]
 
-#: Starts of the fit. One is deterministic, and three found nothing sooner (benchmarks/bench_search.py).
+#: Starts of the fit. One is deterministic; three found nothing sooner (benchmarks/bench_search.py).
 RESTARTS = 1
 MOST_STEPS = 200
 LEAST_ERROR = 1e-4  # of the values' spread, for those that are known exactly

@@ -155,6 +155,8 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
             )
         ],
         {
+            "dse/keys.py: FIELDS",
+            "dse/space.py: PARAMETERS",
             "faults/ber/protection.py: what protects a stored bit",
             "hdl/area/machine.py: what protection costs",
         },
