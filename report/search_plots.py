@@ -39,7 +39,7 @@ def _mark(axes: Any, rows: list[Mapping[str, Any]], shape: str, colour: str, lab
     size = 160 if shape == "*" else 40
     lost = [100 * (1 - row["goals"][0]["accuracy"]["estimate"]) for row in rows]
     area = [100 * row["area_overhead"] for row in rows]
-    axes.scatter(area, lost, size, colour, shape, zorder=3, label=label)
+    axes.scatter(area, lost, size, colour, marker=shape, zorder=3, label=label)
 
 
 def draw_history(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> None:

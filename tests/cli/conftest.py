@@ -1,6 +1,7 @@
 """Run the command line inside the test's process: torch is imported once, not once a test."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -30,3 +31,10 @@ def flexhyca(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Run(code if isinstance(code, int) else 0, out, err)
 
     return run
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

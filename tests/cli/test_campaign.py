@@ -27,12 +27,6 @@ from flexhyca.tests.faults.campaign.experiments import Drawn
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
 
 
-@pytest.fixture
-def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_show(flexhyca: Command, in_tmp: Path) -> None:
     finished = run_campaign(Drawn(), Path("c.db"), 300)
     shown = flexhyca("campaign", "show", "c.db")

@@ -20,12 +20,6 @@ def only_json(text: str) -> Any:
     return json.loads(text)
 
 
-@pytest.fixture
-def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_simulate_reports_what_the_readme_promises(flexhyca: Command, in_tmp: Path) -> None:
     run = flexhyca("simulate", "digits", "--images", 40, "--json", "-")
     assert (run.code, run.err) == (0, "")

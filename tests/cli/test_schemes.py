@@ -12,12 +12,6 @@ from flexhyca.config.schemes import REDUNDANT_SCHEMES, SCHEMES
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err
 
 
-@pytest.fixture
-def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_without_a_model_the_table_of_schemes(flexhyca: Command) -> None:
     run = flexhyca("schemes", "--json", "-")
     assert (run.code, list(json.loads(run.out))) == (0, list(SCHEMES))

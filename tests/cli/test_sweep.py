@@ -25,12 +25,6 @@ EXTRAS = ("tables", "operands", "instructions", "other", "total")
 WIDE = "name, h, w, fh, fw, c, n, s,\nWide, 1, 200, 1, 100, 1, 4, 1,\n"
 
 
-@pytest.fixture
-def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def read(path: str) -> list[dict[str, str]]:
     with Path(path).open(newline="") as file:
         return list(csv.DictReader(file))
