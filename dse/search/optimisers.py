@@ -28,7 +28,7 @@ START = 4
 RATIO_FLOOR, LOSS_FLOOR = 0.1, 0.01
 #: A surrogate's search ends where no candidate promises this share of the best area (of a front:
 #: of the hypervolume that there could be).
-NEGLIGIBLE = 3e-4
+NEGLIGIBLE = 1e-4
 
 
 @dataclass(frozen=True)
