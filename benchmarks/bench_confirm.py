@@ -2,10 +2,12 @@
 
     python benchmarks/bench_confirm.py [--studies 1000] [--images 180] [--json FILE]
     python benchmarks/bench_confirm.py --table FILE.npz [--studies 1000]
+    python benchmarks/bench_confirm.py --early-only
 
-A study has candidates in ascending area. A search evaluates each with up to 60 patterns, in blocks
-of 10 with early stop, and hands on those that look good enough; `dse.search.confirm` walks them.
-A winner is false if its margin (accuracy - goal x acc0) is negative at a goal.
+A study has candidates in ascending area. A search evaluates each with up to 60 patterns and early
+stop, and hands on those that look good enough (after all 60); `dse.search.confirm` walks them.
+A winner is false if its margin (accuracy - goal x acc0) is negative at a goal. `regret` is its area
+overhead beyond that of the cheapest candidate that truly meets all goals.
 
 Without a table everything is simulated and studies are independent: images and patterns are drawn
 anew for each. An image is lost with the probability Phi(a + 0.9 B + 0.2 U): B is the image's,
@@ -18,7 +20,11 @@ With a table of real patterns, arrays `areas` (candidates,), `goals` (goals,), `
 many images there are): the first half is for the search, the second for confirmation, and every
 study draws patterns from them with replacement. Studies are independent *given the table*, whose
 second half is then the population of patterns, with its means as the truth; images stay as they
-are, so that claims are about them alone.
+are, so that claims are about them alone. Winners whose truth is within the table's own standard
+error of the goal are counted apart.
+
+Early stop is measured on candidates at one goal, 0.95, whose margins are spread evenly over -30 to
++5 points, and on those within 1 point: patterns saved, and verdicts that all patterns would change.
 """
 
 from __future__ import annotations
@@ -27,8 +33,9 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +47,7 @@ from scipy.stats import beta, gamma
 from flexhyca.dse.evaluate import Block
 from flexhyca.dse.search.confirm import (
     Confirmation,
+    Looks,
     Need,
     Terms,
     margins,
@@ -47,6 +55,7 @@ from flexhyca.dse.search.confirm import (
     outlook,
     settled,
 )
+from flexhyca.faults.campaign.sequential import decide
 
 PER, BLOCK, FULL = 50, 10, 60  # images a pattern; patterns a look of the search, and most
 OF_IMAGE, OF_PATTERN = 0.9, 0.2
@@ -66,20 +75,20 @@ class World(Protocol):
         """The margin of a candidate at its worst goal, by what it is a mean of."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Simulated:
     """Candidates whose loss falls from 12 to 0.3 %, not quite in the order of their areas."""
 
     terms: Terms
     key: tuple[int, ...]
-    candidates: int = 40
     disasters: float = 0.0  # share of patterns that lose 90 % of the images
+    losses: NDArray[np.float64] | None = None  # of candidates, at the first rate
 
     def __post_init__(self) -> None:
-        rng = np.random.default_rng([*self.key, 9])
-        self.areas = np.linspace(0.05, 0.45, self.candidates)
-        logs = np.linspace(np.log(0.12), np.log(0.003), self.candidates)
-        losses = np.exp(logs + rng.normal(0, 0.25, self.candidates))
+        rng, losses = np.random.default_rng([*self.key, 9]), self.losses
+        if losses is None:
+            losses = np.exp(np.linspace(np.log(0.12), np.log(0.003), 40) + rng.normal(0, 0.25, 40))
+        self.areas = np.linspace(0.05, 0.45, len(losses))
         steps = 1.0 + 0.8 * np.arange(len(self.terms.goals))  # a higher rate for each further goal
         self.levels = ndtri(np.clip(losses[:, None] * steps, 0, 0.9))
         self.levels *= np.sqrt(1 + OF_IMAGE**2 + OF_PATTERN**2)
@@ -88,19 +97,23 @@ class Simulated:
 
     def patterns(self, purpose: int, need: Need) -> list[Block]:
         """The same patterns for all candidates and goals, as in a real study."""
-        rng = np.random.default_rng([*self.key, purpose, need.first])
-        images = rng.random((need.patterns, self.terms.images)).argsort(axis=1)[:, :PER]
-        luck = (rng.gamma(4, 1, need.patterns) - 4) / 2
-        disaster, chance = rng.random(need.patterns) < self.disasters, rng.random(images.shape)
-        blocks = []
-        for level in self.levels[need.number]:
-            lost = ndtr(
-                level + OF_IMAGE * self.hardness[purpose][images] + OF_PATTERN * luck[:, None]
-            )
-            lost = np.where(disaster[:, None], 0.9, lost)
-            right0 = self.right0[images]
-            blocks.append(Block(images, right0 & (chance >= lost), right0))
-        return blocks
+        images, right0, most = self._drawn(purpose, need.first, need.patterns)
+        return [
+            Block(images, right0 & (most > level), right0) for level in self.levels[need.number]
+        ]
+
+    @lru_cache(maxsize=16)  # noqa: B019  one study at a time
+    def _drawn(self, purpose: int, first: int, count: int) -> tuple[NDArray[Any], ...]:
+        """Images, whether they are right without faults, and the level at which each is lost."""
+        rng = np.random.default_rng([*self.key, purpose, first])
+        images = rng.random((count, self.terms.images)).argsort(axis=1)[:, :PER]
+        luck = (rng.gamma(4, 1, count) - 4) / 2
+        disaster, chance = rng.random(count) < self.disasters, rng.random(images.shape)
+        most = (
+            ndtri(chance) - OF_IMAGE * self.hardness[purpose][images] - OF_PATTERN * luck[:, None]
+        )
+        lost_anyway = np.where(chance < 0.9, -np.inf, np.inf)
+        return images, self.right0[images], np.where(disaster[:, None], lost_anyway, most)
 
     def truths(self, number: int) -> dict[str, float]:
         """By integration; `images` : of the confirmation's own."""
@@ -150,6 +163,22 @@ class Table:
         return dict(zip(("table", "error"), min(found), strict=True))
 
 
+def mean_margins(blocks: Sequence[Block], terms: Terms) -> NDArray[np.float64]:
+    """Of each pattern, (goals, patterns)."""
+    pairs = zip(blocks, terms.goals, strict=True)
+    return np.array([margins(block, goal).mean(axis=1) for block, goal in pairs])
+
+
+def stop(rows: NDArray[np.float64], alpha: float, on: Collection[str] = ("missed", "met")) -> int:
+    """After how many patterns an evaluation stops. rows : margins (goals, patterns)."""
+    looks = range(BLOCK, rows.shape[1], BLOCK)
+    for held in looks:
+        verdicts = [settled(row[:held], len(looks), alpha) for row in rows]
+        if "missed" in verdicts or ("met" in on and set(verdicts) == {"met"}):
+            return held
+    return rows.shape[1]
+
+
 @dataclass
 class Searched:
     """What a search found. handed : candidates that look good enough, in ascending area."""
@@ -167,18 +196,11 @@ def search(world: World, alpha: float, promise: float) -> Searched:
     handed, used, changed = [], 0, 0
     for number in range(len(world.areas)):
         blocks = world.patterns(0, Need(number, 0, FULL))
-        pairs = list(zip(blocks, world.terms.goals, strict=True))
-        rows = np.array([margins(block, goal).mean(axis=1) for block, goal in pairs])
-        stop = FULL
-        for held in range(BLOCK, FULL, BLOCK):
-            verdicts = [settled(row[:held], FULL // BLOCK - 1, alpha) for row in rows]
-            if "missed" in verdicts:
-                stop = held
-                break
-        good, after_all = (bool((part.mean(axis=1) >= 0).all()) for part in (rows[:, :stop], rows))
-        used, changed = used + stop, changed + (good != after_all)
-        cuts = [Block(*(part[:stop] for part in block)) for block in blocks]
-        good = good and outlook(cuts, world.terms) >= promise
+        rows = mean_margins(blocks, world.terms)
+        held = stop(rows, alpha)
+        good, after_all = (bool((part.mean(axis=1) >= 0).all()) for part in (rows[:, :held], rows))
+        used, changed = used + (FULL if good else held), changed + (good != after_all)
+        good = good and outlook(blocks, world.terms) >= promise
         if good:
             handed.append(number)
     return Searched(handed, used, changed)
@@ -186,7 +208,8 @@ def search(world: World, alpha: float, promise: float) -> Searched:
 
 def confirm(handed: Sequence[int], world: World) -> Confirmation:
     seen: dict[int, list[Block]] = {}
-    while not isinstance(step := next_step(handed, seen, world.terms), Confirmation):
+    known: Looks = {}
+    while not isinstance(step := next_step(handed, seen, world.terms, known=known), Confirmation):
         for need in step:
             more = world.patterns(1, need)
             held = seen.get(need.number, [Block(*(x[:0] for x in block)) for block in more])
@@ -221,6 +244,38 @@ def study(world: World, early: float, promise: float) -> dict[str, Any]:
     return row
 
 
+def early_stop(alpha: float, seed: int) -> dict[str, Any]:
+    """What stopping saves, and what it changes; `exact` stops by `sequential.decide`."""
+    goal, number, found = 0.95, 2000, {}
+    terms = Terms((goal,), 180, 180, seed)
+    rng = np.random.default_rng([seed, 3])
+    for name, lowest, highest in (("-30..+5 points", -0.30, 0.049), ("within 1", -0.01, 0.01)):
+        world = Simulated(terms, (seed,), losses=1 - goal - rng.uniform(lowest, highest, number))
+        ways: dict[str, list[tuple[int, bool]]] = {"missed": [], "missed or met": [], "exact": []}
+        for i in range(number):
+            rows = mean_margins(world.patterns(0, Need(i, 60 * i, FULL)), terms)
+            clear = decide(rows[0], (-goal, 1 - goal), alpha, alpha).values
+            held = {
+                "missed": stop(rows, alpha, ("missed",)),
+                "missed or met": stop(rows, alpha),
+                "exact": min(FULL, -(-clear // BLOCK) * BLOCK),
+            }
+            for way, n in held.items():
+                ways[way].append((n, (rows[0, :n].mean() >= 0) != (rows[0].mean() >= 0)))
+        found[name] = {
+            way: {
+                "saves": number * FULL / sum(n for n, _ in rows),
+                "changed": sum(changed for _, changed in rows) / number,
+            }
+            for way, rows in ways.items()
+        }
+        spreads = [
+            mean_margins(world.patterns(0, Need(i, 0, FULL)), terms).std() for i in range(50)
+        ]
+        found[name]["deviation of a pattern"] = [min(spreads), max(spreads)]
+    return found
+
+
 def upper(count: int, total: int) -> float:
     """Clopper and Pearson's upper bound, one-sided, 95 %."""
     return 1.0 if count == total else float(beta.ppf(0.95, count + 1, total - count))
@@ -252,6 +307,26 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def studies(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All of them, of a table or simulated."""
+    goals, images, part = tuple(map(float, args.goals.split(","))), args.images, args.for_images
+    right0, arrays = round(args.acc0 * images), {}
+    if args.table:
+        with np.load(args.table, allow_pickle=False) as file:
+            arrays = dict(file)
+        goals, images, part = tuple(map(float, arrays["goals"])), int(arrays["count"]), 0.0
+        right0 = len(np.unique(arrays["images"][arrays["right0"]]))
+    terms = Terms(goals, images, right0, args.seed, args.alpha, part, FULL, args.most)
+    rows = []
+    for number in range(args.studies):
+        key = args.seed, number
+        world: World = Simulated(terms, key, args.disasters)
+        if args.table:
+            world = Table(terms, key, arrays)
+        rows.append(study(world, args.early, args.promise))
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--table", type=Path, help="real patterns instead of simulated ones")
@@ -264,29 +339,18 @@ def main() -> None:
     parser.add_argument("--for-images", type=float, default=Terms.for_images)
     parser.add_argument("--most", type=int, default=Terms.most)
     parser.add_argument("--early", type=float, default=0.01, help="alpha of early stop")
-    parser.add_argument("--promise", type=float, default=0.0, help="errors above 0 to be handed on")
+    parser.add_argument(
+        "--promise", type=float, default=0.0, help="errors of outlook to be handed on"
+    )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--early-only", action="store_true", help="measure early stop alone")
     parser.add_argument("--json", type=Path, help="write the numbers there, too")
     args = parser.parse_args()
-    goals, images = tuple(map(float, args.goals.split(","))), args.images
-    right0, part, arrays = round(args.acc0 * images), args.for_images, {}
-    if args.table:
-        with np.load(args.table, allow_pickle=False) as file:
-            arrays = dict(file)
-        goals, images, part = tuple(map(float, arrays["goals"])), int(arrays["count"]), 0.0
-        seen = np.unique(arrays["images"][arrays["right0"]])
-        right0 = len(seen)
-    terms = Terms(goals, images, right0, args.seed, args.alpha, part, FULL, args.most)
-    start, rows = time.perf_counter(), []
-    for number in range(args.studies):
-        key = (args.seed, number)
-        world: World = (
-            Table(terms, key, arrays)
-            if args.table
-            else Simulated(terms, key, disasters=args.disasters)
-        )
-        rows.append(study(world, args.early, args.promise))
-    found = summary(rows) | {"seconds": time.perf_counter() - start}
+    start = time.perf_counter()
+    found = {} if args.early_only else summary(studies(args))
+    if not args.table:
+        found["early stop"] = early_stop(args.early, args.seed)
+    found["seconds"] = time.perf_counter() - start
     for name, value in found.items():
         print(f"{name:32} {value}")
     if args.json:

@@ -3,17 +3,16 @@
 The candidates that a search leaves are walked in ascending area, each until it is clear whether it
 meets all goals, with twice the patterns at every look; the first that does is the winner. What is
 judged is the *margin*: accuracy minus goal x acc0, as a mean over patterns of wrong bits and over
-images. Both are samples. `next_step` says what is to be evaluated next, given all that is known, so
+images, which both are samples. `next_step` says what to evaluate next, given all that is known, so
 that the caller may do it in parallel, keep it, and go on later.
 
 One error budget: that any candidate is called met although its margin is negative has a probability
 of `Terms.alpha` at most. The j-th candidate has alpha / (j (j + 1)) of it, which sums up to alpha
-however many are walked. Its goals need not share that: whoever misses one is wrongly met only if
+however many are walked; its goals need not share that, as whoever misses one is wrongly met only if
 wrong there. Think of the margin that just these images have under all patterns. A wrong "met" needs
-one of two accidents: that margin is below its bound (`least_mean`, from the patterns, which holds
-at all looks), or it is better than that of images as such by more than the images' bound says
-(`skewed_margin`; images are drawn once, so looking again adds nothing). Each has its part of the
-budget, and what the bounds take off is added up.
+one of two accidents: that margin is below its bound (`least_mean`, which holds at all looks), or it
+is better than that of images as such by more than `skewed_margin` (images are drawn once, so that
+looking again adds nothing). Each has its part of the budget; what they take off is added up.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from numpy.typing import NDArray
 
 from ...faults.ber.results import Verdict
 from ...faults.campaign.crossed import image_values, skewed_margin
-from ...faults.campaign.sequential import ClearSide, greatest_mean, least_mean, side_of_zero
+from ...faults.campaign.sequential import SideOfZero, greatest_mean, least_mean, side_of_zero
 from ...faults.campaign.statistics import Interval
 from ..evaluate import Block
 
-_TINY = 1e-12
+Limit = Literal["patterns", "images"]
 _REACH = 3.0  # standard errors by which more patterns are not expected to move an estimate
 
 
@@ -50,7 +49,7 @@ class Terms:
     images: int
     right0: int
     seed: int
-    alpha: float = 0.02
+    alpha: float = 0.05
     for_images: float = 0.8
     first: int = 60
     most: int = 4000
@@ -70,7 +69,7 @@ class Judgement:
     margin: Interval
     accuracy: Interval
     error: float
-    limited_by: Literal["patterns", "images"] | None
+    limited_by: Limit | None
     needed: float
     hope: bool
 
@@ -107,9 +106,12 @@ class Confirmation:
 
     @property
     def closest(self) -> Walked | None:
-        """The one whose worst goal is the least in doubt."""
-        doubts = [min(own.margin.low for own in one.judgements) for one in self.walked]
-        return self.winner or (self.walked[int(np.argmax(doubts))] if doubts else None)
+        """The one whose worst goal is the least in doubt: the winner, if there is one."""
+        lows = [min(own.margin.low for own in one.judgements) for one in self.walked]
+        return self.walked[lows.index(max(lows))] if lows else None
+
+
+Looks = dict[tuple[int, int], Walked]  #: by number and patterns
 
 
 class Need(NamedTuple):
@@ -121,19 +123,22 @@ class Need(NamedTuple):
 
 
 def next_step(
-    numbers: Sequence[int], seen: Mapping[int, Sequence[Block]], terms: Terms, ahead: int = 1
+    numbers: Sequence[int],
+    seen: Mapping[int, Sequence[Block]],
+    terms: Terms,
+    ahead: int = 1,
+    known: Looks | None = None,
 ) -> list[Need] | Confirmation:
     """What to evaluate next, or the end; the same for the same patterns, however they came.
 
     numbers : candidates in ascending area. seen : their patterns from 0 on, a block for each goal.
     ahead : how many candidates at once, for as many workers; those beyond the first may turn out
-    not to be needed.
+    not to be needed. known : looks of earlier calls, which spare repeating them; grows.
     """
     walked: list[Walked] = []
     needs: list[Need] = []
     for place, number in enumerate(numbers, 1):
-        blocks = seen.get(number, ())
-        found = _walk(number, len(blocks[0].right) if blocks else 0, blocks, place, terms)
+        found = _walk(number, seen.get(number, ()), place, terms, {} if known is None else known)
         if isinstance(found, Need):
             needs.append(found)
             if len(needs) == ahead:
@@ -146,24 +151,26 @@ def next_step(
 
 
 def _walk(
-    number: int, held: int, blocks: Sequence[Block], place: int, terms: Terms
+    number: int, blocks: Sequence[Block], place: int, terms: Terms, known: Looks
 ) -> Walked | Need:
     """Look with ever more patterns until it is clear; or which are wanted for the next look."""
-    patterns = terms.first
+    held, patterns = len(blocks[0].right) if blocks else 0, terms.first
     while held >= patterns:
-        cuts = [Block(b.images[:patterns], b.right[:patterns], b.right0[:patterns]) for b in blocks]
-        pairs = zip(cuts, terms.goals, strict=True)
-        found = Walked(number, patterns, tuple(_judge(*pair, place, terms) for pair in pairs))
+        if (number, patterns) not in known:
+            pairs = zip(blocks, terms.goals, strict=True)
+            judged = tuple(_judge(*pair, patterns, place, terms) for pair in pairs)
+            known[number, patterns] = Walked(number, patterns, judged)
+        found = known[number, patterns]
         if found.clear or patterns == terms.most:
             return found
         patterns = min(2 * patterns, terms.most)
     return Need(number, held, patterns - held)
 
 
-def _judge(block: Block, goal: float, place: int, terms: Terms) -> Judgement:
-    """place : in the walk, from 1 on."""
-    values = margins(block, goal)
-    means, images = values.mean(axis=1), image_values(block.images, values, terms.images)
+def _judge(block: Block, goal: float, n: int, place: int, terms: Terms) -> Judgement:
+    """By the first n patterns. place : in the walk, from 1 on."""
+    values = margins(block, goal)[:n]
+    means, images = values.mean(axis=1), image_values(block.images[:n], values, terms.images)
     for_met = terms.alpha / (place * (place + 1))
     for_missed, part = for_met / len(terms.goals), terms.for_images  # missed if any goal is
     # A pattern has no more images that are wrong without faults than there are.
@@ -172,21 +179,20 @@ def _judge(block: Block, goal: float, place: int, terms: Terms) -> Judgement:
     high = greatest_mean(means, most, for_missed * (1 - part))
     below = skewed_margin(images.values, for_met * part) if part else 0.0
     above = skewed_margin(-images.values, for_missed * part) if part else 0.0
-    estimate, variance = float(means.mean()), float(means.var()) / len(means)
+    estimate, variance = float(means.mean()), float(means.var()) / n
     low, high = min(estimate, max(-goal, low - below)), max(estimate, min(1.0, high + above))
     sure, method = 1 - for_met - for_missed, "betting; Hall's t of images" if part else "betting"
-    counts = values.size, len(means)
-    margin = Interval(estimate, low, high, sure, *counts, terms.seed, method, difference=True)
+    margin = Interval(estimate, low, high, sure, values.size, n, terms.seed, method, True)
     verdict: Verdict = "met" if margin.low >= 0 else "missed" if margin.high < 0 else "open"
     # Whatever patterns follow, the images' own spread stays, and a bound has its price.
     reach, left = _REACH * math.sqrt(variance), math.sqrt(images.lasting)
     needed = below * left - goal * math.log(for_met * (1 - part)) / terms.most
     hope = verdict == "open" and estimate + reach >= needed
     by_images = -above * left < estimate - reach and estimate + reach < below * left
-    limit: Literal["patterns", "images"] = "images" if by_images else "patterns"
+    limit: Limit | None = None if verdict != "open" else "images" if by_images else "patterns"
     error = math.sqrt(variance + images.lasting * float(images.values.var()) / terms.images)
-    accuracy, limited_by = _relative(margin, goal, terms), limit if verdict == "open" else None
-    return Judgement(goal, verdict, margin, accuracy, error, limited_by, needed, hope)
+    relative = _relative(margin, goal, terms)
+    return Judgement(goal, verdict, margin, relative, error, limit, needed, hope)
 
 
 def _relative(margin: Interval, goal: float, terms: Terms) -> Interval:
@@ -201,12 +207,12 @@ def _relative(margin: Interval, goal: float, terms: Terms) -> Interval:
 def outlook(blocks: Sequence[Block], terms: Terms) -> float:
     """By how many standard errors a search's patterns let expect that a candidate will be met.
 
-    Negative : rather not, as its images would not do even with all patterns. Candidates without a
-    chance cost those after them their part of the budget, so they are better left out of the walk.
-    terms : with the images of the search.
+    Candidates without a chance cost those after them part of the budget: leave them out of the
+    walk. terms : with the images of the search.
     """
-    found = [_judge(*pair, 1, terms) for pair in zip(blocks, terms.goals, strict=True)]
-    return min((own.margin.estimate - own.needed) / max(own.error, _TINY) for own in found)
+    n, pairs = len(blocks[0].right), zip(blocks, terms.goals, strict=True)
+    found = [_judge(*pair, n, 1, terms) for pair in pairs]
+    return min((own.margin.estimate - own.needed) / max(own.error, 1e-12) for own in found)
 
 
 def margins(block: Block, goal: float) -> NDArray[np.float64]:
@@ -215,14 +221,13 @@ def margins(block: Block, goal: float) -> NDArray[np.float64]:
     return values
 
 
-#: What is known of a mean margin -> the verdict.
-_VERDICTS: dict[ClearSide, Verdict] = {"above": "met", "below": "missed", "open": "open"}
+_VERDICTS: dict[SideOfZero, Verdict] = {"above": "met", "below": "missed", "open": "open"}
 
 
 def settled(margin: NDArray[np.float64], looks: int, alpha: float) -> Verdict:
     """Whether an evaluation of the search may stop here, or is open and goes on (`side_of_zero`).
 
     margin : (patterns,), means of `margins` over the images. looks : how often it is asked at most.
-    What a search takes from it is confirmed on other patterns, so it costs nothing of their budget.
+    It costs nothing of the budget: what a search takes from it is confirmed on other patterns.
     """
     return _VERDICTS[side_of_zero(margin, looks, alpha)]

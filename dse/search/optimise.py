@@ -23,7 +23,7 @@ from ..keys import ResultKey
 from ..results import Results
 from ..study import StudyEvent
 from .candidates import CandidateField, Observation
-from .confirm import Confirmation, Terms, margins, next_step, settled
+from .confirm import Confirmation, Looks, Terms, margins, next_step, settled
 from .optimisers import OPTIMISERS, front_optimiser
 from .prune import dearer, pruned
 
@@ -414,9 +414,9 @@ class _Search:
             alpha=self.options.alpha,
             most=self.options.most,
         )
-        numbers, seen = self._plausible(), dict[int, Sequence[Block]]()
+        numbers, seen, looks = self._plausible(), dict[int, Sequence[Block]](), Looks()
         while True:
-            step = next_step(numbers, seen, terms, self.options.ahead)
+            step = next_step(numbers, seen, terms, self.options.ahead, looks)
             if isinstance(step, Confirmation):
                 return step
             jobs = [

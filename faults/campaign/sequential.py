@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 #: On which side of 0 a mean is.
-ClearSide = Literal["above", "below", "open"]
+SideOfZero = Literal["above", "below", "open"]
 #: Shares of its capital that each part bets, and the sizes of the parts. A narrow margin over few
 #: values asks for all of it, rare disasters for little; 0.99, so that one of them is not the end.
 _BETS = (0.99, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
@@ -35,8 +35,10 @@ def log_capital(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log of a gambler's capital after each payoff of a stake of 1, of which 1 at most is expected.
 
     payoffs : (values,), at least 0. Each part of the capital bets a fixed share of itself, which is
-    a mixture of martingales ("hedged grid Kelly", Waudby-Smith and Ramdas 2024, appendix B). Fixed
-    shares make the last entry depend on which payoffs there were, but not on their order.
+    a mixture of martingales (the "hedged grid Kelly" of Waudby-Smith and Ramdas). Fixed shares make
+    the last entry depend on which payoffs there were, but not on their order. Against shares that
+    follow the values seen (their aGRAPA) they took 1.04 to 1.09 times as many patterns for margins
+    of 0.3 to 2.5 points, 0.7 times as many with rare disasters, 0.6 to 1 times where one is missed.
     """
     import numpy as np
 
@@ -90,7 +92,7 @@ def greatest_mean(values: ArrayLike, greatest: float, alpha: float) -> float:
 class Decision(NamedTuple):
     """A side, and after how many values it was clear; all of them while it is open."""
 
-    side: ClearSide
+    side: SideOfZero
     values: int
 
 
@@ -108,7 +110,7 @@ def decide(
     import numpy as np
 
     least, greatest = limits
-    bets: list[tuple[ClearSide, NDArray[np.float64], float]] = [
+    bets: list[tuple[SideOfZero, NDArray[np.float64], float]] = [
         ("above", (values - least) / -least, alpha_above),
         ("below", (greatest - values) / greatest, alpha_below),
     ]
@@ -120,7 +122,7 @@ def decide(
     return min(found, key=lambda one: one.values, default=Decision("open", len(values)))
 
 
-def side_of_zero(values: NDArray[np.float64], looks: int, alpha: float) -> ClearSide:
+def side_of_zero(values: NDArray[np.float64], looks: int, alpha: float) -> SideOfZero:
     """The same for values that are looked at `looks` times at most, by Student's t.
 
     Each look has `alpha` / looks on either side (Bonferroni). It takes the values for tame ones,
