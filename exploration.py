@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from .dse.bits import BitChoice, TriedBits
     from .dse.labelled import LabelledModel
+    from .dse.request import SearchRequest
 
-__all__ = ["SearchResult", "bits", "labelled_images", "optimise"]
+__all__ = ["SearchResult", "bits", "labelled_images", "optimise", "requested_images"]
 
 
 def labelled_images(
@@ -46,6 +47,19 @@ def labelled_images(
     found = api.load_data(model, data)[:images]
     own = api.calibration_data(model) if api.has_images(name) and data is None else None
     return LabelledModel(model, found, own)
+
+
+def requested_images(request: SearchRequest) -> LabelledModel:
+    """The model and the images that a search asks for."""
+    return labelled_images(
+        request.model,
+        request.weights,
+        request.data,
+        request.images,
+        mean=request.mean,
+        std=request.std,
+        seed=request.options.seed,
+    )
 
 
 def bits(
@@ -74,15 +88,13 @@ def bits(
     say : told of each pair that was evaluated. Raises ConfigError where a value is impossible.
     """
     from .config import load_config
-    from .config.search import AccuracyGoal
+    from .config.search import goal_of
     from .dse.bits import choose_bits, pairs_of
     from .dse.evaluate import BLOCK
     from .dse.labelled import Kept, working
     from .faults.ber.options import BerOptions
 
-    for name, value, most in (("ber", ber, 0.5), ("goal", goal, 1.0)):
-        if not 0 < value <= most:
-            raise ConfigError(f"{name} {value:g}: give a number above 0 and up to {most:g}")
+    wanted = goal_of(ber, goal)
     if patterns % BLOCK:
         raise ConfigError(f"patterns {patterns}: give a multiple of {BLOCK}")
     base = load_config(config, changes)
@@ -90,7 +102,6 @@ def bits(
     given = labelled_images(model, weights, data, images, mean=mean, std=std, seed=seed)
     kept = Kept(study, (), workers, dask)
     with working(given, base, BerOptions(), seed, kept, {"search": "bits"}, {}) as results:
-        wanted = AccuracyGoal(ber=ber, accuracy=goal)
         return choose_bits(base, wanted, pairs, results, patterns, prune, say)
 
 
@@ -155,8 +166,7 @@ def optimise(
         data=None if data is None else str(data),
         images=images,
     )
-    given = labelled_images(model, weights, data, images, seed=seed)
-    found = run_search(request, given, Kept(study, tuple(reuse), workers))
+    found = run_search(request, requested_images(request), Kept(study, tuple(reuse), workers))
     result, winner = report(found), found.best.winner
     frame = pd.DataFrame(evaluation_rows(result))
     return SearchResult(result, frame, winner.point.config if winner else None)

@@ -24,6 +24,7 @@ from .options import (
     StdOption,
     WeightsOption,
     WorkersOption,
+    check_workers,
 )
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def command(
     from .. import exploration
 
     output.check_target(json, studies=[study] if study else [])
-    if dask is not None and workers > 1:
-        raise FlexhycaError("bits: give either --workers or --dask")
+    check_workers("bits", workers, dask)
     try:
         with busy() as say:
             say("quantising")

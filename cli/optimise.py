@@ -29,7 +29,9 @@ from .options import (
     WeightsOption,
     WorkersOption,
     check_suffix,
+    check_workers,
     numbers,
+    split_names,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ EXAMPLES = (
     "  flexhyca optimise digits --ber 1e-3,2e-3 --goal 0.99,0.97 --limit traffic=0.2\n"
     "  flexhyca optimise digits --front accuracy,area --plot front.png\n"
 )
-_TARGETS = {"accuracy", "area", "cycles", "traffic"}
 
 
 def command(
@@ -236,20 +237,9 @@ def _resumed(path: Path) -> SearchRequest:
 
 
 def _request(given: dict[str, Any]) -> SearchRequest:
-    from ..dse.evaluate import BLOCK
     from ..dse.request import SearchRequest
     from ..dse.search.optimise import Options
-    from ..dse.search.optimisers import OPTIMISERS
 
-    optimiser, front = given["optimiser"], tuple((given["front"] or "").split(","))
-    if optimiser not in OPTIMISERS:
-        raise FlexhycaError(f"optimiser {optimiser!r}: there is none; use {', '.join(OPTIMISERS)}")
-    if given["front"] and (not {"accuracy", "area"} <= set(front) or not set(front) <= _TARGETS):
-        raise FlexhycaError(
-            f"front {given['front']}: give accuracy,area and, if wanted, cycles and traffic"
-        )
-    if given["patterns"] % BLOCK:
-        raise FlexhycaError(f"patterns {given['patterns']}: give a multiple of {BLOCK}")
     rates = given["own_rates"]
     if rates is not None and len(rates) != 2:
         raise FlexhycaError("own-rates: give two, such as 1.7e-3,3.4e-3")
@@ -269,12 +259,12 @@ def _request(given: dict[str, Any]) -> SearchRequest:
         rates=rates,
         limits=dict(_limit(text) for text in given["limit"] or ()),
         options=Options(
-            optimiser=optimiser,
+            optimiser=given["optimiser"],
             budget=given["budget"],
             patterns=given["patterns"],
             prune=not given["no_prune"],
             seed=given["seed"],
-            front=front if given["front"] else (),
+            front=tuple(split_names(given["front"])),
         ),
         images=given["images"],
         mean=given["mean"],
@@ -306,17 +296,8 @@ def _run(
     from ..dse.labelled import Kept
     from ..dse.request import run_search
 
-    if dask is not None and workers > 1:
-        raise FlexhycaError("optimise: give either --workers or --dask")
-    subject = exploration.labelled_images(
-        request.model,
-        request.weights,
-        request.data,
-        request.images,
-        mean=request.mean,
-        std=request.std,
-        seed=request.options.seed,
-    )
+    check_workers("optimise", workers, dask)
+    subject = exploration.requested_images(request)
     output.warn(subject.model.warnings)
     try:
         with _progress() as events:

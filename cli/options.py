@@ -121,6 +121,12 @@ def load_settings(
     return settings
 
 
+def check_workers(command: str, workers: int, dask: str | None) -> None:
+    """Refuse processes here beside those of a cluster."""
+    if dask is not None and workers > 1:
+        raise FlexhycaError(f"{command}: give either --workers or --dask")
+
+
 def split_names(names: str | None) -> list[str]:
     """The parts of a list with commas."""
     return [part.strip() for part in (names or "").split(",") if part.strip()]

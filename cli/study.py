@@ -133,15 +133,7 @@ def verify_study(
 
     with _opened(file) as study:
         request = SearchRequest.from_dict(study.request)
-    given = exploration.labelled_images(
-        request.model,
-        request.weights,
-        request.data,
-        request.images,
-        mean=request.mean,
-        std=request.std,
-        seed=request.options.seed,
-    )
+    given = exploration.requested_images(request)
     checked, wrong = differing_results(file, request, given, results, seed)
     print(f"{file}: {checked} results worked out again, {len(wrong)} differ")
     for what in wrong:

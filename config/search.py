@@ -30,11 +30,23 @@ Perf = Literal["cycles", "time"]
 FieldValue = str | int | float | bool
 
 
+#: Beyond it bits are not wrong any more, but inverted.
+MOST_BER = 0.5
+
+
 class AccuracyGoal(Section):
     """An accuracy that has to be kept at a bit error rate."""
 
-    ber: float = Field(gt=0, le=0.5, description="probability that a stored bit is wrong")
+    ber: float = Field(gt=0, le=MOST_BER, description="probability that a stored bit is wrong")
     accuracy: float = Field(gt=0, le=1, description="relative to the fault-free accuracy acc0")
+
+
+def goal_of(ber: float, accuracy: float) -> AccuracyGoal:
+    """A goal that a user gives by itself; ConfigError in the words of the options if it is none."""
+    for name, value, most in (("ber", ber, MOST_BER), ("goal", accuracy, 1.0)):
+        if not 0 < value <= most:
+            raise ConfigError(f"{name} {value:g}: give a number above 0 and up to {most:g}")
+    return AccuracyGoal(ber=ber, accuracy=accuracy)
 
 
 class Limits(Section):

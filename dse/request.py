@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ..config import load_config
-from ..config.search import AccuracyGoal, Limits, Search, load_search
+from ..config.search import AccuracyGoal, Limits, Search, goal_of, load_search
 from ..errors import ConfigError
 from ..faults.ber.options import BerOptions
 from ..faults.ber.study import GOALS, RATES
@@ -148,17 +148,19 @@ def _check_goals(request: SearchRequest, search: Search) -> None:
             f"scenario {request.scenario!r}: there is none; use {', '.join(known)}, "
             "or give --ber and --goal"
         )
-    if len(request.goals) not in (0, 1, len(request.bers)):
-        raise ConfigError(
-            f"goal: {len(request.goals)} goals for {len(request.bers)} rates; "
-            "give one for all, or one for each"
-        )
-    for name, values, most in (("ber", request.bers, 0.5), ("goal", request.goals, 1.0)):
-        for value in values:
-            if not 0 < value <= most:
-                raise ConfigError(f"{name} {value:g}: give a number above 0 and up to {most:g}")
     if request.goals and not request.bers:
         raise ConfigError("goal: give the rate it holds at, too, such as --ber 1e-4")
+    _given(request)
+
+
+def _given(request: SearchRequest) -> list[AccuracyGoal]:
+    """The goals that are given instead of a scenario."""
+    goals, bers = request.goals or GOALS[:1], request.bers
+    if bers and len(goals) not in (1, len(bers)):
+        raise ConfigError(
+            f"goal: {len(goals)} goals for {len(bers)} rates; give one for all, or one for each"
+        )
+    return [goal_of(*pair) for pair in zip(bers, goals * len(bers), strict=False)]
 
 
 def _identity(request: SearchRequest, search: Search, space: Space) -> dict[str, str]:
@@ -192,9 +194,7 @@ def _problems(
     request: SearchRequest, search: Search, rates: tuple[float, float] | None
 ) -> list[Problem]:
     if request.bers:
-        goals = request.goals or GOALS[:1]
-        pairs = zip(request.bers, goals * len(request.bers), strict=False)
-        return [_named("given", [AccuracyGoal(ber=ber, accuracy=goal) for ber, goal in pairs])]
+        return [_named("given", _given(request))]
     if request.scenario in search.scenarios:
         return [_named(request.scenario, search.scenarios[request.scenario])]
     single = {}

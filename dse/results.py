@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +15,9 @@ from ..config import Config
 from ..config.schemes import with_scheme
 from ..errors import InternalError
 from ..faults.campaign.cluster import run_on_cluster
-from .evaluate import BLOCK, Block, PatternPurpose, StageJob, Workload, block_of, do_job
-from .keys import FIELDS, ResultKey, accuracy_dependencies, field_values, key_of, mask_of
+from ..tables import complete
+from .evaluate import BLOCK, STAGE_WORK, Block, PatternPurpose, StageJob, Workload, block_of, do_job
+from .keys import CODE, FIELDS, ResultKey, accuracy_dependencies, field_values, key_of, mask_of
 from .study import Study
 
 _ATTEMPTS = 3  # workers that a job may kill
@@ -44,28 +45,31 @@ class Results:
 
     def key(self, job: StageJob) -> tuple[ResultKey, int]:
         """Where the study has a job's answer. A network's answer comes before its accuracies'."""
-        config, given = job.config, dict(job.arguments)
-        if job.stage == "network":
-            return key_of(
-                "network", {**field_values(config, FIELDS["network"]), **self._network}
-            ), 0
-        if job.stage == "timing":
-            own = field_values(config, FIELDS["timing"])
-            mask = mask_of(config, self.ranking)
-            return key_of("timing", {**own, "model": self.model, "mask": mask}), 0
+        own, part = _DEPENDENCIES[job.stage](self, job.config, dict(job.arguments))
+        return key_of(job.stage, own), part
+
+    def _of_network(self, config: Config, given: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        return {**field_values(config, FIELDS["network"]), **self._network}, 0
+
+    def _of_timing(self, config: Config, given: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        own = field_values(config, FIELDS["timing"])
+        return {**own, "model": self.model, "mask": mask_of(config, self.ranking)}, 0
+
+    def _of_rates(self, config: Config, given: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        return self._of_patterns(self._base, "search", "", given), 0
+
+    def _of_accuracy(self, config: Config, given: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        part, remainder = divmod(given.pop("first"), BLOCK)
+        if remainder or given.pop("count") != BLOCK:
+            raise InternalError(f"accuracy from pattern {part * BLOCK + remainder}: not a block")
+        return self._of_patterns(config, given["purpose"], self.ranking, given), part
+
+    def _of_patterns(
+        self, config: Config, purpose: PatternPurpose, ranking: str, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        own = accuracy_dependencies(config, self.network(config), ranking, self.workload.options)
         common = {"seed": self.workload.seed, "reference": self.network(self._base)}
-        if job.stage == "rates":
-            options = self.workload.options
-            own = accuracy_dependencies(self._base, self.network(self._base), "", options)
-            return key_of("rates", {**own, **given, **common, "images": self._images["search"]}), 0
-        if job.stage == "accuracy":
-            part, remainder = divmod(given.pop("first"), BLOCK)
-            if remainder or given.pop("count") != BLOCK:
-                raise InternalError(f"accuracy of {job.arguments}: not a block")
-            own = self.accuracy_of(config)
-            images = self._images[given["purpose"]]
-            return key_of("accuracy", {**own, **given, **common, "images": images}), part
-        raise InternalError(f"no key for stage {job.stage}")
+        return {**own, **given, **common, "images": self._images[purpose]}
 
     def network(self, config: Config) -> str:
         """The digest of the network that a configuration runs, whose answer has to be there."""
@@ -129,6 +133,25 @@ class Results:
                 yield self._sent[-1]
             else:
                 yield None
+
+
+_Dependencies = Callable[[Results, Config, dict[str, Any]], tuple[dict[str, Any], int]]
+#: Stage -> what its answer depends on, and which part of what is kept under that key it is.
+_DEPENDENCIES: dict[str, _Dependencies] = {
+    "network": Results._of_network,
+    "timing": Results._of_timing,
+    "rates": Results._of_rates,
+    "accuracy": Results._of_accuracy,
+}
+complete(
+    "STAGE_WORK in dse/evaluate.py", STAGE_WORK, _DEPENDENCIES, "dse/results.py: _DEPENDENCIES"
+)
+complete(
+    "STAGE_WORK in dse/evaluate.py, and ranking,",
+    [*STAGE_WORK, "ranking"],
+    CODE,
+    "dse/keys.py: CODE",
+)
 
 
 @contextmanager

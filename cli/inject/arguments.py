@@ -27,6 +27,7 @@ from ..options import (
     StdOption,
     WeightsOption,
     WorkersOption,
+    check_workers,
 )
 from . import ber_options as ber_
 from . import machine
@@ -162,8 +163,7 @@ def command(
     if (site is None) == (faults is None):
         raise FlexhycaError("inject: give either --site or --faults")
     _check_options(context, _mode(faults, per_layer, find_rate))
-    if dask is not None and workers > 1:
-        raise FlexhycaError("inject: give either --workers or --dask")
+    check_workers("inject", workers, dask)
     if margin is not None and not 0 < margin < 1:
         raise FlexhycaError(
             f"inject: --margin {margin:g} is not between 0 and 1; give 0.01 for 1 %"

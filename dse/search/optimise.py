@@ -24,6 +24,7 @@ from ..results import Results
 from ..study import StudyEvent
 from .candidates import CandidateField, Observation
 from .confirm import Confirmation, Looks, Terms, margins, next_step, settled
+from .front import SENSES
 from .optimisers import OPTIMISERS, front_optimiser
 from .prune import dearer, pruned
 
@@ -52,6 +53,18 @@ class Options:
     seed: int = 0
     ahead: int = 1
     front: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known, front = ", ".join(OPTIMISERS), set(self.front)
+        if self.optimiser not in OPTIMISERS:
+            raise FlexhycaError(f"optimiser {self.optimiser!r}: there is none; use {known}")
+        if front and not {"accuracy", "area"} <= front <= set(SENSES):
+            raise FlexhycaError(
+                f"front {','.join(self.front)}: give accuracy,area and, if wanted, cycles and "
+                "traffic"
+            )
+        if self.patterns % BLOCK:
+            raise FlexhycaError(f"patterns {self.patterns}: give a multiple of {BLOCK}")
 
 
 @dataclass(frozen=True)
