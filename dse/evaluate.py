@@ -6,7 +6,7 @@ needs (networks, the ranking's masks) when a job first asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -24,9 +24,10 @@ from ..config import Config
 from ..config.schemes import with_scheme
 from ..errors import CompileError, QuantisationError
 from ..faults.ber.bench import Bench, Runner, one_thread
-from ..faults.ber.machine import CODES, ProtectedMachine, draw_groups
+from ..faults.ber.machine import CODES, ImageGroup, ProtectedMachine, draw_groups
 from ..faults.ber.options import BerOptions, Case
 from ..faults.ber.protection import ProtectedNetwork
+from ..faults.ber.random_bits import Hits
 from ..faults.ber.rates import find_rates
 from ..network.layers import Network
 from ..simulator.run import simulate
@@ -38,6 +39,7 @@ PatternPurpose = Literal["search", "confirm"]
 #: What the patterns of a purpose begin their seed with; campaigns have 0, 1, 2 there.
 _SEEDS = {purpose: 100 + i for i, purpose in enumerate(get_args(PatternPurpose))}
 _KEPT_BYTES = 1 << 29  # of networks in a worker
+_KEPT_HITS = 1 << 23  # bits of drawn patterns, 16 bytes each
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +112,8 @@ class Laboratory:
         self.workload = workload
         self._networks: dict[object, Network] = {}
         self._runners: dict[tuple[str, str], Runner] = {}
+        self._groups: dict[object, list[ImageGroup]] = {}
+        self._hits = 0  # in these
 
     @cached_property
     def base(self) -> Config:
@@ -140,6 +144,24 @@ class Laboratory:
         if wanted not in self._runners:
             self._runners[wanted] = Runner(network, self.inputs(network, purpose))
         return self._runners[wanted]
+
+    def groups(
+        self, network: Network, ber: float, purpose: PatternPurpose, number: int
+    ) -> list[ImageGroup]:
+        """What may flip in a pattern. All designs meet the same bits, so they are drawn once."""
+        options = self.workload.options
+        words = tuple(network.neurons(i) for i in sorted(network.weights))
+        wanted = network.arithmetic, words, ber, purpose, number
+        if wanted not in self._groups:
+            images = images_of(self.workload, purpose, number)
+            key = [self.workload.seed, _SEEDS[purpose], number]
+            found = draw_groups(network, options, ber, key, images)
+            if self._hits > _KEPT_HITS:
+                self._groups.clear()
+                self._hits = 0
+            self._hits += sum(len(hits.at) for group in found for hits in _hits_of(group))
+            self._groups[wanted] = found
+        return self._groups[wanted]
 
     def inputs(self, network: Network, purpose: PatternPurpose) -> NDArray[np.int8]:
         """The images of a purpose, int8 (n, h, w, c)."""
@@ -195,13 +217,17 @@ def _accuracy(
     golden = lab.runner(lab.base, purpose).golden
     right, right0 = [], []
     for number in range(first, first + count):
-        images = images_of(lab.workload, purpose, number)
-        key = [lab.workload.seed, _SEEDS[purpose], number]
-        groups = draw_groups(network, options, ber, key, images)
+        groups = lab.groups(network, ber, purpose, number)
         predicted = [answer.predicted for answer in runner.answers(machine, groups)]
+        images = np.concatenate([group.images for group in groups])
         right.append(np.concatenate(predicted) == labels[images])
         right0.append(golden[images] == labels[images])
     return {"first": first, "right": _packed(right), "right0": _packed(right0)}
+
+
+def _hits_of(group: ImageGroup) -> Iterator[Hits]:
+    for modules in group.hits.values():
+        yield from modules
 
 
 #: Stage -> function (laboratory, configuration, arguments) -> plain values.

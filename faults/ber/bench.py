@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,24 @@ from .machine import CODES, ImageGroup, ProtectedMachine, draw_groups
 from .options import BerOptions, Case
 from .protection import ProtectedNetwork
 
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for torch: on busy cores more are many times slower, as its layers are short."""
-    import torch  # noqa: F401  only libraries that are loaded can be limited
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
+    with _libraries().limit(limits=1):
         yield
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Found once: to look for them takes as long as a short layer."""
+    import torch  # noqa: F401  only libraries that are loaded can be limited
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 class Answer(NamedTuple):
