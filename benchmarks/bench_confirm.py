@@ -53,6 +53,7 @@ from flexhyca.dse.search.confirm import (
     margins,
     next_step,
     outlook,
+    promise,
     settled,
 )
 from flexhyca.faults.campaign.sequential import decide
@@ -188,8 +189,8 @@ class Searched:
     changed: int
 
 
-def search(world: World, alpha: float, promise: float) -> Searched:
-    """Every candidate, with early stop. promise : errors that a margin has to be above 0.
+def search(world: World, alpha: float, least: float) -> Searched:
+    """Every candidate, with early stop. least : errors that a margin has to be above 0.
 
     changed : candidates that would not be handed on, or would be, after all patterns.
     """
@@ -200,7 +201,8 @@ def search(world: World, alpha: float, promise: float) -> Searched:
         held = stop(rows, alpha)
         good, after_all = (bool((part.mean(axis=1) >= 0).all()) for part in (rows[:, :held], rows))
         used, changed = used + (FULL if good else held), changed + (good != after_all)
-        good = good and outlook(blocks, world.terms) >= promise
+        expected = outlook(blocks, world.terms, world.terms.images)
+        good = good and promise(expected) >= least
         if good:
             handed.append(number)
     return Searched(handed, used, changed)
@@ -220,9 +222,9 @@ def confirm(handed: Sequence[int], world: World) -> Confirmation:
     return step
 
 
-def study(world: World, early: float, promise: float) -> dict[str, Any]:
+def study(world: World, early: float, least: float) -> dict[str, Any]:
     """One study; plain numbers."""
-    searched = search(world, early, promise)
+    searched = search(world, early, least)
     found = confirm(searched.handed, world)
     truths = [world.truths(number) for number in range(len(world.areas))]
     name = next(iter(truths[0]))

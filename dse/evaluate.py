@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from threading import Lock
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -92,12 +93,18 @@ class Block(NamedTuple):
 
 
 def do_job(workload: Workload, job: StageJob) -> dict[str, Any]:
-    """What a worker does: plain values, or {"error": why} where the design is impossible."""
+    """What a worker does: plain values, or {"error": why} where the design is impossible.
+
+    One job at a time: what a worker has built is shared, also by threads that a cluster gave it.
+    """
     try:
-        with one_thread():
+        with _ALONE, one_thread():
             return STAGE_WORK[job.stage](_laboratory(workload), job.config, **job.arguments)
     except (CompileError, QuantisationError) as error:
         return {"error": str(error)}
+
+
+_ALONE = Lock()
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,10 @@
 """Settings for all tests."""
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 from hypothesis import Phase, settings
 
 # Several threads on busy cores make small matrix products many times slower; before torch loads.
@@ -15,3 +18,14 @@ settings.register_profile(
     "raw", deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "flexhyca"))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Dask cluster of real processes; `support.kill_a_worker` kills one."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
+    ) as started:
+        yield started

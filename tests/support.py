@@ -1,8 +1,10 @@
-"""Random quantised networks and small machines for property tests."""
+"""Random quantised networks and small machines for property tests, and ways to end processes."""
 
 from __future__ import annotations
 
+import os
 import signal
+from typing import Any
 
 import numpy as np
 from hypothesis import assume
@@ -302,3 +304,10 @@ def one_conv_on(kind, size):
     shape = size, size, 5
     masks = {0: np.arange(np.prod(shape)).reshape(shape) % 3 == 0} if config.dppu.size else None
     return compiled(network, config, masks), random_inputs(network, 1, 0)[0]
+
+
+def kill_a_worker(cluster: Any) -> int:
+    """SIGKILL to the first worker of a `LocalCluster`; its process."""
+    pid = int(next(iter(cluster.workers.values())).process.process.pid)
+    os.kill(pid, signal.SIGKILL)
+    return pid

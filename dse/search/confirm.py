@@ -8,11 +8,13 @@ that the caller may do it in parallel, keep it, and go on later.
 
 One error budget: that any candidate is called met although its margin is negative has a probability
 of `Terms.alpha` at most. The j-th candidate has alpha / (j (j + 1)) of it, which sums up to alpha
-however many are walked; its goals need not share that, as whoever misses one is wrongly met only if
-wrong there. Think of the margin that just these images have under all patterns. A wrong "met" needs
-one of two accidents: that margin is below its bound (`least_mean`, which holds at all looks), or it
-is better than that of images as such by more than `skewed_margin` (images are drawn once, so that
-looking again adds nothing). Each has its part of the budget; what they take off is added up.
+however many are walked, as long as who is j-th does not depend on patterns and images of the
+confirmation, but for whether those before were met. Its goals need not share that, as whoever
+misses one is wrongly met only if wrong there. Think of the margin that just these images have under
+all patterns. A wrong "met" needs one of two accidents: that margin is below its bound
+(`least_mean`, which holds at all looks), or it is better than that of images as such by more than
+`skewed_margin` (images are drawn once, so that looking again adds nothing). Each has its part of
+the budget; what they take off is added up.
 """
 
 from __future__ import annotations
@@ -167,8 +169,10 @@ def _walk(
     return Need(number, held, patterns - held)
 
 
-def _judge(block: Block, goal: float, n: int, place: int, terms: Terms) -> Judgement:
-    """By the first n patterns. place : in the walk, from 1 on."""
+def _judge(
+    block: Block, goal: float, n: int, place: int, terms: Terms, shrink: float = 1.0
+) -> Judgement:
+    """By the first n patterns. place : in the walk, from 1 on. shrink : see `outlook`."""
     values = margins(block, goal)[:n]
     means, images = values.mean(axis=1), image_values(block.images[:n], values, terms.images)
     for_met = terms.alpha / (place * (place + 1))
@@ -186,7 +190,7 @@ def _judge(block: Block, goal: float, n: int, place: int, terms: Terms) -> Judge
     verdict: Verdict = "met" if margin.low >= 0 else "missed" if margin.high < 0 else "open"
     # Whatever patterns follow, the images' own spread stays, and a bound has its price.
     reach, left = _REACH * math.sqrt(variance), math.sqrt(images.lasting)
-    needed = below * left - goal * math.log(for_met * (1 - part)) / terms.most
+    needed = below * left * shrink - goal * math.log(for_met * (1 - part)) / terms.most
     hope = verdict == "open" and estimate + reach >= needed
     by_images = -above * left < estimate - reach and estimate + reach < below * left
     limit: Limit | None = None if verdict != "open" else "images" if by_images else "patterns"
@@ -204,15 +208,21 @@ def _relative(margin: Interval, goal: float, terms: Terms) -> Interval:
     return replace(margin, low=low, estimate=estimate, high=high, difference=False)
 
 
-def outlook(blocks: Sequence[Block], terms: Terms) -> float:
-    """By how many standard errors a search's patterns let expect that a candidate will be met.
+def outlook(blocks: Sequence[Block], terms: Terms, images: int, place: int = 1) -> list[Judgement]:
+    """What a search's patterns say of a candidate, and what its confirmation will ask of it.
 
-    Candidates without a chance cost those after them part of the budget: leave them out of the
-    walk. terms : with the images of the search.
+    terms : with the images of the search. images : of the confirmation, whose bound is narrower or
+    wider for that. place : in its walk. It knows nothing of the confirmation's patterns and images,
+    so that whom to confirm may depend on it.
     """
-    n, pairs = len(blocks[0].right), zip(blocks, terms.goals, strict=True)
-    found = [_judge(*pair, n, 1, terms) for pair in pairs]
-    return min((own.margin.estimate - own.needed) / max(own.error, 1e-12) for own in found)
+    shrink = math.sqrt(terms.images / images)
+    pairs = zip(blocks, terms.goals, strict=True)
+    return [_judge(*pair, len(pair[0].right), place, terms, shrink) for pair in pairs]
+
+
+def promise(judged: Sequence[Judgement]) -> float:
+    """By how many standard errors it is expected that a candidate will be met."""
+    return min((own.margin.estimate - own.needed) / max(own.error, 1e-12) for own in judged)
 
 
 def margins(block: Block, goal: float) -> NDArray[np.float64]:

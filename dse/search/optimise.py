@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ...config import Config
@@ -23,7 +23,17 @@ from ..keys import ResultKey
 from ..results import Results
 from ..study import StudyEvent
 from .candidates import CandidateField, Observation
-from .confirm import Confirmation, Looks, Terms, margins, next_step, settled
+from .confirm import (
+    Confirmation,
+    Judgement,
+    Looks,
+    Terms,
+    margins,
+    next_step,
+    outlook,
+    promise,
+    settled,
+)
 from .front import SENSES
 from .optimisers import OPTIMISERS, front_optimiser
 from .prune import dearer, pruned
@@ -31,6 +41,7 @@ from .prune import dearer, pruned
 _LEAST_LOSS = 1e-3  # that may be lost, for ratios: a goal of 1 allows none
 _CLEAR = 2.0  # standard errors
 _ROUND = 3  # candidates that are confirmed before the search is told to look for better ones
+_UNCONFIRMED = 1 + 1e-9  # ratio, just above what is feasible
 _LEAST_LIMIT = 0.05  # of the loss that is allowed, below which no search looks for less
 
 
@@ -143,7 +154,7 @@ def search_designs(
         if options.front:
             break
         confirmation = search.confirmed()
-        if confirmation.winner or not search.tightened(confirmation):
+        if confirmation.winner or not search.tightened():
             break
     return SearchOutcome(
         problem, space, chosen, search.evaluations(), search.reasons(), search.limit, confirmation
@@ -181,7 +192,8 @@ class _Running:
             self.blocks.append(block)
         goal = 1 - self.limit * (1 - self.goals[self._ended].accuracy)
         values = margins(self.blocks[-1], goal).mean(axis=1)
-        verdict = settled(values, self.options.patterns // BLOCK, self.options.early)
+        looks = max(1, self.options.patterns // BLOCK - 1)  # at the last one nothing is left
+        verdict = settled(values, looks, self.options.early)
         if verdict != "open" or len(values) >= self.options.patterns:
             self._ended += 1
             self.missed = verdict == "missed"
@@ -340,8 +352,15 @@ class _Search:
 
     @property
     def history(self) -> list[Observation]:
-        """Of the evaluations that are done, in the order in which they were asked for."""
-        return [own.observation() for own in self._running.values() if own.done]
+        """Of the evaluations that are done, in the order in which they were asked for.
+
+        Who could not be confirmed is no solution, however good it looks.
+        """
+        found = [own.observation() for own in self._running.values() if own.done]
+        return [
+            replace(own, ratio=max(own.ratio, _UNCONFIRMED)) if own.number in self._walked else own
+            for own in found
+        ]
 
     def evaluations(self) -> list[Evaluation]:
         """The same with their designs."""
@@ -362,28 +381,39 @@ class _Search:
         return found | dict.fromkeys(self._hopeless, "misses without faults")
 
     def _plausible(self) -> list[int]:
-        """Whom to confirm: those of earlier rounds, then the cheapest few that may be feasible."""
-        seen = [o for o in self.history if o.number not in self._walked]
-        found = sorted(o.number for o in seen if o.ratio - _CLEAR * o.error <= 1)
-        return self._walked + found[:_ROUND]
+        """Whom to confirm: those of earlier rounds, then the cheapest few that may be confirmed."""
+        own = {
+            o.number: promise(self._outlook(o.number))
+            for o in self.history
+            if o.number not in self._walked and o.ratio - _CLEAR * o.error <= 1
+        }
+        found = sorted(number for number, errors in own.items() if errors >= -_CLEAR)
+        return self._walked + (found[:_ROUND] or sorted(own, key=lambda n: -own[n])[:1])
 
-    def tightened(self, confirmation: Confirmation) -> bool:
-        """Whether there is sense in a search for designs that lose less.
+    def _outlook(self, number: int) -> list[Judgement]:
+        """What confirmation will ask of a candidate, by the patterns of the search alone."""
+        images = len(self.results.workload.images["confirm"])
+        place = len(self._walked) + 1
+        return outlook(self._running[number].blocks, self._terms("search"), images, place)
 
-        What was confirmed may be open because the images are few: then a design has to be better
-        than its goal by the width of that interval, which is less where less is lost.
+    def tightened(self) -> bool:
+        """Whether there is sense in a search for designs that lose less, as none was confirmed.
+
+        The images are few: a design has to be better than its goal by the width of their interval,
+        which is less where less is lost. How much less is read off the search's own patterns and
+        images; of the confirmation it is only known that none was met, so that its budget stays.
         """
-        closest, limit = confirmation.closest, self.limit
-        if len(self._running) >= self.options.budget or closest is None or limit < _LEAST_LIMIT:
+        walked, limit = self._plausible(), self.limit
+        if len(self._running) >= self.options.budget or not walked or limit < _LEAST_LIMIT:
             return False
-        for own in closest.judgements:
+        for own in max(map(self._outlook, walked), key=promise):
             allowed = max(1 - own.goal, _LEAST_LOSS)
             lost = max(1 - own.margin.estimate / allowed, _LEAST_LOSS)
             # The largest share x of the loss with 1 - x >= needed sqrt(x / lost).
             root = own.needed / allowed / math.sqrt(lost)
             limit = min(limit, ((math.sqrt(root * root + 4) - root) / 2) ** 2)
-        walked = [self.chosen[one.number].key for one in confirmation.walked]
-        self._log("tightened", {"limit": round(min(limit, 0.9 * self.limit), 4), "walked": walked})
+        keys = [self.chosen[number].key for number in walked]
+        self._log("tightened", {"limit": round(min(limit, 0.9 * self.limit), 4), "walked": keys})
         return True
 
     def _without_faults(self) -> set[int]:
@@ -418,15 +448,7 @@ class _Search:
 
     def confirmed(self) -> Confirmation:
         """Walk up in area, on patterns and images that the search never saw."""
-        goals, images = self.problem.goals, self.results.workload.images["confirm"]
-        terms = Terms(
-            goals=tuple(goal.accuracy for goal in goals),
-            images=len(images),
-            right0=self._right(with_scheme(self.results.workload.base, "base"), "confirm"),
-            seed=self.results.workload.seed,
-            alpha=self.options.alpha,
-            most=self.options.most,
-        )
+        goals, terms = self.problem.goals, self._terms("confirm")
         numbers, seen, looks = self._plausible(), dict[int, Sequence[Block]](), Looks()
         while True:
             step = next_step(numbers, seen, terms, self.options.ahead, looks)
@@ -450,6 +472,17 @@ class _Search:
                 more = [self._patterns(answers, need.patterns // BLOCK) for _ in goals]
                 pairs = zip(held, more, strict=True)
                 seen[need.number] = [Block.joined([*own, *fresh]) for own, fresh in pairs]
+
+    def _terms(self, purpose: PatternPurpose) -> Terms:
+        """What has to be shown, with the images of a purpose."""
+        return Terms(
+            goals=tuple(goal.accuracy for goal in self.problem.goals),
+            images=len(self.results.workload.images[purpose]),
+            right0=self._right(with_scheme(self.results.workload.base, "base"), purpose),
+            seed=self.results.workload.seed,
+            alpha=self.options.alpha,
+            most=self.options.most,
+        )
 
     def _patterns(self, answers: Iterator[dict[str, Any]], count: int) -> list[Block]:
         return [self.results.block("confirm", next(answers)) for _ in range(count)]

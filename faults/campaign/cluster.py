@@ -7,6 +7,7 @@ Dask gives the job of a worker that dies to another, as often as its setting
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -58,6 +59,8 @@ def run_on_cluster(
         waiting, numbers = iter(jobs), count()
         running: dict[Any, tuple[int, _Job]] = {}
         done = dask.as_completed(loop=client.loop)
+        # A task of its own: sent to each worker once, and made again where all that had it died.
+        common = client.submit(_itself, context, pure=False)
 
         def submit() -> None:
             try:
@@ -68,7 +71,7 @@ def run_on_cluster(
                 job = next(waiting, None)
                 if job is None:
                     return
-                future = client.submit(work, context, job, pure=False)
+                future = client.submit(work, common, job, pure=False)
                 running[future] = next(numbers), job
                 done.add(future)
 
@@ -81,15 +84,24 @@ def run_on_cluster(
             submit()  # the answer may have brought jobs
 
 
+def _itself(context: _Context) -> _Context:
+    return context
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No tracebacks of a lost scheduler on the terminal; the error says the same in one line."""
+    """No tracebacks of a lost scheduler on the terminal; the error says the same in one line.
+
+    Nor advice on a large context, which is sent as rarely as can be.
+    """
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -21,6 +21,7 @@ from flexhyca.dse.search.confirm import (
     margins,
     next_step,
     outlook,
+    promise,
     settled,
 )
 
@@ -237,9 +238,13 @@ def test_outlook_ranks_candidates() -> None:
     terms = replace(TERMS, for_images=0.8)
     losses = [(0.1, 0.1), (0.028, 0.03), (0.008, 0.01), (0.002, 0.003)]
     evaluate = world(losses, terms, 0)
-    outlooks = [outlook(evaluate(Need(i, 0, 60)), terms) for i in range(4)]
+    own = [evaluate(Need(i, 0, 60)) for i in range(4)]
+    outlooks = [promise(outlook(blocks, terms, terms.images)) for blocks in own]
     assert outlooks == sorted(outlooks)
     assert outlooks[1] < 0 < outlooks[3]
+    few = [promise(outlook(blocks, terms, terms.images // 10)) for blocks in own]
+    assert all(less < more for less, more in zip(few, outlooks, strict=True))
+    assert few[3] < 0
 
 
 def test_early_stop_saves_and_changes_little() -> None:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from flexhyca.dse.study import Study
 from flexhyca.errors import ConfigError, FlexhycaError
 from flexhyca.report.search import report, winner_yaml
 from flexhyca.tests.dse import search_runs
+from flexhyca.tests.support import kill_a_worker
 
 
 def content(path: Path) -> list[tuple[Any, ...]]:
@@ -140,7 +142,28 @@ def test_a_killed_search_ends_as_an_undisturbed_one(undisturbed: Path, tmp_path:
 def test_workers_lose_and_double_nothing(undisturbed: Path, tmp_path: Path) -> None:
     total = results_in(undisturbed)
     assert killed_at(tmp_path / "s.db", [total // 4, total // 2, 3 * total // 4], 3) >= 2
-    with Study(tmp_path / "s.db", None) as study, Study(undisturbed, None) as alone:
+    nothing_lost_or_doubled(tmp_path / "s.db", undisturbed)
+
+
+@pytest.mark.slow
+def test_a_worker_of_a_cluster_is_killed(cluster: Any, undisturbed: Path, tmp_path: Path) -> None:
+    path, total, killed = tmp_path / "s.db", results_in(undisturbed), list[int]()
+
+    def half_way() -> None:
+        while results_in(path) < total // 2:
+            time.sleep(0.005)
+        killed.append(kill_a_worker(cluster))
+
+    waiting = threading.Thread(target=half_way)
+    waiting.start()
+    search_runs.found(tmp_path, study=path, dask=cluster.scheduler_address)
+    waiting.join()
+    assert killed
+    nothing_lost_or_doubled(path, undisturbed)
+
+
+def nothing_lost_or_doubled(path: Path, undisturbed: Path) -> None:
+    with Study(path, None) as study, Study(undisturbed, None) as alone:
         (name,) = study.problems()
         events = study.events(name)
         asked = [event.content["key"] for event in events if event.event == "asked"]

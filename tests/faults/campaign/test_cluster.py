@@ -1,8 +1,6 @@
 """The engine on a Dask cluster of real processes: the same table, also when a worker is killed."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,16 +18,7 @@ from flexhyca.faults.campaign.export import write_csv
 from flexhyca.faults.campaign.run import run_campaign
 from flexhyca.faults.campaign.store import Campaign
 from flexhyca.tests.faults.campaign.experiments import Drawn
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
-    ) as started:
-        yield started
+from flexhyca.tests.support import kill_a_worker
 
 
 def table(path: Path) -> bytes:
@@ -40,19 +29,13 @@ def table(path: Path) -> bytes:
 
 @pytest.mark.slow
 def test_a_worker_is_killed_half_way(cluster: Any, tmp_path: Path) -> None:
-    killed: list[int] = []
-
-    def kill() -> None:
-        worker = next(iter(cluster.workers.values()))
-        killed.append(worker.process.process.pid)
-        os.kill(killed[0], signal.SIGKILL)
-
     path = tmp_path / "a.db"
+    killed: list[int] = []
     timer: list[threading.Thread] = []
 
     def half_way(progress: Any) -> None:
         if progress.done > 800 and not timer:
-            timer.append(threading.Thread(target=kill))
+            timer.append(threading.Thread(target=lambda: killed.append(kill_a_worker(cluster))))
             timer[0].start()
 
     found = run_campaign(
