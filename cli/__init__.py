@@ -7,6 +7,9 @@ Exit codes: 0 done, 1 a bug of ours, 2 something the user can mend (one line, no
 import errno
 import os
 import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import typer
 
@@ -24,6 +27,7 @@ from . import (
     inject,
     models,
     optimise,
+    output,
     schemes,
     simulate,
     sites,
@@ -85,6 +89,22 @@ def _root(
     ),
 ) -> None:
     pass
+
+
+def _telling(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command; what it is given is known to `output`, which overwrites none of it."""
+
+    @wraps(command)
+    def told(**values: Any) -> None:
+        output.begin(values.values())
+        command(**values)
+
+    return told
+
+
+for _app in (app, *(group.typer_instance for group in app.registered_groups)):
+    for _info in _app.registered_commands if _app else ():
+        _info.callback = _info.callback and _telling(_info.callback)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import typer
 
 from ..config.schema import Overflow, PePolicy
 from ..errors import FlexhycaError, InternalError
+from ..files import reading
 from ..tables import complete
 from . import output
 from .options import (
@@ -295,7 +296,7 @@ def _mapped(point: Any, liberty: Path) -> dict[str, float]:
     from ..hdl.rtl import yosys
 
     try:
-        text = liberty.read_text(encoding="utf-8")
+        text = reading(liberty).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FlexhycaError(f"{liberty}: cannot be read: {error}") from None
     circuits = [

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..files import reading
 from . import output
 
 EXAMPLES = "\b\nExample:\n  flexhyca asm digits.fhs -o digits.fhx\n"
@@ -19,7 +20,7 @@ def command(
 
     output.check_target(out)
     try:
-        source = text.read_text(encoding="utf-8")
+        source = reading(text).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ProgramError(f"{text}: not a text file; give the output of disasm") from None
     except OSError as error:
@@ -28,5 +29,5 @@ def command(
     from ..isa.program_file import save
 
     program = assemble(source, str(text))
-    save(program, out)
+    output.write_file(out, lambda path: save(program, path))
     print(f"{out}: {len(program.text):,} instructions for {len(program.layer_names)} layers")

@@ -73,7 +73,7 @@ def command(
         )
     output.warn(built.warnings)
     program = built.program
-    save(program, out)
+    output.write_file(out, lambda path: save(program, path))
     summary = {
         "model": model,
         "config": settings.name,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..database import is_database
 from ..errors import FlexhycaError
+from ..files import forget, same_file, was_read
 
 if TYPE_CHECKING:
     from ..faults.campaign.statistics import Interval
@@ -37,7 +38,7 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
     """Refuse a file that cannot be written before minutes are spent on its content.
 
     studies : databases that are gone on with. Any other one is not overwritten, nor is one target
-    by the next.
+    by the next, nor a file that the command is given or has read already.
     """
     seen: set[Path] = set()
     for number, target in enumerate((*studies, *targets)):
@@ -48,6 +49,11 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
         if path.resolve() in seen:
             raise FlexhycaError(f"{path}: is named twice; results need files of their own")
         seen.add(path.resolve())
+        given = sum(same_file(path, name) for name in _named)
+        if not is_study and (given > 1 or was_read(path)):
+            raise FlexhycaError(
+                f"{path}: is read by this command, which would overwrite it; give another file"
+            )
         if is_study and path.is_file():
             continue
         if is_database(path):
@@ -62,6 +68,26 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
             raise FlexhycaError(f"{path}: the folder {folder} does not exist; create it first")
         if not os.access(folder, os.W_OK):
             raise FlexhycaError(f"{path}: the folder {folder} is not writable; choose another")
+
+
+def begin(values: Iterable[object]) -> None:
+    """A command begins; what files it reads is known from now on.
+
+    values : of all its options and arguments. Files are among them, so that any of them that is
+    another's target is refused at once; what is read besides is known when it is (`files`).
+    """
+    forget()
+    _named.clear()
+    left = list(values)
+    while left:
+        value = left.pop()
+        if isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, str | Path) and str(value) != STDOUT:
+            _named.append(value)
+
+
+_named: list[str | Path] = []
 
 
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:

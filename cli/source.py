@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ..files import reading
 from . import output
 from .options import Channels
 
@@ -57,7 +58,7 @@ class ShapeSource:
                 origin = _weights_digest(self.model)
             else:
                 path = weights or NETWORKS[name].weights_path
-                origin = "random" if path is None else _digest(path.read_bytes())
+                origin = "random" if path is None else _digest(reading(path).read_bytes())
             if norm != (None, None):
                 origin += f" mean {self.model.mean} std {self.model.std}"
         self.subject: Subject = Subject.of(self.network, batch)

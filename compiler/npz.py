@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError, first_line
+from ..files import reading
 
 _MOST_BYTES = 1 << 33
 
@@ -24,7 +25,7 @@ def read_npz(
     ModelError in one line.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(reading(path)) as archive:
             sizes = {
                 entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.filelist
             }

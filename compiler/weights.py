@@ -16,6 +16,7 @@ from safetensors.torch import load_file  # NumPy has no bfloat16
 from torch import nn
 
 from ..errors import ModelError, first_line
+from ..files import reading
 from .npz import read_npz
 
 PREFIXES = ("module.", "model.", "_orig_mod.", "state_dict.", "net.", "backbone.")
@@ -37,7 +38,7 @@ def _numbers(items: Mapping[Any, object]) -> Arrays:
 
 
 def _read_torch(path: Path) -> Mapping[Any, object]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = torch.load(reading(path), map_location="cpu", weights_only=True)
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -55,7 +56,7 @@ def read_weights(path: str | Path) -> Arrays:
         return _numbers(read_npz(path, "weights"))
     try:
         if path.suffix == ".safetensors":
-            return _numbers(load_file(path))
+            return _numbers(load_file(reading(path)))
         return _numbers(_read_torch(path))
     except ModelError:
         raise

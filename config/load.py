@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import ConfigError
+from ..files import read_text
 from .fields import choices, known_keys, numeric_limits, section
 from .schema import Config, ContradictionError
 from .yaml_source import parse
@@ -105,7 +106,7 @@ def _find(name: str | Path, base: Path | None, asker: str | None) -> tuple[str, 
         path = base / path
     prefix = f"{asker}: extends: " if asker else ""
     try:
-        return path.read_text(encoding="utf-8"), str(path), path
+        return read_text(path), str(path), path
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{prefix}no configuration {str(name)!r}: neither a file nor one of "

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from ..errors import ConfigError
+from ..files import read_text
 from .fields import known_keys, section
 from .load import config_from_json
 from .ranges import values_of
@@ -112,7 +113,7 @@ def _text(name: str | Path) -> tuple[str, str]:
     if str(name) in shipped:
         return (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), str(name)
     try:
-        return Path(name).read_text(encoding="utf-8"), str(name)
+        return read_text(name), str(name)
     except (OSError, ValueError):
         near = difflib.get_close_matches(str(name), shipped, 1)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..config import config_from_json
 from ..errors import ProgramError, first_line
+from ..files import reading
 from .descriptors import LAYER_COLUMNS
 from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
 from .program import Program
@@ -167,7 +168,7 @@ def load(path: str | os.PathLike[str]) -> Program:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(reading(path), framework="numpy") as file:
             meta = file.metadata() or {}
             names = set(file.keys()) & set(_TENSORS)
             tensors = {name: file.get_tensor(name) for name in sorted(names)}

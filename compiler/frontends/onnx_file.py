@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from ...errors import ModelError
+from ...files import reading
 from .builder import UnsupportedError
 
 #: Versions of the operator set that `onnx_ops` was written for.
@@ -81,7 +82,7 @@ def read_file(path: str | Path) -> OnnxFile:
         raise ModelError(f"{path}: no such file")
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(reading(path).read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     except (DecodeError, ValueError) as error:
@@ -212,4 +213,4 @@ def _external(where: str, tensor: Any, folder: Path, dtype: np.dtype[Any], count
             f"{where}: needs {count * dtype.itemsize} bytes, has {nbytes} at {offset} of the "
             f"{size} in {location!r}"
         )
-    return np.fromfile(file, dtype, count, offset=offset)
+    return np.fromfile(reading(file), dtype, count, offset=offset)

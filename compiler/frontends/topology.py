@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...config import Arithmetic
 from ...errors import ModelError
+from ...files import read_text
 from ...network.layers import Layer, LayerOp, Network, Tensor
 from ..zeros import SCALE, empty_bias, empty_weight
 
@@ -70,7 +71,7 @@ def read_topology(path: str | Path) -> tuple[TopologyRow, ...]:
     """The layers of a topology file; ModelError names file, line, column, value and limit."""
     path = Path(path)
     try:
-        lines = path.read_text("utf-8-sig").split("\n")
+        lines = read_text(path, "utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise ModelError(f"topology {path}: no such file") from error
     except UnicodeDecodeError as error:

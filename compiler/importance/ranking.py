@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ...config import Config, choices
 from ...errors import ModelError, first_line
+from ...files import reading
 from ...network.layers import Network
 from ...tables import complete
 from ..codegen.plan import tile_ids
@@ -62,7 +63,7 @@ class Ranking:
     def load(path: str | Path) -> Ranking:
         """Read what `save` wrote; ModelError if it is something else."""
         try:
-            with safe_open(path, "numpy") as file:
+            with safe_open(reading(path), "numpy") as file:
                 notes = file.metadata() or {}
                 if notes.get("format") != _FORMAT:
                     raise ModelError(f"ranking {path}: format is not {_FORMAT}; rank it again")

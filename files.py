@@ -1,0 +1,66 @@
+"""Files that are read: bounded, ordinary ones, and remembered, so that no result replaces one."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+
+_TEXT = 1 << 24  # bytes of a configuration, a space or a topology: larger ones are something else
+_read: dict[tuple[int, int], Path] = {}  # by device and inode
+
+
+def reading(path: str | Path, most: int | None = None) -> Path:
+    """`path`, which is about to be read. most : bytes; None for any number.
+
+    Raises OSError for what never ends or never begins (a device, a pipe without a writer) and for
+    more than `most`; not for what does not exist, of which the reader has more to say.
+    """
+    place = Path(path)
+    try:
+        found = place.stat()
+    except (OSError, ValueError):
+        return place
+    if stat.S_ISREG(found.st_mode):
+        _read[found.st_dev, found.st_ino] = place
+    elif not stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EINVAL, "is a device or a pipe; give an ordinary file")
+    if most is not None and found.st_size > most:
+        raise OSError(
+            errno.EFBIG, f"has {found.st_size:,} bytes, more than {most:,}; is it another file?"
+        )
+    return place
+
+
+def read_text(path: str | Path, encoding: str = "utf-8") -> str:
+    """A short text; OSError as `reading`, UnicodeDecodeError for what is none."""
+    return reading(path, _TEXT).read_text(encoding)
+
+
+def forget() -> None:
+    """Another command begins in this process."""
+    _read.clear()
+
+
+def was_read(path: str | Path) -> Path | None:
+    """Under which name this process has read the file that `path` is, if it has."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return _read.get((found.st_dev, found.st_ino))
+
+
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two names are of one file: by inode, whatever links and letter case say.
+
+    Names of files that are not there yet are compared in their folders.
+    """
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):
+        pass
+    try:
+        return Path(one).resolve() == Path(other).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return False

@@ -1,0 +1,153 @@
+"""No result replaces what a command reads: by any name, of any option, and whatever it reads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+from flexhyca.cli import app
+from flexhyca.errors import FlexhycaError
+
+YAML = "extends: flexhyca-32x32\n"
+TOPOLOGY = (
+    "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, "
+    "Strides,\nConv1, 8, 8, 3, 3, 2, 4, 1,\n"
+)
+
+
+def refused(command: list[str], path: Path) -> None:
+    """The command ends with one line that names the file, which stays as it is."""
+    before = path.read_bytes()
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, FlexhycaError), (command, result.output, result.exception)
+    assert str(path.name) in str(result.exception)
+    assert path.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of every kind that commands read."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "m.yaml").write_text(YAML)
+    (folder / "t.csv").write_text(TOPOLOGY)
+    (folder / "d.json").write_text("{}")
+    (folder / "space.yaml").write_text("parameters: {protection.nb_th: [1, 2]}\n")
+    rng = np.random.default_rng(0)
+    np.savez(
+        folder / "d.npz",
+        images=rng.integers(0, 256, (40, 8, 8, 1)).astype(np.uint8),
+        labels=rng.integers(0, 10, 40),
+    )
+    run = CliRunner().invoke
+    assert run(app, ["compile", "digits", "-o", str(folder / "p.fhx")]).exit_code == 0
+    assert run(app, ["disasm", str(folder / "p.fhx"), "-o", str(folder / "p.fhs")]).exit_code == 0
+    campaign = [
+        "inject",
+        "digits",
+        "--faults",
+        "register",
+        "--trials",
+        "20",
+        "--out",
+        str(folder / "c.db"),
+    ]
+    assert run(app, campaign).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def folder(inputs: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(inputs, tmp_path / "inputs"))
+
+
+COMMANDS = {
+    "simulate p.fhx --json p.fhx": "p.fhx",
+    "simulate digits --data d.npz --json d.npz": "d.npz",
+    "simulate digits --config m.yaml --json m.yaml": "m.yaml",
+    "simulate digits --data d.json --trace d.json": "d.json",
+    "simulate t.csv --layers t.csv": "t.csv",
+    "accuracy digits --data d.npz --json d.npz": "d.npz",
+    "compile digits --config m.yaml -o m.yaml": "m.yaml",
+    "compile t.csv -o t.csv": "t.csv",
+    "compile digits --data d.npz -o p.fhx --json d.npz": "d.npz",
+    "disasm p.fhx -o p.fhx": "p.fhx",
+    "asm p.fhs -o p.fhs": "p.fhs",
+    "area array --config m.yaml --json m.yaml": "m.yaml",
+    "config show m.yaml --json m.yaml": "m.yaml",
+    "sites digits --config m.yaml --json m.yaml": "m.yaml",
+    "sweep t.csv --vary array.rows=8,16 --csv t.csv": "t.csv",
+    "sweep t.csv --vary array.rows=8,16 --csv r.csv --json t.csv": "t.csv",
+    "campaign show c.db --json c.db": "c.db",
+    "campaign export c.db --csv c.db": "c.db",
+    "inject digits --faults register --trials 20 --out c.db --json c.db": "c.db",
+    "inject digits --data d.npz --faults register --trials 20 --json d.npz": "d.npz",
+    "optimise digits --space space.yaml --out space.yaml": "space.yaml",
+    "optimise digits --reuse c.db --space space.yaml --out s.yaml --json space.yaml": "space.yaml",
+    "optimise digits --space space.yaml --config m.yaml --json m.yaml": "m.yaml",
+    "bits digits --config m.yaml --json m.yaml": "m.yaml",
+    "hdl emit pe --config m.yaml -o m.yaml": "m.yaml",
+}
+WAYS: dict[str, Callable[[Path, Path], object]] = {
+    "by its name": lambda name, file: None,
+    "by a symbolic link": lambda name, file: name.symlink_to(file),
+    "by a hard link": lambda name, file: os.link(file, name),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("way", WAYS)
+def test_an_input_stays(command: str, way: str, folder: Path) -> None:
+    words = command.split()
+    target = COMMANDS[command]
+    place = len(words) - 1 - words[::-1].index(target)  # the output is named last
+    name = folder / ("other" + Path(target).suffix)
+    WAYS[way](name, folder / target)
+    words = [str(folder / word) if (folder / word).is_file() else word for word in words]
+    if name.exists():
+        words[place] = str(name)
+    refused(words, name if name.exists() else folder / target)
+
+
+def test_what_is_read_but_never_named(tmp_path: Path) -> None:
+    """External data of an ONNX file, and what a configuration extends."""
+    weight = np.ones((2, 1, 3, 3), np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(
+        model,
+        str(tmp_path / "m.onnx"),
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=0,
+    )
+    own = ["simulate", str(tmp_path / "m.onnx"), "--no-values", "--json"]
+    refused([*own, str(tmp_path / "w.bin")], tmp_path / "w.bin")
+    (tmp_path / "base.yaml").write_text(YAML)
+    (tmp_path / "own.yaml").write_text("extends: base.yaml\n")
+    own = ["simulate", "digits", "--config", str(tmp_path / "own.yaml"), "--json"]
+    refused([*own, str(tmp_path / "base.yaml")], tmp_path / "base.yaml")
+
+
+def test_an_older_result_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    for _ in range(2):
+        assert CliRunner().invoke(app, ["models", "--json", str(path)]).exit_code == 0
