@@ -33,12 +33,17 @@ def warn(messages: Iterable[str]) -> None:
         note(f"warning: {message}")
 
 
-def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> None:
+def check_target(
+    *targets: str | Path | None,
+    studies: Sequence[Path] = (),
+    inputs: Iterable[str | Path | None] = (),
+) -> None:
     """Refuse a file that cannot be written before minutes are spent on its content.
 
     studies : databases that are gone on with. Any other one is not overwritten, nor is one target
-    by the next.
+    by the next, nor one of the inputs, files that are read.
     """
+    read = {Path(name).resolve() for name in inputs if name is not None and Path(name).is_file()}
     seen: set[Path] = set()
     for number, target in enumerate((*studies, *targets)):
         is_study = number < len(studies)
@@ -48,6 +53,8 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
         if path.resolve() in seen:
             raise FlexhycaError(f"{path}: is named twice; results need files of their own")
         seen.add(path.resolve())
+        if path.resolve() in read:
+            raise FlexhycaError(f"{path}: is read by this command; results need files of their own")
         if is_study and path.is_file():
             continue
         if is_database(path):
