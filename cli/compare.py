@@ -249,11 +249,10 @@ def _show_head(report: dict[str, Any]) -> None:
     print(f"{report['model']} on {report['machine']}, {report['weight_bytes']:,} bytes of weights")
     protected = report["protected_layers"]
     if protected:
+        names = ", ".join(protected[:_NAMED])
         more = f" and {len(protected) - _NAMED} more" if len(protected) > _NAMED else ""
-        print(
-            f"  computed three times: {', '.join(protected[:_NAMED])}{more}, "
-            f"{report['protected_macs']:.1%} of the products"
-        )
+        print(f"  computed three times: {report['protected_macs']:.1%} of the products, in")
+        print(f"    {names}{more}")
     if report["placement"]:
         print(f"  important neurons by {report['placement']}")
     if report["rates"]:
@@ -322,7 +321,10 @@ def _show_rate(rows: Sequence[Mapping[str, Any]], number: int) -> None:
     from ..report.compare import interval_of
 
     def brief(values: Mapping[str, Any] | None) -> str:
-        return "" if values is None else interval_of(values).brief
+        if values is None:
+            return ""
+        interval = interval_of(values)
+        return interval.brief if interval.margin else "equal"
 
     first = rows[0]["rates"][number]
     print(
@@ -330,11 +332,11 @@ def _show_rate(rows: Sequence[Mapping[str, Any]], number: int) -> None:
         "points lost,\nand differences on the same patterns"
     )
     output.print_table(
-        ("scheme", "of acc0", "lost", "- tmr_cl", "- row before", "goal"),
+        ("scheme", "of acc0, %", "lost", "- tmr_cl", "- row before", "goal"),
         (
             (
                 row["name"],
-                brief(own["accuracy"]),
+                brief(own["accuracy"]).replace(" %", ""),
                 f"{100 * own['loss']['estimate'] + 0.0:.2f}",
                 brief(own["minus_tmr_cl"]),
                 brief(own["minus_before"]),

@@ -93,7 +93,8 @@ class RateResult:
     """Accuracy of a row at a bit error rate; intervals are over patterns, for these images.
 
     accuracy : relative to acc0. loss : acc0 - accuracy. minus_cl, minus_before : accuracy beyond
-    that of tmr_cl and of the row before, on the same patterns; None where there is no such row.
+    that of tmr_cl and of the row before, on the same patterns; None where there is no such row, and
+    exactly 0 where the two machines protect the same bits.
     """
 
     goal: AccuracyGoal
@@ -171,6 +172,7 @@ def plan_of(request: CompareRequest, accuracy: bool = True) -> ComparePlan:
             f"protect: {','.join(names)} computes nothing three times; leave it out, or compare "
             f"{' or '.join(REDUNDANT_SCHEMES)}, too"
         )
+    _refuse_none(machines)
     base = with_scheme(settings, BASE)
     return ComparePlan(request, settings, base, search.limits, tuple(machines))
 
@@ -187,6 +189,11 @@ def _scheme(name: str, settings: Config, layers: Sequence[str]) -> ComparedMachi
         reason = "no layer is named that it protects; give --protect LAYER,... ('*' is all of them)"
         return ComparedMachine(name, SCHEMES[name].paper, None, reason)
     return ComparedMachine(name, SCHEMES[name].paper, config)
+
+
+def _refuse_none(machines: Sequence[ComparedMachine]) -> None:
+    if all(machine.config is None for machine in machines):
+        raise FlexhycaError("; ".join(f"{machine.name}: {machine.reason}" for machine in machines))
 
 
 def check_layers(plan: ComparePlan, subject: Subject) -> None:
@@ -214,9 +221,8 @@ def side_by_side(
     records = _records(plan, subject, ranking, workers, progress)
     networks = {} if results is None else _networks(plan, results, progress)
     machines = [_impossible(machine, records, networks) for machine in plan.machines]
+    _refuse_none(machines)
     possible = [(m.name, m.config) for m in machines if m.config is not None]
-    if not possible:
-        raise FlexhycaError("; ".join(f"{machine.name}: {machine.reason}" for machine in machines))
     rows = [_row(plan, machine, subject, records) for machine in machines]
     protected, share = _protected(subject, [config for _, config in possible])
     important = any(records[c.config_hash]["important_neurons"] for _, c in possible)
@@ -350,12 +356,12 @@ def _judged(
         if name not in possible:
             rows.append(row)
             continue
+        than = [other if other != name else None for other in (REFERENCE, before)]
         own = tuple(
             _result(
                 goal,
                 blocks[name, i],
-                None if name == REFERENCE else blocks.get((REFERENCE, i)),
-                None if before is None else blocks[before, i],
+                [blocks.get((other, i)) if other else None for other in than],
                 right0 / images,
                 workload.seed,
             )
@@ -380,7 +386,7 @@ def _blocks(
     results: Results,
     progress: PhaseProgress,
 ) -> dict[tuple[str, int], Block]:
-    """(row, number of a goal) -> all its patterns."""
+    """(row, number of a goal) -> all its patterns; the same object where nothing can differ."""
     firsts = range(0, patterns, BLOCK)
     jobs = {
         (name, i): [accuracy_job(config, goal.ber, "confirm", first) for first in firsts]
@@ -388,18 +394,21 @@ def _blocks(
         for i, goal in enumerate(goals)
     }
     every = [job for own in jobs.values() for job in own]
+    keys = {place: results.key(own[0]) for place, own in jobs.items()}
     with progress("accuracy", len({results.key(job) for job in every})) as step:
         answers = iter(results.all(every, step))
-    return {
-        place: Block.joined([results.block("confirm", next(answers)) for _ in own])
-        for place, own in jobs.items()
-    }
+    found: dict[Any, Block] = {}
+    for place, own in jobs.items():
+        block = Block.joined([results.block("confirm", next(answers)) for _ in own])
+        found.setdefault(keys[place], block)
+    return {place: found[keys[place]] for place in jobs}
 
 
 def _result(
-    goal: AccuracyGoal, own: Block, cl: Block | None, before: Block | None, acc0: float, seed: int
+    goal: AccuracyGoal, own: Block, others: Sequence[Block | None], acc0: float, seed: int
 ) -> RateResult:
-    """acc0 : of all these images, so that which of them a pattern drew cancels out."""
+    """others : tmr_cl, and the row before. acc0 : of all these images, so that which of them a
+    pattern drew cancels out."""
     right, right0 = own.right.sum(axis=1), own.right0.sum(axis=1)
     images = np.full(len(right), own.right.shape[1])
     loss = paired_ratios(right0, right, images, seed)
@@ -407,10 +416,17 @@ def _result(
         min(max(0.0, 1 - bound / acc0), 1 / acc0) for bound in (loss.high, loss.estimate, loss.low)
     )
     accuracy = replace(loss, estimate=estimate, low=low, high=high, difference=False)
-    minus_cl, minus_before = (
-        None if other is None else paired_ratios(right, other.right.sum(axis=1), images, seed)
-        for other in (cl, before)
-    )
+    minus_cl, minus_before = (_minus(own, other, loss) for other in others)
     wanted = goal.accuracy
     verdict: Verdict = "met" if low >= wanted else "missed" if high < wanted else "open"
     return RateResult(goal, accuracy, loss, minus_cl, minus_before, verdict)
+
+
+def _minus(own: Block, other: Block | None, loss: Interval) -> Interval | None:
+    """Accuracy beyond that of another row, on the same patterns."""
+    if other is None:
+        return None
+    if other is own:  # the same bits are protected: equal, whatever the patterns
+        return replace(loss, estimate=0.0, low=0.0, high=0.0, method="the same evaluation")
+    images = np.full(len(own.right), own.right.shape[1])
+    return paired_ratios(own.right.sum(axis=1), other.right.sum(axis=1), images, loss.seed)
