@@ -393,14 +393,16 @@ def _blocks(
         for name, config in possible.items()
         for i, goal in enumerate(goals)
     }
-    every = [job for own in jobs.values() for job in own]
-    keys = {place: results.key(own[0]) for place, own in jobs.items()}
+    # Pattern by pattern: a worker draws each once for all machines.
+    every = [own[k] for k in range(len(firsts)) for own in jobs.values()]
     with progress("accuracy", len({results.key(job) for job in every})) as step:
-        answers = iter(results.all(every, step))
+        answers = results.all(every, step)
+    keys = {place: results.key(own[0]) for place, own in jobs.items()}
     found: dict[Any, Block] = {}
-    for place, own in jobs.items():
-        block = Block.joined([results.block("confirm", next(answers)) for _ in own])
-        found.setdefault(keys[place], block)
+    for n, key in enumerate(keys.values()):
+        if key not in found:
+            own = [results.block("confirm", answer) for answer in answers[n :: len(jobs)]]
+            found[key] = Block.joined(own)
     return {place: found[keys[place]] for place in jobs}
 
 
