@@ -16,7 +16,7 @@ _PARTS = {
     "extra_other": ("ifmaps, weights, results", "#2b6cb0"),
 }
 _VERDICTS = {"met": "#2e8b57", "open": "#b8860b", "missed": "#b22222"}
-_SHAPES = "os^vD<>PX*phd"
+_SHAPES = "os^vD<>PX*phd8H1234"
 _LIMIT = {"color": "#b22222", "lw": 1, "ls": "--"}
 
 
