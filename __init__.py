@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         ProgramError,
         QuantisationError,
     )
-    from .exploration import bits, optimise
+    from .exploration import bits, compare, optimise
     from .isa.program import Program
     from .simulator.run import Result
 
@@ -65,6 +65,7 @@ _HOME = {
     "QuantisationError": ".errors",
     "Result": ".simulator.run",
     "bits": ".exploration",
+    "compare": ".exploration",
     "compile": ".api",
     "float_accuracy": ".api",
     "int8_accuracy": ".api",
@@ -94,6 +95,7 @@ __all__ = [
     "QuantisationError",
     "Result",
     "bits",
+    "compare",
     "compile",
     "float_accuracy",
     "int8_accuracy",

@@ -1,4 +1,4 @@
-"""Explorations in one call each: bits of Algorithm 2, and the cheapest design of a space.
+"""Explorations in one call each: the cheapest design of a space, schemes side by side, bits.
 
 `api` is the flow of one machine; here many machines are tried, and what comes back are tables.  The
 commands call these functions, or what is in `dse` for progress and resuming.
@@ -6,8 +6,9 @@ commands call these functions, or what is in `dse` for progress and resuming.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .dse.bits import BitChoice, TriedBits
-    from .dse.labelled import LabelledModel
+    from .dse.compare import CompareRequest, PhaseProgress, SideBySide
+    from .dse.labelled import Kept, LabelledModel
     from .dse.request import SearchRequest
 
-__all__ = ["SearchResult", "bits", "labelled_images", "optimise", "requested_images"]
+__all__ = [
+    "CompareResult",
+    "SearchResult",
+    "bits",
+    "compare",
+    "compared",
+    "labelled_images",
+    "optimise",
+    "requested_images",
+]
 
 
 def labelled_images(
@@ -170,3 +181,159 @@ def optimise(
     result, winner = report(found), found.best.winner
     frame = pd.DataFrame(evaluation_rows(result))
     return SearchResult(result, frame, winner.point.config if winner else None)
+
+
+def compared(
+    request: CompareRequest,
+    kept: Kept,
+    accuracy: bool = True,
+    progress: PhaseProgress | None = None,
+    note: Callable[[str], object] = lambda message: None,
+) -> SideBySide:
+    """Machines side by side; of a network without images, or a topology, time and area alone.
+
+    note : told what the user should read. Raises FlexhycaError where something that is asked for
+    is impossible, before anything is computed.
+    """
+    from .compiler.shapes import shapes_of
+    from .config import Arithmetic
+    from .dse.compare import check_layers, plan_of, side_by_side, silent
+    from .dse.labelled import working
+    from .dse.sweep import Subject
+    from .shape_source import ShapeSource
+
+    asked, seed, progress = request.search, request.search.options.seed, progress or silent
+    plan = plan_of(request, accuracy)
+
+    def warn(messages: Iterable[str]) -> None:
+        for message in messages:
+            note(f"warning: {message}")
+
+    if accuracy and (why := _no_accuracy(asked)):
+        note(f"{asked.model}: {why}: only time, traffic and area are compared")
+        accuracy = False
+    if not accuracy:
+        weights, data = (name and Path(name) for name in (asked.weights, asked.data))
+        norm = asked.mean, asked.std
+        source = ShapeSource(
+            asked.model, weights or None, data or None, norm, request.batch, seed, warn
+        )
+        check_layers(plan, source.subject)
+        place = request.placement or ("gradient" if source.model is not None else "clustered")
+        ranking = partial(source.rank, place)
+        return side_by_side(plan, source.subject, ranking, place, kept.workers, progress=progress)
+    if request.placement not in (None, "gradient"):
+        raise ConfigError(
+            f"placement {request.placement}: accuracy is that of important neurons by gradient; "
+            "leave it out, or give --no-accuracy"
+        )
+    given = requested_images(asked)
+    warn(given.model.warnings)
+    subject = Subject.of(shapes_of(given.model, Arithmetic()), request.batch)
+    check_layers(plan, subject)
+    own = {"search": "compare"}
+    with working(given, plan.settings, asked.ber, seed, kept, own, {}) as results:
+        return side_by_side(
+            plan,
+            subject,
+            lambda: results.workload.ranking,
+            "gradient",
+            kept.workers,
+            results,
+            progress,
+        )
+
+
+def _no_accuracy(asked: SearchRequest) -> str:
+    """Why a model has no accuracy; empty if it has one."""
+    from .compiler.frontends.topology import is_topology
+
+    if is_topology(asked.model):
+        return "a topology has no values"
+    if asked.data is None and not api.has_images(asked.model):
+        return "there are no images (give an npz with --data FILE)"
+    return ""
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Machines side by side. report : everything, as `flexhyca compare --json` has it.
+
+    rows : one a machine, flat, as its CSV has them.
+    """
+
+    report: Mapping[str, Any]
+    rows: pd.DataFrame
+
+
+def compare(
+    model: str,
+    config: str | Path = "flexhyca-32x32",
+    *,
+    changes: Sequence[str] = (),
+    schemes: Sequence[str] | None = None,
+    designs: Sequence[str | Path] = (),
+    protect: Sequence[str] = (),
+    accuracy: bool = True,
+    scenario: str = "own",
+    bers: Sequence[float] = (),
+    goals: Sequence[float] = (),
+    rates: tuple[float, float] | None = None,
+    limits: Mapping[str, float | str | None] | None = None,
+    patterns: int = 200,
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
+    images: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    batch: int = 1,
+    placement: api.Placement | None = None,
+    workers: int = 1,
+    study: Path | None = None,
+    reuse: Sequence[Path] = (),
+    seed: int = 0,
+    progress: PhaseProgress | None = None,
+    note: Callable[[str], object] = lambda message: None,
+) -> CompareResult:
+    """Protection schemes (all of them, unless they are named) and designs side by side.
+
+    The options are those of `flexhyca compare`, which its help explains. designs : configurations
+    by name or file. note : told what you should read. Raises FlexhycaError where a value is
+    impossible; a scheme that is impossible on this machine is a row with a reason.
+    """
+    import pandas as pd
+
+    from .config.schemes import SCHEMES
+    from .dse.compare import CompareRequest
+    from .dse.labelled import Kept
+    from .dse.request import SearchRequest
+    from .dse.search.optimise import Options
+    from .report.compare import comparison_report, comparison_rows
+
+    search = SearchRequest(
+        model,
+        str(config),
+        tuple(changes),
+        scenario=scenario,
+        bers=tuple(bers),
+        goals=tuple(goals),
+        rates=rates,
+        limits=dict(limits or {}),
+        options=Options(patterns=patterns, seed=seed),
+        weights=None if weights is None else str(weights),
+        data=None if data is None else str(data),
+        images=images,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+    )
+    request = CompareRequest(
+        search,
+        tuple(SCHEMES if schemes is None else schemes),
+        tuple(map(str, designs)),
+        tuple(protect),
+        placement,
+        batch,
+    )
+    kept = Kept(study, tuple(reuse), workers)
+    result = comparison_report(compared(request, kept, accuracy, progress, note))
+    return CompareResult(result, pd.DataFrame(comparison_rows(result)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from pathlib import Path
 
@@ -10,7 +11,7 @@ _TEXT = 1 << 24  # bytes of a configuration, a space or a topology: larger ones 
 _read: dict[tuple[int, int], Path] = {}  # by device and inode
 
 
-def reading(path: str | Path, most: int | None = None) -> Path:
+def reading(path: str | os.PathLike[str], most: int | None = None) -> Path:
     """`path`, which is about to be read. most : bytes; None for any number.
 
     Raises OSError for what never ends or never begins (a device, a pipe without a writer) and for

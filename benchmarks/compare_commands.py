@@ -39,7 +39,7 @@ MACHINES = {
     "edge_is": "-c ../inputs/edge.yaml -s dppu.size=0 -s protection.s_th=0 -s array.dataflow=is",
 }
 COMMANDS = (
-    *("", "simulate", "sweep", "schemes", "inject", "sites", "compile", "disasm", "asm"),
+    *("", "simulate", "sweep", "compare", "inject", "sites", "compile", "disasm", "asm"),
     *("accuracy", "models", "area", "area pe", "area array", "area table", "area figures"),
     *("campaign", "campaign show", "campaign export", "config", "config list", "config show"),
     *("config check", "hdl", "hdl emit", "hdl check"),
@@ -61,7 +61,7 @@ BAD = (
     *("accuracy digits --overflow wrap", "sweep digits --csv x.csv --vary dppu.size=a..b"),
     *("sweep digits --csv x.csv --vary dppu.width=3,5", "area pe --q-scale 20"),
     *("area table --workers 2", "campaign show ../inputs/bad.fhx", "campaign export no.db --csv -"),
-    *("hdl emit dppu -c base-32x32 -o v", "schemes digits --protect conv9"),
+    *("hdl emit dppu -c base-32x32 -o v", "compare digits --protect conv9"),
     *("sites resnet20 --scheme tmr_alg --protect layer9.*", "compile digits -o no/such/x.fhx"),
 )
 EDGE = """extends: flexhyca-32x32
@@ -139,8 +139,8 @@ def timing() -> Iterator[Job]:
         command = f"simulate digits {machine} --no-values --trace trace.json"
         yield Job("timing", f"trace {name}", (command,))
     for model in ("digits --protect conv2,fc", "resnet20 --protect layer2.* --placement clustered"):
-        command = f"schemes {model} --json r.json"
-        yield Job("timing", f"schemes {model.split()[0]}", (command,))
+        command = f"compare {model} --no-accuracy --json r.json"
+        yield Job("timing", f"compare {model.split()[0]}", (command,))
     vary = "--vary dppu.size=0,16,52 --vary protection.s_th=0.05,0.2 --vary dppu.width=2,4"
     command = f"sweep digits --csv r.csv --skip-invalid {vary} --json r.json"
     yield Job("timing", "sweep", (command,))
@@ -291,7 +291,7 @@ def text() -> Iterator[Job]:
     steps = (
         f"config show {config} {how}" for config in CONFIGS for how in ("--explain", "--json -")
     )
-    lists = ("models", "models --json -", "schemes", "schemes --json -", "config list")
+    lists = ("models", "models --json -", "compare", "compare --json -", "config list")
     yield Job("text", "lists", (*lists, *steps, "config check ../inputs/edge.yaml --json -"))
     emitted = ("pe", "pe --multiplier array -s protection.q_scale=4", "pe -c base-32x32", "dppu")
     arrays = ("array --rows 2 --cols 2", "array --rows 2 --cols 3 --flips")

@@ -19,10 +19,14 @@ from .options import (
     ConfigOption,
     DaskOption,
     DataOption,
+    GoalsOption,
     ImagesOption,
     JsonOption,
+    LimitOption,
     MeanOption,
-    Numbers,
+    OwnRatesOption,
+    RatesOption,
+    ReuseOption,
     SeedOption,
     SetOption,
     StdOption,
@@ -30,7 +34,8 @@ from .options import (
     WorkersOption,
     check_suffix,
     check_workers,
-    numbers,
+    limits_of,
+    rate_pair,
     split_names,
 )
 
@@ -81,38 +86,10 @@ def command(
             "cost it 10 to 40 points without protection; or a scenario of the --space file.",
         ),
     ] = "own",
-    ber: Annotated[
-        Numbers | None,
-        typer.Option(
-            parser=numbers("1e-4,2e-4"),
-            metavar="LIST",
-            help="Bit error rates instead of a scenario, all for one design.",
-        ),
-    ] = None,
-    goal: Annotated[
-        Numbers | None,
-        typer.Option(
-            parser=numbers("0.97,0.95"),
-            metavar="LIST",
-            help="Accuracy wanted at each --ber, relative to acc0, the fault-free accuracy.",
-        ),
-    ] = None,
-    own_rates: Annotated[
-        Numbers | None,
-        typer.Option(
-            parser=numbers("1.7e-3,3.4e-3"),
-            metavar="I',II'",
-            help="The network's own rates, where they are known; they are searched otherwise.",
-        ),
-    ] = None,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="A limit instead of the space's: cycles=1.1, traffic=0.1 (none: no limit), "
-            "bandwidth=weights|total|bytes_per_cycle, perf=cycles|time; repeatable.",
-        ),
-    ] = None,
+    ber: RatesOption = None,
+    goal: GoalsOption = None,
+    own_rates: OwnRatesOption = None,
+    limit: LimitOption = None,
     optimiser: Annotated[
         str, typer.Option(help="Who chooses what to evaluate next; see --list-optimisers.")
     ] = "gpyopt",
@@ -156,10 +133,7 @@ def command(
         Path | None,
         typer.Option(metavar="FILE.db", help="Go on with a study as it was asked for."),
     ] = None,
-    reuse: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE.db", help="Take what another study has evaluated; repeatable."),
-    ] = None,
+    reuse: ReuseOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -240,9 +214,6 @@ def _request(given: dict[str, Any]) -> SearchRequest:
     from ..dse.request import SearchRequest
     from ..dse.search.optimise import Options
 
-    rates = given["own_rates"]
-    if rates is not None and len(rates) != 2:
-        raise FlexhycaError("own-rates: give two, such as 1.7e-3,3.4e-3")
     weights, data = (
         given[name] and str(Path(given[name]).absolute()) for name in ("weights", "data")
     )
@@ -256,8 +227,8 @@ def _request(given: dict[str, Any]) -> SearchRequest:
         scenario=given["scenario"],
         bers=tuple(given["ber"] or ()),
         goals=tuple(given["goal"] or ()),
-        rates=rates,
-        limits=dict(_limit(text) for text in given["limit"] or ()),
+        rates=rate_pair(given["own_rates"]),
+        limits=limits_of(given["limit"]),
         options=Options(
             optimiser=given["optimiser"],
             budget=given["budget"],
@@ -275,18 +246,6 @@ def _request(given: dict[str, Any]) -> SearchRequest:
 def _absolute(name: str) -> str:
     """A file by its full path, so that the study can be resumed from elsewhere."""
     return str(Path(name).absolute()) if Path(name).is_file() else name
-
-
-def _limit(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise FlexhycaError(f"limit {text!r}: write KEY=VALUE, such as traffic=0.2")
-    if value == "none":
-        return key, None
-    try:
-        return key, float(value)
-    except ValueError:
-        return key, value
 
 
 def _run(

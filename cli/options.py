@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -80,7 +80,7 @@ SchemeOption = Annotated[
     typer.Option(
         metavar="NAME",
         help="A protection scheme instead of the configuration's own, such as base or tmr_arch; "
-        "`flexhyca schemes` lists them.",
+        "`flexhyca compare` lists them.",
     ),
 ]
 ProtectOption = Annotated[
@@ -215,3 +215,65 @@ JsonOption = Annotated[
         help="Write the result as JSON; with - nothing else goes to standard output.",
     ),
 ]
+RatesOption = Annotated[
+    Numbers | None,
+    typer.Option(
+        parser=numbers("1e-4,2e-4"),
+        metavar="LIST",
+        help="Bit error rates instead of a scenario, all for one design.",
+    ),
+]
+GoalsOption = Annotated[
+    Numbers | None,
+    typer.Option(
+        parser=numbers("0.97,0.95"),
+        metavar="LIST",
+        help="Accuracy wanted at each --ber, relative to acc0, the fault-free accuracy.",
+    ),
+]
+OwnRatesOption = Annotated[
+    Numbers | None,
+    typer.Option(
+        parser=numbers("1.7e-3,3.4e-3"),
+        metavar="I',II'",
+        help="The network's own rates, where they are known; they are searched otherwise.",
+    ),
+]
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="A limit instead of the space's: cycles=1.1, traffic=0.1 (none: no limit), "
+        "bandwidth=weights|total|bytes_per_cycle, perf=cycles|time; repeatable.",
+    ),
+]
+ReuseOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE.db", help="Take what another study has evaluated; repeatable."),
+]
+
+
+def rate_pair(rates: Numbers | None) -> tuple[float, float] | None:
+    """What --own-rates says."""
+    if rates is None:
+        return None
+    if len(rates) != 2:
+        raise FlexhycaError("own-rates: give two, such as 1.7e-3,3.4e-3")
+    return rates[0], rates[1]
+
+
+def limits_of(texts: Sequence[str] | None) -> dict[str, Any]:
+    """Fields of `config.search.Limits` that --limit changes."""
+    return dict(_limit(text) for text in texts or ())
+
+
+def _limit(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise FlexhycaError(f"limit {text!r}: write KEY=VALUE, such as traffic=0.2")
+    if value == "none":
+        return key, None
+    try:
+        return key, float(value)
+    except ValueError:
+        return key, value

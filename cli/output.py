@@ -49,8 +49,9 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
         if path.resolve() in seen:
             raise FlexhycaError(f"{path}: is named twice; results need files of their own")
         seen.add(path.resolve())
+        written = sum(same_file(path, name) for name in (*studies, *targets) if name)
         given = sum(same_file(path, name) for name in _named)
-        if not is_study and (given > 1 or was_read(path)):
+        if not is_study and (given > written or was_read(path)):
             raise FlexhycaError(
                 f"{path}: is read by this command, which would overwrite it; give another file"
             )

@@ -27,11 +27,11 @@ from .options import (
     WorkersOption,
     check_suffix,
 )
-from .source import ShapeSource
 
 if TYPE_CHECKING:
     from ..dse.grid import Grid, GridPoint
     from ..dse.sweep import Sweep
+    from ..shape_source import ShapeSource
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -91,6 +91,7 @@ def command(
     from .. import api
     from ..compiler.frontends.topology import is_topology
     from ..dse.grid import PLACEMENT, expand, parse_axis
+    from ..shape_source import ShapeSource
 
     study = study or csv.parent / f"{csv.name}.db"
     if str(csv) == output.STDOUT:
@@ -106,7 +107,7 @@ def command(
     grid = expand(config, set_ or (), axes, default)
     _report_invalid(grid, skip_invalid)
     _check_plot(plot, grid.points)
-    source = ShapeSource(model, weights, data, (mean, std), batch, seed)
+    source = ShapeSource(model, weights, data, (mean, std), batch, seed, output.warn)
     result = _sweep(source, grid, study, workers, skip_invalid)
     rows = [{key: _plain(value) for key, value in row.items()} for row in result["points"]]
     output.write_text(csv, output.csv_text(list(rows[0]), rows))

@@ -44,15 +44,17 @@ _PLAIN = {
 }
 
 
-def _circuit(bits: int, constrained: bool) -> Scheme:
-    settings = {**_PLAIN, "protection.nb_th": bits, "protection.pe_policy": "direct"}
+def _circuit(bits: int, constrained: bool, policy: str = "direct") -> Scheme:
+    settings = {**_PLAIN, "protection.nb_th": bits, "protection.pe_policy": policy}
     if constrained:
         del settings["protection.q_scale"]
     rule = "the configuration's q_scale" if constrained else "q_scale 0 (unconstrained)"
+    routed = policy == "configurable"
+    paper = f"TMR-CRT{bits}" + (", quantisation constrained" if constrained else "")
     return Scheme(
-        f"tmr_crt{bits}{'_q' if constrained else ''}",
-        f"TMR-CRT{bits}" + (", quantisation constrained" if constrained else ""),
-        f"top {bits} bit(s) of every PE tripled, pe_policy direct, {rule}",
+        f"tmr_crt{bits}{'_q' if constrained else ''}{'c' if routed else ''}",
+        f"ours: TMR-CRT{bits}, constrained, routed copies" if routed else paper,
+        f"top {bits} bit(s) of every PE tripled, pe_policy {policy}, {rule}",
         settings,
     )
 
@@ -61,6 +63,8 @@ _ROWS: tuple[Scheme, ...] = (
     Scheme("base", "Base", "nothing is protected, no DPPU, q_scale 0", _PLAIN),
     *(_circuit(bits, False) for bits in (1, 2, 3)),
     *(_circuit(bits, True) for bits in (1, 2, 3)),
+    # What the paper gives TMR-CL alone: the honest rival (the squares in its Fig. 15).
+    *(_circuit(bits, True, "configurable") for bits in (1, 2, 3)),
     Scheme(
         "tmr_arch",
         "TMR-ARCH",

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from ..compiler.shapes import shapes_of
 from ..config import Config
 from ..config.schemes import with_scheme
-from ..config.search import Bandwidth, Limits, Perf
+from ..config.search import Limits
 from ..errors import ConfigError
 from ..hdl.area.machine import machine_area, pe_row
-from ..tables import complete
-from .costs import CostRecord
+from .costs import Costs, room
 from .evaluate import StageJob
 from .keys import FIELDS, accuracy_stage
 from .results import Results
@@ -32,42 +31,6 @@ from .space import PARAMETERS, DesignPoint, PointValues, Space
 
 #: Told of progress: what is done, how much of it, of how much.
 DesignProgress = Callable[[str, int, int], object]
-
-
-class Costs(NamedTuple):
-    """A run beside that of the unprotected machine."""
-
-    own: CostRecord
-    base: CostRecord
-    weight_bytes: int
-    depth: float  #: of a PE's logic, over that of an unprotected one
-
-    @property
-    def extra_bytes(self) -> int:
-        """DRAM traffic that protection adds."""
-        return int(sum(self.own["dram"].values()) - sum(self.base["dram"].values()))
-
-
-def _bytes_per_cycle(costs: Costs) -> float:
-    own, base = (sum(c["dram"].values()) / c["cycles"] for c in (costs.own, costs.base))
-    return float(own / base - 1)
-
-
-#: What extra traffic is relative to (paper: weights in IV-B, Bandwidth_0 in Equation 2).
-_TRAFFIC: dict[Bandwidth, Callable[[Costs], float]] = {
-    "weights": lambda costs: costs.extra_bytes / costs.weight_bytes,
-    "total": lambda costs: costs.extra_bytes / sum(costs.base["dram"].values()),
-    "bytes_per_cycle": _bytes_per_cycle,
-}
-_CYCLES: dict[Perf, Callable[[Costs], float]] = {
-    "cycles": lambda costs: costs.own["cycles"] / costs.base["cycles"],
-    "time": lambda costs: costs.depth * costs.own["cycles"] / costs.base["cycles"],
-}
-for _names, _field, _handled in (
-    (get_args(Bandwidth), "bandwidth", _TRAFFIC),
-    (get_args(Perf), "perf", _CYCLES),
-):
-    complete(f"{_field} in config/search.py", _names, _handled, "dse/designs.py: _TRAFFIC, _CYCLES")
 
 
 class Design(NamedTuple):
@@ -102,11 +65,8 @@ class Designs:
 
     def broken(self, design: Design) -> list[str]:
         """The limits that a design does not keep to."""
-        return [
-            name
-            for name in ("cycles", "traffic")
-            if (limit := getattr(self.limits, name)) is not None and getattr(design, name) > limit
-        ]
+        left = room(self.limits, design.cycles, design.traffic)
+        return [name for name, own in left.items() if own < 0]
 
     def nearest(self) -> str:
         """Of each limit how many designs keep it, and how far the nearest is where none does."""
@@ -171,7 +131,7 @@ def work_out_designs(
     for i, point in enumerate(points):
         circuit = area_part(point.values)
         if circuit not in areas:
-            areas[circuit] = _area(point.config), pe_row(point.config).depth / pe_row(base).depth
+            areas[circuit] = _area(point.config), depth_over(point.config, base)
             progress("areas", i, len(points))
         area, depth = areas[circuit]
         costs = Costs(answers[timing(point.values)], plain, weight_bytes, depth)
@@ -179,7 +139,7 @@ def work_out_designs(
         if own not in keys:
             text = json.dumps(results.accuracy_of(point.config), sort_keys=True)
             keys[own] = hashlib.sha256(text.encode()).hexdigest()[:16]
-        cycles, traffic = _CYCLES[limits.perf](costs), _TRAFFIC[limits.bandwidth](costs)
+        cycles, traffic = costs.cycles(limits.perf), costs.traffic(limits.bandwidth)
         designs.append(Design(point, area, cycles, traffic, keys[own]))
     return Designs(space, limits, designs, impossible)
 
@@ -208,6 +168,11 @@ def _part(space: Space, *stages: str) -> Callable[[PointValues], PointValues]:
     names = {name for stage in stages for name in FIELDS[stage]}
     places = [i for i, name in enumerate(space.names) if name in names]
     return lambda values: tuple(values[i] for i in places)
+
+
+def depth_over(config: Config, base: Config) -> float:
+    """Depth of a PE's logic over that of another machine: what its clock period grows by."""
+    return pe_row(config).depth / pe_row(base).depth
 
 
 def _area(config: Config) -> float:

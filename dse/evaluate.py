@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.codegen.emit import compile_network
 from ..compiler.data import Dataset, quantise_input
 from ..compiler.importance.ranking import Ranking, important_neurons
 from ..compiler.model import Model
@@ -31,8 +30,7 @@ from ..faults.ber.protection import ProtectedNetwork
 from ..faults.ber.random_bits import Hits
 from ..faults.ber.rates import find_rates
 from ..network.layers import Network
-from ..simulator.run import simulate
-from .costs import cost_of
+from .costs import timed
 from .keys import network_digest
 
 BLOCK = 10  #: patterns of an accuracy job
@@ -196,8 +194,7 @@ def _timing(lab: Laboratory, config: Config) -> dict[str, Any]:
     """Cycles and traffic. The network's numbers do not matter, so it has none."""
     network = shapes_of(lab.workload.model, config.arithmetic, config.protection.q_scale)
     important = important_neurons(lab.workload.ranking, network, config)
-    program = compile_network(network, config, important, 1)
-    return dict(cost_of(simulate(program, values="none")))
+    return dict(timed(network, config, important))
 
 
 def _rates(lab: Laboratory, config: Config, low: float, high: float) -> dict[str, Any]:

@@ -107,16 +107,16 @@ def run_search(
     Raises ConfigError and FlexhycaError where something that was asked for is impossible.
     """
     events = events or Events()
-    search, space = _search_of(request), space_of(request)
+    search, space = search_of(request), space_of(request)
     base = space.base
-    _check_goals(request, search)
+    check_goals(request, search)
     own = _identity(request, search, space)
     asked = request.to_dict()
     with working(subject, base, request.ber, request.options.seed, kept, own, asked) as results:
         designs = work_out_designs(space, search.limits, results, events.stage)
         designs.within()  # refused before any fault
-        rates = _rates(request, search, results)
-        problems = _problems(request, search, rates)
+        rates = own_rates(request, search, results)
+        problems = problems_of(request, search, rates)
         outcomes = []
         for number, problem in enumerate(problems, 1):
             events.problem(problem.name, number, len(problems))
@@ -127,10 +127,11 @@ def run_search(
 
 def space_of(request: SearchRequest) -> Space:
     """What may be chosen; ConfigError where that is impossible."""
-    return Space.of(_search_of(request), load_config(request.config, request.changes))
+    return Space.of(search_of(request), load_config(request.config, request.changes))
 
 
-def _search_of(request: SearchRequest) -> Search:
+def search_of(request: SearchRequest) -> Search:
+    """The space's file with the request's limits; ConfigError for a limit that there is not."""
     search = load_search(request.space)
     known = Limits.model_fields
     unknown = [name for name in request.limits if name not in known]
@@ -140,7 +141,7 @@ def _search_of(request: SearchRequest) -> Search:
     return search.model_copy(update={"limits": limits})
 
 
-def _check_goals(request: SearchRequest, search: Search) -> None:
+def check_goals(request: SearchRequest, search: Search) -> None:
     """Refuse scenarios and goals that do not exist, before anything is computed."""
     known = (*SCENARIOS, *search.scenarios)
     if not request.bers and request.scenario not in known:
@@ -178,7 +179,10 @@ def _identity(request: SearchRequest, search: Search, space: Space) -> dict[str,
     }
 
 
-def _rates(request: SearchRequest, search: Search, results: Results) -> tuple[float, float] | None:
+def own_rates(
+    request: SearchRequest, search: Search, results: Results
+) -> tuple[float, float] | None:
+    """I' and II', given or found; None where they are not asked for."""
     names = _PAIRS.get(request.scenario, (request.scenario,))
     if request.bers or request.scenario in search.scenarios or not set(names) & set(_OWN):
         return None
@@ -190,9 +194,10 @@ def _rates(request: SearchRequest, search: Search, results: Results) -> tuple[fl
     return found["first"], found["second"]
 
 
-def _problems(
+def problems_of(
     request: SearchRequest, search: Search, rates: tuple[float, float] | None
 ) -> list[Problem]:
+    """One a scenario, and where there are two of them, one that has the goals of both."""
     if request.bers:
         return [_named("given", _given(request))]
     if request.scenario in search.scenarios:

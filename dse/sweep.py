@@ -16,14 +16,12 @@ from typing import Any, NamedTuple
 from safetensors.numpy import load, save
 
 from .. import pool
-from ..compiler.codegen.emit import compile_network
 from ..compiler.importance.ranking import Ranking, important_neurons
 from ..compiler.zeros import empty_bias, empty_weight
 from ..config import Config
 from ..errors import CompileError
 from ..network.layers import LayerOp, Network
-from ..simulator.run import simulate
-from .costs import CostRecord, base_of, cost_of, row
+from .costs import CostRecord, Costs, base_of, row, timed
 from .grid import GridPoint
 from .keys import FIELDS, ResultKey, field_values, key_of, mask_of
 from .study import Study
@@ -113,8 +111,7 @@ def measure_costs(context: Context, job: Job) -> CostRecord:
         if job.placement is not None:
             ranking = context.rankings[job.placement]
             important = important_neurons(ranking, network, job.config)
-        program = compile_network(network, job.config, important, context.subject.batch)
-        return cost_of(simulate(program, values="none"))
+        return timed(network, job.config, important, context.subject.batch)
     except CompileError as error:
         return {"error": str(error)}
 
@@ -218,5 +215,5 @@ class Sweep:
             "config_hash": point.config.config_hash,
             "weight_bytes": self.subject.weight_bytes,
             "conv_weight_bytes": self.subject.conv_weight_bytes,
-            **row(cost, base, self.subject.weight_bytes),
+            **row(Costs(cost, base, self.subject.weight_bytes)),
         }

@@ -57,7 +57,7 @@ SchemesOption = Annotated[
         parser=_words,
         metavar="LIST",
         help="A protection scheme instead of the configuration's own (tmr_cl), such as base or "
-        "tmr_crt1; `flexhyca schemes` lists them. ber: several, compared on the same errors; "
+        "tmr_crt1; `flexhyca compare` lists them. ber: several, compared on the same errors; "
         "tmr_cl@CONFIG is that of another configuration. Default there: base,tmr_cl.",
     ),
 ]

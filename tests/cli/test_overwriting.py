@@ -92,6 +92,8 @@ COMMANDS = {
     "optimise digits --space space.yaml --out space.yaml": "space.yaml",
     "optimise digits --reuse c.db --space space.yaml --out s.yaml --json space.yaml": "space.yaml",
     "optimise digits --space space.yaml --config m.yaml --json m.yaml": "m.yaml",
+    "compare digits --design m.yaml --json m.yaml": "m.yaml",
+    "compare digits --config m.yaml --json m.yaml": "m.yaml",
     "bits digits --config m.yaml --json m.yaml": "m.yaml",
     "hdl emit pe --config m.yaml -o m.yaml": "m.yaml",
 }

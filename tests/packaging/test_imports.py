@@ -22,6 +22,7 @@ ROOT_ORDER = (
     *(
         "cli",
         "exploration",
+        "shape_source",
         "api",
         "report",
         "dse",

@@ -1,20 +1,20 @@
-"""The network of a command that only times: its shapes and the rankings of its neurons."""
+"""The network of an exploration that only times: its shapes and the rankings of its neurons."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ..files import reading
-from . import output
-from .options import Channels
+from . import api
+from .errors import ModelError
+from .files import reading
 
 if TYPE_CHECKING:
-    from ..compiler.importance.ranking import Ranking
-    from ..compiler.model import Model
-    from ..dse.sweep import Subject
+    from .compiler.importance.ranking import Ranking
+    from .compiler.model import Model
+    from .dse.sweep import Subject
 
 
 class ShapeSource:
@@ -25,22 +25,22 @@ class ShapeSource:
         name: str,
         weights: Path | None,
         data: Path | None,
-        norm: tuple[Channels | None, Channels | None],
+        norm: tuple[Sequence[float] | None, Sequence[float] | None],
         batch: int,
         seed: int,
+        warn: Callable[[Iterable[str]], object],
     ) -> None:
-        from .. import api
-        from ..compiler.frontends.topology import is_topology, network_of, read_topology
-        from ..compiler.model import is_onnx
-        from ..compiler.networks import NETWORKS
-        from ..compiler.shapes import shapes_of
-        from ..config import Arithmetic
-        from ..dse.keys import CODE
-        from ..dse.sweep import Subject
-        from ..errors import ModelError
-        from ..sources import code_digest
+        """norm : mean and std. warn : told what the user should read."""
+        from .compiler.frontends.topology import is_topology, network_of, read_topology
+        from .compiler.model import is_onnx
+        from .compiler.networks import NETWORKS
+        from .compiler.shapes import shapes_of
+        from .config import Arithmetic
+        from .dse.keys import CODE
+        from .dse.sweep import Subject
+        from .sources import code_digest
 
-        self.batch, self.seed = batch, seed
+        self.batch, self.seed, self._warn = batch, seed, warn
         self.model = self.data = None
         if is_topology(name):
             if not all(v is None for v in (weights, data, *norm)):
@@ -73,8 +73,6 @@ class ShapeSource:
 
     def names(self, placements: Iterable[str]) -> dict[str, str]:
         """Placements and their names in a study, which tell measured ones apart."""
-        from .. import api
-
         names = {placement: placement for placement in placements}
         if self.model is not None and "gradient" in names:
             data = api.calibration_data(self.model, self.data, seed=self.seed)
@@ -84,14 +82,12 @@ class ShapeSource:
 
     def rank(self, placement: str) -> Ranking:
         """The ranking of a placement, and what is to be said about it."""
-        from .. import api
-
         if self.model is None or placement != "gradient":
             named = cast("api.Placement", placement)
             return api.place_neurons(self.network, named, seed=self.seed)
-        output.warn(self.model.warnings)
+        self._warn(self.model.warnings)
         if self.data is None:
-            output.warn(
+            self._warn(
                 [
                     f"{self.model.name}: no images given, so important neurons are ranked on noise "
                     "and mean nothing; give --data FILE, or --placement clustered"
