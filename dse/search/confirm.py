@@ -170,9 +170,9 @@ def _walk(
 
 
 def _judge(
-    block: Block, goal: float, n: int, place: int, terms: Terms, shrink: float = 1.0
+    block: Block, goal: float, n: int, place: int, terms: Terms, later: int | None = None
 ) -> Judgement:
-    """By the first n patterns. place : in the walk, from 1 on. shrink : see `outlook`."""
+    """By the first n patterns. place : in the walk, from 1 on. later : images of `outlook`."""
     values = margins(block, goal)[:n]
     means, images = values.mean(axis=1), image_values(block.images[:n], values, terms.images)
     for_met = terms.alpha / (place * (place + 1))
@@ -190,7 +190,8 @@ def _judge(
     verdict: Verdict = "met" if margin.low >= 0 else "missed" if margin.high < 0 else "open"
     # Whatever patterns follow, the images' own spread stays, and a bound has its price.
     reach, left = _REACH * math.sqrt(variance), math.sqrt(images.lasting)
-    needed = below * left * shrink - goal * math.log(for_met * (1 - part)) / terms.most
+    planned = skewed_margin(images.values, for_met * part, later) if part else 0.0
+    needed = planned * left - goal * math.log(for_met * (1 - part)) / terms.most
     hope = verdict == "open" and estimate + reach >= needed
     by_images = -above * left < estimate - reach and estimate + reach < below * left
     limit: Limit | None = None if verdict != "open" else "images" if by_images else "patterns"
@@ -211,13 +212,12 @@ def _relative(margin: Interval, goal: float, terms: Terms) -> Interval:
 def outlook(blocks: Sequence[Block], terms: Terms, images: int, place: int = 1) -> list[Judgement]:
     """What a search's patterns say of a candidate, and what its confirmation will ask of it.
 
-    terms : with the images of the search. images : of the confirmation, whose bound is narrower or
-    wider for that. place : in its walk. It knows nothing of the confirmation's patterns and images,
+    terms : with the images of the search. images : of the confirmation, taken for as different from
+    each other. place : in its walk. It knows nothing of the confirmation's patterns and images,
     so that whom to confirm may depend on it.
     """
-    shrink = math.sqrt(terms.images / images)
     pairs = zip(blocks, terms.goals, strict=True)
-    return [_judge(*pair, len(pair[0].right), place, terms, shrink) for pair in pairs]
+    return [_judge(*pair, len(pair[0].right), place, terms, images) for pair in pairs]
 
 
 def promise(judged: Sequence[Judgement]) -> float:

@@ -41,6 +41,7 @@ from .prune import dearer, pruned
 _LEAST_LOSS = 1e-3  # that may be lost, for ratios: a goal of 1 allows none
 _CLEAR = 2.0  # standard errors
 _ROUND = 3  # candidates that are confirmed before the search is told to look for better ones
+_HOPE = 1.0  # standard errors by which a candidate may be too bad to be confirmed
 _UNCONFIRMED = 1 + 1e-9  # ratio, just above what is feasible
 _LEAST_LIMIT = 0.05  # of the loss that is allowed, below which no search looks for less
 
@@ -153,8 +154,10 @@ def search_designs(
         search.run()
         if options.front:
             break
+        if search.tightened(walked=False):
+            continue
         confirmation = search.confirmed()
-        if confirmation.winner or not search.tightened():
+        if confirmation.winner or not search.tightened(walked=True):
             break
     return SearchOutcome(
         problem, space, chosen, search.evaluations(), search.reasons(), search.limit, confirmation
@@ -380,39 +383,59 @@ class _Search:
         found |= dict.fromkeys(self._dearer(), "dearer than a feasible one")
         return found | dict.fromkeys(self._hopeless, "misses without faults")
 
+    def _outlooks(self) -> dict[int, list[Judgement]]:
+        """Candidates that may be feasible -> what confirmation will ask of them, in ascending area.
+
+        By all patterns of the search, of those whose evaluation ended early, too. Whether a
+        candidate is confirmed depends on more than whether it keeps the goals: where few images
+        suffer much it takes more of them to tell.
+        """
+        images = len(self.results.workload.images["confirm"])
+        terms, place = self._terms("search"), len(self._walked) + 1
+        found = {}
+        for own in sorted(self._running.values(), key=lambda running: running.number):
+            seen = own.observation(1.0) if own.done and not own.missed else None
+            if own.number in self._walked or not seen or seen.ratio - _CLEAR * seen.error > 1:
+                continue
+            blocks = [self._whole(own.number, goal) for goal in self.problem.goals]
+            found[own.number] = outlook(blocks, terms, images, place)
+        return found
+
+    def _whole(self, number: int, goal: AccuracyGoal) -> Block:
+        config = self.chosen[number].point.config
+        firsts = range(0, self.options.patterns, BLOCK)
+        jobs = [accuracy_job(config, goal.ber, "search", first) for first in firsts]
+        return Block.joined([self.results.block("search", a) for a in self.results.all(jobs)])
+
     def _plausible(self) -> list[int]:
         """Whom to confirm: those of earlier rounds, then the cheapest few that may be confirmed."""
-        own = {
-            o.number: promise(self._outlook(o.number))
-            for o in self.history
-            if o.number not in self._walked and o.ratio - _CLEAR * o.error <= 1
-        }
-        found = sorted(number for number, errors in own.items() if errors >= -_CLEAR)
+        own = {number: promise(judged) for number, judged in self._outlooks().items()}
+        found = [number for number, errors in own.items() if errors >= -_HOPE]
         return self._walked + (found[:_ROUND] or sorted(own, key=lambda n: -own[n])[:1])
 
-    def _outlook(self, number: int) -> list[Judgement]:
-        """What confirmation will ask of a candidate, by the patterns of the search alone."""
-        images = len(self.results.workload.images["confirm"])
-        place = len(self._walked) + 1
-        return outlook(self._running[number].blocks, self._terms("search"), images, place)
+    def tightened(self, walked: bool) -> bool:
+        """Whether there is sense in a search for designs that lose less.
 
-    def tightened(self) -> bool:
-        """Whether there is sense in a search for designs that lose less, as none was confirmed.
-
-        The images are few: a design has to be better than its goal by the width of their interval,
-        which is less where less is lost. How much less is read off the search's own patterns and
-        images; of the confirmation it is only known that none was met, so that its budget stays.
+        There is where the cheapest one that seems feasible will hardly be confirmed, as the images
+        are few: a design has to be better than its goal by the width of their interval, which is
+        less where less is lost. How much less is read off the search's own patterns and images. Of
+        a confirmation it is only known that none was met (`walked`), so that its budget stays.
         """
-        walked, limit = self._plausible(), self.limit
-        if len(self._running) >= self.options.budget or not walked or limit < _LEAST_LIMIT:
+        own, limit = self._outlooks(), self.limit
+        if len(self._running) >= self.options.budget or not own or limit < _LEAST_LIMIT:
             return False
-        for own in max(map(self._outlook, walked), key=promise):
-            allowed = max(1 - own.goal, _LEAST_LOSS)
-            lost = max(1 - own.margin.estimate / allowed, _LEAST_LOSS)
+        feasible = {o.number for o in self.history if o.ratio <= 1}
+        cheapest = next((judged for number, judged in own.items() if number in feasible), None)
+        if not walked and (cheapest is None or promise(cheapest) >= -_HOPE):
+            return False
+        seen = self._plausible() if walked else self._walked
+        keys = [self.chosen[number].key for number in seen]
+        for judged in cheapest or max(own.values(), key=promise):
+            allowed = max(1 - judged.goal, _LEAST_LOSS)
+            lost = max(1 - judged.margin.estimate / allowed, _LEAST_LOSS)
             # The largest share x of the loss with 1 - x >= needed sqrt(x / lost).
-            root = own.needed / allowed / math.sqrt(lost)
+            root = judged.needed / allowed / math.sqrt(lost)
             limit = min(limit, ((math.sqrt(root * root + 4) - root) / 2) ** 2)
-        keys = [self.chosen[number].key for number in walked]
         self._log("tightened", {"limit": round(min(limit, 0.9 * self.limit), 4), "walked": keys})
         return True
 

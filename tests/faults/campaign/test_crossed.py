@@ -94,3 +94,11 @@ def test_too_few_or_all_alike() -> None:
     assert image_values(np.array([[0]]), np.array([[1.0]]), 1) == ImageValues(
         pytest.approx(np.zeros(1)), 1.0
     )
+
+
+def test_a_margin_is_planned_for_more_values() -> None:
+    values = np.random.default_rng(5).exponential(size=6400) ** 1.5
+    planned = np.median([skewed_margin(row, 0.01, 1600) for row in values.reshape(16, 400)])
+    found = np.median([skewed_margin(row, 0.01) for row in values.reshape(4, 1600)])
+    assert planned == pytest.approx(found, rel=0.15)
+    assert planned < 0.7 * skewed_margin(values[:400], 0.01)
