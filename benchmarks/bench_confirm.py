@@ -311,12 +311,15 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def studies(args: argparse.Namespace) -> list[dict[str, Any]]:
     """All of them, of a table or simulated."""
-    goals, images, part = tuple(map(float, args.goals.split(","))), args.images, args.for_images
+    images, part = args.images, args.for_images
+    given = tuple(map(float, args.goals.split(","))) if args.goals else ()
+    goals = given or (0.97, 0.95)
     right0, arrays = round(args.acc0 * images), {}
     if args.table:
         with np.load(args.table, allow_pickle=False) as file:
             arrays = dict(file)
-        goals, images, part = tuple(map(float, arrays["goals"])), int(arrays["count"]), 0.0
+        goals = given or tuple(map(float, arrays["goals"]))
+        images, part = int(arrays["count"]), 0.0
         right0 = len(np.unique(arrays["images"][arrays["right0"]]))
     terms = Terms(goals, images, right0, args.seed, args.alpha, part, FULL, args.most)
     rows = []
@@ -333,7 +336,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--table", type=Path, help="real patterns instead of simulated ones")
     parser.add_argument("--studies", type=int, default=1000)
-    parser.add_argument("--goals", default="0.97,0.95", help="relative accuracies")
+    parser.add_argument("--goals", help="relative accuracies: 0.97,0.95, or those of the table")
     parser.add_argument("--images", type=int, default=180, help="of the confirmation")
     parser.add_argument("--acc0", type=float, default=1.0)
     parser.add_argument("--disasters", type=float, default=0.0)
