@@ -144,6 +144,7 @@ def optimise(
     budget: int = 40,
     patterns: int = 60,
     front: Sequence[str] = (),
+    these_images: bool = False,
     workers: int = 1,
     study: Path | None = None,
     reuse: Sequence[Path] = (),
@@ -158,11 +159,16 @@ def optimise(
 
     from .dse.labelled import Kept
     from .dse.request import SearchRequest, run_search
-    from .dse.search.optimise import Options
+    from .dse.search.evaluation import Options
     from .report.search import evaluation_rows, report
 
     own = Options(
-        optimiser=optimiser, budget=budget, patterns=patterns, front=tuple(front), seed=seed
+        optimiser=optimiser,
+        budget=budget,
+        patterns=patterns,
+        front=tuple(front),
+        these_images=these_images,
+        seed=seed,
     )
     request = SearchRequest(
         model,
@@ -307,7 +313,7 @@ def compare(
     from .dse.compare import CompareRequest
     from .dse.labelled import Kept
     from .dse.request import SearchRequest
-    from .dse.search.optimise import Options
+    from .dse.search.evaluation import Options
     from .report.compare import comparison_report, comparison_rows
 
     search = SearchRequest(

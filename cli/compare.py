@@ -166,7 +166,7 @@ def _request(given: Mapping[str, Any]) -> CompareRequest:
     from ..config.schemes import SCHEMES
     from ..dse.compare import CompareRequest
     from ..dse.request import SearchRequest
-    from ..dse.search.optimise import Options
+    from ..dse.search.evaluation import Options
 
     every = given["schemes"] == "all"
     search = SearchRequest(

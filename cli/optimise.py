@@ -113,6 +113,14 @@ def command(
             "something that does not.",
         ),
     ] = False,
+    these_images: Annotated[
+        bool,
+        typer.Option(
+            "--these-images",
+            help="Confirm for the images of the confirmation alone. Otherwise for such images in "
+            "general, of which they are a sample: that takes many images.",
+        ),
+    ] = False,
     front: Annotated[
         str | None,
         typer.Option(
@@ -181,7 +189,8 @@ def command(
 #: Options that --resume takes its values of from the study.
 _ASKED = (
     *("model", "config", "set_", "weights", "data", "mean", "std", "images", "space", "scenario"),
-    *("ber", "goal", "own_rates", "limit", "optimiser", "patterns", "no_prune", "front", "seed"),
+    *("ber", "goal", "own_rates", "limit", "optimiser", "patterns", "no_prune", "front"),
+    *("these_images", "seed"),
     *("study", "budget"),
 )
 
@@ -212,7 +221,7 @@ def _resumed(path: Path) -> SearchRequest:
 
 def _request(given: dict[str, Any]) -> SearchRequest:
     from ..dse.request import SearchRequest
-    from ..dse.search.optimise import Options
+    from ..dse.search.evaluation import Options
 
     weights, data = (
         given[name] and str(Path(given[name]).absolute()) for name in ("weights", "data")
@@ -234,6 +243,7 @@ def _request(given: dict[str, Any]) -> SearchRequest:
             budget=given["budget"],
             patterns=given["patterns"],
             prune=not given["no_prune"],
+            these_images=given["these_images"],
             seed=given["seed"],
             front=tuple(split_names(given["front"])),
         ),
@@ -337,12 +347,17 @@ def _nothing(found: Found) -> str:
             f"{len(outcome.searched)} that were evaluated loses {seen.observation.ratio:.2f} times "
             "what is allowed; lower the goal, widen the space, or raise --budget"
         )
-    worst = min(closest.judgements, key=lambda own: own.margin.low)
-    few = {"images": "more images (--data)", "patterns": "a larger space", None: "a larger space"}
+    worst = min(closest.judgements, key=lambda own: own.margin.estimate - own.needed)
+    takes = "a larger space, a lower goal, or a larger --budget"
+    if worst.limited_by == "images":
+        many = f"about {worst.enough:,}" if worst.enough else "far more"
+        here = len(found.workload.images["confirm"])
+        takes = (
+            f"{many} images to confirm ({here} here; --these-images asks of them alone), {takes}"
+        )
     return (
         f"{outcome.problem.name}: no design is confirmed; the nearest has a margin of "
-        f"{worst.margin} over its goal of {worst.goal:g} acc0 ({worst.verdict}); it takes "
-        f"{few[worst.limited_by]}, a lower goal, or a larger --budget"
+        f"{worst.margin} over its goal of {worst.goal:g} acc0 ({worst.verdict}); it takes {takes}"
     )
 
 

@@ -11,6 +11,7 @@ limits: {cycles: 1.10, traffic: 0.10}
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -53,8 +54,12 @@ def goal_of(ber: float, accuracy: float) -> AccuracyGoal:
 class Limits(Section):
     """What protection may cost besides area; null for no limit."""
 
-    cycles: float | None = Field(default=1.10, gt=0, description="over those of the base machine")
-    traffic: float | None = Field(default=0.10, description="extra traffic, as `bandwidth` counts")
+    cycles: float | None = Field(
+        default=1.10, gt=0, allow_inf_nan=False, description="over those of the base machine"
+    )
+    traffic: float | None = Field(
+        default=0.10, allow_inf_nan=False, description="extra traffic, as `bandwidth` counts"
+    )
     bandwidth: Bandwidth = Field(
         default="weights",
         description="weights = extra bytes / bytes of the weights (paper, IV-B); total = extra "
@@ -63,6 +68,23 @@ class Limits(Section):
     perf: Perf = Field(
         default="cycles", description="cycles, or time = cycles x depth of the PE's logic"
     )
+
+
+def with_limits(limits: Limits, changes: Mapping[str, object]) -> Limits:
+    """Other limits that a user gives by themselves; ConfigError where one is none."""
+    for name in changes:
+        if name not in Limits.model_fields:
+            known = ", ".join(Limits.model_fields)
+            raise ConfigError(f"limit {name!r}: there is none; use {known}")
+    try:
+        return Limits.model_validate({**limits.model_dump(), **changes})
+    except ValidationError as error:
+        raise ConfigError(
+            "\n".join(
+                f"limit {problem['loc'][0]} = {problem['input']!r}: {problem['msg'].lower()}"
+                for problem in error.errors()
+            )
+        ) from None
 
 
 class SearchFile(Section):

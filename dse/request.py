@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ..config import load_config
-from ..config.search import AccuracyGoal, Limits, Search, goal_of, load_search
+from ..config.search import MOST_BER, AccuracyGoal, Search, goal_of, load_search, with_limits
 from ..errors import ConfigError
 from ..faults.ber.options import BerOptions
 from ..faults.ber.study import GOALS, RATES
@@ -21,7 +21,8 @@ from .designs import Designs, work_out_designs
 from .evaluate import StageJob, Workload
 from .labelled import Kept, LabelledModel, working
 from .results import Results
-from .search.optimise import Options, Problem, SearchOutcome, search_designs
+from .search.evaluation import Options, Problem
+from .search.optimise import SearchOutcome, search_designs
 from .space import Space
 
 _LOSSES = (0.1, 0.4)  # of base at I' and II'
@@ -133,12 +134,7 @@ def space_of(request: SearchRequest) -> Space:
 def search_of(request: SearchRequest) -> Search:
     """The space's file with the request's limits; ConfigError for a limit that there is not."""
     search = load_search(request.space)
-    known = Limits.model_fields
-    unknown = [name for name in request.limits if name not in known]
-    if unknown:
-        raise ConfigError(f"limit {unknown[0]!r}: there is none; use {', '.join(known)}")
-    limits = Limits.model_validate({**search.limits.model_dump(), **request.limits})
-    return search.model_copy(update={"limits": limits})
+    return search.model_copy(update={"limits": with_limits(search.limits, request.limits)})
 
 
 def check_goals(request: SearchRequest, search: Search) -> None:
@@ -151,6 +147,12 @@ def check_goals(request: SearchRequest, search: Search) -> None:
         )
     if request.goals and not request.bers:
         raise ConfigError("goal: give the rate it holds at, too, such as --ber 1e-4")
+    rates = request.rates
+    if rates is not None and not 0 < rates[0] < rates[1] <= MOST_BER:
+        raise ConfigError(
+            f"own-rates {rates[0]:g},{rates[1]:g}: give two above 0 and up to {MOST_BER:g}, the "
+            "lower one first"
+        )
     _given(request)
 
 

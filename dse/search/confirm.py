@@ -20,7 +20,7 @@ the budget; what they take off is added up.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -63,7 +63,8 @@ class Judgement:
 
     accuracy : relative to acc0. error : standard error of the margin, from patterns and images.
     limited_by : of what there are too few for a verdict. needed : margin that would be met with all
-    patterns. hope : whether more of them may make it so.
+    patterns. hope : whether more of them may make it so. enough : how many such images would do, by
+    and large, where they are too few.
     """
 
     goal: float
@@ -74,6 +75,7 @@ class Judgement:
     limited_by: Limit | None
     needed: float
     hope: bool
+    enough: int | None
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,12 @@ class Confirmation:
 
     @property
     def closest(self) -> Walked | None:
-        """The one whose worst goal is the least in doubt: the winner, if there is one."""
-        lows = [min(own.margin.low for own in one.judgements) for one in self.walked]
-        return self.walked[lows.index(max(lows))] if lows else None
+        """The winner, or whose worst goal lacks least of what it would be met with."""
+        return self.winner or max(self.walked, key=_room, default=None)
+
+
+def _room(walked: Walked) -> float:
+    return min(own.margin.estimate - own.needed for own in walked.judgements)
 
 
 Looks = dict[tuple[int, int], Walked]  #: by number and patterns
@@ -190,14 +195,28 @@ def _judge(
     verdict: Verdict = "met" if margin.low >= 0 else "missed" if margin.high < 0 else "open"
     # Whatever patterns follow, the images' own spread stays, and a bound has its price.
     reach, left = _REACH * math.sqrt(variance), math.sqrt(images.lasting)
-    planned = skewed_margin(images.values, for_met * part, later) if part else 0.0
-    needed = planned * left - goal * math.log(for_met * (1 - part)) / terms.most
+    price = -goal * math.log(for_met * (1 - part)) / terms.most
+
+    def asked(count: int) -> float:
+        wide = skewed_margin(images.values, for_met * part, count) if part else 0.0
+        return wide * left + price
+
+    needed = asked(terms.images if later is None else later)
     hope = verdict == "open" and estimate + reach >= needed
-    by_images = -above * left < estimate - reach and estimate + reach < below * left
-    limit: Limit | None = None if verdict != "open" else "images" if by_images else "patterns"
+    limit: Limit | None = None
+    enough = None
+    if verdict == "open":
+        limit = "patterns" if hope or needed < 2 * price else "images"
+    if limit == "images" and estimate > price:
+        enough = next((n for n in _counts(terms.images) if asked(n) <= estimate), None)
     error = math.sqrt(variance + images.lasting * float(images.values.var()) / terms.images)
     relative = _relative(margin, goal, terms)
-    return Judgement(goal, verdict, margin, relative, error, limit, needed, hope)
+    return Judgement(goal, verdict, margin, relative, error, limit, needed, hope, enough)
+
+
+def _counts(first: int) -> Iterator[int]:
+    """Rough numbers of images, from `first` to a thousand times as many."""
+    return (int(float(f"{first * 1.25**k:.2g}")) for k in range(32))
 
 
 def _relative(margin: Interval, goal: float, terms: Terms) -> Interval:

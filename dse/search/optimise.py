@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ...config import Config
 from ...config.schemes import with_scheme
@@ -28,87 +28,19 @@ from .confirm import (
     Judgement,
     Looks,
     Terms,
-    margins,
     next_step,
     outlook,
     promise,
-    settled,
 )
-from .front import SENSES
+from .evaluation import LEAST_LOSS, Evaluation, Options, Problem, Running
 from .optimisers import OPTIMISERS, front_optimiser
 from .prune import dearer, pruned
 
-_LEAST_LOSS = 1e-3  # that may be lost, for ratios: a goal of 1 allows none
 _CLEAR = 2.0  # standard errors
 _ROUND = 3  # candidates that are confirmed before the search is told to look for better ones
 _HOPE = 1.0  # standard errors by which a candidate may be too bad to be confirmed
 _UNCONFIRMED = 1 + 1e-9  # ratio, just above what is feasible
 _LEAST_LIMIT = 0.05  # of the loss that is allowed, below which no search looks for less
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to search. optimiser : of `OPTIMISERS`. budget : evaluations of accuracy.
-
-    patterns : of an evaluation, in blocks of 10, at most. early : chance that an evaluation stops
-    early on the wrong side. alpha : that a winner is none. most : patterns that confirm one goal of
-    a candidate. front : objectives of a Pareto set, instead of the cheapest design.
-    """
-
-    optimiser: str = "gpyopt"
-    budget: int = 40
-    patterns: int = 60
-    early: float = 0.01
-    prune: bool = True
-    alpha: float = 0.02
-    most: int = 3840
-    seed: int = 0
-    ahead: int = 1
-    front: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        known, front = ", ".join(OPTIMISERS), set(self.front)
-        if self.optimiser not in OPTIMISERS:
-            raise FlexhycaError(f"optimiser {self.optimiser!r}: there is none; use {known}")
-        if front and not {"accuracy", "area"} <= front <= set(SENSES):
-            raise FlexhycaError(
-                f"front {','.join(self.front)}: give accuracy,area and, if wanted, cycles and "
-                "traffic"
-            )
-        if self.patterns % BLOCK:
-            raise FlexhycaError(f"patterns {self.patterns}: give a multiple of {BLOCK}")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Goals that one design has to meet, all of them."""
-
-    name: str
-    goals: tuple[AccuracyGoal, ...]
-
-
-class Evaluation(NamedTuple):
-    """What a search has seen of a candidate."""
-
-    design: Design
-    observation: Observation
-    patterns: tuple[int, ...]  #: of each goal
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON. ratio : see `Observation`, of all the loss that the goals allow."""
-        own = self.observation
-        return {
-            "key": self.design.key,
-            "values": list(self.design.point.values),
-            "area_overhead": self.design.area,
-            "cycles_ratio": self.design.cycles,
-            "extra_traffic": self.design.traffic,
-            "ratio": own.ratio,
-            "error": own.error,
-            "accuracy": own.accuracy,
-            "accuracy_error": own.accuracy_error,
-            "patterns": list(self.patterns),
-        }
 
 
 @dataclass(frozen=True)
@@ -164,64 +96,6 @@ def search_designs(
     )
 
 
-@dataclass
-class _Running:
-    """An evaluation on its way: one goal after the other, a block of patterns after the other."""
-
-    number: int
-    goals: Sequence[AccuracyGoal]
-    limit: float
-    options: Options
-    blocks: list[Block] = field(default_factory=list)  #: of each goal that was begun
-    missed: bool = False
-    _ended: int = 0  # goals
-
-    @property
-    def done(self) -> bool:
-        """Whether all goals are evaluated, or one is missed and so the others do not matter."""
-        return self.missed or self._ended == len(self.goals)
-
-    @property
-    def wanted(self) -> tuple[AccuracyGoal, int]:
-        """The goal that is evaluated now, and its first pattern that is missing."""
-        begun = len(self.blocks) > self._ended
-        return self.goals[self._ended], len(self.blocks[-1].right) if begun else 0
-
-    def take(self, block: Block) -> None:
-        """Add the patterns that were wanted."""
-        if len(self.blocks) > self._ended:
-            self.blocks[-1] = Block.joined([self.blocks[-1], block])
-        else:
-            self.blocks.append(block)
-        goal = 1 - self.limit * (1 - self.goals[self._ended].accuracy)
-        values = margins(self.blocks[-1], goal).mean(axis=1)
-        looks = max(1, self.options.patterns // BLOCK - 1)  # at the last one nothing is left
-        verdict = settled(values, looks, self.options.early)
-        if verdict != "open" or len(values) >= self.options.patterns:
-            self._ended += 1
-            self.missed = verdict == "missed"
-
-    def observation(self, limit: float | None = None) -> Observation:
-        """What the patterns say. limit : another share of the loss than the search looks for."""
-        found = [_loss(block) for block in self.blocks]
-        share = self.limit if limit is None else limit
-        allowed = [max(share * (1 - goal.accuracy), _LEAST_LOSS) for goal in self.goals]
-        ratios = [
-            (loss / most, error / most) for (loss, error), most in zip(found, allowed, strict=False)
-        ]
-        (loss, error), worst = found[0], max(ratios)
-        return Observation(self.number, *worst, 1 - loss, error)
-
-
-def _loss(block: Block) -> tuple[float, float]:
-    """Share of acc0 that is lost, and its standard error over patterns (ratio estimator)."""
-    right, right0 = block.right.sum(axis=1), block.right0.sum(axis=1)
-    loss = 1 - right.sum() / right0.sum()
-    residuals, n = right0 - right - loss * right0, len(right)
-    error = math.sqrt(float(residuals @ residuals) / (n * max(n - 1, 1))) / right0.mean()
-    return float(loss), max(error, 1 / float(right0.sum()))  # one image more or less, at least
-
-
 class _Search:
     """What was asked, in which order, and what came back."""
 
@@ -239,8 +113,8 @@ class _Search:
         self.problem, self.field, self.chosen = problem, space, chosen
         self.results, self.options, self.say = results, options, say
         self._numbers = {design.key: i for i, design in enumerate(chosen)}
-        self._running: dict[int, _Running] = {}  # in the order of asking
-        self._waiting: dict[tuple[ResultKey, int], _Running] = {}
+        self._running: dict[int, Running] = {}  # in the order of asking
+        self._waiting: dict[tuple[ResultKey, int], Running] = {}
         self._pruned: dict[int, int] = {}  # candidate -> by which
         self._walked: list[int] = []  # that earlier rounds could not confirm
         self.limit = 1.0
@@ -309,10 +183,10 @@ class _Search:
         return bool(found)
 
     def _begin(self, number: int) -> None:
-        self._running[number] = _Running(number, self.problem.goals, self.limit, self.options)
+        self._running[number] = Running(number, self.problem.goals, self.limit, self.options)
         self._advance(self._running[number])
 
-    def _advance(self, running: _Running) -> None:
+    def _advance(self, running: Running) -> None:
         """Take the patterns that the study has; let a worker find out the next ones."""
         while not running.done:
             goal, first = running.wanted
@@ -431,8 +305,8 @@ class _Search:
         seen = self._plausible() if walked else self._walked
         keys = [self.chosen[number].key for number in seen]
         for judged in cheapest or max(own.values(), key=promise):
-            allowed = max(1 - judged.goal, _LEAST_LOSS)
-            lost = max(1 - judged.margin.estimate / allowed, _LEAST_LOSS)
+            allowed = max(1 - judged.goal, LEAST_LOSS)
+            lost = max(1 - judged.margin.estimate / allowed, LEAST_LOSS)
             # The largest share x of the loss with 1 - x >= needed sqrt(x / lost).
             root = judged.needed / allowed / math.sqrt(lost)
             limit = min(limit, ((math.sqrt(root * root + 4) - root) / 2) ** 2)
@@ -505,6 +379,7 @@ class _Search:
             seed=self.results.workload.seed,
             alpha=self.options.alpha,
             most=self.options.most,
+            for_images=0.0 if self.options.these_images else Terms.for_images,
         )
 
     def _patterns(self, answers: Iterator[dict[str, Any]], count: int) -> list[Block]:

@@ -9,7 +9,7 @@ from typing import Any
 from flexhyca import exploration
 from flexhyca.dse.labelled import Kept
 from flexhyca.dse.request import Found, SearchRequest, run_search
-from flexhyca.dse.search.optimise import Options
+from flexhyca.dse.search.evaluation import Options
 
 SPACE = """
 parameters:

@@ -27,7 +27,7 @@ from flexhyca.dse.evaluate import Block, accuracy_job
 from flexhyca.dse.labelled import Kept, working
 from flexhyca.dse.request import SearchRequest
 from flexhyca.dse.results import Results
-from flexhyca.dse.search.optimise import Options
+from flexhyca.dse.search.evaluation import Options
 from flexhyca.errors import FlexhycaError
 from flexhyca.hdl.area.machine import machine_area, pe_row
 from flexhyca.report.compare import comparison_report, comparison_rows

@@ -202,6 +202,10 @@ def test_another_space_is_refused_with_what_differs(undisturbed: Path, tmp_path:
         ({"bers": (2.0,)}, "ber 2: give a number above 0 and up to 0.5"),
         ({"bers": (1e-3,), "goals": (1.2,)}, "goal 1.2: give a number above 0 and up to 1"),
         ({"bers": (1e-3,), "goals": (0.9, 0.8)}, "goal: 2 goals for 1 rates"),
+        ({"rates": (float("nan"), 1.0)}, "own-rates nan,1: give two above 0 and up to 0.5"),
+        ({"rates": (2e-3, 1e-3)}, "own-rates 0.002,0.001: give two above 0"),
+        ({"limits": {"bandwidth": "foo"}}, "limit bandwidth = 'foo': input should be 'weights'"),
+        ({"limits": {"traffic": float("inf")}}, "limit traffic = inf: input should be a finite"),
         ({"limits": {"cycle": 1}}, "limit 'cycle': there is none; use cycles, traffic"),
         (
             {"limits": {"traffic": -9.0}},
