@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from ...errors import InternalError
+from ...errors import FlexhycaError, InternalError
 from ...isa.program import Program
 from ...isa.program_file import load
 from ...network.arrays import I8, I64
 from ...network.difference import Golden
 from ...simulator.inject.fault_run import End, FaultRun, run_reference
-from ...simulator.inject.sites import Site
+from ...simulator.inject.sites import END, FLIP, Site
 from ...simulator.text.spans import Spans
 from ...tables import complete
 from ..campaign.experiment import (
@@ -28,10 +29,12 @@ from ..campaign.experiment import (
     file_digest,
 )
 from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
+from .long_lists import named
 from .outcomes import outcome, output_hash
 from .population import Population, stuck_site
 
 Execution = Literal["delta", "reference"]
+_DRAWS = 100  # for each fault of a trial, until all are different
 _KEPT_BYTES = 512 << 20  # of fault-free runs, in each worker
 
 
@@ -39,7 +42,7 @@ class MachineFaults(Experiment):
     """Each trial hits `flips` random bits during the inference of one image.
 
     What is drawn stands in `faults.models`, by the name of the model; each bit in proportion to its
-    exposure.
+    exposure. A trial has no fault twice: its faults are drawn without replacement.
     """
 
     columns: ClassVar[Mapping[str, ColumnType]] = {
@@ -138,7 +141,20 @@ class MachineFaults(Experiment):
         """Image and sites of a trial."""
         rng = np.random.default_rng([self.seed, index])
         image = int(rng.integers(len(self._images)))
-        return image, [self._site(rng) for _ in range(self.flips)]
+        return image, self._sites(rng)
+
+    def _sites(self, rng: np.random.Generator) -> list[Site]:
+        """Different faults: one bit that flips twice in one cycle would be right again."""
+        found: dict[Site, Site] = {}
+        for _ in range(_DRAWS * self.flips):
+            site = self._site(rng)
+            found.setdefault(replace(site, stuck=FLIP, until=END), site)
+            if len(found) == self.flips:
+                return list(found.values())
+        raise FlexhycaError(
+            f"{self._program.name}: flips is {self.flips:,}, and {_DRAWS * self.flips:,} draws of "
+            f"fault model {self.model!r} gave {len(found):,} different bits and cycles; give fewer"
+        )
 
     def _fault_free(self, images: Sequence[int]) -> Iterator[tuple[int, Golden]]:
         """Fault-free runs of some images, in any order; they are kept where there is room."""
@@ -163,8 +179,8 @@ class MachineFaults(Experiment):
             end = run_reference(run.program, self._images[image], sites)
             if end.failure != result.failure or (end.output != result.output).any():
                 raise InternalError(
-                    f"trial {index}, image {image}, {'; '.join(map(str, sites))}: the stepped "
-                    "machine and the corrections differ; please report this line"
+                    f"trial {index}, image {image}, {named(sites)}: the stepped machine and the "
+                    "corrections differ; please report this line"
                 )
         name = outcome(run.golden, end.output, result.masked, end.failure)
         first = sites[0]

@@ -87,9 +87,13 @@ class Plan:
 
 
 def make_plan(sites: Sequence[Site], spans: Spans) -> Plan:
-    """The plan of `sites`; FlexhycaError, naming the site, for one that does not exist."""
+    """The plan of `sites`; FlexhycaError, naming the site, for one that does not exist.
+
+    In which order they are given does not matter. Of those that meet, flips come first, then bits
+    that are stuck at 0, then at 1, as in `array.flips`; every list of the plan has this order.
+    """
     plan = Plan()
-    for site in sites:
+    for site in sorted(sites, key=lambda site: site.stuck):
         register = check_place(site, spans.program.config)
         if site.register == "instruction" and site.tile == EVERY:
             raise FlexhycaError(
