@@ -91,6 +91,7 @@ class FaultyMemory(Memory):
             self.held.remove(word)
         else:  # damaged instructions have another order than the program
             self.over.append(word)
+        self._hold()  # of two that held one bit, the other one has it now
 
     def _hold(self) -> None:
         """Stuck bits are what they are, whatever has been written."""

@@ -236,3 +236,11 @@ def test_a_bit_that_is_free_again_flips():
         expected = both(run, [after]).output
         np.testing.assert_array_equal(both(run, [before, flip]).output, expected)
         np.testing.assert_array_equal(both(run, [flip, before]).output, expected)
+
+
+def test_of_two_that_hold_one_bit_the_other_one_has_it_then():
+    run = run_of(small_config("protection.s_th=0"), h=2, n=4)
+    word = weight_byte(run, 1, 30)
+    zero = Site("conv", 0, 0, word, 0, "weight", 5, unit="buffer", stuck=0)
+    one = dataclasses.replace(zero, cycle=3, stuck=1, until=30)
+    np.testing.assert_array_equal(both(run, [zero, one]).output, both(run, [zero]).output)
