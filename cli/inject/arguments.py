@@ -115,7 +115,8 @@ def command(
     margin: Annotated[
         float | None,
         typer.Option(
-            metavar="X", help="Stop when every interval is at most +- X wide, 0.01 = 1 %."
+            metavar="X",
+            help="Stop when every interval over trials is at most +- X wide, 0.01 = 1 %.",
         ),
     ] = None,
     workers: WorkersOption = 1,

@@ -19,7 +19,9 @@ from ...isa.program_file import load
 from ...simulator.inputs import check_inputs
 from ..campaign.experiment import (
     ColumnType,
+    Difference,
     Experiment,
+    Loss,
     Quantity,
     Ratio,
     TrialRow,
@@ -48,9 +50,6 @@ class BerFaults(Experiment):
         "pattern": "int",
         **dict.fromkeys(COUNTS, "int"),
     }
-    quantities: ClassVar[Sequence[Quantity]] = (
-        Ratio("correct", "images", cluster="pattern", by=("scheme", "ber")),
-    )
     locations: ClassVar[frozenset[str]] = frozenset({"programs", "images", "labels", "device"})
 
     def __init__(
@@ -77,6 +76,27 @@ class BerFaults(Experiment):
         self.images, self.labels = [Path(p) for p in images], Path(labels)
         self.seed, self.options = seed, options or BerOptions()
         self.purpose, self.profile, self.device = purpose, dict(profile or {}), device
+
+    @property
+    def quantities(self) -> Sequence[Quantity]:
+        """All intervals over patterns that a study shows, so that a margin is of all of them."""
+        of: dict[str, Any] = {"cluster": "pattern", "by": ("scheme", "ber")}
+        return (
+            Ratio("correct", "images", **of),
+            Loss("acc0_correct", "correct", "images", **of),
+            Ratio("changed", "images", **of),
+            Difference(
+                *("correct", "images"),
+                **of,
+                between="scheme",
+                with_first_only=self.purpose == "sensitivity",
+            ),
+        )
+
+    @property
+    def together(self) -> int:
+        """All cases of a pattern."""
+        return len(self.cases)
 
     def spec(self) -> dict[str, Any]:
         """See `Experiment.spec`."""

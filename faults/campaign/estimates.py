@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 from ...errors import InternalError
+from ...tables import complete
 from . import statistics
 from .experiment import (
+    QUANTITIES,
     Change,
+    Difference,
+    Loss,
     Quantity,
     Ratio,
     Share,
@@ -22,16 +27,11 @@ _Group: TypeAlias = tuple[Any, ...]
 
 
 class Estimate(NamedTuple):
-    """What was estimated: `name` says which share, `group` of which scheme and the like.
-
-    leading : it is the quantity's own (the failures; the accuracy), not that of one class beside
-    it; these decide when a campaign may stop.
-    """
+    """What was estimated: `name` says which share, `group` of which scheme and the like."""
 
     name: str
     group: dict[str, Any]
     interval: Interval
-    leading: bool
 
     @property
     def label(self) -> str:
@@ -55,14 +55,22 @@ class Tally:
 
     def estimates(self, confidence: float = CONFIDENCE) -> list[Estimate]:
         """Every quantity in every group, in the order in which groups first came."""
-        return [e for count in self._counts for e in count.estimates(self._seed, confidence)]
+        return list(self._each(confidence))
 
-    def margin(self, confidence: float = CONFIDENCE) -> float:
-        """The widest leading interval's half width; infinite while one cannot be given."""
-        if not self.trials or any(not count.complete for count in self._counts):
-            return math.inf
-        leading = [e for e in self.estimates(confidence) if e.leading]
-        return max((e.interval.margin for e in leading), default=math.inf)
+    def within(self, margin: float, confidence: float = CONFIDENCE) -> bool:
+        """Whether half of the width of every estimate's interval is at most this.
+
+        Not while one cannot be given, or there is none.
+        """
+        if any(not count.complete for count in self._counts):
+            return False
+        each = self._each(confidence)
+        first = next(each, None)
+        return first is not None and all(e.interval.margin <= margin for e in chain([first], each))
+
+    def _each(self, confidence: float) -> Iterator[Estimate]:
+        for count in self._counts:
+            yield from count.estimates(self._seed, confidence)
 
 
 def _class_of(value: str) -> str:
@@ -107,7 +115,7 @@ class _ShareCount:
                 shown |= {value: [value] for value in parts if value != name}
             for name, counted in shown.items():
                 rate = self._rate(strata, counted, seed, confidence)
-                yield Estimate(f"{share.column} {name}", named, rate, name == "failure")
+                yield Estimate(f"{share.column} {name}", named, rate)
 
     def _rate(
         self, strata: dict[str, Counter[str]], values: Sequence[str], seed: int, confidence: float
@@ -132,32 +140,86 @@ class _ShareCount:
         return statistics.stratified(layers, seed, confidence).interval
 
 
-class _RatioCount:
+class _Clusters:
+    """Sums of columns over clusters, by group. A missing or NaN numerator counts as 0."""
+
     complete = True
 
-    def __init__(self, ratio: Ratio) -> None:
-        self._ratio = ratio
-        #: group -> cluster -> [above, below]
-        self._groups: dict[_Group, dict[Any, list[float]]] = {}
+    def __init__(self, above: Sequence[str], below: str, cluster: str, by: tuple[str, ...]) -> None:
+        self._above, self._below, self._cluster, self.by = above, below, cluster, by
+        #: group -> cluster -> [sum of each of `above`, of `below`]
+        self.groups: dict[_Group, dict[Any, list[float]]] = {}
 
     def add(self, row: TrialRow) -> None:
-        ratio = self._ratio
-        above, below = row[ratio.above], row[ratio.below]
+        below = row[self._below]
         if not isinstance(below, int) or below <= 0:
-            raise InternalError(f"trial {row['index']}: {ratio.below} = {below!r}")
-        usable = isinstance(above, int | float) and math.isfinite(above)
-        clusters = self._groups.setdefault(tuple(row[name] for name in ratio.by), {})
-        sums = clusters.setdefault(row[ratio.cluster], [0, 0])
-        sums[0] += above if usable else 0  # type: ignore[operator]
-        sums[1] += below
+            raise InternalError(f"trial {row['index']}: {self._below} = {below!r}")
+        clusters = self.groups.setdefault(tuple(row[name] for name in self.by), {})
+        sums = clusters.setdefault(row[self._cluster], [0] * (len(self._above) + 1))
+        for i, name in enumerate(self._above):
+            value = row[name]
+            if isinstance(value, int | float) and math.isfinite(value):
+                sums[i] += value
+        sums[-1] += below
+
+    def named(self, group: _Group) -> dict[str, Any]:
+        return dict(zip(self.by, group, strict=True))
+
+
+class _RatioCount(_Clusters):
+    def __init__(self, ratio: Ratio) -> None:
+        super().__init__([ratio.above], ratio.below, ratio.cluster, ratio.by)
+        self._name = f"{ratio.above}/{ratio.below}"
 
     def estimates(self, seed: int, confidence: float) -> Iterator[Estimate]:
-        ratio = self._ratio
-        for group, clusters in self._groups.items():
+        for group, clusters in self.groups.items():
             above, below = zip(*clusters.values(), strict=True)
             interval = statistics.clustered(above, below, seed, confidence)
-            named = dict(zip(ratio.by, group, strict=True))
-            yield Estimate(f"{ratio.above}/{ratio.below}", named, interval, True)
+            yield Estimate(self._name, self.named(group), interval)
+
+
+class _LossCount(_Clusters):
+    def __init__(self, loss: Loss) -> None:
+        super().__init__([loss.before, loss.after], loss.below, loss.cluster, loss.by)
+        self._name = f"({loss.before} - {loss.after})/{loss.below}"
+
+    def estimates(self, seed: int, confidence: float) -> Iterator[Estimate]:
+        for group, clusters in self.groups.items():
+            before, after, below = zip(*clusters.values(), strict=True)
+            interval = statistics.paired_ratios(before, after, below, seed, confidence)
+            yield Estimate(self._name, self.named(group), interval)
+
+
+class _DifferenceCount(_Clusters):
+    def __init__(self, difference: Difference) -> None:
+        own = difference
+        super().__init__([own.above], own.below, own.cluster, own.by)
+        self._name, self._between = f"{own.above}/{own.below} difference", own.between
+        self._with_first_only = own.with_first_only
+
+    def estimates(self, seed: int, confidence: float) -> Iterator[Estimate]:
+        between = self.by.index(self._between)
+        alike: dict[_Group, list[_Group]] = {}  # but for that column
+        for group in self.groups:
+            before = alike.setdefault(group[:between] + group[between + 1 :], [])
+            for other in before[:1] if self._with_first_only else reversed(before):
+                interval = self._interval(group, other, seed, confidence)
+                if interval is not None:
+                    named = {**self.named(group), "minus": other[between]}
+                    yield Estimate(self._name, named, interval)
+            before.append(group)
+
+    def _interval(
+        self, group: _Group, other: _Group, seed: int, confidence: float
+    ) -> Interval | None:
+        """None where the two have no cluster in common yet."""
+        own, its = self.groups[group], self.groups[other]
+        common = [cluster for cluster in own if cluster in its]
+        if not common:
+            return None
+        first, second = ([sums[c][0] for c in common] for sums in (own, its))
+        below = [own[cluster][1] for cluster in common]
+        return statistics.paired_ratios(first, second, below, seed, confidence)
 
 
 class _ChangeCount:
@@ -179,12 +241,20 @@ class _ChangeCount:
         after, before = zip(*self._pairs.elements(), strict=True)
         right = statistics.share(sum(after), trials, seed, confidence)
         change = statistics.paired_shares(after, before, seed, confidence).interval
-        yield Estimate("accuracy", {}, right, False)
-        yield Estimate("accuracy minus fault-free", {}, change, False)
+        yield Estimate("accuracy", {}, right)
+        yield Estimate("accuracy minus fault-free", {}, change)
 
 
 _COUNTS: dict[type[Quantity], Any] = {
     Share: _ShareCount,
     Ratio: _RatioCount,
     Change: _ChangeCount,
+    Loss: _LossCount,
+    Difference: _DifferenceCount,
 }
+complete(
+    "QUANTITIES in faults/campaign/experiment.py",
+    QUANTITIES.values(),
+    _COUNTS,
+    "faults/campaign/estimates.py: _COUNTS",
+)

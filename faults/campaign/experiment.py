@@ -72,21 +72,49 @@ class Change:
     before: str
 
 
-Quantity: TypeAlias = Share | Ratio | Change
-_QUANTITIES = {kind.__name__: kind for kind in (Share, Ratio, Change)}
+@dataclass(frozen=True)
+class Loss:
+    """How much less a share is than another one of the same trials, such as points of accuracy.
+
+    (sum of `before` - sum of `after`) / sum of `below`; the rest as of a Ratio.
+    """
+
+    before: str
+    after: str
+    below: str
+    cluster: str = "index"
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A Ratio of a group minus that of another, cluster by cluster, such as two schemes.
+
+    between : the column of `by` in which the two groups differ; they agree in the others. Each
+    group is compared with each one that came before it, or with the first one only.
+    """
+
+    above: str
+    below: str
+    cluster: str
+    by: tuple[str, ...]
+    between: str
+    with_first_only: bool = False
+
+
+Quantity: TypeAlias = Share | Ratio | Change | Loss | Difference
+QUANTITIES = {kind.__name__: kind for kind in (Share, Ratio, Change, Loss, Difference)}
 
 
 class Experiment(ABC):
     """One kind of trial with its parameters.
 
     columns : name -> type of every column of a row but `index`; values may be None.
-    quantities : what is estimated from the rows. locations : fields of the spec that say where
-    something lies and not what it is; they may change between runs of one campaign. code :
-    packages whose sources decide what a trial gives.
+    locations : fields of the spec that say where something lies and not what it is; they may
+    change between runs of one campaign. code : packages whose sources decide what a trial gives.
     """
 
     columns: ClassVar[Mapping[str, ColumnType]]
-    quantities: ClassVar[Sequence[Quantity]] = ()
     locations: ClassVar[frozenset[str]] = frozenset()
     code: ClassVar[tuple[str, ...]] = (
         "compiler",
@@ -96,6 +124,20 @@ class Experiment(ABC):
         "network",
         "simulator",
     )
+
+    @property
+    def quantities(self) -> Sequence[Quantity]:
+        """What is estimated from the rows."""
+        return ()
+
+    @property
+    def together(self) -> int:
+        """Trials that say something only together, such as all schemes on one pattern.
+
+        The trials 0 .. `together` - 1 are a block, and so on. A campaign has whole blocks, looks at
+        its margin after whole blocks, and counts no block that is not complete.
+        """
+        return 1
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
@@ -128,6 +170,7 @@ def description(experiment: Experiment) -> dict[str, Any]:
         "spec": spec,
         "columns": dict(experiment.columns),
         "quantities": [_described(quantity) for quantity in experiment.quantities],
+        "together": experiment.together,
         "locations": sorted(experiment.locations),
         "code": code_digest(*experiment.code)[:12],
     }
@@ -150,7 +193,7 @@ def quantity_of(described: Mapping[str, Any]) -> Quantity:
         for name, value in described.items()
     }
     del fields["kind"]
-    return _QUANTITIES[described["kind"]](**fields)
+    return QUANTITIES[described["kind"]](**fields)
 
 
 def flat_fields(value: object, name: str = "") -> Iterator[tuple[str, object]]:

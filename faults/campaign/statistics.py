@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
-_MANY = 80  # clusters from which on the bootstrap needs no help: t is 1.99 there, not 1.96
 _FEW = 10  # clusters below which a kind that 3 of 10 belong to is often not among them
 
 
@@ -132,8 +131,8 @@ def clustered(
     Clusters are resampled (bootstrap, bias-corrected and accelerated: Efron 1987). Where all
     have the same share there is no spread to resample; then it is Wilson's interval with clusters
     as trials, because agreeing clusters prove no more than that. The bounds are the outer ones of
-    the bootstrap and, below 80 clusters, Student's t and, below 10, Wilson's with clusters as
-    trials (docs/campaigns.md has what each of them covers).
+    the bootstrap, Student's t and, below 10 clusters, Wilson's with clusters as trials
+    (docs/campaigns.md has what each of them covers).
     """
     import numpy as np
 
@@ -172,10 +171,8 @@ def _bounds(
     drawn = bootstrap(above, below, seed, confidence, resamples)
     if drawn is None:
         return *unseen, "Wilson, clusters as trials"
-    found, method = [drawn], f"{paired}cluster bootstrap, {resamples} resamples"
-    if len(above) < _MANY:
-        found.append(student(above, below, confidence))
-        method += "; Student's t"
+    found = [drawn, student(above, below, confidence)]
+    method = f"{paired}cluster bootstrap, {resamples} resamples; Student's t"
     if len(above) < _FEW:
         found.append(unseen)
         method += "; Wilson, clusters as trials"

@@ -1,6 +1,7 @@
 """A campaign's file: its spec and one row a trial, append-only, good to kill at any moment.
 
-Everything that is read comes from the *prefix*: the trials before the first one that is missing.
+Everything that is read comes from the *prefix*: the trials before the first one that is missing, in
+whole blocks of those that say something only together.
 Trials that take long (a hang) are the last to arrive, so rates over whatever is there would favour
 short ones; the prefix is also the same for any number of workers.
 """
@@ -127,6 +128,12 @@ class Campaign:
         columns: dict[str, str] = self.described["columns"]
         return columns
 
+    @property
+    def together(self) -> int:
+        """Trials of a block (`Experiment.together`)."""
+        together: int = self.described.get("together", 1)
+        return together
+
     def set_goal(self, goal: CampaignGoal) -> None:
         """Keep what is asked for; it decides what is exported."""
         if goal != self.goal:
@@ -181,11 +188,15 @@ class Campaign:
             start = found[-1][0] + 1
 
     def prefix(self) -> Iterator[TrialRow]:
-        """The rows that count: up to the goal, and before the first missing trial."""
+        """The rows that count: up to the goal, before the first missing trial, in whole blocks."""
+        block: list[TrialRow] = []
         for expected, row in enumerate(self.all_rows()):
             if row["index"] != expected or expected >= self.goal.end:
                 return
-            yield row
+            block.append(row)
+            if len(block) == self.together:
+                yield from block
+                block.clear()
 
     def empty_tally(self) -> Tally:
         """For the quantities that were declared."""

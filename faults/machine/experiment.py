@@ -62,7 +62,7 @@ class MachineFaults(Experiment):
         "output_hash": "str",
         "sites": "str",
     }
-    quantities: ClassVar[Sequence[Quantity]] = (
+    quantities: Sequence[Quantity] = (
         Share(
             "outcome",
             good=("masked", "changed"),
