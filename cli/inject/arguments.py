@@ -143,6 +143,7 @@ def command(
     ber_logits: ber_.BerLogitsOption = _DEFAULTS.logits,
     ber_input: ber_.BerInputOption = _DEFAULTS.input,
     images_per_pattern: ber_.ImagesPerPatternOption = _DEFAULTS.images_per_pattern,
+    over_images: ber_.OverImagesOption = False,
     device: ber_.DeviceOption = "cpu",
     plot: ber_.PlotOption = None,
     config: ConfigOption = DEFAULT_CONFIG,

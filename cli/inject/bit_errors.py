@@ -25,7 +25,7 @@ FIND_RATE = frozenset(
     }
 )
 PER_LAYER = FIND_RATE - {"find_rate"} | {"ber", "fit_per_mbit", "goal", "per_layer"}
-COMPARE = PER_LAYER - {"per_layer"} | {"scheme", "protect", "choose_trials"}
+COMPARE = PER_LAYER - {"per_layer"} | {"scheme", "protect", "choose_trials", "over_images"}
 
 
 def run_bit_errors(request: Request) -> None:

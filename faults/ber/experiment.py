@@ -28,8 +28,10 @@ from ..campaign.experiment import (
     file_digest,
 )
 from .bench import COUNTS, Bench, one_thread
+from .machine import pattern_images
 from .options import BerOptions, Case
 from .protection import ProtectedNetwork
+from .results import packed
 
 #: What patterns are for; those of another purpose are others.
 Purpose = Literal["study", "sensitivity", "rates"]
@@ -41,7 +43,8 @@ class BerFaults(Experiment):
     A row tells the images that are classified rightly with the faults (`correct`), without them by
     the same program (`golden_correct`), and without them by the first program (`acc0_correct`);
     `changed` counts predictions that differ from the fault-free ones, and the words are those that
-    are wrong in spite of the protection (weights: as the array reads them).
+    are wrong in spite of the protection (weights: as the array reads them). `right` and
+    `acc0_right` say which images these are (`results.packed`).
     """
 
     columns: ClassVar[Mapping[str, ColumnType]] = {
@@ -49,6 +52,8 @@ class BerFaults(Experiment):
         "ber": "float",
         "pattern": "int",
         **dict.fromkeys(COUNTS, "int"),
+        "right": "str",
+        "acc0_right": "str",
     }
     locations: ClassVar[frozenset[str]] = frozenset({"programs", "images", "labels", "device"})
 
@@ -150,21 +155,33 @@ class BerFaults(Experiment):
             [_subject(*paths) for paths in zip(self.programs, self.images, strict=True)],
             np.load(self.labels, allow_pickle=False),
             self.options,
-            [self.seed, get_args(Purpose).index(self.purpose)],
+            self.key,
             self.profile,
             self.device,
         )
 
+    @property
+    def key(self) -> list[int]:
+        """Of the patterns' random numbers."""
+        return [self.seed, get_args(Purpose).index(self.purpose)]
+
+    def pattern_images(self, patterns: int) -> NDArray[np.int64]:
+        """Numbers of the images of the first `patterns` patterns: (patterns, images a pattern)."""
+        total = len(np.load(self.labels, mmap_mode="r", allow_pickle=False))
+        return pattern_images(self.key, total, self.options, range(patterns))
+
     def _trial(self, index: int) -> TrialRow:
         number, which = divmod(index, len(self.cases))
         highest, case = max(case.ber for case in self.cases), self.cases[which]
-        counts = self.bench.trial(case, number, highest)
+        counts, right = self.bench.answered(case, number, highest)
         return {
             "index": index,
             "scheme": case.scheme,
             "ber": case.ber,
             "pattern": number,
             **counts,
+            "right": packed(right),
+            "acc0_right": packed(self.bench.right_without_faults(number)),
         }
 
 

@@ -119,9 +119,12 @@ class BerStudy:
             margin = self.options.margin
             usual = _PATTERNS if margin is None else _MOST_PATTERNS
             patterns = self.options.patterns or usual
-        self._drive(self.experiment(cases, purpose), file, patterns * len(cases), margin)
+        experiment = self.experiment(cases, purpose)
+        self._drive(experiment, file, patterns * len(cases), margin)
         with Campaign(file) as campaign:
-            return Counts(campaign.prefix(), cases, self.seed, self.programs.images)
+            rows = list(campaign.prefix())
+        drawn = experiment.pattern_images(len(rows) // len(cases))
+        return Counts(rows, cases, self.seed, self.programs.images, drawn)
 
     def links(self) -> list[dict[str, float]]:
         """What each rate is in FIT."""
