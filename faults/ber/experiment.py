@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...isa.program_file import load
+from ...isa.program_file import content_digest, load
 from ...simulator.inputs import check_inputs
 from ..campaign.experiment import (
     ColumnType,
@@ -25,7 +25,7 @@ from ..campaign.experiment import (
     Quantity,
     Ratio,
     TrialRow,
-    file_digest,
+    array_digest,
 )
 from .bench import COUNTS, Bench, one_thread
 from .machine import pattern_images
@@ -55,7 +55,9 @@ class BerFaults(Experiment):
         "right": "str",
         "acc0_right": "str",
     }
-    locations: ClassVar[frozenset[str]] = frozenset({"programs", "images", "labels", "device"})
+    locations: ClassVar[frozenset[str]] = frozenset(
+        {"programs", "images", "labels", "device", "scales"}
+    )
 
     def __init__(
         self,
@@ -105,19 +107,20 @@ class BerFaults(Experiment):
 
     def spec(self) -> dict[str, Any]:
         """See `Experiment.spec`."""
+        programs = [load(path) for path in self.programs]
         return {
             "programs": [str(path) for path in self.programs],
             "images": [str(path) for path in self.images],
             "labels": str(self.labels),
             "device": self.device,
-            "network": load(self.programs[0]).name,
+            "network": programs[0].name,
             "configs": {
-                str(i): load(path).config.model_dump(mode="json")
-                for i, path in enumerate(self.programs)
+                str(i): program.config.model_dump(mode="json") for i, program in enumerate(programs)
             },
-            "program_digests": [file_digest(path) for path in self.programs],
-            "images_digests": [file_digest(path) for path in self.images],
-            "labels_digest": file_digest(self.labels),
+            "program_digests": [content_digest(program) for program in programs],
+            "scales": [[scale.hex() for scale in program.scales] for program in programs],
+            "images_digests": [array_digest(path) for path in self.images],
+            "labels_digest": array_digest(self.labels),
             "seed": self.seed,
             "purpose": self.purpose,
             "options": asdict(self.options),

@@ -110,7 +110,7 @@ class Experiment(ABC):
     """One kind of trial with its parameters.
 
     columns : name -> type of every column of a row but `index`; values may be None.
-    locations : fields of the spec that say where something lies and not what it is; they may
+    locations : fields of the spec that decide nothing, such as where something lies; they may
     change between runs of one campaign. code : packages whose sources decide what a trial gives.
     """
 
@@ -177,9 +177,15 @@ def description(experiment: Experiment) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(json.dumps(described, allow_nan=False)))
 
 
-def file_digest(path: Path) -> str:
-    """A hash of a file's bytes, by which a spec names what an experiment reads."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def array_digest(path: Path) -> str:
+    """A hash of the integers in an npy file, whatever it looks like, as a spec names its data."""
+    import numpy as np
+
+    held = np.load(path, allow_pickle=False)
+    if held.dtype.kind not in "iu":
+        raise InternalError(f"{path}: {held.dtype}, and integers are compared")
+    values = np.ascontiguousarray(held, np.int8 if held.dtype == np.int8 else np.int64)
+    return hashlib.sha256(f"{held.shape}".encode() + values.tobytes()).hexdigest()[:16]
 
 
 def _described(quantity: Quantity) -> dict[str, Any]:

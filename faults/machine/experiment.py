@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import FlexhycaError, InternalError
 from ...isa.program import Program
-from ...isa.program_file import load
+from ...isa.program_file import content_digest, load
 from ...network.arrays import I8, I64
 from ...network.difference import Golden
 from ...simulator.inject.fault_run import End, FaultRun, run_reference
@@ -26,7 +26,7 @@ from ..campaign.experiment import (
     Quantity,
     Share,
     TrialRow,
-    file_digest,
+    array_digest,
 )
 from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
 from .long_lists import named
@@ -71,7 +71,7 @@ class MachineFaults(Experiment):
         ),
         Change("correct", "golden_correct"),
     )
-    locations: ClassVar[frozenset[str]] = frozenset({"program", "images", "labels"})
+    locations: ClassVar[frozenset[str]] = frozenset({"program", "images", "labels", "scales"})
 
     def __init__(
         self,
@@ -106,10 +106,11 @@ class MachineFaults(Experiment):
             "images": str(self.images_path),
             "network": self._program.name,
             "config": self._program.config.model_dump(mode="json"),
-            "program_digest": file_digest(self.program_path),
-            "images_digest": file_digest(self.images_path),
+            "program_digest": content_digest(self._program),
+            "scales": [scale.hex() for scale in self._program.scales],
+            "images_digest": array_digest(self.images_path),
             "labels": self.labels_path and str(self.labels_path),
-            "labels_digest": self.labels_path and file_digest(self.labels_path),
+            "labels_digest": self.labels_path and array_digest(self.labels_path),
             "seed": self.seed,
             "flips": self.flips,
             "execution": self.execution,

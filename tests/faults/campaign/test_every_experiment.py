@@ -5,6 +5,7 @@ A fault model that is added to `faults.models` needs an entry in `_MAKE`, and is
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from flexhyca.faults.campaign.run import boundaries, run_campaign
 from flexhyca.faults.campaign.store import Campaign, CampaignGoal
 from flexhyca.faults.machine.experiment import MachineFaults
 from flexhyca.faults.models import FAULT_MODELS, MACHINE_MODELS
-from flexhyca.isa.program_file import save
+from flexhyca.isa.program_file import load, save
 from flexhyca.network.functional import Functional
 from flexhyca.tables import complete
 from flexhyca.tests.support import compiled, one_conv, random_inputs, random_masks, small_config
@@ -100,6 +101,40 @@ def test_a_trial_is_its_number_and_the_spec(experiment: Experiment) -> None:
     assert again.spec() == experiment.spec()
     assert again.run([7, 2]) == [rows[7], rows[2]]
     assert experiment.run(range(12)) == rows
+
+
+@every_model
+def test_a_campaign_goes_on_where_scales_differ_in_their_last_bit(
+    model: str, tmp_path: Path
+) -> None:
+    """Another processor may round them otherwise; integers alone decide what a trial gives."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    first, second = (_MAKE[model](folder, 5) for folder in (here, there))
+    for path in there.glob("*.fhx"):
+        program = load(path)
+        off = tuple(scale * (1 + 7e-8) for scale in program.scales)
+        save(replace(program, scales=off), path)
+    labels = there / "l.npy"
+    np.save(labels, np.load(labels).astype(np.int32))
+    block = first.together
+    run_campaign(first, tmp_path / "a.db", 4 * block)
+    more = run_campaign(second, tmp_path / "a.db", 8 * block)
+    assert more == run_campaign(first, tmp_path / "b.db", 8 * block)._replace(computed=4 * block)
+    assert rows_of(tmp_path / "a.db") == rows_of(tmp_path / "b.db")
+    path = sorted(there.glob("*.fhx"))[0]
+    program = load(path)
+    weights = program.weights.copy()
+    weights[0] ^= 1
+    save(replace(program, weights=weights), path)
+    with pytest.raises(FlexhycaError, match=r"holds another campaign[^\n]*\n  program_digest"):
+        run_campaign(_again(second), tmp_path / "a.db", 8 * block)
+
+
+def _again(experiment: Experiment) -> Experiment:
+    """The same, with nothing read yet."""
+    return type(experiment).from_spec({**experiment.spec()})
 
 
 @every_model
