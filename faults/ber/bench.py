@@ -145,6 +145,7 @@ class Bench:
 
     def images(self, number: int) -> NDArray[np.int64]:
         """Numbers of a pattern's images."""
+        found: NDArray[np.int64]
         (found,) = pattern_images(self._key, len(self.labels), self._options, [number])
         return found
 

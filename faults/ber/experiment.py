@@ -19,9 +19,9 @@ from ...isa.program_file import content_digest, load
 from ...simulator.inputs import check_inputs
 from ..campaign.experiment import (
     ColumnType,
-    Difference,
     Experiment,
     Loss,
+    PairedDifference,
     Quantity,
     Ratio,
     TrialRow,
@@ -92,7 +92,7 @@ class BerFaults(Experiment):
             Ratio("correct", "images", **of),
             Loss("acc0_correct", "correct", "images", **of),
             Ratio("changed", "images", **of),
-            Difference(
+            PairedDifference(
                 *("correct", "images"),
                 **of,
                 between="scheme",

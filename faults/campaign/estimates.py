@@ -14,16 +14,17 @@ from . import statistics
 from .experiment import (
     QUANTITIES,
     Change,
-    Difference,
     Loss,
+    PairedDifference,
     Quantity,
     Ratio,
     Share,
     TrialRow,
 )
-from .statistics import CONFIDENCE, Interval, Stratum
+from .statistics import CONFIDENCE, Interval
 
 _Group: TypeAlias = tuple[Any, ...]
+_Counters: TypeAlias = dict[Any, Counter[str]]
 
 
 class Estimate(NamedTuple):
@@ -80,15 +81,16 @@ def _class_of(value: str) -> str:
 class _ShareCount:
     def __init__(self, share: Share) -> None:
         self._share = share
-        #: group -> stratum -> value -> trials
-        self._groups: dict[_Group, dict[str, Counter[str]]] = {}
+        #: group -> stratum -> cluster (or "", where each trial is one) -> value -> trials
+        self._groups: dict[_Group, dict[str, _Counters]] = {}
 
     def add(self, row: TrialRow) -> None:
         share = self._share
         group = tuple(row[name] for name in share.by)
         stratum = "/".join(str(row[name]) for name in share.strata)
-        strata = self._groups.setdefault(group, {})
-        strata.setdefault(stratum, Counter())[str(row[share.column])] += 1
+        cluster = row[share.cluster] if share.cluster else ""
+        counters = self._groups.setdefault(group, {}).setdefault(stratum, {})
+        counters.setdefault(cluster, Counter())[str(row[share.column])] += 1
 
     @property
     def complete(self) -> bool:
@@ -105,7 +107,8 @@ class _ShareCount:
         share = self._share
         for group, strata in self._groups.items():
             named = dict(zip(share.by, group, strict=True))
-            values = sorted({value for counter in strata.values() for value in counter})
+            counters = chain.from_iterable(own.values() for own in strata.values())
+            values = sorted(set(chain.from_iterable(counters)))
             failed = [value for value in values if _class_of(value) not in share.good]
             shown = {"failure": failed}
             for name in dict.fromkeys([*share.classes, *map(_class_of, values)]):
@@ -118,26 +121,30 @@ class _ShareCount:
                 yield Estimate(f"{share.column} {name}", named, rate)
 
     def _rate(
-        self, strata: dict[str, Counter[str]], values: Sequence[str], seed: int, confidence: float
+        self, strata: dict[str, _Counters], values: Sequence[str], seed: int, confidence: float
     ) -> Interval:
-        counts = {
-            name: (sum(counter[value] for value in values), counter.total())
-            for name, counter in strata.items()
-        }
         weights = self._share.weights
-        if weights is None:
-            failures = sum(count for count, _ in counts.values())
-            trials = sum(total for _, total in counts.values())
-            return statistics.share(failures, trials, seed, confidence)
-        unknown = sorted(counts.keys() - weights.keys())
+        if weights is None:  # without strata there is one
+            (counters,) = strata.values()
+            return self._of(counters, values, seed, confidence)
+        unknown = sorted(strata.keys() - weights.keys())
         if unknown:
             raise InternalError(f"stratum {unknown[0]} has no weight")
-        layers = [
-            Stratum(name, weight, counts[name][1], counts[name][0])
+        parts = [
+            (weight, self._of(strata[name], values, seed, confidence))
             for name, weight in weights.items()
             if weight
         ]
-        return statistics.stratified(layers, seed, confidence).interval
+        return statistics.weighted(parts, seed, confidence)
+
+    def _of(
+        self, counters: _Counters, values: Sequence[str], seed: int, confidence: float
+    ) -> Interval:
+        counted = [sum(counter[value] for value in values) for counter in counters.values()]
+        totals = [counter.total() for counter in counters.values()]
+        if self._share.cluster:
+            return statistics.clustered(counted, totals, seed, confidence)
+        return statistics.share(sum(counted), sum(totals), seed, confidence)
 
 
 class _Clusters:
@@ -191,7 +198,7 @@ class _LossCount(_Clusters):
 
 
 class _DifferenceCount(_Clusters):
-    def __init__(self, difference: Difference) -> None:
+    def __init__(self, difference: PairedDifference) -> None:
         own = difference
         super().__init__([own.above], own.below, own.cluster, own.by)
         self._name, self._between = f"{own.above}/{own.below} difference", own.between
@@ -227,22 +234,40 @@ class _ChangeCount:
 
     def __init__(self, change: Change) -> None:
         self._change = change
-        self._pairs: Counter[tuple[bool, bool]] = Counter()  # right with the faults, and without
+        #: group -> cluster (or "") -> (right with the faults, and without) -> trials
+        self._groups: dict[_Group, dict[Any, Counter[tuple[bool, bool]]]] = {}
 
     def add(self, row: TrialRow) -> None:
-        after, before = row[self._change.after], row[self._change.before]
+        own = self._change
+        after, before = row[own.after], row[own.before]
         if before is not None:
-            self._pairs[bool(after), bool(before)] += 1
+            clusters = self._groups.setdefault(tuple(row[name] for name in own.by), {})
+            pairs = clusters.setdefault(row[own.cluster] if own.cluster else "", Counter())
+            pairs[bool(after), bool(before)] += 1
 
     def estimates(self, seed: int, confidence: float) -> Iterator[Estimate]:
-        trials = self._pairs.total()
-        if not trials:
-            return
-        after, before = zip(*self._pairs.elements(), strict=True)
-        right = statistics.share(sum(after), trials, seed, confidence)
-        change = statistics.paired_shares(after, before, seed, confidence).interval
-        yield Estimate("accuracy", {}, right)
-        yield Estimate("accuracy minus fault-free", {}, change)
+        for group, clusters in self._groups.items():
+            named = dict(zip(self._change.by, group, strict=True))
+            right, change = self._intervals(list(clusters.values()), seed, confidence)
+            yield Estimate("accuracy", named, right)
+            yield Estimate("accuracy minus fault-free", named, change)
+
+    def _intervals(
+        self, clusters: Sequence[Counter[tuple[bool, bool]]], seed: int, confidence: float
+    ) -> tuple[Interval, Interval]:
+        if not self._change.cluster:
+            after, before = zip(*clusters[0].elements(), strict=True)
+            right = statistics.share(sum(after), len(after), seed, confidence)
+            return right, statistics.paired_shares(after, before, seed, confidence).interval
+        rights, firsts = (
+            [sum(n for pair, n in pairs.items() if pair[which]) for pairs in clusters]
+            for which in (0, 1)
+        )
+        totals = [pairs.total() for pairs in clusters]
+        return (
+            statistics.clustered(rights, totals, seed, confidence),
+            statistics.paired_ratios(rights, firsts, totals, seed, confidence),
+        )
 
 
 _COUNTS: dict[type[Quantity], Any] = {
@@ -250,7 +275,7 @@ _COUNTS: dict[type[Quantity], Any] = {
     Ratio: _RatioCount,
     Change: _ChangeCount,
     Loss: _LossCount,
-    Difference: _DifferenceCount,
+    PairedDifference: _DifferenceCount,
 }
 complete(
     "QUANTITIES in faults/campaign/experiment.py",

@@ -34,7 +34,8 @@ class Share:
     within : class -> the milder one that its trials belong to as well, such as sdc5 -> sdc1.
     by : columns that make groups, such as the scheme. strata, weights : columns that name a
     trial's stratum and the population share of each "conv1/acc/23"; without them trials are a
-    plain random sample.
+    plain random sample. cluster : the column that says which trials share one fault; "" where each
+    is one of its own.
     """
 
     column: str
@@ -44,6 +45,7 @@ class Share:
     by: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
     weights: Mapping[str, float] | None = None
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,13 @@ class Change:
     """Accuracy under faults, and how much it is less than without, over trials of one image.
 
     after, before : columns that are 1 where the image is classified rightly, with the faults and
-    without, else 0; None where that is not known.
+    without, else 0; None where that is not known. by, cluster : as of a Share.
     """
 
     after: str
     before: str
+    by: tuple[str, ...] = ()
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """A Ratio of a group minus that of another, cluster by cluster, such as two schemes.
 
     between : the column of `by` in which the two groups differ; they agree in the others. Each
@@ -102,8 +106,8 @@ class Difference:
     with_first_only: bool = False
 
 
-Quantity: TypeAlias = Share | Ratio | Change | Loss | Difference
-QUANTITIES = {kind.__name__: kind for kind in (Share, Ratio, Change, Loss, Difference)}
+Quantity: TypeAlias = Share | Ratio | Change | Loss | PairedDifference
+QUANTITIES = {kind.__name__: kind for kind in (Share, Ratio, Change, Loss, PairedDifference)}
 
 
 class Experiment(ABC):

@@ -5,8 +5,8 @@ import pytest
 from flexhyca.errors import InternalError
 from flexhyca.faults.campaign.estimates import Tally
 from flexhyca.faults.campaign.experiment import (
-    Difference,
     Loss,
+    PairedDifference,
     Quantity,
     Ratio,
     Share,
@@ -89,7 +89,7 @@ def test_losses_and_differences_are_paired_by_cluster() -> None:
         [10, 10], [7, 9], [10, 10], 3
     )
     assert len(lost) == 4
-    differences = counted(Difference("right", "images", **of, between="scheme"), rows)
+    differences = counted(PairedDifference("right", "images", **of, between="scheme"), rows)
     assert list(differences) == [
         f"right/images difference scheme={one} ber=1 minus={other}"
         for one, other in (("y", "x"), ("z", "y"), ("z", "x"))
@@ -97,10 +97,10 @@ def test_losses_and_differences_are_paired_by_cluster() -> None:
     assert differences["right/images difference scheme=z ber=1 minus=y"] == paired_ratios(
         [5, 5], [7, 9], [10, 10], 3
     )
-    only = Difference("right", "images", **of, between="scheme", with_first_only=True)
+    only = PairedDifference("right", "images", **of, between="scheme", with_first_only=True)
     assert [name[-1] for name in counted(only, rows)] == ["x", "x"]
     # Of a block that is not complete yet, only what both have.
-    some = counted(Difference("right", "images", **of, between="scheme"), rows[:3])
+    some = counted(PairedDifference("right", "images", **of, between="scheme"), rows[:3])
     assert list(some.values()) == [paired_ratios([7], [9], [10], 3)]
 
 
@@ -127,7 +127,7 @@ def test_quantities_survive_the_file() -> None:
         Ratio("a", "b", by=("c",)),
         Share("a", ("b",), ("b", "c"), weights={"x": 1}),
         Loss("a", "b", "c", by=("d",)),
-        Difference("a", "b", "c", ("d", "e"), "e", with_first_only=True),
+        PairedDifference("a", "b", "c", ("d", "e"), "e", with_first_only=True),
     ):
         described = {"kind": type(quantity).__name__, **vars(quantity)}
         listed = {k: list(v) if isinstance(v, tuple) else v for k, v in described.items()}
