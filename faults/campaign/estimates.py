@@ -87,7 +87,8 @@ class _ShareCount:
     def add(self, row: TrialRow) -> None:
         share = self._share
         group = tuple(row[name] for name in share.by)
-        stratum = "/".join(str(row[name]) for name in share.strata)
+        weighted = share.weights is not None  # else all are one sample
+        stratum = "/".join(str(row[name]) for name in share.strata if weighted)
         cluster = row[share.cluster] if share.cluster else ""
         counters = self._groups.setdefault(group, {}).setdefault(stratum, {})
         counters.setdefault(cluster, Counter())[str(row[share.column])] += 1

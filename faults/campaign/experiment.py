@@ -115,11 +115,14 @@ class Experiment(ABC):
 
     columns : name -> type of every column of a row but `index`; values may be None.
     locations : fields of the spec that decide nothing, such as where something lies; they may
-    change between runs of one campaign. code : packages whose sources decide what a trial gives.
+    change between runs of one campaign. names : fields, with wildcards, that name what others
+    decide: they are told beside a difference, and are none themselves. code : packages whose
+    sources decide what a trial gives.
     """
 
     columns: ClassVar[Mapping[str, ColumnType]]
     locations: ClassVar[frozenset[str]] = frozenset()
+    names: ClassVar[frozenset[str]] = frozenset({"network", "config.name", "configs.*.name"})
     code: ClassVar[tuple[str, ...]] = (
         "compiler",
         "config",
@@ -176,6 +179,7 @@ def description(experiment: Experiment) -> dict[str, Any]:
         "quantities": [_described(quantity) for quantity in experiment.quantities],
         "together": experiment.together,
         "locations": sorted(experiment.locations),
+        "names": sorted(experiment.names),
         "code": code_digest(*experiment.code)[:12],
     }
     return cast("dict[str, Any]", json.loads(json.dumps(described, allow_nan=False)))

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,10 +105,13 @@ class Campaign:
                 "give another file, or go on with that version"
             )
         there, here = (_fields(each) for each in (self.described, described))
+        other = [n for n in dict.fromkeys([*here, *there]) if there.get(n) != here.get(n)]
+        patterns = described["names"]
+        if all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in other):
+            return
         lines = [
             f"  {name}: {there.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
-            for name in dict.fromkeys([*here, *there])
-            if there.get(name) != here.get(name)
+            for name in other
         ]
         if len(lines) > _SHOWN:
             lines[_SHOWN:] = [f"  ... and {len(lines) - _SHOWN} more fields"]
@@ -224,7 +228,8 @@ def _fields(described: Mapping[str, Any]) -> dict[str, str]:
     """Field -> value as text; what the spec holds by its own names, and not where it lies."""
     locations = described.get("locations", ())
     spec = {name: v for name, v in described["spec"].items() if name not in locations}
-    rest = {name: value for name, value in described.items() if name not in ("spec", "code")}
+    apart = ("spec", "code", "names")
+    rest = {name: value for name, value in described.items() if name not in apart}
     return {name: _short(value) for name, value in [*flat_fields(spec), *flat_fields(rest)]}
 
 

@@ -107,9 +107,7 @@ def test_a_trial_is_its_number_and_the_spec(experiment: Experiment) -> None:
 
 
 @every_model
-def test_a_campaign_goes_on_where_scales_differ_in_their_last_bit(
-    model: str, tmp_path: Path
-) -> None:
+def test_a_campaign_goes_on_where_scales_and_names_differ(model: str, tmp_path: Path) -> None:
     """Another processor may round them otherwise; integers alone decide what a trial gives."""
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
@@ -118,7 +116,8 @@ def test_a_campaign_goes_on_where_scales_differ_in_their_last_bit(
     for path in there.glob("*.fhx"):
         program = load(path)
         off = tuple(scale * (1 + 7e-8) for scale in program.scales)
-        save(replace(program, scales=off), path)
+        config = program.config.model_copy(update={"name": "another"})
+        save(replace(program, scales=off, name="moved", config=config), path)
     labels = there / "l.npy"
     np.save(labels, np.load(labels).astype(np.int32))
     block = first.together
@@ -131,7 +130,7 @@ def test_a_campaign_goes_on_where_scales_differ_in_their_last_bit(
     weights = program.weights.copy()
     weights[0] ^= 1
     save(replace(program, weights=weights), path)
-    with pytest.raises(FlexhycaError, match=r"holds another campaign[^\n]*\n  program_digest"):
+    with pytest.raises(FlexhycaError, match=r"holds another campaign[^$]*\n  program_digest"):
         run_campaign(_again(second), tmp_path / "a.db", 8 * block)
 
 
