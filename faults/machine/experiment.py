@@ -208,9 +208,12 @@ class MachineFaults(Experiment):
     def _faults(self, kind: str, rng: np.random.Generator) -> list[StuckBit]:
         """Different faults: one bit that flips twice in one cycle would be right again."""
         found: dict[Site, StuckBit] = {}
+        beside = {_bit_and_cycle(site) for site in self._beside}
         for _ in range(_DRAWS * self.flips):
             fault = self._fault(kind, rng)
-            found.setdefault(replace(fault.site, stuck=FLIP, until=END), fault)
+            where = _bit_and_cycle(fault.site)
+            if where not in beside:
+                found.setdefault(where, fault)
             if len(found) == self.flips:
                 return list(found.values())
         raise FlexhycaError(
@@ -308,26 +311,23 @@ class MachineFaults(Experiment):
     @cached_property
     def _sizes(self) -> dict[str, Any]:
         """kinds : bits, or bits x cycles, that are drawn from, by kind. of : of the whole model."""
-        whole = self
-        if not self.part.whole:
-            whole = MachineFaults(
-                self.program_path,
-                self.images_path,
-                self.seed,
-                model=self.model,
-                live=self.live,
-                window=self.window,
-            )
-        return {"kinds": self._kinds, "of": sum(whole._kinds.values())}
+        whole = self._kinds if self.part.whole else self._drawable(EVERYTHING)
+        return {"kinds": self._kinds, "of": sum(whole.values())}
 
     @cached_property
     def _kinds(self) -> dict[str, int]:
         """Kinds of state that are drawn from, each with its bits or bits x cycles."""
+        return self._drawable(self.part)
+
+    def _drawable(self, part: Part) -> dict[str, int]:
+        own = part == self.part
         if self.permanent:
-            return {kind: own.bits for kind, own in self._hardware.items()}
+            hardware = self._hardware if own else self._hardware_of(part)
+            return {kind: one.bits for kind, one in hardware.items()}
+        populations = self._populations if own else self._populations_of(part)
         return {
-            kind: round(own.live_exposure) if self.live else own.exposure
-            for kind, own in self._populations.items()
+            kind: round(one.live_exposure) if self.live else one.exposure
+            for kind, one in populations.items()
         }
 
     @cached_property
@@ -354,12 +354,14 @@ class MachineFaults(Experiment):
     @cached_property
     def _populations(self) -> dict[str, Population]:
         """By kind of state, those that have something to draw."""
-        spans = self._spans
-        self.part.check(spans, self.model)
+        return self._populations_of(self.part)
+
+    def _populations_of(self, part: Part) -> dict[str, Population]:
+        part.check(self._spans, self.model)
         found, hits = {}, machine_model(self.model).hits
         for kind in hits:
             try:
-                found[kind] = Population(spans, self.model, self.live, self.part, [kind])
+                found[kind] = Population(self._spans, self.model, self.live, part, [kind])
             except NothingToHitError:
                 if kind == hits[-1] and not found:
                     raise
@@ -368,15 +370,17 @@ class MachineFaults(Experiment):
     @cached_property
     def _hardware(self) -> dict[str, Hardware]:
         """The same of bits that are stuck for ever."""
-        spans = self._spans
-        self.part.check(spans, self.model)
+        return self._hardware_of(self.part)
+
+    def _hardware_of(self, part: Part) -> dict[str, Hardware]:
+        part.check(self._spans, self.model)
         each = {
-            kind: Hardware(spans, kind, self.part, self.live)
+            kind: Hardware(self._spans, kind, part, self.live)
             for kind in machine_model(self.model).hits
         }
         found = {kind: own for kind, own in each.items() if own.bits}
         if not found:
-            raise NothingToHitError(spans.program.name, self.model, self.part)
+            raise NothingToHitError(self._spans.program.name, self.model, part)
         return found
 
     @cached_property
@@ -386,6 +390,11 @@ class MachineFaults(Experiment):
     @cached_property
     def _run(self) -> FaultRun:
         return FaultRun(self._program, self._images[0])
+
+
+def _bit_and_cycle(site: Site) -> Site:
+    """A site without what happens there."""
+    return replace(site, stuck=FLIP, until=END)
 
 
 #: What becomes of a site that was drawn, by the fault of the model.
