@@ -207,8 +207,7 @@ def drive(
         done = f"{finished.trials:,} trials{stopped}"
     output.note(done)
     if margin is not None and not finished.stopped:
-        leading = [e for e in finished.estimates if e.leading]
-        widest = max(leading, key=lambda e: e.interval.margin, default=None)
+        widest = max(finished.estimates, key=lambda e: e.interval.margin, default=None)
         if widest is not None and widest.interval.margin > margin:
             output.note(
                 f"the margin {margin:g} is not reached: {widest.label} is +- "
@@ -219,7 +218,7 @@ def drive(
 
 @contextmanager
 def _progress(trials: int) -> Iterator[Callable[[Progress], object] | None]:
-    """A bar with rate, time left and the first leading interval; on a terminal only."""
+    """A bar with rate, time left and the first interval; on a terminal only."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -236,11 +235,11 @@ def _progress(trials: int) -> Iterator[Callable[[Progress], object] | None]:
 
 
 def progress_text(progress: Progress) -> str:
-    """Rate, time left, and the first leading interval."""
+    """Rate, time left, and the first interval."""
     rate = progress.rate
     minutes, seconds = divmod(round(min(progress.seconds_left, 359_999)), 60)
     parts = [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s", f"{minutes}:{seconds:02d} left"]
-    leading = next((e for e in progress.estimates if e.leading), None)
-    if leading is not None:
-        parts.append(f"{leading.label} {leading.interval}")
+    if progress.estimates:
+        first = progress.estimates[0]
+        parts.append(f"{first.label} {first.interval}")
     return ", ".join(parts)

@@ -33,7 +33,7 @@ FAULT_MODELS: dict[str, FaultModel] = {
     ),
     "memory": FaultModel("transient flips in words of the buffers", "flip", ("memory",)),
     "control": FaultModel(
-        "transient flips in position tables and registers, and in instructions",
+        "transient flips in position tables and in instructions",
         "flip",
         ("control",),
     ),

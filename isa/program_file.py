@@ -7,6 +7,7 @@ load, before anything is executed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -64,6 +65,26 @@ def parts(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         "output": program.output,
     }
     return tensors, {k: json.dumps(v, sort_keys=True) for k, v in meta.items()}
+
+
+#: Metadata that decide what a run gives, beside the configuration and all tensors.
+_DECISIVE = ("batch", "layer_names", "tensor_names", "memory_map", "input", "output")
+
+
+def content_digest(program: Program) -> str:
+    """A hash of the integers, tables and names that decide what a run of the program gives.
+
+    Scales do not: they say what integers mean, and may differ in their last bits from one
+    processor to the other. The configuration is left to be compared field by field.
+    """
+    tensors, meta = parts(program)
+    digest = hashlib.sha256()
+    for name, array in tensors.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for name in _DECISIVE:
+        digest.update(f"{name} {meta[name]}".encode())
+    return digest.hexdigest()[:16]
 
 
 def from_parts(

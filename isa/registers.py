@@ -34,7 +34,8 @@ class Register:
     timed : whether the cycle of a tile matters; else a tile has one moment at which it can be hit.
     protected : whether the columns that protection selects have copies (isa.protection); registers
     that hold sums of products. line : of delay lines, the coordinate that numbers them; the other
-    one is the stage. buffer : whose byte a word is.
+    one is the stage. buffer : whose byte a word is. shared : whether the other unit of the DPPU
+    uses the same flip-flops, at other times.
     """
 
     unit: str
@@ -52,6 +53,7 @@ class Register:
     protected: bool = False
     line: LineAxis = ""
     buffer: Buffer | None = None
+    shared: bool = False
 
     @property
     def feeds_rows(self) -> bool:
@@ -188,6 +190,7 @@ def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Regist
             "group",
             "lane",
             protected=protected,
+            shared=True,
         )
 
     return (
@@ -248,6 +251,7 @@ def _dppu_registers(unit: str, neurons: Callable[[Config], int]) -> tuple[Regist
                 "group",
                 "node of the stage",
                 protected=True,
+                shared=True,
             )
             for stage in range(1, TREE_STAGES + 1)
         ),

@@ -106,6 +106,16 @@ def breakdown(
             f"{where}: each trial hits {flips} bits, so that no outcome belongs to one register; "
             "use a campaign with --flips 1"
         )
+    if (images := described["spec"].get("images_per_fault", 1)) != 1:
+        raise FlexhycaError(
+            f"{where}: each fault is judged over {images} images, and a masking breakdown counts "
+            "independent trials; use a campaign with --images-per-fault 1"
+        )
+    if len(kinds := described["spec"].get("kinds", {})) > 1:
+        raise FlexhycaError(
+            f"{where}: trials are drawn from {' and '.join(kinds)} apart, so that sums of both "
+            "mean nothing; use a campaign of one of them (--unit, --register)"
+        )
     counts: dict[tuple[str, str], Counter[str]] = {}
     for row in rows:
         place, end = (str(row["layer"]), _register(row)), str(row["outcome"])
@@ -143,7 +153,7 @@ def breakdown(
 def _good(described: Mapping[str, Any]) -> Sequence[str]:
     """The classes of outcomes that the campaign's own rate does not count as failures."""
     quantities = [quantity_of(quantity) for quantity in described["quantities"]]
-    (own,) = (q for q in quantities if getattr(q, "column", None) == "outcome")
+    own = next(q for q in quantities if getattr(q, "column", None) == "outcome")
     good: Sequence[str] = own.good  # type: ignore[union-attr]
     return good
 

@@ -49,6 +49,48 @@ EXAMPLES = (
 _DEFAULTS = BerOptions()
 
 
+UnitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Draw from these units only, such as array or dppu,dppu_excess; see `flexhyca sites`. "
+        "Shares are then of these.",
+    ),
+]
+RegisterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Draw from these registers only, such as acc,prod; ber: neurons, weights, input.",
+    ),
+]
+LayersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Only while these layers run, such as conv1,layer1.*; ber: only bits of these.",
+    ),
+]
+ImagesPerFaultOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Images that meet the faults of a trial, which is then one cluster (1; 20 for bits "
+        "that are stuck for ever).",
+    ),
+]
+BesideOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="SITE",
+        help="A wrong bit in every trial besides, such as a copy that is stuck for ever. "
+        "Repeatable.",
+    ),
+]
+
+
 def _model(name: str) -> str:
     if name not in FAULT_MODELS:
         raise typer.BadParameter(f"{name!r} is no fault model; use {' or '.join(FAULT_MODELS)}")
@@ -102,9 +144,17 @@ def command(
     stuck_cycles: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="A bit is stuck for N cycles of its tile; 0: always."
+            min=0,
+            metavar="N",
+            help="A bit is stuck for N cycles of its tile; 0: for ever, and each bit of the "
+            "hardware is as likely.",
         ),
     ] = 0,
+    unit: UnitOption = None,
+    register: RegisterOption = None,
+    layers: LayersOption = None,
+    images_per_fault: ImagesPerFaultOption = None,
+    beside: BesideOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -115,7 +165,8 @@ def command(
     margin: Annotated[
         float | None,
         typer.Option(
-            metavar="X", help="Stop when every interval is at most +- X wide, 0.01 = 1 %."
+            metavar="X",
+            help="Stop when every interval over trials is at most +- X wide, 0.01 = 1 %.",
         ),
     ] = None,
     workers: WorkersOption = 1,
@@ -142,6 +193,7 @@ def command(
     ber_logits: ber_.BerLogitsOption = _DEFAULTS.logits,
     ber_input: ber_.BerInputOption = _DEFAULTS.input,
     images_per_pattern: ber_.ImagesPerPatternOption = _DEFAULTS.images_per_pattern,
+    over_images: ber_.OverImagesOption = False,
     device: ber_.DeviceOption = "cpu",
     plot: ber_.PlotOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -157,7 +209,8 @@ def command(
     """Flip bits while MODEL runs, and say what becomes of it.
 
     With --site one inference with exactly these faults; with --faults a campaign of random ones
-    that can be interrupted and gone on with. MACHINE_MODELS: drawn in proportion to bits x cycles.
+    that can be interrupted and gone on with. MACHINE_MODELS: drawn in proportion to bits x cycles;
+    what is stuck for ever by bits, of registers and of memories apart.
     ber: the accuracy of protection schemes at bit error rates, on the same errors (docs/ber.md).
     """
     if (site is None) == (faults is None):

@@ -133,6 +133,14 @@ ImagesPerPatternOption = Annotated[
     int,
     typer.Option(min=1, metavar="N", help="ber: images that share one pattern of wrong weights."),
 ]
+OverImagesOption = Annotated[
+    bool,
+    typer.Option(
+        "--over-images",
+        help="ber: also the intervals over patterns and images, for other images of this kind; "
+        "those of --json are there in any case.",
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(metavar="cpu|cuda", help="ber: where the network is computed; same results."),

@@ -11,7 +11,7 @@ from .. import output
 from ..busy import busy
 from ..campaign import drive
 from ..options import check_suffix
-from .request import Request
+from .request import Request, names
 
 if TYPE_CHECKING:
     from ...faults.ber.programs import ProgramSet
@@ -22,10 +22,11 @@ FIND_RATE = frozenset(
     {
         *("ber_stage", "ber_target", "weight_faults", "protected_bits", "ber_logits", "ber_input"),
         *("images_per_pattern", "device", "plot", "clock_mhz", "find_rate"),
+        *("register", "layers"),
     }
 )
 PER_LAYER = FIND_RATE - {"find_rate"} | {"ber", "fit_per_mbit", "goal", "per_layer"}
-COMPARE = PER_LAYER - {"per_layer"} | {"scheme", "protect", "choose_trials"}
+COMPARE = PER_LAYER - {"per_layer"} | {"scheme", "protect", "choose_trials", "over_images"}
 
 
 def run_bit_errors(request: Request) -> None:
@@ -76,6 +77,8 @@ def _options(request: Request) -> StudyOptions:
         patterns=request.trials,
         margin=request.margin,
         device=own["device"],
+        layers=names(own["layers"], "layers"),
+        memories=names(own["register"], "register"),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...errors import FlexhycaError
 from .. import output
 from ..busy import busy
-from .headings import fault_free, print_links, title
+from .headings import fault_free, print_links, print_scope, title
 from .request import Request
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def report_rates(request: Request, study: BerStudy) -> None:
                 for name, r in zip(("I'", "II'"), found.results, strict=True)
             ),
         )
+        print_scope(study)
         print_links(study)
     output.warn(
         f"rate {r.case.ber:g} loses {r.loss.brief} points, outside {wanted[0]:g} to "

@@ -25,6 +25,12 @@ def fault_free(counts: Counts) -> str:
     return f"fault-free, {counts.golden_accuracy(0).trials:,} images"
 
 
+def print_scope(study: BerStudy, also: str = "") -> None:
+    """What the intervals above hold for. also : how to have them for more."""
+    images = f"these {study.programs.images:,} images"
+    print(f"intervals hold for {images}, this calibration and this ranking{also} (docs/ber.md)")
+
+
 def print_links(study: BerStudy) -> None:
     """What each rate is in FIT, one line a rate."""
     live = study.exposure.cycles

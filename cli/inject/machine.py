@@ -6,11 +6,13 @@ import tempfile
 from pathlib import Path
 
 from ...errors import FlexhycaError
+from ...faults.models import machine_model
 from .. import output
 from ..campaign import drive
-from .request import Request
+from .request import Request, names
 
 _TRIALS = 1000
+_IMAGES = 20  # that meet a bit that is stuck for ever
 
 
 def one(request: Request) -> None:
@@ -56,10 +58,14 @@ def campaign(request: Request, model: str) -> None:
     import numpy as np
 
     from ...faults.machine.experiment import MachineFaults
+    from ...faults.machine.part import Part
     from ...isa.program_file import save
+    from ...simulator.inject.sites import parse_site
 
-    out = request.file
+    out, own = request.file, request.own
     output.check_target(request.json, studies=[out])
+    part = Part(*(names(own[name], name) for name in ("unit", "register", "layers")))
+    beside = [str(parse_site(text)) for text in own["beside"] or ()]
     built, inputs = request.build()
     assert built.data is not None
     known = built.data.labels
@@ -70,7 +76,7 @@ def campaign(request: Request, model: str) -> None:
         labels = None if known is None else Path(folder, "labels.npy")
         if labels is not None and known is not None:
             np.save(labels, known[: len(inputs)], allow_pickle=False)
-        own = request.own
+        for_ever = machine_model(model).fault == "stuck" and not own["stuck_cycles"]
         experiment = MachineFaults(
             program,
             images,
@@ -81,8 +87,11 @@ def campaign(request: Request, model: str) -> None:
             own["live"],
             own["stuck_cycles"],
             labels,
+            part=part,
+            images_per_fault=own["images_per_fault"] or (_IMAGES if for_ever else 1),
+            beside=beside,
         )
-        trials = request.trials or _TRIALS
+        trials = (request.trials or _TRIALS) * experiment.together
         finished = drive(
             experiment,
             out,
@@ -93,6 +102,7 @@ def campaign(request: Request, model: str) -> None:
             request.kept,
         )
         live = experiment.live_share if own["live"] else None
+        drawn_from = experiment.drawn_from
     intervals = [(estimate.label, estimate.interval) for estimate in finished.estimates]
     output.write_json(
         request.json,
@@ -103,11 +113,15 @@ def campaign(request: Request, model: str) -> None:
             "faults": model,
             "trials": finished.trials,
             "seed": request.seed,
+            "part": part.to_dict(),
+            "drawn_from": drawn_from,
+            "images_per_fault": experiment.images_per_fault,
             "live": live,
             "results": [{"what": label, **interval.to_dict()} for label, interval in intervals],
         },
     )
     if request.json != output.STDOUT:
         output.print_table(("outcome", "share"), ((label, str(i)) for label, i in intervals))
+        print(f"of {drawn_from}")
         if live is not None:
-            print(f"of faults in what is still used, {live:.2%} of all bit-cycles")
+            print(f"of faults in what is still used, {live:.2%} of what could be drawn from")

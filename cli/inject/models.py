@@ -26,7 +26,12 @@ class CampaignOptions:
 
 
 CAMPAIGN = frozenset({"trials", "out", "margin", "workers", "dask"})
-_MACHINE = frozenset({"flips", "execution", "live", "scheme", "protect"})
+_MACHINE = frozenset(
+    {
+        *("flips", "execution", "live", "scheme", "protect"),
+        *("unit", "register", "layers", "images_per_fault", "beside"),
+    }
+)
 
 #: By the name of the fault model.
 CAMPAIGNS: dict[str, CampaignOptions] = {

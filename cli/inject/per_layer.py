@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import output
-from .headings import print_links, size, title
+from .headings import print_links, print_scope, size, title
 from .request import Request
 
 if TYPE_CHECKING:
@@ -46,4 +46,5 @@ def report_layers(request: Request, study: BerStudy) -> None:
         ((s.unit, f"{s.ber:g}", s.accuracy.brief, s.loss.brief) for s in found.steps),
     )
     print()
+    print_scope(study)
     print_links(study)

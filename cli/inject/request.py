@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from ...api import Build
 
 
+def names(text: str | None, option: str) -> tuple[str, ...]:
+    """What stands between the commas of an option; () where it is not given."""
+    found = tuple(part.strip() for part in (text or "").split(",")) if text is not None else ()
+    if not all(found):
+        raise FlexhycaError(f"inject: --{option} {text!r} has an empty name between its commas")
+    return found
+
+
 @dataclass(frozen=True)
 class Request:
     """The options that all fault models share; `own` holds those of one model, by name.

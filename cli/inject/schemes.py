@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ...config import load_config
 from ...errors import FlexhycaError
 from .. import output
-from .headings import fault_free, print_links, title
+from .headings import fault_free, print_links, print_scope, title
 from .request import Request
 
 if TYPE_CHECKING:
-    from ...faults.ber.questions import Contender
+    from ...faults.ber.questions import Contender, SchemeComparison
     from ...faults.ber.results import CaseResult
     from ...faults.ber.study import BerStudy
 
@@ -50,7 +50,10 @@ def report_schemes(request: Request, study: BerStudy) -> None:
                 if pair.next
             ),
         )
+    if own["over_images"]:
+        _print_over_images(found)
     print()
+    print_scope(study, "" if own["over_images"] else "; --over-images has them for others")
     print_links(study)
 
 
@@ -86,6 +89,32 @@ def _print_results(found: Sequence[CaseResult], golden: str) -> None:
             for r in found
         ),
     )
+
+
+def _print_over_images(found: SchemeComparison) -> None:
+    print("\n95 % intervals over patterns and images:")
+    output.print_table(
+        ("scheme", "ber", "accuracy", "points lost"),
+        (
+            (
+                r.case.scheme,
+                f"{r.case.ber:g}",
+                r.accuracy_over_images.brief,
+                r.loss_over_images.brief,
+            )
+            for r in found.results
+        ),
+    )
+    if found.differences:
+        print()
+        output.print_table(
+            ("scheme", "minus", "ber", "difference"),
+            (
+                (pair.scheme, pair.than, f"{pair.ber:g}", pair.over_images.brief)
+                for pair in found.differences
+                if pair.next
+            ),
+        )
 
 
 def _judged(result: CaseResult) -> str:

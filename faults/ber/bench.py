@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...network.functional import Functional
 from ...network.layers import Network
 from ...network.upsets import Upsets
-from .machine import CODES, ImageGroup, ProtectedMachine, draw_groups
+from .machine import ImageGroup, ProtectedMachine, draw_groups, pattern_images
 from .options import BerOptions, Case
 from .protection import ProtectedNetwork
 
@@ -111,31 +111,43 @@ class Bench:
         highest : a rate that is not below the case's, for all cases that are tried on the pattern;
         what is drawn once is then used again.
         """
+        return self.answered(case, number, highest)[0]
+
+    def answered(
+        self, case: Case, number: int, highest: float
+    ) -> tuple[dict[str, int], NDArray[np.bool_]]:
+        """The same, and which of the pattern's `images` were classified rightly, in their order."""
         if case not in self._machines:
             subject = self._subjects[case.program]
             self._machines[case] = ProtectedMachine(subject, case, self._options, self._profile)
         runner, acc0 = self._runners[case.program], self._runners[0].golden
         if self._last[0] != (number, highest):
             self._last = (number, highest), self._draw(number, highest)
-        row = dict.fromkeys(COUNTS, 0)
+        row, correct = dict.fromkeys(COUNTS, 0), []
         for group, upsets, predicted in runner.answers(self._machines[case], self._last[1]):
             right, own = self.labels[group.images], runner.golden[group.images]
             row["images"] += len(predicted)
-            row["correct"] += int((predicted == right).sum())
+            correct.append(predicted == right)
+            row["correct"] += int(correct[-1].sum())
             row["golden_correct"] += int((own == right).sum())
             row["acc0_correct"] += int((acc0[group.images] == right).sum())
             row["changed"] += int((predicted != own).sum())
             neurons = upsets.accumulators or upsets.before or upsets.after
             row["neuron_words"] += sum(len(marks.at) for marks in neurons.values())
             row["weight_words"] = sum(len(marks.at) for marks in upsets.weights.values())
-        return row
+        return row, np.concatenate(correct)
+
+    def right_without_faults(self, number: int) -> NDArray[np.bool_]:
+        """Which of a pattern's images the first program classifies rightly."""
+        images = self.images(number)
+        found: NDArray[np.bool_] = self._runners[0].golden[images] == self.labels[images]
+        return found
 
     def images(self, number: int) -> NDArray[np.int64]:
-        """Numbers of a pattern's images: all of them in turn, in an order that is shuffled once."""
-        total = len(self.labels)
-        count = min(self._options.images_per_pattern, total)
-        order = np.random.default_rng([*self._key, CODES["images"]]).permutation(total)
-        return order[np.arange(number * count, (number + 1) * count) % total]
+        """Numbers of a pattern's images."""
+        found: NDArray[np.int64]
+        (found,) = pattern_images(self._key, len(self.labels), self._options, [number])
+        return found
 
     def _draw(self, number: int, highest: float) -> list[ImageGroup]:
         rate = min(1.0, highest * max([1.0, *self._profile.values()]))

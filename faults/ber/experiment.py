@@ -15,19 +15,23 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...isa.program_file import load
+from ...isa.program_file import content_digest, load
 from ...simulator.inputs import check_inputs
 from ..campaign.experiment import (
     ColumnType,
     Experiment,
+    Loss,
+    PairedDifference,
     Quantity,
     Ratio,
     TrialRow,
-    file_digest,
+    array_digest,
 )
 from .bench import COUNTS, Bench, one_thread
+from .machine import pattern_images
 from .options import BerOptions, Case
 from .protection import ProtectedNetwork
+from .results import packed
 
 #: What patterns are for; those of another purpose are others.
 Purpose = Literal["study", "sensitivity", "rates"]
@@ -39,7 +43,8 @@ class BerFaults(Experiment):
     A row tells the images that are classified rightly with the faults (`correct`), without them by
     the same program (`golden_correct`), and without them by the first program (`acc0_correct`);
     `changed` counts predictions that differ from the fault-free ones, and the words are those that
-    are wrong in spite of the protection (weights: as the array reads them).
+    are wrong in spite of the protection (weights: as the array reads them). `right` and
+    `acc0_right` say which images these are (`results.packed`).
     """
 
     columns: ClassVar[Mapping[str, ColumnType]] = {
@@ -47,11 +52,12 @@ class BerFaults(Experiment):
         "ber": "float",
         "pattern": "int",
         **dict.fromkeys(COUNTS, "int"),
+        "right": "str",
+        "acc0_right": "str",
     }
-    quantities: ClassVar[Sequence[Quantity]] = (
-        Ratio("correct", "images", cluster="pattern", by=("scheme", "ber")),
+    locations: ClassVar[frozenset[str]] = frozenset(
+        {"programs", "images", "labels", "device", "scales"}
     )
-    locations: ClassVar[frozenset[str]] = frozenset({"programs", "images", "labels", "device"})
 
     def __init__(
         self,
@@ -78,21 +84,43 @@ class BerFaults(Experiment):
         self.seed, self.options = seed, options or BerOptions()
         self.purpose, self.profile, self.device = purpose, dict(profile or {}), device
 
+    @property
+    def quantities(self) -> Sequence[Quantity]:
+        """All intervals over patterns that a study shows, so that a margin is of all of them."""
+        of: dict[str, Any] = {"cluster": "pattern", "by": ("scheme", "ber")}
+        return (
+            Ratio("correct", "images", **of),
+            Loss("acc0_correct", "correct", "images", **of),
+            Ratio("changed", "images", **of),
+            PairedDifference(
+                *("correct", "images"),
+                **of,
+                between="scheme",
+                with_first_only=self.purpose == "sensitivity",
+            ),
+        )
+
+    @property
+    def together(self) -> int:
+        """All cases of a pattern."""
+        return len(self.cases)
+
     def spec(self) -> dict[str, Any]:
         """See `Experiment.spec`."""
+        programs = [load(path) for path in self.programs]
         return {
             "programs": [str(path) for path in self.programs],
             "images": [str(path) for path in self.images],
             "labels": str(self.labels),
             "device": self.device,
-            "network": load(self.programs[0]).name,
+            "network": programs[0].name,
             "configs": {
-                str(i): load(path).config.model_dump(mode="json")
-                for i, path in enumerate(self.programs)
+                str(i): program.config.model_dump(mode="json") for i, program in enumerate(programs)
             },
-            "program_digests": [file_digest(path) for path in self.programs],
-            "images_digests": [file_digest(path) for path in self.images],
-            "labels_digest": file_digest(self.labels),
+            "program_digests": [content_digest(program) for program in programs],
+            "scales": [[scale.hex() for scale in program.scales] for program in programs],
+            "images_digests": [array_digest(path) for path in self.images],
+            "labels_digest": array_digest(self.labels),
             "seed": self.seed,
             "purpose": self.purpose,
             "options": asdict(self.options),
@@ -130,21 +158,33 @@ class BerFaults(Experiment):
             [_subject(*paths) for paths in zip(self.programs, self.images, strict=True)],
             np.load(self.labels, allow_pickle=False),
             self.options,
-            [self.seed, get_args(Purpose).index(self.purpose)],
+            self.key,
             self.profile,
             self.device,
         )
 
+    @property
+    def key(self) -> list[int]:
+        """Of the patterns' random numbers."""
+        return [self.seed, get_args(Purpose).index(self.purpose)]
+
+    def pattern_images(self, patterns: int) -> NDArray[np.int64]:
+        """Numbers of the images of the first `patterns` patterns: (patterns, images a pattern)."""
+        total = len(np.load(self.labels, mmap_mode="r", allow_pickle=False))
+        return pattern_images(self.key, total, self.options, range(patterns))
+
     def _trial(self, index: int) -> TrialRow:
         number, which = divmod(index, len(self.cases))
         highest, case = max(case.ber for case in self.cases), self.cases[which]
-        counts = self.bench.trial(case, number, highest)
+        counts, right = self.bench.answered(case, number, highest)
         return {
             "index": index,
             "scheme": case.scheme,
             "ber": case.ber,
             "pattern": number,
             **counts,
+            "right": packed(right),
+            "acc0_right": packed(self.bench.right_without_faults(number)),
         }
 
 

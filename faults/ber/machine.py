@@ -75,6 +75,20 @@ def draw_groups(
     ]
 
 
+def pattern_images(
+    key: Sequence[int], total: int, options: BerOptions, patterns: Sequence[int]
+) -> NDArray[np.int64]:
+    """Numbers of the images of some patterns: (patterns, images a pattern).
+
+    All of `total` in turn, in an order that is shuffled once. key : of the patterns.
+    """
+    count = min(options.images_per_pattern, total)
+    order = np.random.default_rng([*key, CODES["images"]]).permutation(total)
+    first = np.array(patterns, np.int64)[:, None] * count
+    found: NDArray[np.int64] = order[(first + np.arange(count)) % total]
+    return found
+
+
 class ProtectedMachine:
     """A network on a machine under one case: turns drawn bits into upsets."""
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import FlexhycaError
 from ..campaign.experiment import TrialRow
+from ..campaign.over_images import over_clusters_and_images
 from ..campaign.statistics import (
     CONFIDENCE,
     Interval,
@@ -25,13 +27,19 @@ Verdict = Literal["met", "missed", "open"]
 class Counts:
     """The rows of a campaign by case and pattern; patterns that not all cases have are left out.
 
-    Every array is (cases, patterns); `patterns` is their number.
+    Every array is (cases, patterns); `patterns` is their number. Intervals are over patterns: they
+    are those of these images. `over_images` has them for others of their kind.
     """
 
     def __init__(
-        self, rows: Iterable[TrialRow], cases: Sequence[Case], seed: int, total: int
+        self,
+        rows: Iterable[TrialRow],
+        cases: Sequence[Case],
+        seed: int,
+        total: int,
+        drawn: NDArray[np.int64],
     ) -> None:
-        """total : different images that there are."""
+        """total : different images that there are. drawn : (patterns, images), their numbers."""
         self.cases, self.seed, self._total = list(cases), seed, total
         held = list(rows)
         self.patterns = len(held) // len(cases)
@@ -43,6 +51,14 @@ class Counts:
         self.images, self.correct, self.golden, self.acc0, self.changed = (
             np.array([row[name] for row in held], np.int64).reshape(self.patterns, -1).T
             for name in ("images", "correct", "golden_correct", "acc0_correct", "changed")
+        )
+        self.drawn = drawn[: self.patterns]
+        #: Of each image of each pattern, (cases, patterns, images): whether it is right.
+        self._right, self._acc0_right = (
+            np.stack([unpacked(str(row[name]), drawn.shape[1]) for row in held])
+            .reshape(self.patterns, len(cases), -1)
+            .swapaxes(0, 1)
+            for name in ("right", "acc0_right")
         )
 
     def accuracy(self, i: int) -> Interval:
@@ -64,6 +80,22 @@ class Counts:
     def loss(self, i: int) -> Interval:
         """acc0 minus the accuracy of case `i`, on the same images."""
         return paired_ratios(self.acc0[i], self.correct[i], self.images[i], self.seed)
+
+    def over_images(self, i: int, less: int | None = None) -> tuple[Interval, Interval]:
+        """Accuracy and loss of case `i` over patterns and images.
+
+        less : another case, of which the accuracy is taken off in place of the loss.
+        """
+        right, acc0 = (x[i].astype(float) for x in (self._right, self._acc0_right))
+        other, own = (acc0 - right, self.loss(i))
+        if less is not None:
+            other, own = right - self._right[less], self.difference(i, less)
+        pairs = ((right, self.accuracy(i)), (other, own))
+        accuracy, second = (
+            over_clusters_and_images(interval, values, self.drawn, self._total)
+            for values, interval in pairs
+        )
+        return accuracy, second
 
     def above(self, i: int, goal: float) -> Interval:
         """Accuracy of case `i` minus `goal` x acc0."""
@@ -91,6 +123,8 @@ class CaseResult:
     acc0: Interval
     loss: Interval
     changed: Interval
+    accuracy_over_images: Interval
+    loss_over_images: Interval
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; intervals with their trials and seed, and the estimates by themselves."""
@@ -109,11 +143,25 @@ class CaseResult:
             "golden_accuracy": self.golden.estimate,
             "acc0": self.acc0.estimate,
             **judged,
-            "details": {
-                name: getattr(self, name).to_dict()
-                for name in ("accuracy", "golden", "acc0", "loss", "changed")
-            },
+            "details": {name: getattr(self, name).to_dict() for name in _DETAILS},
         }
+
+
+_DETAILS = (
+    *("accuracy", "golden", "acc0", "loss", "changed"),
+    *("accuracy_over_images", "loss_over_images"),
+)
+
+
+def packed(right: NDArray[np.bool_]) -> str:
+    """Flags of images as hexadecimal digits, the first image in the highest bit."""
+    return np.packbits(right).tobytes().hex()
+
+
+def unpacked(text: str, count: int) -> NDArray[np.bool_]:
+    """The flags of `count` images again."""
+    flags = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=count)
+    return flags.astype(np.bool_)
 
 
 def results(counts: Counts, goals: Sequence[float] | None = None) -> list[CaseResult]:
@@ -129,6 +177,7 @@ def results(counts: Counts, goals: Sequence[float] | None = None) -> list[CaseRe
             counts.golden_accuracy(i, of_acc0=True),
             counts.loss(i),
             clustered(counts.changed[i], counts.images[i], counts.seed),
+            *counts.over_images(i),
         )
         for i, (case, goal) in enumerate(zip(counts.cases, wanted, strict=True))
     ]
@@ -146,11 +195,12 @@ class SchemeDifference:
     ber: float
     next: bool
     interval: Interval
+    over_images: Interval
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         own = {"scheme": self.scheme, "than": self.than, "ber": self.ber}
-        return {**own, **self.interval.to_dict()}
+        return {**own, **self.interval.to_dict(), "over_images": self.over_images.to_dict()}
 
 
 def differences(counts: Counts) -> list[SchemeDifference]:
@@ -160,6 +210,6 @@ def differences(counts: Counts) -> list[SchemeDifference]:
         before = [j for j in range(i) if counts.cases[j].ber == case.ber]
         for j in reversed(before):
             other = counts.cases[j].scheme
-            interval = counts.difference(i, j)
-            found.append(SchemeDifference(case.scheme, other, case.ber, j == before[-1], interval))
+            pair = counts.difference(i, j), counts.over_images(i, j)[1]
+            found.append(SchemeDifference(case.scheme, other, case.ber, j == before[-1], *pair))
     return found

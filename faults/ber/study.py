@@ -9,17 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from ...config import Config
 from ...config.schemes import with_scheme
 from ...errors import FlexhycaError, first_line
+from ...network.layers import Network
 from ...simulator.run import simulate
 from ..campaign.experiment import Experiment
 from ..campaign.store import Campaign
 from .experiment import BerFaults, Purpose
 from .fit import Exposure, exposure
+from .machine import memories
 from .options import MOST, BerOptions, Case
 from .programs import ProgramSet
 from .results import Counts
@@ -40,7 +43,8 @@ class StudyOptions:
     rates : bit error rates; fits : raw rates in FIT per Mbit instead, at `clock_hz`. goals :
     accuracies wanted, relative to the fault-free one, one for all rates or one for each; none :
     the paper's. patterns, margin : as many patterns, or until the intervals are so narrow.
-    device : where torch computes.
+    device : where torch computes. layers, memories : names (with wildcards; `CODES`), whose bits
+    alone may be wrong; (): all.
     """
 
     ber: BerOptions
@@ -51,6 +55,8 @@ class StudyOptions:
     patterns: int | None = None
     margin: float | None = None
     device: str = "cpu"
+    layers: Sequence[str] = ()
+    memories: Sequence[str] = ()
 
 
 class BerStudy:
@@ -70,6 +76,7 @@ class BerStudy:
         if options.fits is not None:
             self.profile = self.exposure.profile
             self.rates = [self._rate_of(fit) for fit in options.fits]
+        self.profile = narrowed(programs.first.network, self.profile, options)
         if len(set(self.rates)) < len(self.rates):
             given, option = options.fits, "fit-per-mbit"
             if given is None:
@@ -119,9 +126,12 @@ class BerStudy:
             margin = self.options.margin
             usual = _PATTERNS if margin is None else _MOST_PATTERNS
             patterns = self.options.patterns or usual
-        self._drive(self.experiment(cases, purpose), file, patterns * len(cases), margin)
+        experiment = self.experiment(cases, purpose)
+        self._drive(experiment, file, patterns * len(cases), margin)
         with Campaign(file) as campaign:
-            return Counts(campaign.prefix(), cases, self.seed, self.programs.images)
+            rows = list(campaign.prefix())
+        drawn = experiment.pattern_images(len(rows) // len(cases))
+        return Counts(rows, cases, self.seed, self.programs.images, drawn)
 
     def links(self) -> list[dict[str, float]]:
         """What each rate is in FIT."""
@@ -161,6 +171,36 @@ class BerStudy:
                 f"network is wrong with more than {MOST:g} at {clock_hz / 1e6:g} MHz"
             )
         return rate
+
+
+def narrowed(
+    network: Network, profile: Mapping[str, float], options: StudyOptions
+) -> dict[str, float]:
+    """A profile in which all bits but those of some layers and memories are never wrong."""
+    there = memories(network, options.ber)
+    names = [network.layers[i].name for i in sorted(network.weights)]
+    for what, given, known in (
+        ("register", options.memories, list(there)),
+        ("layers", options.layers, names),
+    ):
+        for pattern in given:
+            if not any(fnmatchcase(name, pattern) for name in known):
+                raise FlexhycaError(
+                    f"{what} {pattern!r} is nothing that has bit errors here; use "
+                    f"{', '.join(known)}"
+                )
+    found = dict(profile)
+    for memory in there:
+        left = not options.memories or memory in options.memories
+        if memory == "input":  # of no layer
+            if not left or options.layers:
+                found["input"] = 0.0
+            continue
+        for name in names:
+            of_layer = not options.layers or any(fnmatchcase(name, p) for p in options.layers)
+            if not (left and of_layer):
+                found[f"{memory}/{name}"] = 0.0
+    return found
 
 
 def check_device(device: str) -> None:

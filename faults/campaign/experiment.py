@@ -34,7 +34,8 @@ class Share:
     within : class -> the milder one that its trials belong to as well, such as sdc5 -> sdc1.
     by : columns that make groups, such as the scheme. strata, weights : columns that name a
     trial's stratum and the population share of each "conv1/acc/23"; without them trials are a
-    plain random sample.
+    plain random sample. cluster : the column that says which trials share one fault; "" where each
+    is one of its own.
     """
 
     column: str
@@ -44,6 +45,7 @@ class Share:
     by: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
     weights: Mapping[str, float] | None = None
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,29 +67,62 @@ class Change:
     """Accuracy under faults, and how much it is less than without, over trials of one image.
 
     after, before : columns that are 1 where the image is classified rightly, with the faults and
-    without, else 0; None where that is not known.
+    without, else 0; None where that is not known. by, cluster : as of a Share.
     """
 
     after: str
     before: str
+    by: tuple[str, ...] = ()
+    cluster: str = ""
 
 
-Quantity: TypeAlias = Share | Ratio | Change
-_QUANTITIES = {kind.__name__: kind for kind in (Share, Ratio, Change)}
+@dataclass(frozen=True)
+class Loss:
+    """How much less a share is than another one of the same trials, such as points of accuracy.
+
+    (sum of `before` - sum of `after`) / sum of `below`; the rest as of a Ratio.
+    """
+
+    before: str
+    after: str
+    below: str
+    cluster: str = "index"
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A Ratio of a group minus that of another, cluster by cluster, such as two schemes.
+
+    between : the column of `by` in which the two groups differ; they agree in the others. Each
+    group is compared with each one that came before it, or with the first one only.
+    """
+
+    above: str
+    below: str
+    cluster: str
+    by: tuple[str, ...]
+    between: str
+    with_first_only: bool = False
+
+
+Quantity: TypeAlias = Share | Ratio | Change | Loss | PairedDifference
+QUANTITIES = {kind.__name__: kind for kind in (Share, Ratio, Change, Loss, PairedDifference)}
 
 
 class Experiment(ABC):
     """One kind of trial with its parameters.
 
     columns : name -> type of every column of a row but `index`; values may be None.
-    quantities : what is estimated from the rows. locations : fields of the spec that say where
-    something lies and not what it is; they may change between runs of one campaign. code :
-    packages whose sources decide what a trial gives.
+    locations : fields of the spec that decide nothing, such as where something lies; they may
+    change between runs of one campaign. names : fields, with wildcards, that name what others
+    decide: they are told beside a difference, and are none themselves. code : packages whose
+    sources decide what a trial gives.
     """
 
     columns: ClassVar[Mapping[str, ColumnType]]
-    quantities: ClassVar[Sequence[Quantity]] = ()
     locations: ClassVar[frozenset[str]] = frozenset()
+    names: ClassVar[frozenset[str]] = frozenset({"network", "config.name", "configs.*.name"})
     code: ClassVar[tuple[str, ...]] = (
         "compiler",
         "config",
@@ -96,6 +131,20 @@ class Experiment(ABC):
         "network",
         "simulator",
     )
+
+    @property
+    def quantities(self) -> Sequence[Quantity]:
+        """What is estimated from the rows."""
+        return ()
+
+    @property
+    def together(self) -> int:
+        """Trials that say something only together, such as all schemes on one pattern.
+
+        The trials 0 .. `together` - 1 are a block, and so on. A campaign has whole blocks, looks at
+        its margin after whole blocks, and counts no block that is not complete.
+        """
+        return 1
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
@@ -128,15 +177,23 @@ def description(experiment: Experiment) -> dict[str, Any]:
         "spec": spec,
         "columns": dict(experiment.columns),
         "quantities": [_described(quantity) for quantity in experiment.quantities],
+        "together": experiment.together,
         "locations": sorted(experiment.locations),
+        "names": sorted(experiment.names),
         "code": code_digest(*experiment.code)[:12],
     }
     return cast("dict[str, Any]", json.loads(json.dumps(described, allow_nan=False)))
 
 
-def file_digest(path: Path) -> str:
-    """A hash of a file's bytes, by which a spec names what an experiment reads."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def array_digest(path: Path) -> str:
+    """A hash of the integers in an npy file, whatever it looks like, as a spec names its data."""
+    import numpy as np
+
+    held = np.load(path, allow_pickle=False)
+    if held.dtype.kind not in "iu":
+        raise InternalError(f"{path}: {held.dtype}, and integers are compared")
+    values = np.ascontiguousarray(held, np.int8 if held.dtype == np.int8 else np.int64)
+    return hashlib.sha256(f"{held.shape}".encode() + values.tobytes()).hexdigest()[:16]
 
 
 def _described(quantity: Quantity) -> dict[str, Any]:
@@ -150,7 +207,7 @@ def quantity_of(described: Mapping[str, Any]) -> Quantity:
         for name, value in described.items()
     }
     del fields["kind"]
-    return _QUANTITIES[described["kind"]](**fields)
+    return QUANTITIES[described["kind"]](**fields)
 
 
 def flat_fields(value: object, name: str = "") -> Iterator[tuple[str, object]]:

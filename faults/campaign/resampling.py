@@ -1,8 +1,7 @@
 """Bounds of a ratio over clusters: by resampling them, and by Student's t from their spread.
 
-Both see only the clusters that were drawn. The bootstrap is the better one for many clusters,
-because it follows a skewed distribution; with few it is too narrow, as it takes the spread that it
-finds for the true one, which the quantiles of Student's t allow for.
+Both see only the clusters that were drawn. The bootstrap follows a skewed distribution; but it
+takes the spread that it finds for the true one, which the quantiles of Student's t allow for.
 """
 
 from __future__ import annotations

@@ -70,10 +70,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 def boundaries() -> Iterator[int]:
-    """Numbers of trials at which a campaign may stop: 100, 200, ... 1000, 1100, 1300, ...
+    """Numbers of blocks at which a campaign may stop: 100, 200, ... 1000, 1100, 1300, ...
 
-    From 1000 on by at least a tenth, so that few looks are taken: each is one more chance to stop
-    on a lucky moment.
+    A block is a trial, or all that say something only together (`Experiment.together`). From 1000
+    on by at least a tenth, so that few looks are taken: each is one more chance to stop on a lucky
+    moment.
     """
     trials = _BLOCK
     while True:
@@ -93,8 +94,8 @@ def run_campaign(
     """Do the trials 0 .. `trials` - 1 that are not in `path` yet, and keep each chunk at once.
 
     workers : processes; with 1 the trials run in this one. dask : address of a scheduler, used
-    instead. margin : stop as soon as half of the width of every leading interval (Wilson or
-    bootstrap, 95 %) is at most this, 0..1. progress : called every half a second at most, and in
+    instead. margin : stop as soon as half of the width of every interval that is estimated (95 %)
+    is at most this, 0..1. progress : called every half a second at most, and in
     the end.
     Raises FlexhycaError (another campaign in the file, a file that cannot be written, a chunk that
     kills its workers) and Interrupted; what is done is kept in any case.
@@ -105,6 +106,11 @@ def run_campaign(
         raise FlexhycaError(f"{path}: margin {margin} is not between 0 and 1; give 0.01 for 1 %")
     if margin is not None and not experiment.quantities:
         raise FlexhycaError(f"{path}: nothing is estimated here that could have a margin")
+    if trials % experiment.together:
+        raise FlexhycaError(
+            f"{path}: {trials} trials are no whole number of blocks of {experiment.together}; "
+            f"give {trials + -trials % experiment.together}"
+        )
     described = description(experiment)
     with alone(path), Campaign(path, described) as campaign:
         campaign.set_goal(CampaignGoal(trials, margin))
@@ -164,7 +170,7 @@ class _Run:
         self._done = 0
         self._waiting: dict[int, TrialRow] = {}  # rows behind a gap
         self._boundaries = boundaries()
-        self._boundary = next(self._boundaries)
+        self._boundary = next(self._boundaries) * campaign.together
         self._size = 1
         for row in campaign.all_rows():
             number = cast("int", row["index"])
@@ -228,9 +234,9 @@ class _Run:
         while self.stop is None and self.tally.trials in self._waiting:
             self.tally.add(self._waiting.pop(self.tally.trials))
             if self.tally.trials == self._boundary:
-                self._boundary = next(self._boundaries)
+                self._boundary = next(self._boundaries) * self._campaign.together
                 margin = self._goal.margin
-                if margin is not None and self.tally.margin() <= margin:
+                if margin is not None and self.tally.within(margin):
                     self.stop = self.tally.trials
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
-_MANY = 80  # clusters from which on the bootstrap needs no help: t is 1.99 there, not 1.96
 _FEW = 10  # clusters below which a kind that 3 of 10 belong to is often not among them
 
 
@@ -132,8 +131,8 @@ def clustered(
     Clusters are resampled (bootstrap, bias-corrected and accelerated: Efron 1987). Where all
     have the same share there is no spread to resample; then it is Wilson's interval with clusters
     as trials, because agreeing clusters prove no more than that. The bounds are the outer ones of
-    the bootstrap and, below 80 clusters, Student's t and, below 10, Wilson's with clusters as
-    trials (docs/campaigns.md has what each of them covers).
+    the bootstrap, Student's t and, below 10 clusters, Wilson's with clusters as trials
+    (docs/campaigns.md has what each of them covers).
     """
     import numpy as np
 
@@ -172,10 +171,8 @@ def _bounds(
     drawn = bootstrap(above, below, seed, confidence, resamples)
     if drawn is None:
         return *unseen, "Wilson, clusters as trials"
-    found, method = [drawn], f"{paired}cluster bootstrap, {resamples} resamples"
-    if len(above) < _MANY:
-        found.append(student(above, below, confidence))
-        method += "; Student's t"
+    found = [drawn, student(above, below, confidence)]
+    method = f"{paired}cluster bootstrap, {resamples} resamples; Student's t"
     if len(above) < _FEW:
         found.append(unseen)
         method += "; Wilson, clusters as trials"
@@ -211,38 +208,50 @@ def stratified(strata: Sequence[Stratum], seed: int, confidence: float = CONFIDE
     distances to the bounds, times squared weights, are summed. So a stratum in which nothing
     failed still widens it.
     """
-    _check_weights(strata)
+    _check_weights([stratum.weight for stratum in strata])
     empty = [stratum.name for stratum in strata if not stratum.trials]
     if empty:
         raise FlexhycaError(
             f"stratum {empty[0]} has no trial ({len(empty)} of {len(strata)} strata); "
             "do more trials, or take the population without it"
         )
-    estimate = variance = below = above = 0.0
+    variance = 0.0
     for stratum in strata:
         p = stratum.failures / stratum.trials
-        low, high = wilson(stratum.failures, stratum.trials, confidence)
-        estimate += stratum.weight * p
         variance += stratum.weight**2 * p * (1 - p) / stratum.trials
-        below += (stratum.weight * (p - low)) ** 2
-        above += (stratum.weight * (high - p)) ** 2
-    trials = sum(stratum.trials for stratum in strata)
-    interval = Interval(
+    parts = [(s.weight, share(s.failures, s.trials, seed, confidence)) for s in strata]
+    return Stratified(weighted(parts, seed, confidence), variance)
+
+
+def weighted(
+    parts: Sequence[tuple[float, Interval]], seed: int, confidence: float = CONFIDENCE
+) -> Interval:
+    """The share of a population from those of its parts, which were sampled independently.
+
+    parts : (weight, share). Intervals are joined as Zou and Donner (2008) do.
+    """
+    _check_weights([weight for weight, _ in parts])
+    estimate = below = above = 0.0
+    for weight, part in parts:
+        estimate += weight * part.estimate
+        below += (weight * (part.estimate - part.low)) ** 2
+        above += (weight * (part.high - part.estimate)) ** 2
+    methods = dict.fromkeys(part.method for _, part in parts)
+    return Interval(
         estimate,
-        max(0.0, estimate - math.sqrt(below)),
+        min(estimate, max(0.0, estimate - math.sqrt(below))),
         max(estimate, min(1.0, estimate + math.sqrt(above))),
         confidence,
-        trials,
-        trials,
+        sum(part.trials for _, part in parts),
+        sum(part.clusters for _, part in parts),
         seed,
-        f"{len(strata)} strata, Wilson",
+        f"{len(parts)} strata, {', '.join(methods)}",
     )
-    return Stratified(interval, variance)
 
 
-def _check_weights(strata: Sequence[Stratum]) -> None:
-    total = math.fsum(stratum.weight for stratum in strata)
-    if not math.isclose(total, 1, abs_tol=1e-9) or any(s.weight < 0 for s in strata):
+def _check_weights(weights: Sequence[float]) -> None:
+    total = math.fsum(weights)
+    if not math.isclose(total, 1, abs_tol=1e-9) or any(weight < 0 for weight in weights):
         raise InternalError(f"weights of strata are not shares of one population: sum {total}")
 
 
@@ -258,7 +267,7 @@ def allocate(
     smallest (Neyman 1934); p from the trials and failures of a pilot, drawn to a half by one
     success and one failure so that no stratum counts as certain.
     """
-    _check_weights(strata)
+    _check_weights([stratum.weight for stratum in strata])
     if total < least * len(strata):
         raise FlexhycaError(
             f"{total} trials are too few for {len(strata)} strata of at least {least}; "

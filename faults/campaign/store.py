@@ -1,6 +1,7 @@
 """A campaign's file: its spec and one row a trial, append-only, good to kill at any moment.
 
-Everything that is read comes from the *prefix*: the trials before the first one that is missing.
+Everything that is read comes from the *prefix*: the trials before the first one that is missing, in
+whole blocks of those that say something only together.
 Trials that take long (a hang) are the last to arrive, so rates over whatever is there would favour
 short ones; the prefix is also the same for any number of workers.
 """
@@ -12,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,10 +105,13 @@ class Campaign:
                 "give another file, or go on with that version"
             )
         there, here = (_fields(each) for each in (self.described, described))
+        other = [n for n in dict.fromkeys([*here, *there]) if there.get(n) != here.get(n)]
+        patterns = described["names"]
+        if all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in other):
+            return
         lines = [
             f"  {name}: {there.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
-            for name in dict.fromkeys([*here, *there])
-            if there.get(name) != here.get(name)
+            for name in other
         ]
         if len(lines) > _SHOWN:
             lines[_SHOWN:] = [f"  ... and {len(lines) - _SHOWN} more fields"]
@@ -126,6 +131,12 @@ class Campaign:
         """name -> type of the columns beside `index`."""
         columns: dict[str, str] = self.described["columns"]
         return columns
+
+    @property
+    def together(self) -> int:
+        """Trials of a block (`Experiment.together`)."""
+        together: int = self.described.get("together", 1)
+        return together
 
     def set_goal(self, goal: CampaignGoal) -> None:
         """Keep what is asked for; it decides what is exported."""
@@ -181,11 +192,15 @@ class Campaign:
             start = found[-1][0] + 1
 
     def prefix(self) -> Iterator[TrialRow]:
-        """The rows that count: up to the goal, and before the first missing trial."""
+        """The rows that count: up to the goal, before the first missing trial, in whole blocks."""
+        block: list[TrialRow] = []
         for expected, row in enumerate(self.all_rows()):
             if row["index"] != expected or expected >= self.goal.end:
                 return
-            yield row
+            block.append(row)
+            if len(block) == self.together:
+                yield from block
+                block.clear()
 
     def empty_tally(self) -> Tally:
         """For the quantities that were declared."""
@@ -213,7 +228,8 @@ def _fields(described: Mapping[str, Any]) -> dict[str, str]:
     """Field -> value as text; what the spec holds by its own names, and not where it lies."""
     locations = described.get("locations", ())
     spec = {name: v for name, v in described["spec"].items() if name not in locations}
-    rest = {name: value for name, value in described.items() if name not in ("spec", "code")}
+    apart = ("spec", "code", "names")
+    rest = {name: value for name, value in described.items() if name not in apart}
     return {name: _short(value) for name, value in [*flat_fields(spec), *flat_fields(rest)]}
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from ...errors import InternalError
+from ...errors import FlexhycaError, InternalError
 from ...isa.program import Program
-from ...isa.program_file import load
+from ...isa.program_file import content_digest, load
 from ...network.arrays import I8, I64
 from ...network.difference import Golden
 from ...simulator.inject.fault_run import End, FaultRun, run_reference
-from ...simulator.inject.sites import Site
+from ...simulator.inject.sites import END, FLIP, Site, parse_site
 from ...simulator.text.spans import Spans
 from ...tables import complete
 from ..campaign.experiment import (
@@ -25,25 +26,43 @@ from ..campaign.experiment import (
     Quantity,
     Share,
     TrialRow,
-    file_digest,
+    array_digest,
 )
 from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
+from .long_lists import named
 from .outcomes import outcome, output_hash
+from .part import EVERYTHING, NothingToHitError, Part
+from .physical import Hardware, StuckBit
 from .population import Population, stuck_site
 
 Execution = Literal["delta", "reference"]
+_DRAWS = 100  # for each fault of a trial, until all are different
 _KEPT_BYTES = 512 << 20  # of fault-free runs, in each worker
 
 
-class MachineFaults(Experiment):
-    """Each trial hits `flips` random bits during the inference of one image.
+class Drawn(NamedTuple):
+    """What some trials meet. kind : of state that the faults are in. images : of these trials."""
 
-    What is drawn stands in `faults.models`, by the name of the model; each bit in proportion to its
-    exposure.
+    number: int
+    images: list[int]
+    kind: str
+    faults: list[StuckBit]
+
+
+class MachineFaults(Experiment):
+    """Each trial hits `flips` random bits during the inference of an image.
+
+    What is drawn stands in `faults.models`, by the name of the model. Flips, and bits that are
+    stuck for a while, are drawn in proportion to their exposure; bits that are stuck for ever each
+    once, however much is scheduled on them. A trial has no fault twice: its faults are drawn
+    without replacement. Of a model that hits registers and memories alike each is drawn every other
+    time, because memories have far more bits; what is said of both together is weighted.
     """
 
     columns: ClassVar[Mapping[str, ColumnType]] = {
+        "fault": "int",
         "image": "int",
+        "kind": "str",
         "unit": "str",
         "layer": "str",
         "tile": "int",
@@ -59,16 +78,7 @@ class MachineFaults(Experiment):
         "output_hash": "str",
         "sites": "str",
     }
-    quantities: ClassVar[Sequence[Quantity]] = (
-        Share(
-            "outcome",
-            good=("masked", "changed"),
-            classes=("masked", "changed", "sdc1", "sdc5", "hang", "crash"),
-            within={"sdc5": "sdc1"},
-        ),
-        Change("correct", "golden_correct"),
-    )
-    locations: ClassVar[frozenset[str]] = frozenset({"program", "images", "labels"})
+    locations: ClassVar[frozenset[str]] = frozenset({"program", "images", "labels", "scales"})
 
     def __init__(
         self,
@@ -81,20 +91,55 @@ class MachineFaults(Experiment):
         live: bool = False,
         window: int = 0,
         labels: Path | None = None,
+        *,
+        part: Part = EVERYTHING,
+        images_per_fault: int = 1,
+        beside: Sequence[str] = (),
     ) -> None:
         """program : a program file of batch 1. images : npy, its inputs, int8 (n, h, w, c).
 
         labels : npy, integers (n,); without them no accuracy is counted. execution : `delta`
         (exact corrections) or `reference` (every register stepped, slow; then compared with them).
-        live : draw only where something stands that is still used; `Population.live_share` says how
-        much of the exposure that is. window : cycles for which a bit is `stuck`, 0 for ever.
+        live : draw only where something stands that is still used; `live_share` says how much of
+        the exposure that is. window : cycles for which a bit is `stuck`, 0 for ever. part : what is
+        drawn from. images_per_fault : images that meet the faults of a draw, at most all there are;
+        these are then the clusters. beside : sites that are wrong in every trial.
         """
         self.program_path, self.images_path = Path(program), Path(images)
         self.seed, self.flips, self.execution = seed, flips, execution
         self.model, self.live, self.window = model, live, window
         self.labels_path = None if labels is None else Path(labels)
+        self.part, self.beside = part, tuple(beside)
+        self.images_per_fault = min(images_per_fault, self._image_count)
         self._golden: dict[int, Golden] = {}
         self._kept = 0  # bytes of these
+
+    @property
+    def together(self) -> int:
+        """See `Experiment.together`: the images of a fault."""
+        return self.images_per_fault
+
+    @property
+    def quantities(self) -> Sequence[Quantity]:
+        """Outcomes and accuracy; of registers and memories apart, and of both, weighted."""
+        cluster = "fault" if self.images_per_fault > 1 else ""
+        kinds = self._kinds
+        by = ("kind",) if len(kinds) > 1 else ()
+        of: dict[str, Any] = {
+            "good": ("masked", "changed"),
+            "classes": ("masked", "changed", "sdc1", "sdc5", "hang", "crash"),
+            "within": {"sdc5": "sdc1"},
+            "cluster": cluster,
+        }
+        found: list[Quantity] = [
+            Share("outcome", **of, by=by),
+            Change("correct", "golden_correct", by, cluster),
+        ]
+        if by:
+            total = sum(kinds.values())
+            weights = {name: size / total for name, size in kinds.items()}
+            found.append(Share("outcome", **of, strata=("kind",), weights=weights))
+        return found
 
     def spec(self) -> dict[str, Any]:
         """See `Experiment.spec`."""
@@ -103,42 +148,78 @@ class MachineFaults(Experiment):
             "images": str(self.images_path),
             "network": self._program.name,
             "config": self._program.config.model_dump(mode="json"),
-            "program_digest": file_digest(self.program_path),
-            "images_digest": file_digest(self.images_path),
+            "program_digest": content_digest(self._program),
+            "scales": [scale.hex() for scale in self._program.scales],
+            "images_digest": array_digest(self.images_path),
             "labels": self.labels_path and str(self.labels_path),
-            "labels_digest": self.labels_path and file_digest(self.labels_path),
+            "labels_digest": self.labels_path and array_digest(self.labels_path),
             "seed": self.seed,
             "flips": self.flips,
             "execution": self.execution,
             "faults": self.model,
             "live": self.live,
             "window": self.window,
+            "part": self.part.to_dict(),
+            "images_per_fault": self.images_per_fault,
+            "beside": list(self.beside),
+            **self._sizes,
         }
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         """See `Experiment.from_spec`."""
         own = ("seed", "flips", "execution", "faults", "live", "window", "labels")
-        return cls(Path(spec["program"]), Path(spec["images"]), *(spec[name] for name in own))
+        return cls(
+            Path(spec["program"]),
+            Path(spec["images"]),
+            *(spec[name] for name in own),
+            part=Part.from_dict(spec["part"]),
+            images_per_fault=spec["images_per_fault"],
+            beside=spec["beside"],
+        )
 
     def run(self, indices: Sequence[int]) -> list[TrialRow]:
-        """See `Experiment.run`."""
-        trials: dict[int, list[tuple[int, list[Site]]]] = {}  # by image
+        """See `Experiment.run`. Trial i is image i % images_per_fault of fault i // that."""
+        trials: dict[int, list[tuple[int, Drawn]]] = {}  # by image
+        drawn: dict[int, Drawn] = {}
         for index in indices:
-            image, sites = self._draw(index)
-            trials.setdefault(image, []).append((index, sites))
+            number, which = divmod(index, self.images_per_fault)
+            if number not in drawn:
+                drawn[number] = self._draw(number)
+            trials.setdefault(drawn[number].images[which], []).append((index, drawn[number]))
         rows: dict[int, TrialRow] = {}
         for image, golden in self._fault_free(list(trials)):
             self._run.use(golden)
-            for index, sites in trials[image]:
-                rows[index] = self._trial(index, image, sites)
+            for index, fault in trials[image]:
+                rows[index] = self._trial(index, image, fault)
         return [rows[index] for index in indices]
 
-    def _draw(self, index: int) -> tuple[int, list[Site]]:
-        """Image and sites of a trial."""
-        rng = np.random.default_rng([self.seed, index])
-        image = int(rng.integers(len(self._images)))
-        return image, [self._site(rng) for _ in range(self.flips)]
+    def _draw(self, number: int) -> Drawn:
+        """Images and faults of a draw."""
+        rng = np.random.default_rng([self.seed, number])
+        if self.images_per_fault == 1:
+            images = [int(rng.integers(self._image_count))]
+        else:
+            images = rng.permutation(self._image_count)[: self.images_per_fault].tolist()
+        kinds = list(self._kinds)
+        kind = kinds[number % len(kinds)]
+        return Drawn(number, images, kind, self._faults(kind, rng))
+
+    def _faults(self, kind: str, rng: np.random.Generator) -> list[StuckBit]:
+        """Different faults: one bit that flips twice in one cycle would be right again."""
+        found: dict[Site, StuckBit] = {}
+        beside = {_bit_and_cycle(site) for site in self._beside}
+        for _ in range(_DRAWS * self.flips):
+            fault = self._fault(kind, rng)
+            where = _bit_and_cycle(fault.site)
+            if where not in beside:
+                found.setdefault(where, fault)
+            if len(found) == self.flips:
+                return list(found.values())
+        raise FlexhycaError(
+            f"{self._program.name}: flips is {self.flips:,}, and {_DRAWS * self.flips:,} draws of "
+            f"fault model {self.model!r} gave {len(found):,} different bits and cycles; give fewer"
+        )
 
     def _fault_free(self, images: Sequence[int]) -> Iterator[tuple[int, Golden]]:
         """Fault-free runs of some images, in any order; they are kept where there is room."""
@@ -155,23 +236,26 @@ class MachineFaults(Experiment):
                 self._kept += golden.nbytes
             yield image, golden
 
-    def _trial(self, index: int, image: int, sites: list[Site]) -> TrialRow:
+    def _trial(self, index: int, image: int, drawn: Drawn) -> TrialRow:
         run = self._run
+        sites = [site for fault in drawn.faults for site in fault.sites] + self._beside
         result = run.run(sites)
         end: End = result
         if self.execution == "reference":  # it does not know where a difference ended
             end = run_reference(run.program, self._images[image], sites)
             if end.failure != result.failure or (end.output != result.output).any():
                 raise InternalError(
-                    f"trial {index}, image {image}, {'; '.join(map(str, sites))}: the stepped "
-                    "machine and the corrections differ; please report this line"
+                    f"trial {index}, image {image}, {named(sites)}: the stepped machine and the "
+                    "corrections differ; please report this line"
                 )
         name = outcome(run.golden, end.output, result.masked, end.failure)
-        first = sites[0]
+        first = drawn.faults[0].site
         return {
             "index": index,
+            "fault": drawn.number,
             "image": image,
-            **{name: getattr(first, name) for name in list(self.columns)[1:10]},
+            "kind": drawn.kind,
+            **{name: getattr(first, name) for name in list(self.columns)[3:12]},
             "outcome": name,
             **self._correct(image, run.golden, None if end.failure else end.output),
             "output_hash": None if end.failure else output_hash(end.output),
@@ -186,15 +270,65 @@ class MachineFaults(Experiment):
         before, after = (x is not None and int(np.argmax(x)) == right for x in (golden, output))
         return {"golden_correct": int(before), "correct": int(after)}
 
-    def _site(self, rng: np.random.Generator) -> Site:
-        site = self._population.draw(rng)
-        make = _FAULTS[machine_model(self.model).fault]
-        return make(site, rng, self._run.spans, self.window)
+    def _fault(self, kind: str, rng: np.random.Generator) -> StuckBit:
+        """One of a kind of state; a flip is a fault at one site."""
+        if self.permanent:
+            return self._hardware[kind].draw(rng)
+        site = self._populations[kind].draw(rng)
+        site = _FAULTS[machine_model(self.model).fault](site, rng, self._spans, self.window)
+        return StuckBit(site, (site,))
+
+    @property
+    def permanent(self) -> bool:
+        """Whether bits are stuck for ever."""
+        return machine_model(self.model).fault == "stuck" and not self.window
 
     @property
     def live_share(self) -> float:
-        """Share of all bit-cycles in which a fault hits something that is still used."""
-        return self._population.live_share
+        """Share of what could be drawn from in which a fault hits something that is still used.
+
+        Of all bit-cycles, or of all bits that can be stuck for ever.
+        """
+        if self.permanent:
+            own = self._hardware.values()
+            return sum(one.bits_of(live=True) for one in own) / sum(
+                one.bits_of(live=False) for one in own
+            )
+        found = self._populations.values()
+        return sum(one.live_exposure for one in found) / sum(one.exposure for one in found)
+
+    @property
+    def drawn_from(self) -> str:
+        """What is drawn from, and how much of all that the fault model can hit, in words."""
+        sizes = self._sizes
+        unit = "bits" if self.permanent else "bits x cycles"
+        each = ", ".join(f"{name} {size:,}" for name, size in sizes["kinds"].items())
+        own = sum(sizes["kinds"].values())
+        share = own / sizes["of"]
+        used = " in use" if self.live else ""
+        return f"{own:,} {unit}{used} ({each}), {share:.4%} of all that can be hit"
+
+    @cached_property
+    def _sizes(self) -> dict[str, Any]:
+        """kinds : bits, or bits x cycles, that are drawn from, by kind. of : of the whole model."""
+        whole = self._kinds if self.part.whole else self._drawable(EVERYTHING)
+        return {"kinds": self._kinds, "of": sum(whole.values())}
+
+    @cached_property
+    def _kinds(self) -> dict[str, int]:
+        """Kinds of state that are drawn from, each with its bits or bits x cycles."""
+        return self._drawable(self.part)
+
+    def _drawable(self, part: Part) -> dict[str, int]:
+        own = part == self.part
+        if self.permanent:
+            hardware = self._hardware if own else self._hardware_of(part)
+            return {kind: one.bits for kind, one in hardware.items()}
+        populations = self._populations if own else self._populations_of(part)
+        return {
+            kind: round(one.live_exposure) if self.live else one.exposure
+            for kind, one in populations.items()
+        }
 
     @cached_property
     def _program(self) -> Program:
@@ -210,12 +344,57 @@ class MachineFaults(Experiment):
         return None if self.labels_path is None else np.load(self.labels_path, allow_pickle=False)
 
     @cached_property
-    def _population(self) -> Population:
-        return Population(self._run.spans, self.model, self.live)
+    def _beside(self) -> list[Site]:
+        return [parse_site(text) for text in self.beside]
+
+    @cached_property
+    def _image_count(self) -> int:
+        return len(np.load(self.images_path, mmap_mode="r", allow_pickle=False))
+
+    @cached_property
+    def _populations(self) -> dict[str, Population]:
+        """By kind of state, those that have something to draw."""
+        return self._populations_of(self.part)
+
+    def _populations_of(self, part: Part) -> dict[str, Population]:
+        part.check(self._spans, self.model)
+        found, hits = {}, machine_model(self.model).hits
+        for kind in hits:
+            try:
+                found[kind] = Population(self._spans, self.model, self.live, part, [kind])
+            except NothingToHitError:
+                if kind == hits[-1] and not found:
+                    raise
+        return found
+
+    @cached_property
+    def _hardware(self) -> dict[str, Hardware]:
+        """The same of bits that are stuck for ever."""
+        return self._hardware_of(self.part)
+
+    def _hardware_of(self, part: Part) -> dict[str, Hardware]:
+        part.check(self._spans, self.model)
+        each = {
+            kind: Hardware(self._spans, kind, part, self.live)
+            for kind in machine_model(self.model).hits
+        }
+        found = {kind: own for kind, own in each.items() if own.bits}
+        if not found:
+            raise NothingToHitError(self._spans.program.name, self.model, part)
+        return found
+
+    @cached_property
+    def _spans(self) -> Spans:
+        return Spans(self._program)
 
     @cached_property
     def _run(self) -> FaultRun:
         return FaultRun(self._program, self._images[0])
+
+
+def _bit_and_cycle(site: Site) -> Site:
+    """A site without what happens there."""
+    return replace(site, stuck=FLIP, until=END)
 
 
 #: What becomes of a site that was drawn, by the fault of the model.

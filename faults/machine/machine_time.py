@@ -6,6 +6,7 @@ or the next one, in program order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -62,6 +63,20 @@ class MachineTime:
         index = min(index, len(self.ends) - 1)
         span = self.spans.all[index]
         return span, min(max(0, time - int(self.begins[index])), span.cycles - 1)
+
+    def stretches(self, layers: Sequence[int]) -> list[tuple[int, int]]:
+        """Stretches of time, (begin, end), in which `at` gives a tile of some layers."""
+        last = len(self.ends) - 1
+        found: list[tuple[int, int]] = []
+        for index, span in enumerate(self.spans.all):
+            begin = int(self.ends[index - 1]) if index else 0
+            end = self.cycles if index == last else int(self.ends[index])
+            if span.layer not in layers or begin >= end:
+                continue
+            if found and found[-1][1] == begin:
+                begin = found.pop()[0]
+            found.append((begin, end))
+        return found
 
     def sums(self, span: Span) -> list[int]:
         """Cycles that the tile's sums stand in the output buffer, before and after the merge."""

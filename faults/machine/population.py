@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FlexhycaError
 from ...isa.instructions import INSTRUCTION_BITS
 from ...isa.registers import BUFFER_BYTES, BY_UNIT, Register, StateKind, all_handled
 from ...simulator.inject.fault_plan import copies_of
 from ...simulator.inject.sites import (
     ALL,
     END,
-    EVERY,
     Site,
     units_of,
 )
@@ -29,6 +27,7 @@ from ...simulator.text.spans import Span, Spans
 from ...tables import complete
 from ..models import FAULT_MODELS, MACHINE_MODELS, machine_model
 from .machine_time import MachineTime
+from .part import EVERYTHING, NothingToHitError, Part
 
 Rng = np.random.Generator
 
@@ -70,22 +69,39 @@ class ExposedRegister:
 class Population:
     """The strata of a fault model, and random sites of them in proportion to their exposure."""
 
-    def __init__(self, spans: Spans, model: str, live: bool = False) -> None:
-        """model : of `faults.models`. live : draw only where something is stored and still used."""
+    def __init__(
+        self,
+        spans: Spans,
+        model: str,
+        live: bool = False,
+        part: Part = EVERYTHING,
+        kinds: Sequence[str] = (),
+    ) -> None:
+        """model : of `faults.models`. live : draw only where something is stored and still used.
+
+        part : what is left of it. kinds : of state, of those that the model hits; (): all.
+        """
         self.spans, self.live = spans, live
-        self.strata = list(strata(spans, model))
+        self.strata = list(strata(spans, model, part, kinds))
         weights = [s.exposure * (s.live if live else 1.0) for s in self.strata]
         self.ends = np.cumsum(weights)
         if not len(weights) or self.ends[-1] <= 0:
-            raise FlexhycaError(
-                f"{spans.program.name}: there is no bit for fault model {model!r} to hit"
-            )
+            raise NothingToHitError(spans.program.name, model, part)
+
+    @property
+    def exposure(self) -> int:
+        """Bit-cycles."""
+        return sum(s.exposure for s in self.strata)
+
+    @property
+    def live_exposure(self) -> float:
+        """Those in which a flip hits something that is still used."""
+        return sum(s.exposure * s.live for s in self.strata)
 
     @property
     def live_share(self) -> float:
         """Share of all bit-cycles in which a flip hits something that is still used."""
-        total = sum(s.exposure for s in self.strata)
-        return sum(s.exposure * s.live for s in self.strata) / total
+        return self.live_exposure / self.exposure
 
     def draw(self, rng: Rng) -> Site:
         """One site."""
@@ -94,19 +110,30 @@ class Population:
         return stratum.draw_live(rng) if self.live else stratum.draw(rng)
 
 
-def strata(spans: Spans, model: str | None = None) -> Iterator[ExposedRegister]:
-    """What a fault model (or None: any) can hit, in the order of the program and the table."""
-    kinds = get_args(StateKind) if model is None else machine_model(model).hits
+def strata(
+    spans: Spans, model: str | None = None, part: Part = EVERYTHING, kinds: Sequence[str] = ()
+) -> Iterator[ExposedRegister]:
+    """What a fault model (or None: any) can hit, in the order of the program and the table.
+
+    part, kinds : see `Population`.
+    """
+    hits = get_args(StateKind) if model is None else machine_model(model).hits
+    kinds = kinds or hits
     units = [unit for unit in units_of(spans.program.config) if unit != "buffer"]
-    for layer, own in spans.own.items():
+    layers = part.layers_of(spans)
+    for layer in layers:
+        own = spans.own[layer]
         if not own or not own[0].gemms:
             continue
         for unit in units:
             for register in BY_UNIT[unit].values():
-                if register.model in kinds:
+                if register.model in kinds and part.has(register):
                     yield from _registers(spans, layer, own, register)
-    if "memory" in kinds or "control" in kinds:
-        yield from _buffers(spans, kinds)
+    words = [r for r in BY_UNIT["buffer"].values() if r.model in kinds and part.has(r)]
+    if words:
+        time = MachineTime(spans)
+        for register in words:
+            yield from _BUFFERS[register.name](time, register, layers)
 
 
 # ---- registers --------------------------------------------------------------------------------
@@ -170,13 +197,6 @@ def _copies(spans: Spans, span: Span, register: Register, bit: int) -> int:
 # ---- buffers ----------------------------------------------------------------------------------
 
 
-def _buffers(spans: Spans, kinds: Sequence[str]) -> Iterator[ExposedRegister]:
-    time = MachineTime(spans)
-    for register in BY_UNIT["buffer"].values():
-        if register.model in kinds:
-            yield from _BUFFERS[register.name](time, register)
-
-
 def _stratum(
     layer: str,
     register: Register,
@@ -191,14 +211,27 @@ def _stratum(
     )
 
 
-def _bytes(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
-    """A buffer of bytes during the whole run. Its leases say what of it is live."""
+def _bytes(
+    time: MachineTime, register: Register, layers: Sequence[int]
+) -> Iterator[ExposedRegister]:
+    """A buffer of bytes during the whole run, or while some layers are at work.
+
+    Its leases say what of it is live.
+    """
     words = register.rows(time.spans.program.config)
-    if not words:
+    stretches = time.stretches(layers)
+    lengths = np.cumsum([end - begin for begin, end in stretches])
+    if not words or not len(lengths) or not lengths[-1]:
         return
-    leases = time.leases[register.name]
+    leases = [
+        lease._replace(begin=max(lease.begin, begin), end=min(lease.end, end))
+        for lease in time.leases[register.name]
+        for begin, end in stretches
+        if lease.begin < end and begin < lease.end
+    ]
     ends = np.cumsum([lease.words * (lease.end - lease.begin) for lease in leases])
     names = time.spans.program.layer_names
+    cycles, tiles = int(lengths[-1]), sum(len(time.spans.own[i]) for i in layers)
 
     def at(word: int, moment: int, rng: Rng) -> Site:
         span, cycle = time.at(moment)
@@ -209,7 +242,9 @@ def _bytes(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
         )
 
     def draw(rng: Rng) -> Site:
-        return at(int(rng.integers(words)), int(rng.integers(time.cycles)), rng)
+        word, moment = int(rng.integers(words)), int(rng.integers(cycles))
+        which = int(np.searchsorted(lengths, moment, side="right"))
+        return at(word, stretches[which][1] - int(lengths[which]) + moment, rng)
 
     def draw_live(rng: Rng) -> Site:
         slot = int(rng.integers(ends[-1]))
@@ -218,24 +253,30 @@ def _bytes(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
         word = lease.word + int(rng.integers(lease.words))
         return at(word, int(rng.integers(lease.begin, lease.end)), rng)
 
-    live = float(ends[-1]) / (words * time.cycles) if len(ends) else 0.0
-    counts = len(time.spans.all), time.cycles, live
+    live = float(ends[-1]) / (words * cycles) if len(ends) else 0.0
+    counts = tiles, cycles, live
     yield _stratum(ALL, register, 8, words, counts, (draw, draw_live))
 
 
-def _sums(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
+def _sums(
+    time: MachineTime, register: Register, layers: Sequence[int]
+) -> Iterator[ExposedRegister]:
     """Words of the output buffer, layer by layer, while a tile's sums are in them."""
     # Sums that stand there while the array adds to them can be hit in every cycle of the tile.
     stay = not time.spans.program.config.array.keeps_sums
-    for layer, own in time.spans.own.items():
+    for layer in layers:
+        own = time.spans.own[layer]
         if own and own[0].gemms:
             held = [[span.cycles] if stay else time.sums(span) for span in own]
             yield from _slots(time.spans, layer, own, register, held, stay)
 
 
-def _results(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
+def _results(
+    time: MachineTime, register: Register, layers: Sequence[int]
+) -> Iterator[ExposedRegister]:
     """The same while what VEC has finished is in them."""
-    for layer, own in time.spans.own.items():
+    for layer in layers:
+        own = time.spans.own[layer]
         if own:
             held = [[time.results(span)] for span in own]
             yield from _slots(time.spans, layer, own, register, held, False)
@@ -284,10 +325,13 @@ def _slots(
     yield _stratum(name, register, bits, words, counts, (draw, draw_live))
 
 
-def _instructions(time: MachineTime, register: Register) -> Iterator[ExposedRegister]:
+def _instructions(
+    time: MachineTime, register: Register, layers: Sequence[int]
+) -> Iterator[ExposedRegister]:
     """Instruction words, layer by layer, while they wait in their buffer; all are live."""
     waits = time.instructions()
-    for layer, own in time.spans.own.items():
+    for layer in layers:
+        own = time.spans.own[layer]
         if not own:
             continue
         name = time.spans.program.layer_names[layer]
@@ -312,7 +356,8 @@ def _instructions(time: MachineTime, register: Register) -> Iterator[ExposedRegi
         yield _stratum(name, register, INSTRUCTION_BITS, 1, counts, (draw, draw))
 
 
-_BUFFERS: dict[str, Callable[[MachineTime, Register], Iterator[ExposedRegister]]] = {
+_Strata: TypeAlias = Callable[[MachineTime, Register, Sequence[int]], Iterator[ExposedRegister]]
+_BUFFERS: dict[str, _Strata] = {
     **dict.fromkeys(BUFFER_BYTES, _bytes),
     "output": _sums,
     "result": _results,
@@ -321,22 +366,14 @@ _BUFFERS: dict[str, Callable[[MachineTime, Register], Iterator[ExposedRegister]]
 all_handled("buffer", _BUFFERS, "faults/machine/population.py: _BUFFERS")
 
 
-def stuck_site(site: Site, rng: Rng, spans: Spans, cycles: int = 0) -> Site:
-    """A site's bit, stuck at 0 or 1: for ever, or for that many `cycles` of its tile.
+def stuck_site(site: Site, rng: Rng, spans: Spans, cycles: int) -> Site:
+    """A site's bit, stuck at 0 or 1 for that many `cycles` of its tile, or for what is left of it.
 
-    What is left of the tile is stuck where that is less. A copy that a PE routes to the bit in some
-    layers only is stuck in these.
+    Bits that are stuck for ever are those of `physical`.
     """
     value = int(rng.integers(2))
     register = BY_UNIT[site.unit][site.register]
     span = spans.own[spans.program.layer_names.index(site.layer)][site.tile]
-    if not cycles:
-        _, own = copies_of(spans, span, site.unit, site.register, site.bit)
-        run, copy = divmod(site.copy, own)
-        col, third = site.col, spans.array(span).array.cols
-        if third < spans.program.config.array.cols and not register.feeds_rows:
-            col += run * third
-        return replace(site, layer=ALL, tile=EVERY, cycle=0, col=col, copy=copy, stuck=value)
     until = site.cycle + cycles
     return replace(
         site, stuck=value, until=until if until < moments(register, span, spans) else END

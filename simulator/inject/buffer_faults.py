@@ -48,6 +48,9 @@ class Read(NamedTuple):
     at : the element of the tensor; (channel in the tile, k in the part); (channel in the tile, byte
     of the bias); the word of the tile; the byte of the table. bits : (step, ByteChange) in order; a
     value that is read in a step has the bits of the last entry that is not later.
+
+    There is one for each reader of a byte, with all that happens to it; `bits` are of what was
+    written, and never of what another Read has made of it.
     """
 
     pc: int
@@ -79,28 +82,37 @@ class Reads:
         found: dict[tuple[int, int], list[Read]] = {}
         for (buffer, address), own in cells.items():
             course = self._course(buffer, address, own)
-            for begin, end in _wrong(course):
-                first = int(np.searchsorted(self.span_ends, begin, side="right"))
-                for span in self.spans.all[first:]:
-                    if span.begin > end:
-                        break
-                    for read in self._of_tile(buffer, address, span, course):
-                        if begin <= read.pc <= end:
-                            found.setdefault((span.layer, span.number), []).append(read)
+            for span in self._reached(course):
+                for read in self._of_tile(buffer, address, span, course):
+                    found.setdefault((span.layer, span.number), []).append(read)
         return found
+
+    def _reached(self, course: Sequence[tuple[int, int, ByteChange]]) -> Iterator[Span]:
+        """Tiles in which a byte is wrong; each once, however often it is right in between."""
+        following = 0
+        for begin, end in _wrong(course):
+            first = int(np.searchsorted(self.span_ends, begin, side="right"))
+            for index in range(max(first, following), len(self.spans.all)):
+                span = self.spans.all[index]
+                if span.begin > end:
+                    break
+                following = index + 1
+                yield span
 
     def _course(
         self, buffer: Buffer, address: int, words: Sequence[Word]
     ) -> list[tuple[int, int, ByteChange]]:
-        """(pc, step, bits from then on) of a byte, in program order."""
+        """(pc, step, bits from then on) of a byte, in program order.
+
+        Of one moment: what is stuck no longer, flips, what is stuck at 0, and at 1.
+        """
         covers = (self.buffer == buffer) & (self.first <= address) & (address < self.end)
         loads = self.load[covers].tolist()
         since = min(word.begin[0] for word in words)
-        events: list[tuple[int, int, str, Word]] = []
-        for word in words:
-            events.append((*word.begin, "begin", word))
-            if word.end is not None:
-                events.append((*word.end, "end", word))
+        events: list[tuple[int, int, str, Word]] = [
+            (*word.end, "end", word) for word in words if word.end is not None
+        ]
+        events += [(*word.begin, "begin", word) for word in words]  # in the order of the plan
         events += [(pc, _LAST, "load", words[0]) for pc in loads if pc >= since]
         held: list[Word] = []
         bits, course = ByteChange(), []
@@ -113,6 +125,7 @@ class Reads:
                 bits = ByteChange(bits.keep, bits.turn ^ word.mask)
             else:
                 held.append(word)
+                held.sort(key=lambda word: word.stuck)
             for stuck in held:
                 on = stuck.mask if stuck.stuck else 0
                 bits = ByteChange(bits.keep & ~stuck.mask, (bits.turn & ~stuck.mask) | on)
@@ -232,9 +245,9 @@ def _wrong(course: Sequence[tuple[int, int, ByteChange]]) -> Iterator[tuple[int,
 
 
 def positions_with(table: NDArray[np.uint8], reads: Iterable[Read]) -> NDArray[np.uint8]:
-    """A position table as it is read."""
-    table = table.copy()
+    """A position table as it is read. table : as it was written."""
+    found = table.copy()
     for read in reads:
         if read.at[0] < len(table):
-            table[read.at[0]] = read.bits[-1][1].of(int(table[read.at[0]])) & 0xFF
-    return table
+            found[read.at[0]] = read.bits[-1][1].of(int(table[read.at[0]])) & 0xFF
+    return found

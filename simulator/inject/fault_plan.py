@@ -87,9 +87,13 @@ class Plan:
 
 
 def make_plan(sites: Sequence[Site], spans: Spans) -> Plan:
-    """The plan of `sites`; FlexhycaError, naming the site, for one that does not exist."""
+    """The plan of `sites`; FlexhycaError, naming the site, for one that does not exist.
+
+    In which order they are given does not matter. Of those that meet, flips come first, then bits
+    that are stuck at 0, then at 1, as in `array.flips`; every list of the plan has this order.
+    """
     plan = Plan()
-    for site in sites:
+    for site in sorted(sites, key=lambda site: site.stuck):
         register = check_place(site, spans.program.config)
         if site.register == "instruction" and site.tile == EVERY:
             raise FlexhycaError(
@@ -105,7 +109,7 @@ def make_plan(sites: Sequence[Site], spans: Spans) -> Plan:
             if site.unit == "buffer":
                 _SLOTS[site.register](plan, site, span, spans)
                 continue
-            for part in _parts(site, span, spans) if site.layer == ALL else (site,):
+            for part in copies_in_a_layer(site, span, spans) if site.layer == ALL else (site,):
                 _add_flip(plan, part, span, spans)
     return plan
 
@@ -120,11 +124,11 @@ def copies_of(spans: Spans, span: Span, unit: str, register: str, bit: int) -> t
     return layers, copies(program.config, shift, register, bit, unit)
 
 
-def _parts(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
-    """What a bit that is stuck for ever is in a tile: the hardware is the same in all layers.
+def copies_in_a_layer(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
+    """What a bit of a register that is stuck for ever is in a tile: a site for each run, or none.
 
-    Runs of a redundant layer use it one after the other. In `space` a column is one of a third of
-    the array, and the delay lines of the rows feed all thirds.
+    The hardware is the same in all layers. Runs of a redundant layer use it one after the other. In
+    `space` a column is one of a third of the array; delay lines of the rows feed all thirds.
     """
     config, name = spans.program.config, spans.program.layer_names[span.layer]
     made = redundancy_of(config, name).copies
@@ -167,12 +171,16 @@ def _spans(site: Site, spans: Spans) -> Sequence[Span]:
     """The tiles that a site names."""
     if site.layer == ALL:
         register = BY_UNIT[site.unit][site.register]
-        own = [span for span in spans.all if _has(site, span) and moments(register, span, spans)]
         check_limit(site, "bit", site.bit, register.bits(spans.program.network.arithmetic))
-        counts = [copies_of(spans, span, site.unit, site.register, site.bit)[1] for span in own]
-        check_limit(site, "copy", site.copy, max(counts, default=1))
+        counts = [
+            (span, copies_of(spans, span, site.unit, site.register, site.bit)[1])
+            for span in spans.all
+            if has_register(register, span)
+        ]
+        check_limit(site, "copy", site.copy, max((count for _, count in counts), default=1))
         # A copy that is routed to the bit in some layers only is stuck there only.
-        return [span for span, count in zip(own, counts, strict=True) if site.copy < count]
+        left = [span for span, count in counts if site.copy < count]
+        return [span for span in left if moments(register, span, spans)]
     names = {name: i for i, name in enumerate(spans.program.layer_names)}
     if site.layer not in names:
         near = difflib.get_close_matches(site.layer, names, 1)
@@ -181,7 +189,7 @@ def _spans(site: Site, spans: Spans) -> Sequence[Span]:
             f"site {site}: layer {site.layer!r} is not in {spans.program.name}; {hint}"
         )
     own = spans.own[names[site.layer]]
-    if own and not _has(site, own[0]):
+    if own and not has_register(BY_UNIT[site.unit][site.register], own[0]):
         raise FlexhycaError(
             f"site {site}: layer {site.layer!r} is no conv or linear layer, and {site.register} "
             "holds nothing of it; `flexhyca sites` lists what is used"
@@ -192,9 +200,17 @@ def _spans(site: Site, spans: Spans) -> Sequence[Span]:
     return own[site.tile : site.tile + 1]
 
 
-def _has(site: Site, span: Span) -> bool:
+def has_register(register: Register, span: Span) -> bool:
     """Whether the register works in the tile at all."""
-    return bool(span.gemms) or (site.unit == "buffer" and site.register != "output")
+    return bool(span.gemms) or (register.unit == "buffer" and register.name != "output")
+
+
+def is_used_by(site: Site, span: Span, spans: Spans) -> bool:
+    """Whether a bit that is stuck for ever is one that the tile has, with that copy."""
+    register = BY_UNIT[site.unit][site.register]
+    if not has_register(register, span) or not moments(register, span, spans):
+        return False
+    return site.copy < copies_of(spans, span, site.unit, site.register, site.bit)[1]
 
 
 def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> None:

@@ -64,10 +64,12 @@ class FaultyMemory(Memory):
         self.held: list[Word] = []  # bits that are stuck now
         self.over: list[Word] = []  # that were, or by damaged instructions never will be
         self.events: dict[int, list[Event]] = {}
+        # Of one moment: what is stuck no longer, flips, what is stuck at 0, and at 1.
         for word in plan.words:
-            self._at(word.begin, partial(self._begin, word))
             if word.end is not None:
                 self._at(word.end, partial(self._end, word))
+        for word in plan.words:
+            self._at(word.begin, partial(self._begin, word))
         for events in self.events.values():
             events.sort(key=lambda event: event[0])
         for _, happen in self.events.pop(-1, []):
@@ -81,6 +83,7 @@ class FaultyMemory(Memory):
             self.buffers[word.buffer].view(np.uint8)[word.address] ^= np.uint8(word.mask)
         elif word not in self.over:
             self.held.append(word)
+            self.held.sort(key=lambda word: word.stuck)
         self._hold()
 
     def _end(self, word: Word) -> None:
@@ -88,6 +91,7 @@ class FaultyMemory(Memory):
             self.held.remove(word)
         else:  # damaged instructions have another order than the program
             self.over.append(word)
+        self._hold()  # of two that held one bit, the other one has it now
 
     def _hold(self) -> None:
         """Stuck bits are what they are, whatever has been written."""

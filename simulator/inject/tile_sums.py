@@ -197,9 +197,10 @@ class Evaluator:
                     if when >= step:
                         wrong.wgt[channel, begin + k] = bits.of(value, a.weight_bits)
             else:  # a byte of a bias, read in step 0
-                word = words.get(channel, int(clean.start[channel]) & 0xFFFFFFFF)
+                written = int(clean.start[channel]) & 0xFFFFFFFF
+                word = words.get(channel, written)  # with other bytes wrong
                 bits = [bits for step, bits in read.bits if step <= 0][-1]
-                byte = bits.of(word >> 8 * k & 0xFF) & 0xFF
+                byte = bits.of(written >> 8 * k & 0xFF) & 0xFF
                 words[channel] = word & ~(0xFF << 8 * k) | byte << 8 * k
         if words:
             wrong.start = clean.start.copy()

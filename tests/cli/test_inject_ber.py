@@ -33,6 +33,27 @@ def test_schemes_are_compared_on_the_same_errors(flexhyca, tmp_path):
     assert "FIT per Mbit at 1000 MHz" in text.out
 
 
+def test_a_margin_holds_for_all_that_is_shown_and_the_file_says_the_same(flexhyca, tmp_path):
+    """Three cases: a look after 100 rows would be in the middle of a pattern."""
+    study = tmp_path / "s.db"
+    options = ("--ber", "1e-3", "--scheme", "base,tmr_crt1,tmr_crt2", "--margin", "0.02")
+    report = json.loads(flexhyca(*BER, *options, "--out", study, "--json", "-").out)
+    shown = [
+        row["details"][name]
+        for row in report["results"]
+        for name in ("accuracy", "loss", "changed")
+    ]
+    shown += report["differences"]
+    assert len(shown) == 12
+    assert all(row["high"] - row["low"] <= 0.04 for row in shown)
+    found = json.loads(flexhyca("campaign", "show", study, "--json", "-").out)
+    bounds = ("estimate", "low", "high", "trials", "clusters")
+    there = {tuple(row[name] for name in bounds) for row in found["estimates"]}
+    assert there == {tuple(row[name] for name in bounds) for row in shown}
+    patterns = report["results"][0]["patterns"]
+    assert found["trials"] == {"wanted": 3 * patterns, "missing": 0, "counted": 3 * patterns}
+
+
 def test_layers_are_measured_then_protected(flexhyca, tmp_path):
     layers, plot = tmp_path / "l.db", tmp_path / "l.png"
     options = ("--ber", "3e-3", "--per-layer", "--trials", 4, "--out", layers, "--plot", plot)
@@ -53,7 +74,7 @@ def test_each_table_of_layers_has_its_own_trials(flexhyca, tmp_path):
     """A margin stops the layers alone and the cumulative curve at different patterns."""
     layers, svg = tmp_path / "l.db", tmp_path / "l.svg"
     options = ("inject", "digits", "--faults", "ber", "--ber", "1e-3", "--images-per-pattern", 20)
-    options += ("--per-layer", "--margin", "0.08", "--out", layers, "--plot", svg)
+    options += ("--per-layer", "--margin", "0.02", "--out", layers, "--plot", svg)
     run = flexhyca(*options, "--json", tmp_path / "l.json")
     report = json.loads((tmp_path / "l.json").read_text())
     numbers = [report[part][0]["clusters"] for part in ("sensitivity", "cumulative")]

@@ -7,7 +7,7 @@ from flexhyca.errors import FlexhycaError
 from flexhyca.faults.ber.fit import exposure
 from flexhyca.faults.ber.options import BerOptions, Case
 from flexhyca.faults.ber.rates import find_rates
-from flexhyca.faults.ber.results import Counts, differences, results
+from flexhyca.faults.ber.results import Counts, differences, packed, results, unpacked
 from flexhyca.faults.ber.sensitivity import (
     UNPROTECTED,
     chosen,
@@ -17,6 +17,7 @@ from flexhyca.faults.ber.sensitivity import (
     single_cases,
     units,
 )
+from flexhyca.faults.campaign.statistics import wilson
 from flexhyca.network.layers import Network
 from flexhyca.tests.support import compiled, one_conv, small_config
 
@@ -31,10 +32,18 @@ def rows(correct, images=10, acc0=10, extra=0):
             "golden_correct": acc0,
             "acc0_correct": acc0,
             "changed": images - int(value),
+            "right": packed(np.arange(images) < value),
+            "acc0_right": packed(np.arange(images) < acc0),
         }
         for i, value in enumerate(np.ravel(correct))
     ]
     return found + found[:extra]
+
+
+def counts_of(rows, cases, seed=0):
+    """Patterns of 10 of 50 images, in turn."""
+    numbers = np.arange(10 * (len(rows) // len(cases))).reshape(-1, 10) % 50
+    return Counts(rows, cases, seed, 50, numbers)
 
 
 CASES = [Case("base", 1e-3), Case("tmr_crt1", 1e-3), Case("base", 2e-3)]
@@ -47,7 +56,7 @@ def drawn(patterns=200):
 
 def test_results_are_paired_and_have_their_trials():
     correct = drawn()
-    counts = Counts(rows(correct, extra=2), CASES, 7, 50)  # an incomplete pattern is left out
+    counts = counts_of(rows(correct, extra=2), CASES, 7)  # an incomplete pattern is left out
     assert counts.patterns == 200
     base, crt, high = results(counts, [0.97, 0.9, 0.5])
     assert (base.verdict, crt.verdict) == ("missed", "met")
@@ -69,7 +78,48 @@ def test_results_are_paired_and_have_their_trials():
     assert (pair.scheme, pair.than, pair.ber) == ("tmr_crt1", "base", 1e-3)
     assert 0.22 < pair.interval.low < 0.25 < pair.interval.high < 0.3
     with pytest.raises(FlexhycaError, match="2 trials are less than one pattern under 3 cases"):
-        Counts(rows(correct)[:2], CASES, 7, 50)
+        counts_of(rows(correct)[:2], CASES, 7)
+
+
+def test_over_patterns_and_images():
+    """Images that the faults always hit make an accuracy unsure, however many patterns."""
+    rng = np.random.default_rng(2)
+    numbers = np.arange(10 * 400).reshape(400, 10) % 50
+    weak = numbers % 5 == 0
+    right = rng.random(numbers.shape) < np.where(weak, 0.3, 0.99)
+    better = right | (rng.random(numbers.shape) < 0.5)
+    found = [
+        {
+            **dict.fromkeys(("images", "golden_correct", "acc0_correct"), 10),
+            "correct": int(own.sum()),
+            "changed": int((~own).sum()),
+            "right": packed(own),
+            "acc0_right": packed(np.ones(10, bool)),
+        }
+        for pattern in range(400)
+        for own in (right[pattern], better[pattern])
+    ]
+    counts = Counts(found, CASES[:2], 0, 50, numbers)
+    accuracy, loss = counts.over_images(0)
+    own = counts.accuracy(0)
+    assert (accuracy.estimate, accuracy.clusters) == (own.estimate, 400)
+    assert accuracy.margin > 4 * own.margin
+    # Ten of fifty images are right 0.3 of the time: the mean of 50 draws of such.
+    spread = np.sqrt(0.2 * 0.8 / 50) * 0.69
+    assert 1.6 < accuracy.margin / spread < 3
+    assert (loss.low, loss.high) == pytest.approx((1 - accuracy.high, 1 - accuracy.low), abs=0.01)
+    _, difference = counts.over_images(1, 0)
+    assert difference.margin > 2 * counts.difference(1, 0).margin
+    sure = counts_of(rows(np.full((50, 3), 10)), CASES).over_images(0)[0]
+    assert sure.low < wilson(50, 50)[0]  # an unlike image may have been missed
+    row = results(counts)[0].to_dict()["details"]
+    assert row["accuracy_over_images"] == accuracy.to_dict()
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 50])
+def test_flags_of_images_survive_the_file(count):
+    flags = np.random.default_rng(count).random(count) < 0.5
+    np.testing.assert_array_equal(unpacked(packed(flags), count), flags)
 
 
 def network(*names):
@@ -96,17 +146,17 @@ def test_protecting_in_the_order_of_sensitivity():
     assert [case.scheme for case in cases] == [UNPROTECTED, "a", "b", "c"]
     assert [case.protect for case in cases] == [(), ("a",), ("b",), ("c",)]
     rng = np.random.default_rng(1)
-    single = Counts(rows(rng.binomial(10, [0.5, 0.55, 0.8, 0.6], (300, 4))), cases, 0, 50)
+    single = counts_of(rows(rng.binomial(10, [0.5, 0.55, 0.8, 0.6], (300, 4))), cases)
     ranking = ranked(single)
     assert [row.unit for row in ranking[1e-3]] == ["b", "c", "a"]
     assert ranking[1e-3][0].gain.low > 0.2
     along = cumulative_cases(ranking)
     assert [case.protect for case in along] == [(), ("b",), ("b", "c"), ("b", "c", "a")]
-    curve = Counts(rows([[5, 8, 9, 10]] * 20), along, 0, 50)
+    curve = counts_of(rows([[5, 8, 9, 10]] * 20), along)
     assert [step.accuracy.estimate for step in protection_steps(curve)] == [0.5, 0.8, 0.9, 1.0]
     assert chosen(curve, {1e-3: 0.85}) == {1e-3: ("b", "c")}
     assert chosen(curve, {1e-3: 0.5}) == {1e-3: ()}
-    dip = Counts(rows([[5, 9, 8, 10]] * 20), along, 0, 50)
+    dip = counts_of(rows([[5, 9, 8, 10]] * 20), along)
     assert chosen(dip, {1e-3: 0.85}) == {1e-3: ("b", "c", "a")}
 
 

@@ -57,14 +57,12 @@ def test_another_seed_is_another_campaign(tmp_path: Path) -> None:
 def test_stops_at_the_margin_wherever_it_runs(tmp_path: Path) -> None:
     one = run_campaign(Drawn(), tmp_path / "a.db", 100_000, margin=0.03)
     assert one.stopped
-    leading = [e.interval.margin for e in one.estimates if e.leading]
-    assert len(leading) == 2
-    assert max(leading) <= 0.03
+    assert max(e.interval.margin for e in one.estimates) <= 0.03
     # The look before was not enough.
     before = max(b for b in itertools.takewhile(lambda b: b < one.trials, boundaries()))
     run_campaign(Drawn(), tmp_path / "b.db", before)
     with Campaign(tmp_path / "b.db") as campaign:
-        assert campaign.tally().margin() > 0.03
+        assert not campaign.tally().within(0.03)
     # One that was further already, and one with workers that run ahead.
     run_campaign(Drawn(), tmp_path / "b.db", 2000)
     again = run_campaign(Drawn(), tmp_path / "b.db", 100_000, margin=0.03)

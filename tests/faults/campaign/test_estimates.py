@@ -1,21 +1,27 @@
 """Rates from rows: groups, classes, strata, and nothing dropped."""
 
-import math
-
 import pytest
 
 from flexhyca.errors import InternalError
 from flexhyca.faults.campaign.estimates import Tally
-from flexhyca.faults.campaign.experiment import Ratio, Share, quantity_of
+from flexhyca.faults.campaign.experiment import (
+    Loss,
+    PairedDifference,
+    Quantity,
+    Ratio,
+    Share,
+    quantity_of,
+)
 from flexhyca.faults.campaign.statistics import (
     Stratum,
     clustered,
+    paired_ratios,
     share,
     stratified,
 )
 
 
-def counted(quantity: Share | Ratio, rows: list[dict]) -> dict[str, object]:
+def counted(quantity: Quantity, rows: list[dict]) -> dict[str, object]:
     tally = Tally([quantity], 3)
     for index, row in enumerate(rows):
         tally.add({"index": index, **row})
@@ -70,6 +76,34 @@ def test_images_of_one_fault_are_one_cluster() -> None:
         counted(Ratio("correct", "images"), [{"correct": 0, "images": 0}])
 
 
+def test_losses_and_differences_are_paired_by_cluster() -> None:
+    right = {("x", 1): [9, 8], ("y", 1): [7, 9], ("z", 1): [5, 5], ("x", 2): [3, 4]}
+    rows = [
+        {"scheme": scheme, "ber": ber, "fault": i, "right": n, "acc0": 10, "images": 10}
+        for (scheme, ber), counts in right.items()
+        for i, n in enumerate(counts)
+    ]
+    of = {"cluster": "fault", "by": ("scheme", "ber")}
+    lost = counted(Loss("acc0", "right", "images", **of), rows)
+    assert lost["(acc0 - right)/images scheme=y ber=1"] == paired_ratios(
+        [10, 10], [7, 9], [10, 10], 3
+    )
+    assert len(lost) == 4
+    differences = counted(PairedDifference("right", "images", **of, between="scheme"), rows)
+    assert list(differences) == [
+        f"right/images difference scheme={one} ber=1 minus={other}"
+        for one, other in (("y", "x"), ("z", "y"), ("z", "x"))
+    ]
+    assert differences["right/images difference scheme=z ber=1 minus=y"] == paired_ratios(
+        [5, 5], [7, 9], [10, 10], 3
+    )
+    only = PairedDifference("right", "images", **of, between="scheme", with_first_only=True)
+    assert [name[-1] for name in counted(only, rows)] == ["x", "x"]
+    # Of a block that is not complete yet, only what both have.
+    some = counted(PairedDifference("right", "images", **of, between="scheme"), rows[:3])
+    assert list(some.values()) == [paired_ratios([7], [9], [10], 3)]
+
+
 def test_strata_are_weighted() -> None:
     quantity = Share(
         "out", ("ok",), strata=("layer", "bit"), weights={"a/0": 0.9, "a/1": 0.1, "b/0": 0.0}
@@ -77,10 +111,10 @@ def test_strata_are_weighted() -> None:
     rows = [{"layer": "a", "bit": bit, "out": out} for bit, out in ((0, "ok"), (0, "sdc"))]
     assert counted(quantity, rows) == {}  # a/1 is missing yet
     tally = Tally([quantity], 3)
-    assert tally.margin() == math.inf
+    assert not tally.within(1)
     for index, row in enumerate(rows):
         tally.add({"index": index, **row})
-    assert tally.margin() == math.inf
+    assert not tally.within(1)
     rows.append({"layer": "a", "bit": 1, "out": "sdc"})
     expected = stratified([Stratum("a/0", 0.9, 2, 1), Stratum("a/1", 0.1, 1, 1)], 3).interval
     assert counted(quantity, rows)["out failure"] == expected
@@ -89,7 +123,12 @@ def test_strata_are_weighted() -> None:
 
 
 def test_quantities_survive_the_file() -> None:
-    for quantity in (Ratio("a", "b", by=("c",)), Share("a", ("b",), ("b", "c"), weights={"x": 1})):
+    for quantity in (
+        Ratio("a", "b", by=("c",)),
+        Share("a", ("b",), ("b", "c"), weights={"x": 1}),
+        Loss("a", "b", "c", by=("d",)),
+        PairedDifference("a", "b", "c", ("d", "e"), "e", with_first_only=True),
+    ):
         described = {"kind": type(quantity).__name__, **vars(quantity)}
         listed = {k: list(v) if isinstance(v, tuple) else v for k, v in described.items()}
         assert quantity_of(listed) == quantity

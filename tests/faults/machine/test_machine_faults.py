@@ -16,6 +16,7 @@ from flexhyca.faults.machine.outcomes import (
     outcome,
     output_hash,
 )
+from flexhyca.faults.machine.part import Part
 from flexhyca.faults.machine.population import Population, strata, stuck_site
 from flexhyca.faults.models import FAULT_MODELS, MACHINE_MODELS
 from flexhyca.faults.story.explain import explain
@@ -74,7 +75,8 @@ def test_accuracy_with_and_without_faults(files, tmp_path):
     golden = [int(np.argmax(FaultRun(program, x).golden)) for x in np.load(images)]
     labels = tmp_path / "labels.npy"
     np.save(labels, np.array([golden[0], golden[1], golden[2] + 1]))
-    experiment = MachineFaults(path, images, 0, 3, model="stuck", labels=labels)
+    part = Part(units=("array",))
+    experiment = MachineFaults(path, images, 0, 3, model="stuck", labels=labels, part=part)
     rows = MachineFaults.from_spec(experiment.spec()).run(range(200))
     assert {row["golden_correct"] for row in rows if row["image"] < 2} == {1}
     assert {row["golden_correct"] for row in rows if row["image"] == 2} == {0}
@@ -319,7 +321,7 @@ def test_all_that_is_drawn_exists(kind):
             for _ in range(12):
                 site = population.draw(rng)
                 if model == "stuck":
-                    site = stuck_site(site, rng, run.spans, int(rng.integers(3)))
+                    site = stuck_site(site, rng, run.spans, 1 + int(rng.integers(3)))
                 assert parse_site(str(site)) == site
                 outcome, end = run.run([site]), run_reference(program, run.image, [site])
                 assert outcome.failure == end.failure, site

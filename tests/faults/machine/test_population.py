@@ -1,10 +1,23 @@
 """What weighs how much in a campaign, where tiles overlap."""
 
 import numpy as np
+import pytest
 
+from flexhyca.errors import FlexhycaError
+from flexhyca.faults.campaign.estimates import Tally
+from flexhyca.faults.campaign.statistics import weighted
+from flexhyca.faults.machine.experiment import MachineFaults
+from flexhyca.faults.machine.part import Part
 from flexhyca.faults.machine.population import Population
+from flexhyca.faults.models import FAULT_MODELS, MACHINE_MODELS
+from flexhyca.isa.program_file import save
+from flexhyca.isa.registers import BY_UNIT
+from flexhyca.simulator.inject.sites import units_of
 from flexhyca.simulator.text.spans import Spans
-from flexhyca.tests.support import compiled, one_conv, small_config
+from flexhyca.tests.fuzz.programs import programs
+from flexhyca.tests.support import compiled, one_conv, random_inputs, small_config
+
+FLIPS = [name for name in MACHINE_MODELS if FAULT_MODELS[name].fault == "flip"]
 
 
 def strata(*overrides):
@@ -35,3 +48,56 @@ def test_drawn_cycles_are_those_in_which_the_tile_has_the_register():
     passed = [site.cycle - 2 - site.row - site.col for site in sites]
     assert min(passed) == 0
     assert max(passed) == 143
+
+
+@pytest.mark.parametrize("model", FLIPS)
+@pytest.mark.parametrize("number", [0, 5])
+def test_layers_and_units_divide_the_exposure(model, number):
+    """A buffer belongs to the layer that is at work, a register to the one that runs on it."""
+    program = programs()[number]
+    spans = Spans(program)
+    whole = Population(spans, model)
+    rng = np.random.default_rng(0)
+    for parts in (
+        [Part(layers=(name,)) for name in program.layer_names],
+        [Part(units=(unit,)) for unit in units_of(program.config)],
+        [Part(registers=(name,)) for name in {n for own in BY_UNIT.values() for n in own}],
+    ):
+        found = []
+        for part in parts:
+            try:
+                found.append(Population(spans, model, part=part))
+            except FlexhycaError:
+                continue
+            for _ in range(20):
+                site = found[-1].draw(rng)
+                assert not part.layers or (site.layer,) == part.layers
+                assert not part.units or (site.unit,) == part.units
+                assert not part.registers or (site.register,) == part.registers
+        assert sum(own.exposure for own in found) == whole.exposure
+        assert sum(own.live_exposure for own in found) == pytest.approx(whole.live_exposure)
+
+
+def test_the_whole_is_the_weighted_sum_of_its_parts(tmp_path):
+    """Rates of units, sampled apart and weighted by exposure, are that of a sample of all."""
+    config = small_config("protection.nb_th=1", "protection.s_th=0.2")
+    masks = {0: np.arange(64).reshape(4, 4, 4) % 5 == 0}
+    program = compiled(one_conv(h=4, n=4), config, masks)
+    save(program, tmp_path / "p.fhx")
+    np.save(tmp_path / "i.npy", random_inputs(program.network, 3, 0))
+
+    def sampled(seed, part, trials=400):
+        experiment = MachineFaults(tmp_path / "p.fhx", tmp_path / "i.npy", seed, part=part)
+        tally = Tally(experiment.quantities, seed)
+        for row in experiment.run(range(trials)):
+            tally.add(row)
+        rates = {e.name: e.interval for e in tally.estimates()}
+        return rates["outcome masked"], sum(experiment._kinds.values())
+
+    whole, exposure = sampled(1, Part(), 1600)
+    parts = [sampled(2, Part(units=(unit,))) for unit in ("array", "skew", "dppu")]
+    assert sum(size for _, size in parts) == exposure
+    joined = weighted([(size / exposure, rate) for rate, size in parts], 2)
+    assert joined.low < whole.high
+    assert whole.low < joined.high
+    assert max(rate.estimate for rate, _ in parts) > min(rate.estimate for rate, _ in parts) + 0.05

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from flexhyca.faults.machine.part import EVERYTHING
+from flexhyca.faults.machine.physical import Hardware
 from flexhyca.faults.machine.population import Population
-from flexhyca.faults.machine.population import stuck_site as stuck_bit
 from flexhyca.faults.story.buffer_contents import word_content
 from flexhyca.faults.story.contents import content
 from flexhyca.faults.story.explain import explain
@@ -196,15 +197,22 @@ def test_every_site_has_a_story(kind):
             population = Population(run.spans, model, live)
             for _ in range(15):
                 site = population.draw(rng)
-                if site.register != "instruction":
-                    own = [stuck_bit(site, rng, run.spans)]  # for ever
-                    assert all(explain(run, own, run.run(own)))
                 for stuck in (FLIP, 1) if site.register != "instruction" else (FLIP,):
                     own = [replace(site, stuck=stuck)]
                     lines = list(explain(run, own, run.run(own)))
                     assert lines[0] == str(own[0])
                     assert lines[1].startswith("tile ")
                     assert all(lines)
+
+
+@pytest.mark.parametrize("kind", MACHINES)
+def test_every_stuck_bit_has_a_story(kind):
+    run, rng = machine(kind), np.random.default_rng(1)
+    for state in ("register", "memory"):
+        hardware = Hardware(run.spans, state, EVERYTHING)
+        for _ in range(30):
+            own = hardware.draw(rng).sites
+            assert all(explain(run, own, run.run(own)))
 
 
 def story(run, *texts):

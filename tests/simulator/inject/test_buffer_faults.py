@@ -7,7 +7,7 @@ import pytest
 
 from flexhyca.isa.instructions import BY_NAME, Buffer
 from flexhyca.network import reference
-from flexhyca.simulator.inject.fault_run import FaultRun
+from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import ALL, EVERY, Site
 from flexhyca.tests.support import (
     REDUNDANT,
@@ -141,3 +141,106 @@ def test_a_wrong_position_leaves_the_important_neuron_and_computes_another():
     assert run.run([moved]).masked == "idle"
     assert run.run([wrong]).masked == "dppu"
     assert run.run([wrong, moved]).masked is None
+
+
+def both(run, sites):
+    """What both executions give for faults, which are found to be equal."""
+    outcome, end = run.run(sites), run_reference(run.program, run.image, sites)
+    np.testing.assert_array_equal(outcome.output, end.output, str(sites))
+    assert len(set(outcome.reads)) == len(outcome.reads)
+    return outcome
+
+
+def bias_byte(run, channel, byte):
+    """Where a byte of a bias of the first tile lies."""
+    window = run.reads._window(1, run.spans.all[0].gemms[0])
+    return window["bias_base"] + 4 * channel + byte
+
+
+def test_a_byte_that_is_wrong_and_right_and_wrong_again_is_read_once():
+    """The bias is read in step 0, with the first flip only; later ones are too late for it."""
+    run = run_of(small_config("protection.s_th=0"), h=2, n=4)
+    word = bias_byte(run, 1, 1)
+    first, again, other = (
+        Site("conv", 0, cycle, word, 0, "weight", bit, unit="buffer")
+        for cycle, bit in ((0, 3), (20, 3), (40, 5))
+    )
+    alone = both(run, [first])
+    for sites in ([first, again], [first, again, other], [other, first, again]):
+        outcome = both(run, sites)
+        np.testing.assert_array_equal(outcome.output, alone.output)
+        assert [len(read.bits) for read in outcome.reads] == [1 + len(sites)]
+    k = weight_byte(run, 2, 30)  # a weight that is read in step 30
+    early, back, late = (
+        Site("conv", 0, cycle, k, 0, "weight", 6, unit="buffer") for cycle in (2, 10, 20)
+    )
+    assert both(run, [early, back]).masked == "idle"
+    np.testing.assert_array_equal(both(run, [early, back, late]).output, both(run, [late]).output)
+
+
+def test_bytes_of_one_bias_are_wrong_together():
+    run = run_of(small_config("protection.s_th=0"), h=2, n=4)
+    sites = [
+        Site("conv", 0, 0, bias_byte(run, 1, byte), 0, "weight", bit, unit="buffer")
+        for byte, bit in ((0, 7), (1, 0), (1, 4), (2, 1))
+    ]
+    outcome = both(run, sites)
+    assert len(outcome.reads) == 3
+    change = outcome.hits[0].after - outcome.hits[0].before
+    biases = run.network.biases[0]
+    wrong = int(biases[1]) ^ sum(
+        1 << (8 * byte + bit) for byte, bit in ((0, 7), (1, 0), (1, 4), (2, 1))
+    )
+    assert set(change.tolist()) == {wrong - int(biases[1])}
+
+
+def test_a_position_table_that_is_hit_around_its_instruction():
+    masks = {0: np.zeros((2, 2, 4), bool)}
+    masks[0][0, 0, 0] = True
+    run = run_of(small_config(), masks, h=2, n=4)
+    table = int(run.program.columns["pos_addr"][run.spans.all[0].dppus[0]])
+    wrong = Site("conv", 0, run.evaluate.depth(run.spans.all[0]), 0, 0, "acc", 13)
+    moved = [Site("conv", 0, 0, table, 0, "position", bit, unit="buffer") for bit in (0, 1)]
+    held = dataclasses.replace(moved[0], stuck=1)
+    for sites in (moved, [*moved, held], [held, *moved], [moved[0], moved[0], moved[1]]):
+        both(run, [wrong, *sites])
+
+
+#: Registers that are words of buffers, and the place of one that is used.
+ORDERED = {
+    "weight": lambda run: weight_byte(run, 1, 3),
+    "output": lambda run: 1,
+    "result": lambda run: 1,
+}
+
+
+@pytest.mark.parametrize("register", ORDERED)
+def test_the_order_in_which_faults_are_given_does_not_matter(register):
+    """Of those that meet flips come first, then bits stuck at 0, then at 1, as in the array."""
+    run = run_of(small_config("protection.s_th=0"), h=2, n=4)
+    flip = Site("conv", 0, 0, ORDERED[register](run), 0, register, 5, unit="buffer")
+    zero, one = (dataclasses.replace(flip, stuck=value) for value in (0, 1))
+    for sites, as_if in (([flip, zero], [zero]), ([flip, one], [one]), ([zero, one], [one])):
+        expected = both(run, as_if).output
+        np.testing.assert_array_equal(both(run, sites).output, expected)
+        np.testing.assert_array_equal(both(run, sites[::-1]).output, expected)
+
+
+def test_a_bit_that_is_free_again_flips():
+    run = run_of(small_config("protection.s_th=0"), h=2, n=4)
+    word = weight_byte(run, 1, 30)
+    flip = Site("conv", 0, 9, word, 0, "weight", 5, unit="buffer")
+    zero, one = (dataclasses.replace(flip, cycle=3, stuck=value, until=9) for value in (0, 1))
+    held = [dataclasses.replace(flip, stuck=value) for value in (0, 1)]
+    for before, after in ((zero, held[1]), (one, held[0])):
+        expected = both(run, [after]).output
+        np.testing.assert_array_equal(both(run, [before, flip]).output, expected)
+        np.testing.assert_array_equal(both(run, [flip, before]).output, expected)
+
+
+def test_of_two_that_hold_one_bit_the_other_one_has_it_then():
+    run = run_of(small_config("protection.s_th=0"), h=2, n=4)
+    word = weight_byte(run, 1, 30)
+    zero = Site("conv", 0, 0, word, 0, "weight", 5, unit="buffer", stuck=0)
+    one = dataclasses.replace(zero, cycle=3, stuck=1, until=30)
+    np.testing.assert_array_equal(both(run, [zero, one]).output, both(run, [zero]).output)

@@ -1,0 +1,92 @@
+"""A part of what can be hit: some units, registers and layers, of which a campaign then tells."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ...errors import FlexhycaError
+from ...isa.registers import BY_UNIT, Register
+from ...simulator.inject.sites import units_of
+from ...simulator.text.spans import Spans
+from ..models import machine_model
+
+
+@dataclass(frozen=True)
+class Part:
+    """units, registers : names of the register table. layers : names, with wildcards. (): all."""
+
+    units: tuple[str, ...] = ()
+    registers: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out."""
+        return not (self.units or self.registers or self.layers)
+
+    def has(self, register: Register) -> bool:
+        """Whether a register belongs to it."""
+        return (not self.units or register.unit in self.units) and (
+            not self.registers or register.name in self.registers
+        )
+
+    def layers_of(self, spans: Spans) -> list[int]:
+        """Numbers of the layers that belong to it."""
+        names = spans.program.layer_names
+        return [i for i in spans.own if not self.layers or self._named(names[i])]
+
+    def _named(self, layer: str) -> bool:
+        return any(fnmatchcase(layer, pattern) for pattern in self.layers)
+
+    def check(self, spans: Spans, model: str) -> None:
+        """FlexhycaError for a name that means nothing here."""
+        hits = machine_model(model).hits
+        own = [
+            register
+            for unit in units_of(spans.program.config)
+            for register in BY_UNIT[unit].values()
+            if register.model in hits
+        ]
+        layers = [spans.program.layer_names[i] for i, tiles in spans.own.items() if tiles]
+        _check("unit", self.units, list(dict.fromkeys(r.unit for r in own)), model)
+        there = [r.name for r in own if not self.units or r.unit in self.units]
+        _check("register", self.registers, list(dict.fromkeys(there)), model)
+        for pattern in self.layers:
+            if not any(fnmatchcase(name, pattern) for name in layers):
+                _check("layers", [pattern], layers, model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: list(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Part:
+        """The part again."""
+        return cls(**{name: tuple(value) for name, value in fields.items()})
+
+
+EVERYTHING = Part()
+
+
+class NothingToHitError(FlexhycaError):
+    """A program has no bit that a fault model could hit, in the part that was asked for."""
+
+    def __init__(self, program: str, model: str, part: Part) -> None:
+        super().__init__(
+            f"{program}: there is no bit for fault model {model!r} to hit",
+            "" if part.whole else "ask for another part (--unit, --register, --layers)",
+        )
+
+
+def _check(what: str, names: Sequence[str], known: Sequence[str], model: str) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(known)}"
+            raise FlexhycaError(
+                f"{what} {name!r} is nothing that fault model {model!r} hits here; {hint}"
+            )
