@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ _UNWRITABLE = (
 def checksum(content: str | bytes, of: str = "") -> int:
     """CRC-32, kept beside what it is of; with the key `of`, so that no row passes for another."""
     return zlib.crc32(of.encode() + (content.encode() if isinstance(content, str) else content))
+
+
+def is_checked(content: Any, crc: Any, of: str = "") -> bool:
+    """Whether `content` has the checksum that was kept with it."""
+    return isinstance(content, str | bytes) and checksum(content, of) == crc
 
 
 def is_database(path: Path) -> bool:
@@ -49,7 +54,10 @@ class Database:
     make an empty file one of ours; None where the file has to be there. initial : (statement,
     rows) that a new file begins with. what, advice : for messages ("a study of `flexhyca sweep`",
     "delete it, or give another --study"). patience_s : how long to wait for other processes.
-    Raises FlexhycaError where the file is something else, or cannot be opened.
+    structure : whether the whole file is looked through for rows that are out of order or out of
+    reach, of which checksums know nothing (SQLite's integrity_check).
+    rescue : what to do with a damaged file before `advice`.
+    Raises FlexhycaError where the file is something else, damaged, or cannot be opened.
     """
 
     def __init__(
@@ -61,9 +69,11 @@ class Database:
         advice: str,
         initial: Sequence[tuple[str, Sequence[Sequence[object]]]] = (),
         patience_s: float = 5,
+        structure: bool = True,
+        rescue: str = "",
     ) -> None:
         self.name = str(path or "memory")
-        self.advice = advice
+        self.advice, self._rescue = advice, rescue
         if tables is None and path is not None and not path.is_file():
             what = "is a folder" if path.is_dir() else "there is no such file"
             raise FlexhycaError(f"{path}: {what}")
@@ -71,6 +81,8 @@ class Database:
             self._db = sqlite3.connect(path or ":memory:", timeout=patience_s, isolation_level=None)
             try:
                 self._open(mark, tables, initial)
+                if structure:
+                    self._check_structure()
             except BaseException:  # the transaction would keep the file locked
                 self._db.close()
                 raise
@@ -104,6 +116,11 @@ class Database:
             raise sqlite3.DatabaseError("a database of another program" if present else "empty")
         self._db.execute("COMMIT")
 
+    def _check_structure(self) -> None:
+        ((found,),) = self._db.execute("PRAGMA integrity_check(1)").fetchall()
+        if found != "ok":
+            raise self.damaged(found.splitlines()[-1])
+
     def read(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """All rows of a query."""
         try:
@@ -114,6 +131,15 @@ class Database:
                     f"{self.name}: another process is writing it; try again"
                 ) from None
             raise self.damaged(first_line(error)) from None
+
+    def read_what_is_there(
+        self, statement: str, values: Sequence[object] = ()
+    ) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query up to where the file is damaged."""
+        try:
+            yield from self._db.execute(statement, values)
+        except (sqlite3.Error, ValueError):
+            return
 
     def write(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         """Do `statement` for all rows or for none; they are on the disk when this returns."""
@@ -131,11 +157,11 @@ class Database:
 
     def damaged(self, why: str) -> FlexhycaError:
         """The error for content that cannot be what was written."""
-        return FlexhycaError(f"{self.name}: is damaged ({why}); {self.advice}")
+        return FlexhycaError(f"{self.name}: is damaged ({why}); {self._rescue}{self.advice}")
 
     def checked(self, content: Any, crc: int, of: str = "") -> Any:
         """`content` if it has the checksum that was kept with it; `of` says which it is."""
-        if not isinstance(content, str | bytes) or checksum(content, of) != crc:
+        if not is_checked(content, crc, of):
             raise self.damaged("a wrong checksum")
         return content
 

@@ -109,6 +109,24 @@ def show_campaign(
         output.print_table(*table(found))
 
 
+@app.command("repair", epilog="\b\nExample:\n  flexhyca campaign repair faults.db --out saved.db\n")
+def repair_campaign(
+    file: File,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new file.")],
+) -> None:
+    """Save the trials of a damaged FILE that are as they were written; the rest is done again.
+
+    FILE stays as it is. `inject` with --out and the new file goes on with it.
+    """
+    from ..faults.campaign.store import repair
+
+    output.check_target(out)
+    if out.exists():
+        raise FlexhycaError(f"{out}: is there already; give a new file")
+    kept, wanted = repair(file, out)
+    print(f"{out}: {kept:,} trials saved of {wanted:,} that were wanted")
+
+
 def _settings(described: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """What determines the trials, in short: parts that have a name, or are many, by their names."""
     from ..faults.campaign.experiment import flat_fields

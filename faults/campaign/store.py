@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...database import Database, checksum
+from ...database import Database, checksum, is_checked
 from ...errors import FlexhycaError
 from .estimates import Tally
 from .experiment import (
@@ -35,6 +35,7 @@ CREATE TABLE trials (number INTEGER PRIMARY KEY, content TEXT NOT NULL, crc INTE
 """
 _WHAT = "a campaign of flexhyca"
 _ADVICE = "delete it, or give another file"
+_RESCUE = "`flexhyca campaign repair` saves what is whole; or "
 _SLICE = 20_000  # rows that are read at once
 _PATIENCE_S = 60
 _SHOWN = 6  # fields that differ
@@ -65,7 +66,9 @@ class Campaign:
         self,
         path: Path,
         described: Mapping[str, Any] | None = None,
+        structure: bool = True,
     ) -> None:
+        """structure : whether a damaged file is refused at once; `repaired` reads what it can."""
         self.path = path
         initial: list[tuple[str, Sequence[Sequence[object]]]] = []
         if described is not None:
@@ -74,7 +77,9 @@ class Campaign:
             facts = [(name, text, checksum(text, name)) for name, text in texts.items()]
             initial = [("INSERT INTO facts VALUES (?, ?, ?)", facts)]
         tables = None if described is None else _TABLES
-        self._file = Database(path, _MARK, tables, _WHAT, _ADVICE, initial, _PATIENCE_S)
+        self._file = Database(
+            path, _MARK, tables, _WHAT, _ADVICE, initial, _PATIENCE_S, structure, _RESCUE
+        )
         try:
             version = self._fact("format")
             if version != _FORMAT:
@@ -106,7 +111,7 @@ class Campaign:
             )
         there, here = (_fields(each) for each in (self.described, described))
         other = [n for n in dict.fromkeys([*here, *there]) if there.get(n) != here.get(n)]
-        patterns = described["names"]
+        patterns = described.get("names", ())
         if all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in other):
             return
         lines = [
@@ -191,6 +196,30 @@ class Campaign:
                 return
             start = found[-1][0] + 1
 
+    def whole_rows(self) -> Iterator[tuple[int, str, int]]:
+        """(number, content, checksum) of all rows that can still be found in a damaged file.
+
+        From either end, as far as the table can be followed, and then one by one.
+        """
+        found: set[int] = set()
+        columns = "SELECT number, content, crc FROM trials"
+        ways: list[tuple[str, Sequence[object]]] = [
+            (f"{columns} ORDER BY number", ()),
+            (f"{columns} ORDER BY number DESC", ()),
+        ]
+        ways += [(f"{columns} WHERE number = ?", (n,)) for n in range(self.goal.trials)]
+        for statement, values in ways:
+            if values and values[0] in found:
+                continue
+            for number, content, crc in self._file.read_what_is_there(statement, values):
+                if number not in found and is_checked(content, crc, f"{number}:"):
+                    found.add(number)
+                    yield number, content, crc
+
+    def take_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
+        """Keep rows as another file has them."""
+        self._file.write("INSERT OR IGNORE INTO trials VALUES (?, ?, ?)", rows)
+
     def prefix(self) -> Iterator[TrialRow]:
         """The rows that count: up to the goal, before the first missing trial, in whole blocks."""
         block: list[TrialRow] = []
@@ -222,6 +251,25 @@ class Campaign:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def repair(path: Path, target: Path) -> tuple[int, int]:
+    """Save the whole rows of a damaged file into a new one; their number, and how many it wants.
+
+    Raises FlexhycaError where what the campaign is of is damaged: then nothing can be saved.
+    """
+    with Campaign(path, structure=False) as old:
+        rows = list(old.whole_rows())
+        goal = old.goal
+        described = old.described
+    try:
+        with Campaign(target, described) as new:
+            new.set_goal(CampaignGoal(goal.trials, goal.margin))
+            new.take_rows(rows)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return len(rows), goal.trials
 
 
 def _fields(described: Mapping[str, Any]) -> dict[str, str]:

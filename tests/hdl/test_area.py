@@ -1,7 +1,9 @@
 """The area table: of these sources, equal to what is synthesised again; areas of machines."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from flexhyca.hdl import check
 from flexhyca.hdl.area import table as area_table
 from flexhyca.hdl.area.machine import machine_area
 from flexhyca.hdl.area.pe_area import Point
+from flexhyca.hdl.area.row_file import append_row, read_rows
 from flexhyca.hdl.area.table import lookup
 from flexhyca.hdl.netlist.cost import cells_by_column, cost
 from flexhyca.hdl.netlist.design import PeProtection, protected
@@ -60,9 +63,67 @@ def test_a_missing_point_is_worked_out_once(monkeypatch, tmp_path):
     area_table._cached.cache_clear()
     assert lookup(point) == first
     assert len(calls) == 1
-    (line,) = file.read_text().splitlines()
-    assert json.loads(line)["area_ge"] == first.area_ge
+    (line,) = file.read_text().split()[:1]
+    assert line.startswith("[")
     area_table._cached.cache_clear()
+
+
+def damages(whole: bytes) -> dict[str, bytes]:
+    """What may become of a cache."""
+    cut = len(whole) // 2
+    return {
+        "cut off": whole[:cut],
+        "one digit changed": whole.replace(b"area_ge", b"area_ge", 1).replace(b": 1", b": 2", 1),
+        "no JSON": b"{\n[\n]\nnull\n1\n{}\n[1, 2]\n[[], []]\n" + b"[" * 5000,
+        "another point": whole.replace(b"act_bits", b"act_bitz"),
+        "not text": bytes(range(256)),
+        "empty": b"",
+        "twice": whole + whole,
+    }
+
+
+@pytest.mark.parametrize("damage", damages(b": 1"))
+def test_a_damaged_cache_decides_nothing(damage, monkeypatch, tmp_path):
+    file = tmp_path / "area.jsonl"
+    row = lookup(PLAIN)._replace(area_ge=1234.5)
+    append_row(file, area_table.source_digest(), PLAIN, row)
+    file.write_bytes(damages(file.read_bytes())[damage])
+    found = read_rows(file, area_table.source_digest())
+    assert found in ({}, {PLAIN: row})
+    append_row(file, area_table.source_digest(), PLAIN, row)  # what follows is not lost
+    assert read_rows(file, area_table.source_digest()) == {PLAIN: row}
+    assert read_rows(file, "other sources") == {}
+
+
+def test_a_cache_that_cannot_be_written_or_read(monkeypatch, tmp_path):
+    point = replace(PLAIN, act_bits=4, weight_bits=4, acc_bits=16)
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    row = lookup(PLAIN)
+    monkeypatch.setattr(area_table, "work_out", lambda point: row)
+    for place in (tmp_path / "file" / "area.jsonl", tmp_path, tmp_path / "pipe"):
+        monkeypatch.setattr(area_table, "_cache_file", lambda place=place: place)
+        area_table._cached.cache_clear()
+        assert lookup(point) == row
+    area_table._cached.cache_clear()
+
+
+def test_a_changed_table_is_refused(monkeypatch, tmp_path):
+    whole = (Path(area_table.__file__).parent / "area_table.json").read_text()
+    (tmp_path / "area_table.json").write_text(whole.replace("975.953", "975.954", 1))
+    monkeypatch.setattr(area_table, "files", lambda package: tmp_path)
+    area_table.shipped.cache_clear()
+    with pytest.raises(FlexhycaError, match="the shipped area table is damaged; "):
+        area_table.shipped()
+    monkeypatch.undo()
+    area_table.shipped.cache_clear()
+
+
+def test_a_rebuild_takes_nobodys_file(tmp_path):
+    (tmp_path / "t.json.partial").write_text("mine")
+    with pytest.raises(FlexhycaError, match="holds no rows of these sources"):
+        area_table.rebuild(tmp_path / "t.json", 1)
+    assert (tmp_path / "t.json.partial").read_text() == "mine"
 
 
 def test_a_rebuild_goes_on(monkeypatch, tmp_path):
@@ -72,14 +133,14 @@ def test_a_rebuild_goes_on(monkeypatch, tmp_path):
     out = tmp_path / "table.json"
     done = {point: rows[point] for point in wanted[:2]}
     for point, row in done.items():
-        area_table._append(out.with_suffix(".partial"), point, row)
-    with out.with_suffix(".partial").open("a") as file:
+        append_row(tmp_path / "table.json.partial", area_table.source_digest(), point, row)
+    with (tmp_path / "table.json.partial").open("a") as file:
         file.write('{"sources": "cut')
     seen = []
     document = area_table.rebuild(out, 1, lambda count, total: seen.append((count, total)))
     assert seen == [(3, 3)]
     assert json.loads(out.read_text()) == document
-    assert not out.with_suffix(".partial").exists()
+    assert list(tmp_path.iterdir()) == [out]
     assert [row["area_ge"] for row in document["rows"]] == [rows[p].area_ge for p in wanted]
 
 

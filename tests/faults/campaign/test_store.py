@@ -148,7 +148,8 @@ def test_damage_is_not_believed(tmp_path: Path, statement: str, why: str) -> Non
         db.execute(statement)
     with pytest.raises(FlexhycaError) as caught, Campaign(path) as campaign:
         list(campaign.all_rows())
-    assert str(caught.value) == f"{path}: is damaged ({why}); delete it, or give another file"
+    advice = "`flexhyca campaign repair` saves what is whole; or delete it, or give another file"
+    assert str(caught.value) == f"{path}: is damaged ({why}); {advice}"
 
 
 def test_a_later_format_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
