@@ -1,13 +1,19 @@
-"""Files that are read: bounded, ordinary ones, and remembered, so that no result replaces one."""
+"""Files that are read: bounded, ordinary ones, and remembered, so that no result replaces one.
+
+And files that are written: all of them or nothing.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 _TEXT = 1 << 24  # bytes of a configuration, a space or a topology: larger ones are something else
+_LONGEST_SUFFIX = 16
 _read: dict[tuple[int, int], Path] = {}  # by device and inode
 
 
@@ -65,3 +71,36 @@ def same_file(one: str | Path, other: str | Path) -> bool:
         return Path(one).resolve() == Path(other).resolve()
     except (OSError, RuntimeError, ValueError):
         return False
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a device or a pipe, which is written to and never replaced."""
+    place = Path(path)
+    return place.exists() and not place.is_file() and not place.is_dir()
+
+
+def write_whole(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing.
+
+    What a link points to is written, not the link. Raises OSError.
+    """
+    target = Path(path).resolve()
+    special = is_special(target)
+    # The suffix stays, for writers that choose the format by it.
+    suffix = target.suffix if len(target.suffix) < _LONGEST_SUFFIX else ""
+    folder = None if special else target.parent
+    handle, name = tempfile.mkstemp(prefix=".flexhyca.", suffix=suffix, dir=folder)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        if special:
+            with target.open("wb") as device:
+                device.write(temporary.read_bytes())
+            return
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 is not what a user expects of a result
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

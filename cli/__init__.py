@@ -4,10 +4,10 @@ Results go to standard output, everything else (progress, warnings, errors) to s
 Exit codes: 0 done, 1 a bug of ours, 2 something the user can mend (one line, nothing half-written).
 """
 
-import errno
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -109,6 +109,7 @@ for _app in (app, *(group.typer_instance for group in app.registered_groups)):
 
 def main() -> None:
     """Run the command line; errors that the user can mend become one line each and exit code 2."""
+    output.open_stdout()
     try:
         try:
             app(prog_name="flexhyca")
@@ -137,13 +138,13 @@ def main() -> None:
         _drop_output()  # the reader (head, less) is gone
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
         _drop_output()
-        print("error: standard output: no space left on the device", file=sys.stderr)
+        where, why = error.filename or "standard output", error.strerror or error
+        print(f"error: {where}: {str(why).lower()}", file=sys.stderr)
         sys.exit(2)
 
 
 def _drop_output() -> None:
     """Keep Python from complaining about standard output while it shuts down."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError):  # it may have no number of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,20 +7,27 @@ import io
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..database import is_database
 from ..errors import FlexhycaError
-from ..files import forget, same_file, was_read
+from ..files import forget, is_special, same_file, was_read, write_whole
 
 if TYPE_CHECKING:
     from ..faults.campaign.statistics import Interval
 
 STDOUT = "-"
+_nowhere: TextIO | None = None
+
+
+def open_stdout() -> None:
+    """Where a caller has closed standard output, tables go nowhere; what goes to - is an error."""
+    global _nowhere
+    if sys.stdout is None:
+        sys.stdout = _nowhere = Path(os.devnull).open("w")  # noqa: SIM115  to the end
 
 
 def note(message: str) -> None:
@@ -46,29 +53,43 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
         if target is None or (str(target) == STDOUT and not is_study):
             continue
         path = Path(target)
-        if path.resolve() in seen:
-            raise FlexhycaError(f"{path}: is named twice; results need files of their own")
-        seen.add(path.resolve())
-        written = sum(same_file(path, name) for name in (*studies, *targets) if name)
-        given = sum(same_file(path, name) for name in _named)
-        if not is_study and (given > written or was_read(path)):
-            raise FlexhycaError(
-                f"{path}: is read by this command, which would overwrite it; give another file"
-            )
-        if is_study and path.is_file():
-            continue
-        if is_database(path):
-            raise FlexhycaError(
-                f"{path}: is a study or a campaign (or another SQLite file), which this would "
-                "overwrite; give another file, or delete it first"
-            )
-        folder = path.absolute().parent
-        if path.is_dir():
-            raise FlexhycaError(f"{path}: is a folder; give a file name in it")
-        if not folder.is_dir():
-            raise FlexhycaError(f"{path}: the folder {folder} does not exist; create it first")
-        if not os.access(folder, os.W_OK):
-            raise FlexhycaError(f"{path}: the folder {folder} is not writable; choose another")
+        with _named_errors(path):
+            place = path.resolve()  # what a link points to, not the link
+            if place in seen:
+                raise FlexhycaError(f"{path}: is named twice; results need files of their own")
+            seen.add(place)
+            written = sum(same_file(path, name) for name in (*studies, *targets) if name)
+            given = sum(same_file(path, name) for name in _named)
+            if not is_study and (given > written or was_read(path)):
+                raise FlexhycaError(
+                    f"{path}: is read by this command, which would overwrite it; give another file"
+                )
+            if is_study and path.is_file():
+                continue
+            if is_database(path):
+                raise FlexhycaError(
+                    f"{path}: is a study or a campaign (or another SQLite file), which this would "
+                    "overwrite; give another file, or delete it first"
+                )
+            folder = place.parent
+            if path.is_dir():
+                raise FlexhycaError(f"{path}: is a folder; give a file name in it")
+            if not folder.is_dir():
+                raise FlexhycaError(f"{path}: the folder {folder} does not exist; create it first")
+            if is_special(place):
+                continue
+            if not os.access(folder, os.W_OK):
+                raise FlexhycaError(f"{path}: the folder {folder} is not writable; choose another")
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """What the file system says of a name (a loop of links, too long ...) as a line of ours."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise FlexhycaError(f"{path}: cannot be written: {why or error}") from None
 
 
 def begin(values: Iterable[object]) -> None:
@@ -94,28 +115,15 @@ _named: list[str | Path] = []
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing."""
     check_target(path)
-    target = Path(path).resolve()  # what a link points to, not the link
-    # The suffix stays, for writers that choose the format by it.
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 is not what a user expects of a result
-        temporary.replace(target)
-    except OSError as error:
-        raise FlexhycaError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _named_errors(Path(path)):
+        write_whole(path, write)
 
 
 def write_text(target: str | Path, text: str) -> None:
     """Write `text` to standard output (-) or, all or nothing, to a file."""
     if str(target) == STDOUT:
+        if sys.stdout is _nowhere:
+            raise FlexhycaError("standard output is closed; name a file instead of -")
         sys.stdout.write(text)
         sys.stdout.flush()
     else:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+_MOST_INPUT = 1e6  # of an input; products of many layers have to be finite in float32
+
+
 @dataclass(frozen=True)
 class Model:
     """A float graph (batch norm folded) with what is needed to feed it.
@@ -40,6 +43,13 @@ class Model:
             raise ModelError(f"model {self.name}: mean {self.mean} must be finite")
         if not all(0 < value < math.inf for value in self.std):
             raise ModelError(f"model {self.name}: std {self.std} must be positive")
+        for mean, std in zip(self.mean, self.std, strict=True):
+            if (1 + abs(mean)) / _MOST_INPUT > std:
+                raise ModelError(
+                    f"model {self.name}: mean {mean:g} and std {std:g} make inputs of up to "
+                    f"{(1 + abs(mean)) / std if std * 1e300 > 1 + abs(mean) else math.inf:g}, more "
+                    f"than {_MOST_INPUT:g}; both are of pixels / 255"
+                )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..config import config_from_json
 from ..errors import ProgramError, first_line
-from ..files import reading
+from ..files import reading, write_whole
 from .descriptors import LAYER_COLUMNS
 from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
 from .program import Program
@@ -149,27 +147,15 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
     from safetensors.numpy import save as dump
 
     tensors, meta = parts(program)
-    target = Path(path)
     data = _sort_header(
         dump({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=meta)
     )
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name + ".")
-    except OSError as error:
+        write_whole(path, lambda file: file.write_bytes(data))
+    except (OSError, RuntimeError) as error:
         raise ProgramError(
-            f"{path}: cannot be written ({error.strerror}); choose another"
+            f"{path}: cannot be written ({first_line(error)}); choose another"
         ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except OSError as error:
-        raise ProgramError(
-            f"{path}: cannot be written ({error.strerror}); choose another"
-        ) from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _sort_header(data: bytes) -> bytes:

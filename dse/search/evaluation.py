@@ -16,6 +16,7 @@ from .confirm import margins, settled
 from .front import SENSES
 from .optimisers import OPTIMISERS
 
+_MOST = 10**6  # of what is counted
 LEAST_LOSS = 1e-3  #: that may be lost, for ratios: a goal of 1 allows none
 
 
@@ -50,6 +51,10 @@ class Options:
                 f"front {','.join(self.front)}: give accuracy,area and, if wanted, cycles and "
                 "traffic"
             )
+        for name in ("budget", "patterns", "most"):
+            if not 1 <= getattr(self, name) <= _MOST:
+                given = getattr(self, name)
+                raise FlexhycaError(f"{name} {given}: give 1 to {_MOST:,}")
         if self.patterns % BLOCK:
             raise FlexhycaError(f"patterns {self.patterns}: give a multiple of {BLOCK}")
 

@@ -31,6 +31,7 @@ from .experiment import (
 from .store import Campaign, CampaignGoal, alone
 
 CHUNK_S = 1.0
+MOST_TRIALS = 10**12  #: far below what SQLite can number
 _MOST = 10_000  # trials of a chunk
 _ATTEMPTS = 3  # workers that a chunk may kill
 _PROGRESS_S = 0.5
@@ -100,8 +101,8 @@ def run_campaign(
     Raises FlexhycaError (another campaign in the file, a file that cannot be written, a chunk that
     kills its workers) and Interrupted; what is done is kept in any case.
     """
-    if trials < 1:
-        raise FlexhycaError(f"{path}: {trials} trials; give at least 1")
+    if not 1 <= trials <= MOST_TRIALS:
+        raise FlexhycaError(f"{path}: {trials} trials; give 1 to {MOST_TRIALS:,}")
     if margin is not None and not 0 < margin < 1:
         raise FlexhycaError(f"{path}: margin {margin} is not between 0 and 1; give 0.01 for 1 %")
     if margin is not None and not experiment.quantities:

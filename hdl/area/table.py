@@ -21,6 +21,7 @@ from typing import Any
 from ... import pool
 from ...database import checksum
 from ...errors import FlexhycaError
+from ...files import write_whole
 from ...sources import digest
 from ..netlist.multipliers import MULTIPLIERS
 from .pe_area import Point, Row, canonical, work_out
@@ -110,9 +111,8 @@ def rebuild(
         "crc": checksum(json.dumps(rows)),
         "rows": rows,
     }
-    whole = out.with_name(out.name + ".whole")
-    whole.write_text(json.dumps(document, separators=(",", ":")) + "\n", "utf-8")
-    whole.replace(out)
+    text = json.dumps(document, separators=(",", ":")) + "\n"
+    write_whole(out, lambda path: path.write_text(text, "utf-8"))
     partial.unlink(missing_ok=True)
     return document
 
