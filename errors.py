@@ -20,6 +20,10 @@ class FlexhycaError(Exception):
         return f"{self.what}; {self.advice}" if self.advice else self.what
 
 
+class FlexhycaWarning(UserWarning):
+    """What to know before a result is believed; the command line prints it in one line."""
+
+
 class ConfigError(FlexhycaError):
     """A configuration value is unknown, of the wrong type, out of range or contradictory."""
 

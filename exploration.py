@@ -40,7 +40,7 @@ def labelled_images(
     name: str,
     weights: str | Path | None = None,
     data: str | Path | None = None,
-    images: int | None = None,
+    images: int | str | None = None,
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -48,14 +48,14 @@ def labelled_images(
 ) -> LabelledModel:
     """A model, the images that are inferred, and those of its own that it is calibrated on, if any.
 
-    images : as many of the first. Raises ModelError where there are no images.
+    images : a part of them, see `Dataset.chosen`. Raises ModelError where there are no images.
     """
     from .dse.labelled import LabelledModel
 
     model = api.load_model(name, weights, seed=seed, mean=mean, std=std)
     if data is None and not api.has_images(name):
         raise ModelError(f"{name}: faults need images; give an npz with --data FILE")
-    found = api.load_data(model, data)[:images]
+    found = api.load_data(model, data).chosen(images)
     own = api.calibration_data(model) if api.has_images(name) and data is None else None
     return LabelledModel(model, found, own)
 
@@ -82,7 +82,7 @@ def bits(
     data: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    images: int | None = None,
+    images: int | str | None = None,
     ber: float = 1e-4,
     goal: float = 0.97,
     patterns: int = 100,
@@ -134,7 +134,7 @@ def optimise(
     *,
     weights: str | Path | None = None,
     data: str | Path | None = None,
-    images: int | None = None,
+    images: int | str | None = None,
     space: str | Path = "full",
     scenario: str = "own",
     bers: Sequence[float] = (),
@@ -289,7 +289,7 @@ def compare(
     patterns: int = 200,
     weights: str | Path | None = None,
     data: str | Path | None = None,
-    images: int | None = None,
+    images: int | str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     batch: int = 1,

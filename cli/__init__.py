@@ -110,6 +110,7 @@ for _app in (app, *(group.typer_instance for group in app.registered_groups)):
 def main() -> None:
     """Run the command line; errors that the user can mend become one line each and exit code 2."""
     output.open_stdout()
+    output.show_warnings()
     try:
         try:
             app(prog_name="flexhyca")

@@ -86,7 +86,7 @@ def command(
     ]
     network = api.load_model(model, weights, seed=seed, mean=mean, std=std)
     output.warn(network.warnings)
-    dataset = api.load_data(network, data)[:images]
+    dataset = api.load_data(network, data).chosen(images)
     points = []
     with output.progress("q_scale", len(configs)) as step:
         exact = api.float_accuracy(network, dataset)

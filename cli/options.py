@@ -194,7 +194,12 @@ StdOption = Annotated[
     ),
 ]
 ImagesOption = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Use the first N images only.")
+    str | None,
+    typer.Option(
+        metavar="N|first:N",
+        help="Use N images only, evenly spread over the file (which may be sorted by class), or "
+        "its first N.",
+    ),
 ]
 BatchOption = Annotated[int, typer.Option(min=1, metavar="N", help="Images per inference.")]
 SeedOption = Annotated[

@@ -7,13 +7,14 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..database import is_database
-from ..errors import FlexhycaError
+from ..errors import FlexhycaError, FlexhycaWarning
 from ..files import forget, is_special, same_file, was_read, write_whole
 
 if TYPE_CHECKING:
@@ -41,6 +42,20 @@ def warn(messages: Iterable[str]) -> None:
         note(f"warning: {message}")
 
 
+def show_warnings() -> None:
+    """Ours as lines for the user, each time; those of libraries as they are."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, FlexhycaWarning):
+            warn([str(message)])
+        else:
+            others(message, category, *rest, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", FlexhycaWarning)
+
+
 def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> None:
     """Refuse a file that cannot be written before minutes are spent on its content.
 
@@ -53,7 +68,7 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
         if target is None or (str(target) == STDOUT and not is_study):
             continue
         path = Path(target)
-        with _named_errors(path):
+        with _named_errors(path, OSError, RuntimeError, ValueError):
             place = path.resolve()  # what a link points to, not the link
             if place in seen:
                 raise FlexhycaError(f"{path}: is named twice; results need files of their own")
@@ -83,11 +98,11 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
 
 
 @contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def _named_errors(path: Path, *kinds: type[Exception]) -> Iterator[None]:
     """What the file system says of a name (a loop of links, too long ...) as a line of ours."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:
+    except kinds as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise FlexhycaError(f"{path}: cannot be written: {why or error}") from None
 
@@ -115,7 +130,7 @@ _named: list[str | Path] = []
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing."""
     check_target(path)
-    with _named_errors(Path(path)):
+    with _named_errors(Path(path), OSError):
         write_whole(path, write)
 
 

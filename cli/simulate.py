@@ -272,14 +272,17 @@ def describe(
 
 
 def run_values(
-    built: Build, images: int | None, values: Literal["fast", "machine", "registers"], seed: int
+    built: Build,
+    images: int | str | None,
+    values: Literal["fast", "machine", "registers"],
+    seed: int,
 ) -> dict[str, Any]:
-    """Compute the integers of the first `images` images; their accuracy where labels are known."""
+    """The integers of `images` (see `Dataset.chosen`); their accuracy where labels are known."""
     from .. import api
 
     assert built.model is not None
     assert built.data is not None
-    data = built.data[:images]
+    data = built.data.chosen(images)
     inputs = api.quantise_images(built.model, built.network, data.images)
     if values == "fast":
         with output.progress("images", len(data)) as step:

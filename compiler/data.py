@@ -5,6 +5,7 @@ Images are u8 NHWC everywhere; only `normalise` and `quantise_input` leave that 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,12 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ModelError
+from ..errors import FlexhycaWarning, ModelError
 from ..network.fixedpoint import limits
 from .model import Model
 from .npz import read_npz
 
 Images = NDArray[np.uint8]
+_SHOWN = 5  # classes that a warning names
+_DIGITS = 12  # of a number of images
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,34 @@ class Dataset:
         """A part of the images, with their labels."""
         labels = None if self.labels is None else self.labels[index]
         return Dataset(self.name, self.images[index], labels)
+
+    def chosen(self, wanted: str | int | None) -> Dataset:
+        """Part of the images: N, evenly spread over the set, first:N, or all for None.
+
+        Files are often sorted by class, and then the first images are one: where a part has none of
+        a class although it could have two, a warning says so. Raises ModelError for another text.
+        """
+        if wanted is None:
+            return self
+        text = str(wanted)
+        count = text.removeprefix("first:")
+        if not count.isdecimal() or len(count) > _DIGITS or int(count) == 0:
+            raise ModelError(f"images {text[:40]!r}: give N, or first:N")
+        part = self[: int(count)] if text != count else self.spread(int(count))
+        if self.labels is None or part.labels is None:
+            return part
+        classes = np.unique(self.labels)
+        missing = np.setdiff1d(classes, part.labels)
+        if len(missing) and len(part) >= 2 * len(classes):
+            more = ", ..." if len(missing) > _SHOWN else ""
+            shown = ", ".join(map(str, missing[:_SHOWN])) + more
+            warnings.warn(
+                f"data {self.name}: images {text} have none of {len(missing)} of the "
+                f"{len(classes)} classes ({shown})",
+                FlexhycaWarning,
+                stacklevel=2,
+            )
+        return part
 
     def spread(self, count: int) -> Dataset:
         """`count` images (or all, if there are fewer) evenly spread over the set.

@@ -55,7 +55,7 @@ class SearchRequest:
     options: Options = field(default_factory=Options)
     weights: str | None = None
     data: str | None = None
-    images: int | None = None
+    images: int | str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 

@@ -94,7 +94,7 @@ def _programs(request: Request, folder: Path) -> ProgramSet:
         raise FlexhycaError(f"{request.model}: faults need images; give an npz with --data FILE")
     data = api.load_data(model, request.data)
     calibration = api.calibration_data(model, data, seed=request.seed)
-    return ProgramSet(model, data[: request.images], calibration, folder)
+    return ProgramSet(model, data.chosen(request.images), calibration, folder)
 
 
 def _drive(request: Request) -> Drive:

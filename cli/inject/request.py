@@ -42,7 +42,7 @@ class Request:
     data: Path | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
-    images: int | None
+    images: int | str | None
     trials: int | None
     out: Path | None
     workers: int
@@ -102,5 +102,5 @@ class Request:
         output.warn(built.warnings)
         if built.model is None or built.data is None:
             raise FlexhycaError(f"{self.model}: faults need images; give an npz with --data FILE")
-        chosen = built.data[: self.images]
+        chosen = built.data.chosen(self.images)
         return built, api.quantise_images(built.model, built.network, chosen.images)

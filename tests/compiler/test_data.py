@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from flexhyca.compiler.data import (
 )
 from flexhyca.compiler.graph import Graph, Node
 from flexhyca.compiler.model import Model
-from flexhyca.errors import ModelError
+from flexhyca.errors import FlexhycaWarning, ModelError
 
 
 def model(c=2, h=4, w=3, classes=3):
@@ -125,3 +127,28 @@ def test_models_check_their_normalisation():
         Model("net", model().graph, (0.5,), (0.5, 0.5))
     with pytest.raises(ModelError, match="must be positive"):
         Model("net", model().graph, (0.5, 0.5), (0.5, 0.0))
+
+
+def test_a_part_is_spread_or_the_first() -> None:
+    data = Dataset("sorted", np.zeros((100, 2, 2, 1), np.uint8), np.repeat(np.arange(10), 10))
+    assert data.chosen(None) is data
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for wanted in (50, "50"):
+            labels = data.chosen(wanted).labels
+            assert labels is not None
+            assert np.bincount(labels).tolist() == [5] * 10
+        assert len(data.chosen("first:5")) == 5  # too few for all classes anyway
+        assert len(data.chosen(1000)) == 100
+    with pytest.warns(FlexhycaWarning) as caught:
+        assert len(data.chosen("first:50")) == 50
+    assert str(caught[0].message) == (
+        "data sorted: images first:50 have none of 5 of the 10 classes (5, 6, 7, 8, 9)"
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "", "first:", "first:0", "-3", "1.5", "last:3", "9" * 5000])
+def test_no_part(text: str) -> None:
+    data = Dataset("d", np.zeros((4, 2, 2, 1), np.uint8), None)
+    with pytest.raises(ModelError, match="give N, or first:N"):
+        data.chosen(text)
