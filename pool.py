@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar, cast
 
 from .errors import FlexhycaError, InternalError
+from .interrupts import check
 
 _Context = TypeVar("_Context")
 _Job = TypeVar("_Job")
@@ -67,7 +68,9 @@ def run_jobs(
         for index, job in enumerate(jobs):
             if job is None:  # nothing is running that could bring one
                 return
-            yield index, work(context, job)
+            answer = work(context, job)
+            check()
+            yield index, answer
         return
     processes: dict[Connection, BaseProcess] = {}
     running: dict[Connection, _Task] = {}
@@ -111,6 +114,7 @@ def run_jobs(
                     continue
                 idle.append(pipe)
                 feed()
+                check()
                 yield task.number, answer
                 feed()  # the answer may have brought jobs
     finally:

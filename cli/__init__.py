@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from ..errors import FlexhycaError, InternalError
+from ..interrupts import listen
 from . import (
     accuracy,
     area,
@@ -109,6 +110,7 @@ for _app in (app, *(group.typer_instance for group in app.registered_groups)):
 
 def main() -> None:
     """Run the command line; errors that the user can mend become one line each and exit code 2."""
+    listen()
     output.open_stdout()
     output.show_warnings()
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ..database import is_database
 from ..errors import FlexhycaError, FlexhycaWarning
 from ..files import forget, is_special, same_file, was_read, write_whole
+from ..interrupts import check
 
 if TYPE_CHECKING:
     from ..faults.campaign.statistics import Interval
@@ -205,11 +206,16 @@ def _is_number(text: str) -> bool:
 def progress(label: str, total: int) -> Iterator[Callable[[int], object]]:
     """A bar on stderr, on a terminal only; call the value with the number of steps done."""
     if not sys.stderr.isatty():
-        yield lambda count: None
+        yield lambda count: check()
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda count: bar.advance(task, count)
+
+        def step(count: int) -> None:
+            check()
+            bar.advance(task, count)
+
+        yield step

@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from ...errors import FlexhycaError, InternalError, first_line
+from ...interrupts import check
 from ...pool import WorkerError
 
 _Context = TypeVar("_Context")
@@ -80,6 +81,7 @@ def run_on_cluster(
             index, job = running.pop(future)
             answer = _receive(future, job, address)
             submit()
+            check()
             yield index, answer
             submit()  # the answer may have brought jobs
 

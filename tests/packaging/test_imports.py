@@ -31,7 +31,7 @@ ROOT_ORDER = (
         "isa",
         "network",
     ),
-    *("config", "pool|database|sources|files", "tables", "errors", "renamed"),
+    *("config", "pool", "database|sources|files|interrupts", "tables", "errors", "renamed"),
 )
 #: The same among the rooms of a folder, whose modules outside of rooms are not ordered.
 ROOM_ORDERS = {
@@ -126,7 +126,7 @@ def test_a_module_is_read_in_one_go() -> None:
 
 
 #: Modules of the root, which decide how work is done and kept, not what it gives.
-NO_RESULT = {"database", "errors", "files", "pool", "sources", "tables"}
+NO_RESULT = {"database", "errors", "files", "interrupts", "pool", "sources", "tables"}
 
 
 #: What does the work of each stage of `dse.evaluate`.
