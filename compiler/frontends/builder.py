@@ -84,6 +84,7 @@ class Builder:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.env: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}  # title -> the last one
 
     def shape(self, name: str) -> Shape:
         """Shape of the node `name`."""
@@ -99,10 +100,12 @@ class Builder:
     def emit(self, op: str, inputs: Iterable[str], name: str | None = None, **fields: Any) -> str:
         """Add a node and return its name: `name` or the op's, numbered from the second use on."""
         title = name or _STEMS.get(op, op)
-        unique, count = title, 1
+        count = self._numbers.get(title, 1)
+        unique = title if count == 1 else f"{title}_{count}"
         while unique in self.nodes:
             count += 1
             unique = f"{title}_{count}"
+        self._numbers[title] = count  # those below it are taken
         sources = tuple(inputs)
         node = Node(unique, op, sources, fields.pop("shape", ()), **fields)
         _check_window(node)
