@@ -46,6 +46,8 @@ def warn(messages: Iterable[str]) -> None:
 def show_warnings() -> None:
     """Ours as lines for the user, each time; those of libraries as they are."""
     others = warnings.showwarning
+    if others.__module__ == __name__:
+        return  # for an earlier command of this process
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, FlexhycaWarning):

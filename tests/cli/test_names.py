@@ -1,0 +1,96 @@
+"""Names that cannot be written, and what may be written but not replaced."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from flexhyca.tests.cli.conftest import Command
+
+LONG, TOO_LONG = "n" * 250, "n" * 300
+
+
+pytestmark = pytest.mark.usefixtures("in_tmp")
+
+
+@pytest.fixture
+def names(in_tmp: Path) -> dict[str, str]:
+    """In the folder of the test: name -> what is wrong with it, as the line begins."""
+    Path("loop1").symlink_to("loop2")
+    Path("loop2").symlink_to("loop1")
+    Path("dangling").symlink_to("nowhere/x")
+    Path("folder").mkdir()
+    Path("file").touch()
+    return {
+        TOO_LONG: f"error: {TOO_LONG}: cannot be written: File name too long",
+        "loop1": "error: loop1: cannot be written: Symlink loop",
+        "dangling": "error: dangling: the folder ",
+        "folder": "error: folder: is a folder; give a file name in it",
+        "file/x": "error: file/x: the folder ",
+        "nowhere/x": "error: nowhere/x: the folder ",
+    }
+
+
+def test_names_that_cannot_be_written(flexhyca: Command, names: dict[str, str]) -> None:
+    for name, line in names.items():
+        run = flexhyca("models", "--json", name)
+        assert (run.code, run.out) == (2, "")
+        assert run.err.startswith(line), run.err
+        assert run.err.count("\n") == 1
+
+
+def test_a_long_name_is_written(flexhyca: Command) -> None:
+    assert flexhyca("models", "--json", LONG).code == 0
+    assert sorted(path.name for path in Path().iterdir()) == [LONG]
+
+
+def test_links_stay_and_their_files_are_written(flexhyca: Command) -> None:
+    Path("link").symlink_to("there")
+    assert flexhyca("models", "--json", "link").code == 0
+    assert Path("link").is_symlink()
+    assert Path("there").stat().st_size > 100
+
+
+def test_a_pipe_is_written_and_stays(flexhyca: Command) -> None:
+    os.mkfifo("pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(Path("pipe").read_text()))
+    reader.start()
+    assert flexhyca("models", "--json", "pipe").code == 0
+    reader.join()
+    assert "digits" in read[0]
+    assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize("out", ["json", "output"])
+def test_devices_stay(flexhyca: Command, out: str) -> None:
+    """A full one and one that takes everything; of our own, as tests may be root."""
+    for name, minor, code in (("full", 7, 2), ("null", 3, 0)):
+        try:
+            os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+            Path(name).write_bytes(b"")
+        except OSError:
+            pytest.skip("only root makes devices, on a file system that allows them")
+        words = ("models", "--json", name) if out == "json" else ("compile", "digits", "-o", name)
+        run = flexhyca(*words)
+        assert run.code == code, run.err
+        if code:
+            assert run.err == f"error: {name}: cannot be written: No space left on device\n"
+        assert stat.S_ISCHR(Path(name).stat().st_mode)
+
+
+def test_standard_output_is_closed_or_full() -> None:
+    start = f"{sys.executable} -m flexhyca models"
+    for words, code, line in (
+        (">&-", 0, ""),
+        ("--json - >&-", 2, "error: standard output is closed; name a file instead of -\n"),
+        ("> /dev/full", 2, "error: standard output: no space left on device\n"),
+    ):
+        run = subprocess.run(f"{start} {words}", shell=True, capture_output=True, text=True)
+        assert (run.returncode, run.stderr) == (code, line)
