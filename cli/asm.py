@@ -29,5 +29,6 @@ def command(
     from ..isa.program_file import save
 
     program = assemble(source, str(text))
-    output.write_file(out, lambda path: save(program, path))
+    output.check_target(out)  # also what was read without being named
+    save(program, out)
     print(f"{out}: {len(program.text):,} instructions for {len(program.layer_names)} layers")

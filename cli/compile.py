@@ -73,7 +73,8 @@ def command(
         )
     output.warn(built.warnings)
     program = built.program
-    output.write_file(out, lambda path: save(program, path))
+    output.check_target(out)  # also what was read without being named
+    save(program, out)
     summary = {
         "model": model,
         "config": settings.name,

@@ -153,9 +153,8 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
     try:
         write_whole(path, lambda file: file.write_bytes(data))
     except (OSError, RuntimeError) as error:
-        raise ProgramError(
-            f"{path}: cannot be written ({first_line(error)}); choose another"
-        ) from None
+        why = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise ProgramError(f"{path}: cannot be written ({why}); choose another") from None
 
 
 def _sort_header(data: bytes) -> bytes:

@@ -336,7 +336,6 @@ def results_in(path: Path) -> int:
         ({"search": {"bers": (), "goals": (0.9,)}}, "goal: give the rate it holds at, too"),
         ({"search": {"bers": (0.7, 0.1)}}, "ber 0.7: give a number above 0 and up to 0.5"),
         ({"search": {"limits": {"cycle": 1}}}, "limit 'cycle': there is none; use cycles"),
-        ({"search": {"options": Options(patterns=0)}}, "patterns 0: give at least 10"),
         ({"search": {"scenario": "III", "bers": (), "goals": ()}}, "scenario 'III': there is none"),
     ],
 )
@@ -347,6 +346,12 @@ def test_what_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -
         exploration.compared(asked, Kept(tmp_path / "c.db"))
     assert str(caught.value).startswith(message)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("patterns", [0, -10, 15, 10**9])
+def test_patterns_that_are_none(patterns: int) -> None:
+    with pytest.raises(FlexhycaError, match=f"patterns {patterns}: give "):
+        Options(patterns=patterns)
 
 
 DATA = os.environ.get("FLEXHYCA_DATA")

@@ -139,7 +139,7 @@ def test_standard_output_on_a_full_disk():
         )
     assert (done.returncode, done.stderr) == (
         2,
-        "error: standard output: no space left on the device\n",
+        "error: standard output: no space left on device\n",
     )
 
 

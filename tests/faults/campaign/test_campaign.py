@@ -135,7 +135,7 @@ def test_an_error_of_a_trial_ends_the_run_and_keeps_the_rest(tmp_path: Path, wor
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"trials": 0}, "0 trials; give at least 1"),
+        ({"trials": 0}, "0 trials; give 1 to 1,000,000,000,000"),
         ({"trials": 5, "margin": 1.0}, "margin 1.0 is not between 0 and 1; give 0.01 for 1 %"),
     ],
 )
