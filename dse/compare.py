@@ -155,8 +155,6 @@ def plan_of(request: CompareRequest, accuracy: bool = True) -> ComparePlan:
     search, settings = search_of(asked), load_config(asked.config, asked.changes)
     if accuracy:
         check_goals(asked, search)
-        if asked.options.patterns < BLOCK:
-            raise ConfigError(f"patterns {asked.options.patterns}: give at least {BLOCK}")
     machines = [_scheme(name, settings, request.protect) for name in request.schemes]
     machines += [ComparedMachine(Path(d).stem, "", load_config(d)) for d in request.designs]
     names = [machine.name for machine in machines]
