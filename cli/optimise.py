@@ -31,7 +31,6 @@ from .options import (
     SetOption,
     StdOption,
     WeightsOption,
-    WorkersOption,
     check_suffix,
     check_workers,
     limits_of,
@@ -128,7 +127,16 @@ def command(
             help="A Pareto set instead of one design: accuracy,area and perhaps cycles,traffic.",
         ),
     ] = None,
-    workers: WorkersOption = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            metavar="N",
+            help="Processes. With several, which designs are evaluated depends on which answers "
+            "come first, and so may the winner; what is known of each does not.",
+        ),
+    ] = 1,
     dask: DaskOption = None,
     study: Annotated[
         Path | None,
@@ -172,6 +180,8 @@ def command(
         _list_optimisers()
         return
     check_suffix("--out", out, ".yaml", ".yml")
+    if front and out is not None:
+        raise FlexhycaError("--out: a Pareto set (--front) has no winner; use --csv or --json")
     check_suffix("--csv", csv, ".csv")
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     if resume is not None:

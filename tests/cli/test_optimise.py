@@ -137,3 +137,10 @@ def test_bits(flexhyca: Command, in_tmp: Path) -> None:
     hopeless = flexhyca("bits", "digits", "--ber", "0.2", "--goal", "1", "--patterns", "20")
     assert hopeless.code == 2
     assert hopeless.err.startswith("error: bits: no pair is above 1 acc0 at bit error rate 0.2")
+
+
+def test_a_front_has_no_winner_to_write(flexhyca: Command, in_tmp: Path) -> None:
+    run = flexhyca("optimise", "digits", "--front", "accuracy,area", "--out", "best.yaml")
+    assert (run.code, run.out) == (2, "")
+    assert run.err == "error: --out: a Pareto set (--front) has no winner; use --csv or --json\n"
+    assert not list(in_tmp.iterdir())

@@ -3,7 +3,7 @@
 The truth is that of 6,000 patterns of digits; campaigns of fewer are drawn from them. Beside the
 intervals as they are (`clustered`, `paired_ratios`): the bootstrap alone.
 
-    python benchmarks/coverage.py [PATTERNS] [RUNS]
+    python benchmarks/interval_coverage.py [PATTERNS] [RUNS]
 """
 
 from __future__ import annotations
