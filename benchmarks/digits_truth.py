@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from flexhyca.config.search import Limits
 from flexhyca.dse.designs import Design, candidates, work_out_designs
-from flexhyca.dse.evaluate import BLOCK, Block, PatternPurpose, StageJob, accuracy_job
+from flexhyca.dse.evaluate import Block, StageJob
 from flexhyca.dse.labelled import Kept, working
 from flexhyca.dse.request import SearchRequest, space_of
 from flexhyca.dse.results import Results
@@ -37,16 +37,6 @@ from flexhyca.exploration import requested_images
 
 ALL, NEAR, SIGMAS = 60, 420, 3.0  # patterns of each key, of those near a goal, standard errors
 CONFIRM, MOST_CONFIRMED, PLAUSIBLE = 800, 40, 2.0  # patterns, candidates, share of allowed loss
-
-
-def blocks(
-    results: Results, design: Design, rate: float, purpose: PatternPurpose, patterns: int
-) -> Block:
-    jobs = [
-        accuracy_job(design.point.config, rate, purpose, first)
-        for first in range(0, patterns, BLOCK)
-    ]
-    return Block.joined([results.block(purpose, answer) for answer in results.all(jobs)])
 
 
 def losses(block: Block) -> NDArray[np.float64]:
@@ -64,10 +54,14 @@ def table(
     loss, near = np.zeros((len(rates), len(chosen), NEAR)), 0
     for r, (rate, goal) in enumerate(zip(rates, goals, strict=True)):
         for k, design in enumerate(chosen):
-            own = losses(blocks(results, design, rate, "search", ALL))
+            config = design.point.config
+            own = losses(results.patterns(config, rate, "search", ALL))
             error = own.std(ddof=1) / len(own) ** 0.5
             if abs(own.mean() - (1 - goal)) <= SIGMAS * error:
-                own, near = losses(blocks(results, design, rate, "search", NEAR)), near + 1
+                own, near = (
+                    losses(results.patterns(design.point.config, rate, "search", NEAR)),
+                    near + 1,
+                )
             loss[r, k] = np.tile(own, NEAR // len(own))
     return loss, near
 
@@ -83,7 +77,9 @@ def confirmation(
     allowed = 1 - np.array(goals)
     ratio = (loss.mean(axis=2) / allowed[:, None]).max(axis=0)
     own = [chosen[k] for k in np.flatnonzero(ratio <= PLAUSIBLE)[:MOST_CONFIRMED]]
-    found = [[blocks(results, d, rate, "confirm", CONFIRM) for rate in rates] for d in own]
+    found = [
+        [results.patterns(d.point.config, rate, "confirm", CONFIRM) for rate in rates] for d in own
+    ]
     return {
         "areas": np.array([design.area for design in own]),
         "goals": np.array(goals),
@@ -128,7 +124,7 @@ def main() -> None:
             rates = list(results.all([job])[0].values())
         for rate in rates:
             for design in chosen:
-                blocks(results, design, rate, "search", ALL)
+                results.patterns(design.point.config, rate, "search", ALL)
             stamp(f"{len(chosen):,} accuracy keys x {ALL} patterns at {rate:g}")
         loss, near = table(results, chosen, rates, goals)
         stamp(f"{near} keys near a goal x {NEAR} patterns")

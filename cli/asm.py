@@ -26,9 +26,7 @@ def command(
     except OSError as error:
         raise ProgramError(f"{text}: cannot be read: {error.strerror}") from None
     from ..isa.assembly import assemble
-    from ..isa.program_file import save
 
     program = assemble(source, str(text))
-    output.check_target(out)  # also what was read without being named
-    save(program, out)
+    output.write_program(program, out)
     print(f"{out}: {len(program.text):,} instructions for {len(program.layer_names)} layers")

@@ -54,7 +54,6 @@ def command(
     configuration: everything that a simulation needs.
     """
     from .. import api
-    from ..isa.program_file import save
 
     output.check_target(out, json)
     settings = load_settings(config, set_ or (), scheme, protect)
@@ -73,8 +72,7 @@ def command(
         )
     output.warn(built.warnings)
     program = built.program
-    output.check_target(out)  # also what was read without being named
-    save(program, out)
+    output.write_program(program, out)
     summary = {
         "model": model,
         "config": settings.name,

@@ -98,17 +98,14 @@ def load_settings(
 ) -> Config:
     """The configuration with --set, --scheme and --protect; FlexhycaError where they contradict."""
     from ..config import load_config
-    from ..config.schemes import with_scheme
+    from ..config.schemes import unnamed_layers, with_scheme
 
     settings = load_config(config, changes)
     layers = split_names(protect)
     if scheme is not None:
         settings = with_scheme(settings, scheme, layers)
-        if settings.protection.redundancy != "none" and not settings.protection.redundant_layers:
-            raise FlexhycaError(
-                f"scheme {scheme}: no layer is named that it protects; give --protect LAYER,... "
-                "('*' is all of them)"
-            )
+        if reason := unnamed_layers(settings):
+            raise FlexhycaError(f"scheme {scheme}: {reason}")
     if layers and settings.protection.redundancy == "none":
         what = "the configuration" if scheme is None else f"scheme {scheme}"
         raise FlexhycaError(
@@ -164,30 +161,19 @@ def numbers(example: str) -> Callable[[str], Numbers]:
     return parse
 
 
-class Channels(tuple[float, ...]):
-    """One number for each channel of the input."""
-
-
-def _channels(text: str) -> Channels:
-    try:
-        return Channels(float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no list of numbers, such as 0.5,0.5,0.5") from None
-
-
 MeanOption = Annotated[
-    Channels | None,
+    Numbers | None,
     typer.Option(
-        parser=_channels,
+        parser=numbers("0.5,0.5,0.5"),
         metavar="LIST",
         help="What is subtracted from pixels / 255, a number for each channel: 0.485,0.456,0.406. "
         "Default: the model's own; 0 for an ONNX file, which has none.",
     ),
 ]
 StdOption = Annotated[
-    Channels | None,
+    Numbers | None,
     typer.Option(
-        parser=_channels,
+        parser=numbers("0.5,0.5,0.5"),
         metavar="LIST",
         help="What pixels / 255 - mean is divided by, a number for each channel. Default: the "
         "model's own; 1 for an ONNX file.",

@@ -20,9 +20,11 @@ from ..interrupts import check
 
 if TYPE_CHECKING:
     from ..faults.campaign.statistics import Interval
+    from ..isa.program import Program
 
 STDOUT = "-"
 _nowhere: TextIO | None = None
+_named: list[str | Path] = []  # by the command that runs
 
 
 def open_stdout() -> None:
@@ -127,14 +129,19 @@ def begin(values: Iterable[object]) -> None:
             _named.append(value)
 
 
-_named: list[str | Path] = []
-
-
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing."""
     check_target(path)
     with _named_errors(Path(path), OSError):
         write_whole(path, write)
+
+
+def write_program(program: Program, path: Path) -> None:
+    """Write a program file; refused where `path` was read, by whatever name."""
+    from ..isa.program_file import save
+
+    check_target(path)
+    save(program, path)
 
 
 def write_text(target: str | Path, text: str) -> None:

@@ -104,6 +104,13 @@ def with_scheme(config: Config, name: str, layers: Sequence[str] = ()) -> Config
     return config_from_json(values, f"scheme {name}")
 
 
+def unnamed_layers(config: Config) -> str:
+    """Why a machine with redundancy protects nothing; empty where it does, or has none."""
+    if config.protection.redundancy == "none" or config.protection.redundant_layers:
+        return ""
+    return "no layer is named that it protects; give --protect LAYER,... ('*' is all of them)"
+
+
 def _check_rows() -> None:
     """Raise InternalError where a row of the table makes no machine."""
     where = "config/schemes.py: scheme"

@@ -59,7 +59,7 @@ _Loader.add_implicit_resolver(
 def parse(text: str, source: str) -> object:
     """Read one YAML document; `source` names it in the error."""
     try:
-        # A subclass of SafeLoader builds plain Python values only.
+        # `yaml.safe_load` with our subclass of SafeLoader: plain values only, no tags at all.
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(_one_line(error, text, source)) from None

@@ -20,7 +20,7 @@ from ..config.search import AccuracyGoal
 from ..errors import ConfigError
 from ..faults.campaign.statistics import Interval, paired_ratios
 from ..hdl.area.machine import machine_area
-from .evaluate import BLOCK, Block, StageJob, accuracy_job
+from .evaluate import StageJob
 from .results import Results
 
 _SIGMAS = 3.0  # standard errors beyond which a pair misses clearly
@@ -140,8 +140,7 @@ def _tried(
     config: Config, goal: AccuracyGoal, pair: BitPair, results: Results, patterns: int
 ) -> TriedBits:
     own = with_bits(config, pair.ib_th, pair.nb_th)
-    jobs = [accuracy_job(own, goal.ber, "search", i) for i in range(0, patterns, BLOCK)]
-    block = Block.joined([results.block("search", answer) for answer in results.all(jobs)])
+    block = results.patterns(own, goal.ber, "search", patterns)
     right, right0 = block.right.sum(axis=1), block.right0.sum(axis=1)
     images = np.full(len(right), block.right.shape[1])
     margin = paired_ratios(right, goal.accuracy * right0, images, results.workload.seed)

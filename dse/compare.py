@@ -18,7 +18,7 @@ import numpy as np
 from .. import pool
 from ..compiler.importance.ranking import Ranking
 from ..config import Config, load_config
-from ..config.schemes import REDUNDANT_SCHEMES, SCHEMES, with_scheme
+from ..config.schemes import REDUNDANT_SCHEMES, SCHEMES, unnamed_layers, with_scheme
 from ..config.search import AccuracyGoal, Limits
 from ..errors import CompileError, ConfigError, FlexhycaError
 from ..faults.ber.results import Verdict
@@ -183,8 +183,7 @@ def _scheme(name: str, settings: Config, layers: Sequence[str]) -> ComparedMachi
             raise
         reason = "; ".join(str(error).splitlines())
         return ComparedMachine(name, SCHEMES[name].paper, None, reason)
-    if config.protection.redundancy != "none" and not config.protection.redundant_layers:
-        reason = "no layer is named that it protects; give --protect LAYER,... ('*' is all of them)"
+    if reason := unnamed_layers(config):
         return ComparedMachine(name, SCHEMES[name].paper, None, reason)
     return ComparedMachine(name, SCHEMES[name].paper, config)
 

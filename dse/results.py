@@ -16,7 +16,17 @@ from ..config.schemes import with_scheme
 from ..errors import InternalError
 from ..faults.campaign.cluster import run_on_cluster
 from ..tables import complete
-from .evaluate import BLOCK, STAGE_WORK, Block, PatternPurpose, StageJob, Workload, block_of, do_job
+from .evaluate import (
+    BLOCK,
+    STAGE_WORK,
+    Block,
+    PatternPurpose,
+    StageJob,
+    Workload,
+    accuracy_job,
+    block_of,
+    do_job,
+)
 from .keys import CODE, FIELDS, ResultKey, accuracy_dependencies, field_values, key_of, mask_of
 from .study import Study
 
@@ -120,6 +130,11 @@ class Results:
             step(1)
         answers = [found[key] for key in keys]
         return [answer for answer in answers if answer is not None]
+
+    def patterns(self, config: Config, ber: float, purpose: PatternPurpose, count: int) -> Block:
+        """The first `count` patterns of a design; what is missing is worked out."""
+        jobs = [accuracy_job(config, ber, purpose, first) for first in range(0, count, BLOCK)]
+        return Block.joined([self.block(purpose, answer) for answer in self.all(jobs)])
 
     def block(self, purpose: PatternPurpose, answer: dict[str, Any]) -> Block:
         """An accuracy job's answer as arrays."""

@@ -15,7 +15,6 @@ from typing import Any
 
 from ...config import Config
 from ...config.schemes import with_scheme
-from ...config.search import AccuracyGoal
 from ...errors import FlexhycaError
 from ..designs import Design, Designs, candidates
 from ..evaluate import BLOCK, Block, PatternPurpose, StageJob, accuracy_job
@@ -271,15 +270,13 @@ class _Search:
             seen = own.observation(1.0) if own.done and not own.missed else None
             if own.number in self._walked or not seen or seen.ratio - _CLEAR * seen.error > 1:
                 continue
-            blocks = [self._whole(own.number, goal) for goal in self.problem.goals]
+            config, count = self.chosen[own.number].point.config, self.options.patterns
+            blocks = [
+                self.results.patterns(config, goal.ber, "search", count)
+                for goal in self.problem.goals
+            ]
             found[own.number] = outlook(blocks, terms, images, place)
         return found
-
-    def _whole(self, number: int, goal: AccuracyGoal) -> Block:
-        config = self.chosen[number].point.config
-        firsts = range(0, self.options.patterns, BLOCK)
-        jobs = [accuracy_job(config, goal.ber, "search", first) for first in firsts]
-        return Block.joined([self.results.block("search", a) for a in self.results.all(jobs)])
 
     def _plausible(self) -> list[int]:
         """Whom to confirm: those of earlier rounds, then the cheapest few that may be confirmed."""

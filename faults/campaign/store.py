@@ -199,22 +199,24 @@ class Campaign:
     def whole_rows(self) -> Iterator[tuple[int, str, int]]:
         """(number, content, checksum) of all rows that can still be found in a damaged file.
 
-        From either end, as far as the table can be followed, and then one by one.
+        From either end, as far as the table can be followed, and then one by one, a slice beyond
+        the last one that was found.
         """
         found: set[int] = set()
         columns = "SELECT number, content, crc FROM trials"
-        ways: list[tuple[str, Sequence[object]]] = [
-            (f"{columns} ORDER BY number", ()),
-            (f"{columns} ORDER BY number DESC", ()),
-        ]
-        ways += [(f"{columns} WHERE number = ?", (n,)) for n in range(self.goal.trials)]
-        for statement, values in ways:
-            if values and values[0] in found:
-                continue
-            for number, content, crc in self._file.read_what_is_there(statement, values):
+
+        def whole(ending: str, *values: object) -> Iterator[tuple[int, str, int]]:
+            for row in self._file.read_what_is_there(f"{columns} {ending}", values):
+                number, content, crc = row
                 if number not in found and is_checked(content, crc, f"{number}:"):
                     found.add(number)
                     yield number, content, crc
+
+        yield from whole("ORDER BY number")
+        yield from whole("ORDER BY number DESC")
+        for number in range(min(self.goal.trials, max(found, default=0) + _SLICE)):
+            if number not in found:
+                yield from whole("WHERE number = ?", number)
 
     def take_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
         """Keep rows as another file has them."""

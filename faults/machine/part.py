@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from ...errors import FlexhycaError
 from ...isa.registers import BY_UNIT, Register
+from ...network.names import matches
 from ...simulator.inject.sites import units_of
 from ...simulator.text.spans import Spans
 from ..models import machine_model
@@ -40,7 +40,7 @@ class Part:
         return [i for i in spans.own if not self.layers or self._named(names[i])]
 
     def _named(self, layer: str) -> bool:
-        return any(fnmatchcase(layer, pattern) for pattern in self.layers)
+        return any(matches(pattern, layer) for pattern in self.layers)
 
     def check(self, spans: Spans, model: str) -> None:
         """FlexhycaError for a name that means nothing here."""
@@ -56,7 +56,7 @@ class Part:
         there = [r.name for r in own if not self.units or r.unit in self.units]
         _check("register", self.registers, list(dict.fromkeys(there)), model)
         for pattern in self.layers:
-            if not any(fnmatchcase(name, pattern) for name in layers):
+            if not any(matches(pattern, name) for name in layers):
                 _check("layers", [pattern], layers, model)
 
     def to_dict(self) -> dict[str, Any]:
