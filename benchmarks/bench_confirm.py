@@ -5,7 +5,7 @@
     python benchmarks/bench_confirm.py --early-only
 
 A study has candidates in ascending area. A search evaluates each with up to 60 patterns and early
-stop, and hands on those that look good enough (after all 60); `dse.search.confirm` walks them.
+stop; `dse.search.confirm` walks those that look good enough (after all 60), in rounds.
 A winner is false if its margin (accuracy - goal x acc0) is negative at a goal. `regret` is its area
 overhead beyond that of the cheapest candidate that truly meets all goals.
 
@@ -34,7 +34,7 @@ import json
 import statistics
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,15 +45,16 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import beta, gamma
 
 from flexhyca.dse.evaluate import Block
+from flexhyca.dse.search.candidates import Observation
 from flexhyca.dse.search.confirm import (
     Confirmation,
     Looks,
     Need,
     Terms,
     margins,
+    next_limit,
+    next_round,
     next_step,
-    outlook,
-    promise,
     settled,
 )
 from flexhyca.faults.campaign.sequential import decide
@@ -182,50 +183,78 @@ def stop(rows: NDArray[np.float64], alpha: float, on: Collection[str] = ("missed
 
 @dataclass
 class Searched:
-    """What a search found. handed : candidates that look good enough, in ascending area."""
+    """What a search found. seen : of all candidates, after all patterns."""
 
-    handed: list[int]
+    seen: list[Observation]
     patterns: int
     changed: int
 
 
-def search(world: World, alpha: float, least: float) -> Searched:
-    """Every candidate, with early stop. least : errors that a margin has to be above 0.
+def search(world: World, alpha: float) -> Searched:
+    """Every candidate, with early stop.
 
-    changed : candidates that would not be handed on, or would be, after all patterns.
+    changed : candidates that would not look good enough, or would, after all patterns.
     """
-    handed, used, changed = [], 0, 0
+    allowed = 1 - np.array(world.terms.goals)
+    seen, used, changed = [], 0, 0
     for number in range(len(world.areas)):
-        blocks = world.patterns(0, Need(number, 0, FULL))
-        rows = mean_margins(blocks, world.terms)
+        rows = mean_margins(world.patterns(0, Need(number, 0, FULL)), world.terms)
         held = stop(rows, alpha)
         good, after_all = (bool((part.mean(axis=1) >= 0).all()) for part in (rows[:, :held], rows))
         used, changed = used + (FULL if good else held), changed + (good != after_all)
-        expected = outlook(blocks, world.terms, world.terms.images)
-        good = good and promise(expected) >= least
-        if good:
-            handed.append(number)
-    return Searched(handed, used, changed)
+        ratios = 1 - rows.mean(axis=1) / allowed
+        worst = int(np.argmax(ratios))
+        error = float(rows[worst].std(ddof=1)) / FULL**0.5 / allowed[worst]
+        seen.append(Observation(number, float(ratios[worst]), error, 0.0, 0.0))
+    return Searched(seen, used, changed)
 
 
-def confirm(handed: Sequence[int], world: World) -> Confirmation:
-    seen: dict[int, list[Block]] = {}
+def confirm(seen: Sequence[Observation], world: World) -> Confirmation:
+    """Round after round, as `dse.search.optimise` does; all candidates are evaluated before."""
+    held: dict[int, list[Block]] = {}
+    walked, end, found = list[int](), len(world.areas), Confirmation(())
+    limit: float | None = 1.0
+    while limit is not None:
+        fresh = next_round(_within(seen, limit), walked, end)
+        if not fresh:
+            break
+        found = _round([*walked, *fresh], len(walked), held, world)
+        walked = [one.number for one in found.walked]
+        end = found.winner.number if found.winner else end
+        if not any(number < end for number in walked):
+            break
+        limit = next_limit(limit)
+    while not found.winner and (fresh := next_round(seen, walked, end)):
+        found = _round([*walked, *fresh], len(walked), held, world)
+        walked = [one.number for one in found.walked]
+    return found
+
+
+def _within(seen: Sequence[Observation], limit: float) -> list[Observation]:
+    return [replace(one, ratio=one.ratio / limit, error=one.error / limit) for one in seen]
+
+
+def _round(
+    numbers: Sequence[int], before: int, held: dict[int, list[Block]], world: World
+) -> Confirmation:
     known: Looks = {}
-    while not isinstance(step := next_step(handed, seen, world.terms, known=known), Confirmation):
+    while True:
+        step = next_step(numbers, held, world.terms, known=known, before=before)
+        if isinstance(step, Confirmation):
+            return step
         for need in step:
             more = world.patterns(1, need)
-            held = seen.get(need.number, [Block(*(x[:0] for x in block)) for block in more])
-            seen[need.number] = [
+            own = held.get(need.number, [Block(*(x[:0] for x in block)) for block in more])
+            held[need.number] = [
                 Block(*map(np.concatenate, zip(*pair, strict=True)))
-                for pair in zip(held, more, strict=True)
+                for pair in zip(own, more, strict=True)
             ]
-    return step
 
 
-def study(world: World, early: float, least: float) -> dict[str, Any]:
+def study(world: World, early: float) -> dict[str, Any]:
     """One study; plain numbers."""
-    searched = search(world, early, least)
-    found = confirm(searched.handed, world)
+    searched = search(world, early)
+    found = confirm(searched.seen, world)
     truths = [world.truths(number) for number in range(len(world.areas))]
     name = next(iter(truths[0]))
     feasible = [i for i, own in enumerate(truths) if own[name] >= 0]
@@ -328,7 +357,7 @@ def studies(args: argparse.Namespace) -> list[dict[str, Any]]:
         world: World = Simulated(terms, key, args.disasters)
         if args.table:
             world = Table(terms, key, arrays)
-        rows.append(study(world, args.early, args.promise))
+        rows.append(study(world, args.early))
     return rows
 
 
@@ -344,9 +373,6 @@ def main() -> None:
     parser.add_argument("--for-images", type=float, default=Terms.for_images)
     parser.add_argument("--most", type=int, default=Terms.most)
     parser.add_argument("--early", type=float, default=0.01, help="alpha of early stop")
-    parser.add_argument(
-        "--promise", type=float, default=0.0, help="errors of outlook to be handed on"
-    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--early-only", action="store_true", help="measure early stop alone")
     parser.add_argument("--json", type=Path, help="write the numbers there, too")

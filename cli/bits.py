@@ -173,6 +173,6 @@ def _nothing(ber: float, goal: float, found: BitChoice) -> str:
     return (
         f"bits: no pair is above {goal:g} acc0 at bit error rate {ber:g}; the nearest, ib_th "
         f"{near.pair.ib_th} nb_th {near.pair.nb_th}, keeps {near.accuracy:.4f} "
-        f"({-100 * near.margin.estimate:.2g} points too little); lower the goal, or protect more "
-        "with --set protection.s_th or a lower protection.q_scale"
+        f"({abs(100 * near.margin.estimate):.2f} points too little); lower the goal, or protect "
+        "more with --set protection.s_th or a lower protection.q_scale"
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import FlexhycaError
 from . import output
 from .options import (
     DEFAULT_CONFIG,
@@ -34,6 +33,8 @@ from .options import (
     check_suffix,
     limits_of,
     rate_pair,
+    refuse_beside,
+    refuse_beside_rates,
     split_names,
 )
 
@@ -136,7 +137,8 @@ def command(
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     output.check_target(csv, plot, json, studies=[study] if study else [])
     if no_accuracy:
-        _refuse_of_accuracy(context)
+        refuse_beside(context, _OF_ACCURACY, "there is no accuracy with --no-accuracy")
+    refuse_beside_rates(context)
     request = _request(dict(context.params))
     report = _compared(request, study, reuse or [], workers, not no_accuracy)
     _write(report, csv, plot, json)
@@ -150,16 +152,6 @@ def _list_schemes(json: str | None) -> None:
     if json != output.STDOUT:
         rows = ((s.name, s.paper, s.meaning) for s in schemes)
         output.print_table(("scheme", "paper", "meaning"), rows)
-
-
-def _refuse_of_accuracy(context: typer.Context) -> None:
-    for name in _OF_ACCURACY:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            raise FlexhycaError(
-                f"--{name.replace('_', '-')}: there is no accuracy with --no-accuracy; leave one "
-                "of them out"
-            )
 
 
 def _request(given: Mapping[str, Any]) -> CompareRequest:

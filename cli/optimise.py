@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,8 +34,11 @@ from .options import (
     WeightsOption,
     check_suffix,
     check_workers,
+    is_given,
     limits_of,
     rate_pair,
+    refuse_beside,
+    refuse_beside_rates,
     split_names,
 )
 
@@ -94,6 +98,10 @@ def command(
     ] = "gpyopt",
     list_optimisers: Annotated[
         bool, typer.Option("--list-optimisers", help="Say what there is, and exit.")
+    ] = False,
+    list_parameters: Annotated[
+        bool,
+        typer.Option("--list-parameters", help="Say which fields a space may have, and exit."),
     ] = False,
     budget: Annotated[
         int, typer.Option(min=1, metavar="N", help="Evaluations of accuracy in a search, at most.")
@@ -176,17 +184,19 @@ def command(
     designs on patterns of wrong bits, and the cheapest that seems to do is confirmed on patterns
     and images that the search never saw, or the next one is.
     """
-    if list_optimisers:
-        _list_optimisers()
+    if list_optimisers or list_parameters:
+        _list_optimisers() if list_optimisers else _list_parameters()
         return
     check_suffix("--out", out, ".yaml", ".yml")
-    if front and out is not None:
-        raise FlexhycaError("--out: a Pareto set (--front) has no winner; use --csv or --json")
+    refuse_beside_rates(context)
+    if front:
+        refuse_beside(context, ("out",), "a Pareto set (--front) has no winner")
+        refuse_beside(context, ("optimiser",), "a Pareto set (--front) has its own")
     check_suffix("--csv", csv, ".csv")
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     if resume is not None:
-        _refuse_beside_resume(context)
-        request, study = _resumed(resume), resume
+        refuse_beside(context, _ASKED, "--resume takes it from the study")
+        request, study = _resumed(resume, budget if is_given(context, "budget") else None), resume
     elif model is None:
         raise FlexhycaError("give a MODEL, such as digits, or --resume FILE.db")
     else:
@@ -201,18 +211,8 @@ _ASKED = (
     *("model", "config", "set_", "weights", "data", "mean", "std", "images", "space", "scenario"),
     *("ber", "goal", "own_rates", "limit", "optimiser", "patterns", "no_prune", "front"),
     *("these_images", "seed"),
-    *("study", "budget"),
+    "study",
 )
-
-
-def _refuse_beside_resume(context: typer.Context) -> None:
-    for name in _ASKED:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = "MODEL" if name == "model" else f"--{name.strip('_').replace('_', '-')}"
-            raise FlexhycaError(
-                f"{option}: --resume takes it from the study; leave one of them out"
-            )
 
 
 def _list_optimisers() -> None:
@@ -221,12 +221,28 @@ def _list_optimisers() -> None:
     output.print_table(("optimiser", "what it does"), [(n, o.what) for n, o in OPTIMISERS.items()])
 
 
-def _resumed(path: Path) -> SearchRequest:
+def _list_parameters() -> None:
+    from ..dse.space import PARAMETERS
+
+    sides = {1: "rises", 0: "", -1: "falls"}
+    output.print_table(
+        ("field", "in the paper", "with it accuracy", "and area"),
+        [
+            (row.name, row.paper, sides[row.accuracy], sides[row.area])
+            for row in PARAMETERS.values()
+        ],
+    )
+
+
+def _resumed(path: Path, budget: int | None) -> SearchRequest:
     from ..dse.request import SearchRequest
     from ..dse.study import Study
 
     with Study(path, None, what="a study of `flexhyca optimise`", option="--resume") as study:
-        return SearchRequest.from_dict(study.request)
+        request = SearchRequest.from_dict(study.request)
+    if budget is None:
+        return request
+    return replace(request, options=replace(request.options, budget=budget))
 
 
 def _request(given: dict[str, Any]) -> SearchRequest:
@@ -338,7 +354,8 @@ def _write(
     if plot is not None:
         from ..report.search_plots import draw_search
 
-        output.write_file(plot, lambda path: draw_search(path, result))
+        title = f"{result['model']}, space {result['space']}"
+        output.write_file(plot, lambda path: draw_search(path, title, evaluation_rows(result)))
     output.write_json(json, result)
     if json != output.STDOUT:
         _show(result)
@@ -392,24 +409,45 @@ def _show(result: dict[str, Any]) -> None:
 
 def _show_problem(problem: dict[str, Any], evaluations: list[dict[str, Any]]) -> None:
     for one in problem["confirmations"]:
-        values = " ".join(f"{k.partition('.')[2]}={v}" for k, v in one["parameters"].items())
-        verdicts = ", ".join(
-            f"{goal['verdict']} with {100 * goal['margin']['estimate']:+.2f} "
-            f"[{100 * goal['margin']['low']:+.2f}, {100 * goal['margin']['high']:+.2f}] points"
-            + (f" (too few {goal['limited_by']})" if goal["limited_by"] else "")
-            for goal in one["goals"]
-        )
-        print(f"  area {one['area_overhead']:+.1%}  {values}")
-        print(f"    {verdicts}; {one['patterns']:,} patterns")
+        print(f"  area {one['area_overhead']:+.1%}  {_label(one['parameters'])}")
+        print(f"    {'; '.join(map(_judged, one['goals']))}; {one['patterns']:,} patterns")
     if problem["front"] is not None:
         _show_front(problem, evaluations)
-    best = problem["best"]
+    best, over = problem["best"], problem["passed over"]
     if best is not None:
         scopes = ", ".join(f"{value:+.1%} {name}" for name, value in best["areas"].items())
         print(
             f"  winner: {scopes}; cycles {best['cycles_ratio']:.3f}, extra traffic "
             f"{best['extra_traffic']:.1%}"
         )
+    if over:
+        print(
+            f"  {len(over)} more of {min(over):+.1%} to {max(over):+.1%} seem to keep the goals in "
+            "the search, but were not judged"
+        )
+    if problem["not examined"]:
+        print(
+            f"  the budget ended the search; {problem['not examined']:,} of "
+            f"{problem['candidates']:,} candidates were not examined; --budget takes more"
+        )
+
+
+def _label(parameters: dict[str, Any]) -> str:
+    return " ".join(f"{name.partition('.')[2]}={value}" for name, value in parameters.items())
+
+
+#: Of what a judgement has too few -> what to say of it.
+_LIMITED = {
+    "images": " (too few images)",
+    "patterns": " (more patterns may tell)",
+    None: " (hardly better than the goal)",
+}
+
+
+def _judged(goal: dict[str, Any]) -> str:
+    margin = [f"{100 * goal['margin'][name]:+.2f}" for name in ("estimate", "low", "high")]
+    why = _LIMITED[goal["limited_by"]] if goal["verdict"] == "open" else ""
+    return f"{goal['verdict']} with {margin[0]} [{margin[1]}, {margin[2]}] points{why}"
 
 
 def _show_front(problem: dict[str, Any], evaluations: list[dict[str, Any]]) -> None:
@@ -430,7 +468,7 @@ def _show_front(problem: dict[str, Any], evaluations: list[dict[str, Any]]) -> N
                 f"{row['accuracy']:.4f} +- {row['accuracy_error']:.4f}",
                 f"{row['cycles_ratio']:.3f}",
                 f"{row['extra_traffic']:.1%}",
-                " ".join(f"{k.partition('.')[2]}={v}" for k, v in row["parameters"].items()),
+                _label(row["parameters"]),
             )
             for row in chosen
         ],

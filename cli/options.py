@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +25,24 @@ def check_suffix(option: str, path: Path | None, *suffixes: str) -> None:
         *most, last = suffixes
         known = f"{', '.join(most)} or {last}" if most else last
         raise typer.BadParameter(f"{path} must end in {known}", param_hint=option)
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user gave a parameter, so that its value is no default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_beside(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse parameters that would have no effect. why : a clause, why they have none."""
+    options = {
+        p.name: p.opts[0] if p.opts[0].startswith("-") else p.name.upper()
+        for p in context.command.params
+        if p.name
+    }
+    for name in names:
+        if is_given(context, name):
+            raise FlexhycaError(f"{options[name]}: {why}; leave one of them out")
 
 
 ModelArgument = Annotated[
@@ -238,6 +256,14 @@ LimitOption = Annotated[
         "bandwidth=weights|total|bytes_per_cycle, perf=cycles|time; repeatable.",
     ),
 ]
+
+
+def refuse_beside_rates(context: typer.Context) -> None:
+    """Refuse a scenario and its rates beside --ber."""
+    if is_given(context, "ber"):
+        refuse_beside(context, ("scenario", "own_rates"), "--ber gives the rates")
+
+
 ReuseOption = Annotated[
     list[Path] | None,
     typer.Option(metavar="FILE.db", help="Take what another study has evaluated; repeatable."),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,16 +30,20 @@ app = typer.Typer(
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE.db", help="A study.")]
 
 
-def _opened(file: Path) -> Study:
+@contextmanager
+def _opened(file: Path) -> Iterator[Study]:
+    """The study, once all its rows are found to be as they were written."""
     from ..dse.study import Study
 
-    return Study(file, None, what="a study of `flexhyca optimise`", option="file")
+    with Study(file, None, what="a study of `flexhyca optimise`", option="file") as study:
+        study.check()
+        yield study
 
 
 @app.command("show")
 def show_study(file: FileArgument, json: JsonOption = None) -> None:
     """Say what the study is of, and what was evaluated in each of its searches."""
-    from ..dse.history import evaluations, summary
+    from ..dse.history import evaluations, parameters, summary
 
     output.check_target(json)
     with _opened(file) as study:
@@ -51,8 +57,13 @@ def show_study(file: FileArgument, json: JsonOption = None) -> None:
         print(f"\n{problem}: " + ", ".join(f"{count} {event}" for event, count in counts.items()))
         rows = [row for row in report["evaluations"] if row["problem"] == problem]
         rows.sort(key=lambda row: float(row["area_overhead"]))
+        names = parameters(rows)
+        fixed = [name for name in names if len({row[name] for row in rows}) == 1]
+        if len(rows) > 1 and fixed:
+            print("all with " + _label(rows[0], fixed))
+            names = [name for name in names if name not in fixed]
         output.print_table(
-            ("area", "cycles", "traffic", "accuracy", "of the loss allowed", "patterns", "design"),
+            ("area", "cycles", "traffic", "accuracy", "of loss allowed", "patterns", "", "design"),
             [
                 (
                     f"{row['area_overhead']:+.1%}",
@@ -61,11 +72,16 @@ def show_study(file: FileArgument, json: JsonOption = None) -> None:
                     f"{row['accuracy']:.4f}",
                     f"{row['ratio']:.2f} +- {row['error']:.2f}",
                     row["patterns"],
-                    row["design"],
+                    "winner" if row["winner"] else row["verdict"] or "",
+                    _label(row, names),
                 )
                 for row in rows
             ],
         )
+
+
+def _label(row: Mapping[str, Any], names: Iterable[str]) -> str:
+    return " ".join(f"{name.partition('.')[2]}={row[name]}" for name in names)
 
 
 @app.command("plot")
@@ -75,7 +91,7 @@ def plot_study(
 ) -> None:
     """Draw accuracy over area of everything that was evaluated (paper, Fig. 15)."""
     from ..dse.history import evaluations
-    from ..report.search_plots import draw_history
+    from ..report.search_plots import draw_search
 
     check_suffix("FILE", picture, *PLOT_SUFFIXES)
     output.check_target(picture)
@@ -83,7 +99,7 @@ def plot_study(
         rows = evaluations(study)
     if not rows:
         raise FlexhycaError(f"{file}: nothing was evaluated yet")
-    output.write_file(picture, lambda path: draw_history(path, file.name, rows))
+    output.write_file(picture, lambda path: draw_search(path, file.name, rows))
 
 
 @app.command("export")

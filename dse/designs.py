@@ -78,7 +78,9 @@ class Designs:
             kept = sum(name not in self.broken(design) for design in self.every)
             best = min(self.every, key=lambda design: float(getattr(design, name)))
             least = getattr(best, name)
-            text = f"{name} <= {limit:g} is kept by {kept:,} of {len(self.every):,}"
+            kind = " (as time: cycles x depth of the PE)"
+            said = name + (kind if name == "cycles" and self.limits.perf == "time" else "")
+            text = f"{said} <= {limit:g} is kept by {kept:,} of {len(self.every):,}"
             if not kept:
                 where = self.space.label(best.point.values)
                 text += f", the least is {least:.4g} ({least - limit:.2g} too much) at {where}"
@@ -152,8 +154,7 @@ def _answers(
     progress: DesignProgress,
 ) -> dict[PointValues, dict[str, Any]]:
     """Values of the fields that a stage depends on -> its answer."""
-    part, done = _part(space, stage), 0
-    jobs = {part(point.values): StageJob(stage, point.config) for point in points}
+    done, jobs = 0, stage_jobs(space, points, stage)
 
     def step(count: int) -> None:
         nonlocal done
@@ -161,6 +162,14 @@ def _answers(
         progress(f"{stage}s", done, len(jobs))
 
     return dict(zip(jobs, results.all(list(jobs.values()), step), strict=True))
+
+
+def stage_jobs(
+    space: Space, points: Sequence[DesignPoint], stage: str
+) -> dict[PointValues, StageJob]:
+    """Values of the fields that a stage depends on -> its job, each once."""
+    part = _part(space, stage)
+    return {part(point.values): StageJob(stage, point.config) for point in points}
 
 
 def _part(space: Space, *stages: str) -> Callable[[PointValues], PointValues]:

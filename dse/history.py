@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..config.schemes import with_scheme
-from .evaluate import BLOCK, StageJob, accuracy_job
+from .designs import stage_jobs, work_out_designs
+from .evaluate import BLOCK, PatternPurpose, StageJob, accuracy_job
 from .labelled import Kept, LabelledModel, working
-from .request import SearchRequest, space_of
+from .request import SearchRequest, search_of, space_of
 from .results import Results
+from .search.optimise import recount
 from .space import Space
 from .study import Study
 
@@ -34,27 +36,47 @@ def summary(study: Study) -> dict[str, Any]:
 
 
 def evaluations(study: Study) -> list[dict[str, Any]]:
-    """A row an evaluation, in the order in which they were done; of several the last."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for problem in study.problems():
-        names: list[str] = []
-        for number, (event, content) in enumerate(study.events(problem)):
-            if event == "began":
-                names = content["names"]
-            if event != "seen":
-                continue
+    """A row an evaluation, in the order in which they were done; of several the last.
+
+    verdict : what its confirmation said, None where there was none. winner : so far.
+    """
+    return [row for problem in study.problems() for row in _evaluations(study, problem)]
+
+
+def _evaluations(study: Study, problem: str) -> list[dict[str, Any]]:
+    names: list[str] = []
+    first: dict[str, float] = {}  # goal
+    found: dict[str, dict[str, Any]] = {}
+    verdicts: dict[str, str] = {}
+    met: list[str] = []
+    for number, (event, content) in enumerate(study.events(problem)):
+        if event == "began":
+            names, first = content["names"], content["goals"][0]
+        elif event == "confirmed":
+            verdicts = {own["key"]: own["verdict"] for own in content["walked"]}
+            met = [own["key"] for own in content["walked"] if own["met"]]
+        elif event == "seen":
             values = dict(zip(names, content["values"], strict=True))
-            found[problem, content["key"]] = {
+            found[content["key"]] = {
                 "problem": problem,
                 "event": number,
+                "ber": first["ber"],
+                "goal": first["accuracy"],
                 **values,
                 **{name: content[name] for name in _SHOWN},
                 "ratio": content["ratio"],
                 "error": content["error"],
                 "patterns": " ".join(map(str, content["patterns"])),
-                "design": " ".join(f"{k.partition('.')[2]}={v}" for k, v in values.items()),
             }
-    return list(found.values())
+    best = min(met, key=lambda key: float(found[key]["area_overhead"]), default=None)
+    return [
+        {**row, "verdict": verdicts.get(key), "winner": key == best} for key, row in found.items()
+    ]
+
+
+def parameters(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns of evaluations that are fields of the configuration, such as dppu.size."""
+    return [name for name in rows[0] if "." in name] if rows else []
 
 
 def to_optuna(study: Study, path: Path) -> None:
@@ -68,7 +90,7 @@ def to_optuna(study: Study, path: Path) -> None:
     for problem in study.problems():
         own = [row for row in rows if row["problem"] == problem]
         target = optuna.create_study(storage=storage, study_name=problem, direction="minimize")
-        names = [name for name in own[0] if "." in name] if own else []
+        names = parameters(own)
         spans: dict[str, optuna.distributions.BaseDistribution] = {
             name: optuna.distributions.CategoricalDistribution(
                 sorted({row[name] for row in own}, key=str)
@@ -81,7 +103,9 @@ def to_optuna(study: Study, path: Path) -> None:
                     params={name: row[name] for name in names},
                     distributions=spans,
                     value=row["area_overhead"],
-                    user_attrs={name: row[name] for name in (*_SHOWN, "ratio", "error")},
+                    user_attrs={
+                        name: row[name] for name in (*_SHOWN, "ratio", "error", "verdict", "winner")
+                    },
                     system_attrs={"constraints": [row["ratio"] - 1]},
                 )
             )
@@ -91,11 +115,13 @@ def to_optuna(study: Study, path: Path) -> None:
 def differing_results(
     path: Path, request: SearchRequest, given: LabelledModel, count: int, seed: int
 ) -> tuple[int, list[str]]:
-    """How many results were worked out again, and which are others now.
+    """How many results were worked out again, and what is another now.
 
-    Raises FlexhycaError where the network or the images are not those of the study.
+    Of all results that designs need, evaluations and confirmations some are worked out again; what
+    the study says of evaluations and confirmations is counted again from all of them. Raises
+    FlexhycaError where the network or the images are not those of the study.
     """
-    space, seed_of = space_of(request), request.options.seed
+    search, space, seed_of = search_of(request), space_of(request), request.options.seed
     with (
         Study(path, None) as kept,
         working(given, space.base, request.ber, seed_of, Kept(), {}, {}) as results,
@@ -108,24 +134,46 @@ def differing_results(
             for i in chosen.tolist()
             if results.all([jobs[i]])[0] != kept.find(*results.key(jobs[i]))
         ]
+        results.study.take_from(path)
+        designs = work_out_designs(space, search.limits, results)
+        for name in kept.problems():
+            results.study.log(name, 0, kept.events(name))
+            wrong += recount(name, designs, results, request.options)
     return len(chosen), wrong
 
 
 def _jobs(kept: Study, space: Space, results: Results) -> Iterator[StageJob]:
-    """The jobs whose results the evaluations of a study need."""
+    """The jobs whose results a study has."""
     base = with_scheme(space.base, "base")
     results.all([StageJob("network", base)])
+    for stage in ("network", "timing"):
+        for job in stage_jobs(space, space.points(), stage).values():
+            if kept.find(*results.key(job)) is not None:
+                yield job
     for problem in kept.problems():
         goals: list[dict[str, float]] = []
         for event, content in kept.events(problem):
             if event == "began":
                 goals = content["goals"]
-            if event != "seen":
-                continue
-            config = space.config(tuple(content["values"]))
-            results.all([StageJob("network", config)])
-            yield StageJob("network", config)
-            yield StageJob("timing", config)
-            for goal, patterns in zip(goals, content["patterns"], strict=False):
-                for first in range(0, patterns, BLOCK):
-                    yield accuracy_job(config, goal["ber"], "search", first)
+            elif event == "seen":
+                counts = list(zip(goals, content["patterns"], strict=False))
+                yield from _blocks(content, "search", counts, space, results)
+            elif event == "confirmed":
+                for judged in content["walked"]:
+                    counts = [(goal, judged["patterns"]) for goal in goals]
+                    yield from _blocks(judged, "confirm", counts, space, results)
+
+
+def _blocks(
+    content: Mapping[str, Any],
+    purpose: PatternPurpose,
+    counts: Iterable[tuple[Mapping[str, float], int]],
+    space: Space,
+    results: Results,
+) -> Iterator[StageJob]:
+    """Of a candidate. counts : goals and how many patterns each had."""
+    config = space.config(tuple(content["values"]))
+    results.all([StageJob("network", config)])
+    for goal, patterns in counts:
+        for first in range(0, patterns, BLOCK):
+            yield accuracy_job(config, goal["ber"], purpose, first)

@@ -142,6 +142,15 @@ class Study:
         self._file.write("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?)", rows)
         return len(rows)
 
+    def check(self) -> None:
+        """Raise FlexhycaError unless every row is as it was written; reads the whole file."""
+        for stage, digest, part, content, crc in self._file.read(
+            "SELECT stage, digest, part, content, crc FROM results"
+        ):
+            self._file.checked(content, crc, _of(ResultKey(stage, digest), part))
+        for problem in self.problems():
+            self.events(problem)
+
     def count(self, stage: str) -> int:
         """How many results of a stage there are."""
         ((number,),) = self._file.read("SELECT count(*) FROM results WHERE stage = ?", (stage,))

@@ -15,7 +15,7 @@ from ..hdl.area.machine import machine_area
 if TYPE_CHECKING:
     from ..dse.designs import Design, Designs
     from ..dse.request import Found
-    from ..dse.search.confirm import Judgement, Walked
+    from ..dse.search.confirm import Walked
     from ..dse.search.optimise import SearchOutcome
 
 
@@ -46,7 +46,15 @@ def report(found: Found) -> dict[str, Any]:
         "best": winner_of(found.best, designs),
         "problems": [_problem(outcome, found) for outcome in found.outcomes],
         "evaluations": [
-            {"problem": outcome.problem.name, **_parameters(own.design, names), **own.to_dict()}
+            {
+                "problem": outcome.problem.name,
+                "ber": outcome.problem.goals[0].ber,
+                "goal": outcome.problem.goals[0].accuracy,
+                **_parameters(own.design, names),
+                **own.to_dict(),
+                "verdict": outcome.verdicts.get(own.observation.number),
+                "winner": own.design is outcome.winner,
+            }
             for outcome in found.outcomes
             for own in outcome.searched
         ],
@@ -92,13 +100,14 @@ def _problem(outcome: SearchOutcome, found: Found) -> dict[str, Any]:
         "front": _front(outcome, found.request.options.front),
         "candidates": len(outcome.chosen),
         "left out": len(outcome.out),
+        "not examined": outcome.cut,
+        "passed over": [own.design.area for own in outcome.passed_over],
         "searched for": outcome.limit,
         "confirmations": [
             {
                 **_parameters(outcome.chosen[one.number], designs.space.names),
                 "area_overhead": outcome.chosen[one.number].area,
-                "patterns": one.patterns,
-                "goals": [_judged(own) for own in one.judgements],
+                **one.to_dict(),
             }
             for one in walked
         ],
@@ -126,22 +135,12 @@ def winner_of(outcome: SearchOutcome, designs: Designs) -> dict[str, Any] | None
         "cycles_ratio": design.cycles,
         "extra_traffic": design.traffic,
         "patterns": judged.patterns,
-        "goals": [_judged(own) for own in judged.judgements],
+        "goals": [own.to_dict() for own in judged.judgements],
     }
 
 
 def _parameters(design: Design, names: Sequence[str]) -> dict[str, Any]:
     return {"parameters": dict(zip(names, design.point.values, strict=True))}
-
-
-def _judged(own: Judgement) -> dict[str, Any]:
-    return {
-        "goal": own.goal,
-        "verdict": own.verdict,
-        "accuracy": own.accuracy.to_dict(),
-        "margin": own.margin.to_dict(),
-        "limited_by": own.limited_by,
-    }
 
 
 def winner_yaml(found: Found, command: str) -> str:

@@ -28,6 +28,7 @@ from ..options import (
     WeightsOption,
     WorkersOption,
     check_workers,
+    is_given,
 )
 from . import ber_options as ber_
 from . import machine
@@ -241,8 +242,7 @@ _SHARED = tuple(name for name in Request.__dataclass_fields__ if name not in ("o
 def _check_options(context: typer.Context, mode: str) -> None:
     """Refuse an option that would mean nothing. mode : a name of `MODES`."""
     for name, option in ((p.name or "", p.opts[-1]) for p in context.command.params):
-        source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE":
+        if not is_given(context, name):
             continue
         of = [key for key, options in MODES.items() if name in options]
         if of and mode not in of:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ...config.schemes import REDUNDANT_SCHEMES
-from ..options import Numbers, numbers
+from ..options import Numbers, is_given, numbers
 
 
 class Words(tuple[str, ...]):
@@ -17,8 +17,7 @@ class Words(tuple[str, ...]):
 
 def _given(context: typer.Context, param: typer.CallbackParam, value: int) -> int | None:
     """None for a default, so that the option can be refused where it would mean nothing."""
-    source = context.get_parameter_source(param.name or "")
-    return value if source is not None and source.name == "COMMANDLINE" else None
+    return value if is_given(context, param.name or "") else None
 
 
 def _words(text: str) -> Words:

@@ -1,7 +1,8 @@
 """Confirmation: whether a candidate really meets its goals, on patterns the search never saw.
 
 The candidates that a search leaves are walked in ascending area, each until it is clear whether it
-meets all goals, with twice the patterns at every look; the first that does is the winner. What is
+meets all goals, with twice the patterns at every look, up to the first that does; what the search
+finds after that is walked in later rounds, and the cheapest that does is the winner.  What is
 judged is the *margin*: accuracy minus goal x acc0, as a mean over patterns of wrong bits and over
 images, which both are samples. `next_step` says what to evaluate next, given all that is known, so
 that the caller may do it in parallel, keep it, and go on later.
@@ -20,20 +21,24 @@ the budget; what they take off is added up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...faults.ber.results import Verdict
-from ...faults.campaign.crossed import image_values, skewed_margin
+from ...faults.campaign.crossed import ImageValues, image_values, skewed_margin
 from ...faults.campaign.sequential import SideOfZero, greatest_mean, least_mean, side_of_zero
 from ...faults.campaign.statistics import Interval
 from ..evaluate import Block
+from .candidates import Observation
 
 Limit = Literal["patterns", "images"]
+_CLEAR = 2.0  # standard errors
+_ROUND = 3  # candidates that are walked before the search is told to look for better ones
+_LEAST_LIMIT = 0.05  # of the loss that is allowed, below which no search looks for less
 _REACH = 3.0  # standard errors by which more patterns are not expected to move an estimate
 
 
@@ -61,21 +66,30 @@ class Terms:
 class Judgement:
     """A candidate at one goal. margin : accuracy - goal x acc0; met is one that is not below 0.
 
-    accuracy : relative to acc0. error : standard error of the margin, from patterns and images.
-    limited_by : of what there are too few for a verdict. needed : margin that would be met with all
-    patterns. hope : whether more of them may make it so. enough : how many such images would do, by
-    and large, where they are too few.
+    accuracy : relative to acc0. limited_by : of what there are too few for a verdict; None where it
+    is open, but hardly better than its goal with any number of them. needed : margin that would be
+    met with all patterns. hope : whether more of them may make it so. enough : how many such images
+    would do, by and large, where they are too few.
     """
 
     goal: float
     verdict: Verdict
     margin: Interval
     accuracy: Interval
-    error: float
     limited_by: Limit | None
     needed: float
     hope: bool
     enough: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "goal": self.goal,
+            "verdict": self.verdict,
+            "accuracy": self.accuracy.to_dict(),
+            "margin": self.margin.to_dict(),
+            "limited_by": self.limited_by,
+        }
 
 
 @dataclass(frozen=True)
@@ -96,17 +110,32 @@ class Walked:
         """Whether it is met, or more patterns will not make it so."""
         return self.met or not all(own.verdict == "met" or own.hope for own in self.judgements)
 
+    @property
+    def verdict(self) -> Verdict:
+        """Over all goals: missed if one is, else open if one is."""
+        said = {own.verdict for own in self.judgements}
+        return "missed" if "missed" in said else "open" if "open" in said else "met"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "patterns": self.patterns,
+            "verdict": self.verdict,
+            "met": self.met,
+            "goals": [own.to_dict() for own in self.judgements],
+        }
+
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The end of the walk: all candidates up to the winner, or to the last."""
+    """The end of a round: all candidates up to the first that is met, or to the last."""
 
     walked: tuple[Walked, ...]
 
     @property
     def winner(self) -> Walked | None:
         """The cheapest that meets all goals."""
-        return self.walked[-1] if self.walked and self.walked[-1].met else None
+        return min((own for own in self.walked if own.met), key=lambda o: o.number, default=None)
 
     @property
     def closest(self) -> Walked | None:
@@ -129,18 +158,38 @@ class Need(NamedTuple):
     patterns: int
 
 
+def next_round(seen: Iterable[Observation], walked: Container[int], end: int) -> list[int]:
+    """Whom to walk now: the cheapest few that may lose as little as is searched for.
+
+    walked : in rounds before. end : candidates from here on are not cheaper than what is met.
+    """
+    found = (
+        own.number
+        for own in seen
+        if own.ratio - _CLEAR * own.error <= 1 and own.number < end and own.number not in walked
+    )
+    return sorted(found)[:_ROUND]
+
+
+def next_limit(limit: float) -> float | None:
+    """The share of the loss that is allowed to search for after a round that left some unmet."""
+    return limit / 2 if limit / 2 >= _LEAST_LIMIT else None
+
+
 def next_step(
     numbers: Sequence[int],
     seen: Mapping[int, Sequence[Block]],
     terms: Terms,
     ahead: int = 1,
     known: Looks | None = None,
+    before: int = 0,
 ) -> list[Need] | Confirmation:
     """What to evaluate next, or the end; the same for the same patterns, however they came.
 
-    numbers : candidates in ascending area. seen : their patterns from 0 on, a block for each goal.
-    ahead : how many candidates at once, for as many workers; those beyond the first may turn out
-    not to be needed. known : looks of earlier calls, which spare repeating them; grows.
+    numbers : candidates, those of a round in ascending area. seen : their patterns from 0 on, a
+    block for each goal. ahead : how many candidates at once, for as many workers; those beyond the
+    first may turn out not to be needed. known : looks of earlier calls, which spare repeating them;
+    grows. before : how many of the candidates earlier rounds have walked.
     """
     walked: list[Walked] = []
     needs: list[Need] = []
@@ -152,7 +201,7 @@ def next_step(
                 break
         else:
             walked.append(found)
-            if found.met:
+            if found.met and place > before:
                 break
     return needs or Confirmation(tuple(walked))
 
@@ -174,14 +223,12 @@ def _walk(
     return Need(number, held, patterns - held)
 
 
-def _judge(
-    block: Block, goal: float, n: int, place: int, terms: Terms, later: int | None = None
-) -> Judgement:
-    """By the first n patterns. place : in the walk, from 1 on. later : images of `outlook`."""
+def _judge(block: Block, goal: float, n: int, place: int, terms: Terms) -> Judgement:
+    """By the first n patterns. place : in the walk, from 1 on."""
     values = margins(block, goal)[:n]
     means, images = values.mean(axis=1), image_values(block.images[:n], values, terms.images)
-    for_met = terms.alpha / (place * (place + 1))
-    for_missed, part = for_met / len(terms.goals), terms.for_images  # missed if any goal is
+    for_met, part = _share(terms, place), terms.for_images
+    for_missed = for_met / len(terms.goals)  # missed if any goal is
     # A pattern has no more images that are wrong without faults than there are.
     most = 1 - goal * max(0.0, 1 - (terms.images - terms.right0) / values.shape[1])
     low = least_mean(means, -goal, for_met * (1 - part))
@@ -193,25 +240,40 @@ def _judge(
     sure, method = 1 - for_met - for_missed, "betting; Hall's t of images" if part else "betting"
     margin = Interval(estimate, low, high, sure, values.size, n, terms.seed, method, True)
     verdict: Verdict = "met" if margin.low >= 0 else "missed" if margin.high < 0 else "open"
-    # Whatever patterns follow, the images' own spread stays, and a bound has its price.
-    reach, left = _REACH * math.sqrt(variance), math.sqrt(images.lasting)
-    price = -goal * math.log(for_met * (1 - part)) / terms.most
-
-    def asked(count: int) -> float:
-        wide = skewed_margin(images.values, for_met * part, count) if part else 0.0
-        return wide * left + price
-
-    needed = asked(terms.images if later is None else later)
-    hope = verdict == "open" and estimate + reach >= needed
+    needed = _needed(images, terms.images, goal, place, terms)
+    reach = estimate + _REACH * math.sqrt(variance)
+    hope = verdict == "open" and reach >= needed
     limit: Limit | None = None
     enough = None
-    if verdict == "open":
-        limit = "patterns" if hope or needed < 2 * price else "images"
-    if limit == "images" and estimate > price:
-        enough = next((n for n in _counts(terms.images) if asked(n) <= estimate), None)
-    error = math.sqrt(variance + images.lasting * float(images.values.var()) / terms.images)
+    if verdict == "open" and reach >= _price(goal, place, terms):
+        limit = "patterns" if hope else "images"
+    if limit == "images":
+        counts = _counts(terms.images)
+        asked = ((n, _needed(images, n, goal, place, terms)) for n in counts)
+        enough = next((n for n, needs in asked if needs <= estimate), None)
     relative = _relative(margin, goal, terms)
-    return Judgement(goal, verdict, margin, relative, error, limit, needed, hope, enough)
+    return Judgement(goal, verdict, margin, relative, limit, needed, hope, enough)
+
+
+def _share(terms: Terms, place: int) -> float:
+    """Of the error budget, for the candidate at a place of the walk."""
+    return terms.alpha / (place * (place + 1))
+
+
+def _price(goal: float, place: int, terms: Terms) -> float:
+    """What a bound takes off a margin, whatever the patterns say."""
+    return -goal * math.log(_share(terms, place) * (1 - terms.for_images)) / terms.most
+
+
+def _needed(images: ImageValues, count: int, goal: float, place: int, terms: Terms) -> float:
+    """The margin that is met with all patterns, if there were `count` such images.
+
+    Whatever patterns follow, the images' own spread stays.
+    """
+    price, alpha = _price(goal, place, terms), _share(terms, place) * terms.for_images
+    if not alpha:
+        return price
+    return price + skewed_margin(images.values, alpha, count) * math.sqrt(images.lasting)
 
 
 def _counts(first: int) -> Iterator[int]:
@@ -226,22 +288,6 @@ def _relative(margin: Interval, goal: float, terms: Terms) -> Interval:
         max(0.0, goal + bound / acc0) for bound in (margin.low, margin.estimate, margin.high)
     )
     return replace(margin, low=low, estimate=estimate, high=high, difference=False)
-
-
-def outlook(blocks: Sequence[Block], terms: Terms, images: int, place: int = 1) -> list[Judgement]:
-    """What a search's patterns say of a candidate, and what its confirmation will ask of it.
-
-    terms : with the images of the search. images : of the confirmation, taken for as different from
-    each other. place : in its walk. It knows nothing of the confirmation's patterns and images,
-    so that whom to confirm may depend on it.
-    """
-    pairs = zip(blocks, terms.goals, strict=True)
-    return [_judge(*pair, len(pair[0].right), place, terms, images) for pair in pairs]
-
-
-def promise(judged: Sequence[Judgement]) -> float:
-    """By how many standard errors it is expected that a candidate will be met."""
-    return min((own.margin.estimate - own.needed) / max(own.error, 1e-12) for own in judged)
 
 
 def margins(block: Block, goal: float) -> NDArray[np.float64]:

@@ -1,9 +1,11 @@
 """Cross-layer optimisation: the cheapest design that keeps its goals (paper, III-E, Algorithm 3).
 
 Area, cycles and traffic of every design are known before the first fault (`designs`).  A search
-then evaluates accuracy keys, each on a few patterns of wrong bits; what it leaves is confirmed on
-patterns and images that it never saw.  The study is the only state: a search that was killed reads
-what it has asked and goes on.
+then evaluates accuracy keys, each on a few patterns of wrong bits; the cheapest that seem to do are
+confirmed on patterns and images that it never saw.  Few images confirm only what is better than its
+goal by the width of their interval, so where that is not met by the cheapest ones, the search goes
+on for designs that lose half as much, and those are confirmed, and so on.  The study is the only
+state: a search that was killed reads what it has asked and goes on.
 """
 
 from __future__ import annotations
@@ -15,39 +17,31 @@ from typing import Any
 
 from ...config import Config
 from ...config.schemes import with_scheme
+from ...config.search import AccuracyGoal
 from ...errors import FlexhycaError
+from ...faults.ber.results import Verdict
 from ..designs import Design, Designs, candidates
 from ..evaluate import BLOCK, Block, PatternPurpose, StageJob, accuracy_job
 from ..keys import ResultKey
 from ..results import Results
 from ..study import StudyEvent
 from .candidates import CandidateField, Observation
-from .confirm import (
-    Confirmation,
-    Judgement,
-    Looks,
-    Terms,
-    next_step,
-    outlook,
-    promise,
-)
-from .evaluation import LEAST_LOSS, Evaluation, Options, Problem, Running
+from .confirm import Confirmation, Looks, Terms, Walked, next_limit, next_round, next_step
+from .evaluation import Evaluation, Options, Problem, Running
 from .optimisers import OPTIMISERS, front_optimiser
 from .prune import dearer, pruned
 
 _CLEAR = 2.0  # standard errors
-_ROUND = 3  # candidates that are confirmed before the search is told to look for better ones
-_HOPE = 1.0  # standard errors by which a candidate may be too bad to be confirmed
 _UNCONFIRMED = 1 + 1e-9  # ratio, just above what is feasible
-_LEAST_LIMIT = 0.05  # of the loss that is allowed, below which no search looks for less
 
 
 @dataclass(frozen=True)
 class SearchOutcome:
     """A search and what came of it. searched : in the order of asking. out : candidate -> why.
 
-    limit : share of the loss that is allowed which the search looked for in the end, so that the
-    images suffice to confirm it. confirmation : None where a Pareto set was asked for.
+    cut : candidates that were not examined as the budget ended the search. limit : share of the
+    loss that is allowed which the search looked for in the end, so that the images suffice to
+    confirm it. confirmation : None where a Pareto set was asked for.
     """
 
     problem: Problem
@@ -55,6 +49,7 @@ class SearchOutcome:
     chosen: Sequence[Design]
     searched: Sequence[Evaluation]
     out: Mapping[int, str]
+    cut: int
     limit: float
     confirmation: Confirmation | None
 
@@ -63,6 +58,25 @@ class SearchOutcome:
         """The cheapest design that is confirmed."""
         found = self.confirmation and self.confirmation.winner
         return self.chosen[found.number] if found else None
+
+    @property
+    def verdicts(self) -> dict[int, Verdict]:
+        """Candidate -> what its confirmation said."""
+        walked = self.confirmation.walked if self.confirmation else ()
+        return {own.number: own.verdict for own in walked}
+
+    @property
+    def passed_over(self) -> list[Evaluation]:
+        """What seems to keep the goals and is cheaper than the winner, but was not judged."""
+        found = self.confirmation and self.confirmation.winner
+        end = found.number if found else len(self.chosen)
+        return [
+            own
+            for own in self.searched
+            if own.observation.ratio <= 1
+            and own.observation.number < end
+            and own.observation.number not in self.verdicts
+        ]
 
 
 #: Told after each step: evaluations so far, and what is going on.
@@ -81,18 +95,59 @@ def search_designs(
     space, chosen = candidates(designs.within(), designs.space)
     search = _Search(problem, designs.space.names, space, chosen, results, options, say)
     confirmation = None
+    search.tightened()  # where it was killed before
     while True:
         search.run()
         if options.front:
             break
-        if search.tightened(walked=False):
-            continue
-        confirmation = search.confirmed()
-        if confirmation.winner or not search.tightened(walked=True):
+        confirmation = search.confirmed(search.next_round())
+        if not search.tightened():
             break
+    while confirmation and not confirmation.winner and (rest := search.next_round(1.0)):
+        confirmation = search.confirmed(rest, at_end=True)
     return SearchOutcome(
-        problem, space, chosen, search.evaluations(), search.reasons(), search.limit, confirmation
+        problem,
+        space,
+        chosen,
+        search.evaluations(),
+        search.reasons(),
+        search.unexamined(),
+        search.limit,
+        confirmation,
     )
+
+
+def recount(name: str, designs: Designs, results: Results, options: Options) -> list[str]:
+    """What a study says of a search that its results do not.  Nothing is logged.
+
+    name : of the problem. Raises FlexhycaError where its events do not fit the designs.
+    """
+    events = results.study.events(name)
+    said = {event.event: event.content for event in events}  # the last of each kind
+    seen = {event.content["key"]: event.content for event in events if event.event == "seen"}
+    goals = tuple(AccuracyGoal(**goal) for goal in said["began"]["goals"])
+    space, chosen = candidates(designs.within(), designs.space)
+    try:
+        search = _Search(
+            Problem(name, goals), designs.space.names, space, chosen, results, options, _nothing
+        )
+    except KeyError as key:
+        return [f"{name}: {key} is no design of the space"]
+    wrong = [
+        f"{name}: evaluation of {own.design.key}"
+        for own in search.evaluations()
+        if own.design.key in seen
+        and seen[own.design.key] != {"limit": search.limit, **own.to_dict()}
+    ]
+    if "confirmed" in said:
+        walked = [search.verdicts(own) for own in search.confirmed([]).walked]
+        if walked != said["confirmed"]["walked"]:
+            wrong.append(f"{name}: confirmation")
+    return wrong
+
+
+def _nothing(done: int, what: str) -> None:
+    """No progress."""
 
 
 class _Search:
@@ -115,7 +170,10 @@ class _Search:
         self._running: dict[int, Running] = {}  # in the order of asking
         self._waiting: dict[tuple[ResultKey, int], Running] = {}
         self._pruned: dict[int, int] = {}  # candidate -> by which
-        self._walked: list[int] = []  # that earlier rounds could not confirm
+        self._walked: list[int] = []  # in this order, by all rounds
+        self._winner: int | None = None  # so far
+        self._fresh = True  # whether something was evaluated since
+        self._ended_with = 0  # budget
         self.limit = 1.0
         self._seen: set[tuple[int, float]] = set()  # evaluations that are logged
         self._hopeless = self._without_faults()
@@ -128,6 +186,7 @@ class _Search:
             self._log("began", {"names": list(names), "goals": goals})
 
     def _asked(self, content: Mapping[str, Any]) -> None:
+        self._fresh = True
         self._begin(self._numbers[content["key"]])
 
     def _left_out(self, content: Mapping[str, Any]) -> None:
@@ -137,10 +196,17 @@ class _Search:
     def _known(self, content: Mapping[str, Any]) -> None:
         self._seen.add((self._numbers[content["key"]], content["limit"]))
 
+    def _confirm(self, content: Mapping[str, Any]) -> None:
+        walked = content["walked"]
+        self._walked, self._fresh = [self._numbers[own["key"]] for own in walked], False
+        self._winner = min(
+            (self._numbers[own["key"]] for own in walked if own["met"]), default=None
+        )
+        self._ended_with = content["ended with"]
+
     def _tighten(self, content: Mapping[str, Any]) -> None:
         """Look for designs that lose less; what was evaluated may need more patterns for that."""
-        self.limit = content["limit"]
-        self._walked = [self._numbers[key] for key in content["walked"]]
+        self.limit, self._fresh = content["limit"], True
         self._waiting.clear()
         for number in self._running:
             self._begin(number)
@@ -165,21 +231,36 @@ class _Search:
 
     def _ask(self) -> bool:
         """Begin one more evaluation, if there may and need be one."""
-        if len(self._running) >= self.options.budget or len(self._waiting) >= self.options.ahead:
+        if self._ended or len(self._waiting) >= self.options.ahead:
             return False
-        pending = [number for number, own in self._running.items() if not own.done]
-        closed = {*self._hopeless, *self._pruned}
-        seed, front = self.options.seed, self.options.front
-        if front:
-            own = front_optimiser(self.field, front)
-        else:
-            closed |= set(self._dearer())
-            own = OPTIMISERS[self.options.optimiser]
-        found = own.ask(self.field, self.history, pending, closed, 1, seed)
+        found = self._wanted()
         for number in found:
             point = self.chosen[number].point
             self._log("asked", {"key": self.chosen[number].key, "values": list(point.values)})
         return bool(found)
+
+    def _wanted(self) -> list[int]:
+        """What the optimiser would evaluate next; nothing at the end of its search."""
+        pending = [number for number, own in self._running.items() if not own.done]
+        closed = {*self._hopeless, *self._pruned}
+        if self.options.front:
+            own = front_optimiser(self.field, self.options.front)
+        else:
+            closed |= set(self._dearer())
+            own = OPTIMISERS[self.options.optimiser]
+        return own.ask(self.field, self.history, pending, closed, 1, self.options.seed)
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the budget is spent, or what is left was judged as nothing else was to be had."""
+        spent = len(self._running) >= self.options.budget
+        return spent or self._ended_with >= self.options.budget
+
+    def unexamined(self) -> int:
+        """Candidates that are left where the budget is spent and the search not at its end."""
+        if len(self._running) < self.options.budget or not self._wanted():
+            return 0
+        return len(self.chosen) - len({*self._running, *self.reasons()})
 
     def _begin(self, number: int) -> None:
         self._running[number] = Running(number, self.problem.goals, self.limit, self.options)
@@ -218,7 +299,9 @@ class _Search:
                 self._log("seen", {"limit": self.limit, **own.to_dict()})
 
     def _dearer(self) -> dict[int, int]:
-        return dearer(self.field, self.history) if self.options.prune else {}
+        found = dearer(self.field, self.history) if self.options.prune else {}
+        found |= dict.fromkeys(range(self._end, len(self.chosen)), self._end)
+        return {number: why for number, why in found.items() if number not in self._running}
 
     def _log(self, event: str, content: Mapping[str, Any]) -> None:
         """Keep what is done, and do it: just as a search that goes on does."""
@@ -234,7 +317,9 @@ class _Search:
         """
         found = [own.observation() for own in self._running.values() if own.done]
         return [
-            replace(own, ratio=max(own.ratio, _UNCONFIRMED)) if own.number in self._walked else own
+            replace(own, ratio=max(own.ratio, _UNCONFIRMED))
+            if own.number in self._walked and own.number != self._winner
+            else own
             for own in found
         ]
 
@@ -253,61 +338,34 @@ class _Search:
     def reasons(self) -> dict[int, str]:
         """Candidates that were left out -> why."""
         found = {number: f"pruned by {by}" for number, by in self._pruned.items()}
-        found |= dict.fromkeys(self._dearer(), "dearer than a feasible one")
+        found |= dict.fromkeys(self._dearer(), "not cheaper than a feasible one")
         return found | dict.fromkeys(self._hopeless, "misses without faults")
 
-    def _outlooks(self) -> dict[int, list[Judgement]]:
-        """Candidates that may be feasible -> what confirmation will ask of them, in ascending area.
+    @property
+    def _end(self) -> int:
+        """Candidates from here on are not cheaper than what is confirmed."""
+        return len(self.chosen) if self._winner is None else self._winner
 
-        By all patterns of the search, of those whose evaluation ended early, too. Whether a
-        candidate is confirmed depends on more than whether it keeps the goals: where few images
-        suffer much it takes more of them to tell.
+    def next_round(self, limit: float | None = None) -> list[int]:
+        """Whom to confirm now, if something was evaluated since. limit : for another one."""
+        if limit is None and not self._fresh:
+            return []
+        seen = (own.observation(limit) for own in self._running.values() if own.done)
+        return next_round(seen, self._walked, self._end)
+
+    def tightened(self) -> bool:
+        """Whether there is sense in a search for designs that lose less; it has begun then.
+
+        There is where one that seemed to do was judged and is not met: a design has to be better
+        than its goal by the width of an interval, which is less where less is lost. Of what was
+        seen in a confirmation nothing else is used, so that its error budget stays.
         """
-        images = len(self.results.workload.images["confirm"])
-        terms, place = self._terms("search"), len(self._walked) + 1
-        found = {}
-        for own in sorted(self._running.values(), key=lambda running: running.number):
-            seen = own.observation(1.0) if own.done and not own.missed else None
-            if own.number in self._walked or not seen or seen.ratio - _CLEAR * seen.error > 1:
-                continue
-            config, count = self.chosen[own.number].point.config, self.options.patterns
-            blocks = [
-                self.results.patterns(config, goal.ber, "search", count)
-                for goal in self.problem.goals
-            ]
-            found[own.number] = outlook(blocks, terms, images, place)
-        return found
-
-    def _plausible(self) -> list[int]:
-        """Whom to confirm: those of earlier rounds, then the cheapest few that may be confirmed."""
-        own = {number: promise(judged) for number, judged in self._outlooks().items()}
-        found = [number for number, errors in own.items() if errors >= -_HOPE]
-        return self._walked + (found[:_ROUND] or sorted(own, key=lambda n: -own[n])[:1])
-
-    def tightened(self, walked: bool) -> bool:
-        """Whether there is sense in a search for designs that lose less.
-
-        There is where the cheapest one that seems feasible will hardly be confirmed, as the images
-        are few: a design has to be better than its goal by the width of their interval, which is
-        less where less is lost. How much less is read off the search's own patterns and images. Of
-        a confirmation it is only known that none was met (`walked`), so that its budget stays.
-        """
-        own, limit = self._outlooks(), self.limit
-        if len(self._running) >= self.options.budget or not own or limit < _LEAST_LIMIT:
+        limit, unmet = next_limit(self.limit), any(number < self._end for number in self._walked)
+        if self._fresh or not unmet or limit is None:
             return False
-        feasible = {o.number for o in self.history if o.ratio <= 1}
-        cheapest = next((judged for number, judged in own.items() if number in feasible), None)
-        if not walked and (cheapest is None or promise(cheapest) >= -_HOPE):
+        if self._ended_with >= self.options.budget or (self._ended and not self.next_round(1.0)):
             return False
-        seen = self._plausible() if walked else self._walked
-        keys = [self.chosen[number].key for number in seen]
-        for judged in cheapest or max(own.values(), key=promise):
-            allowed = max(1 - judged.goal, LEAST_LOSS)
-            lost = max(1 - judged.margin.estimate / allowed, LEAST_LOSS)
-            # The largest share x of the loss with 1 - x >= needed sqrt(x / lost).
-            root = judged.needed / allowed / math.sqrt(lost)
-            limit = min(limit, ((math.sqrt(root * root + 4) - root) / 2) ** 2)
-        self._log("tightened", {"limit": round(min(limit, 0.9 * self.limit), 4), "walked": keys})
+        self._log("tightened", {"limit": limit})
         return True
 
     def _without_faults(self) -> set[int]:
@@ -333,6 +391,8 @@ class _Search:
         return int(answer["right"][purpose])
 
     def _best(self) -> str:
+        if self._winner is not None:
+            return f"{self.chosen[self._winner].area:.1%} is confirmed, looking for cheaper ones"
         feasible = [o for o in self.history if o.ratio <= 1]
         if not feasible:
             return "none feasible yet"
@@ -340,13 +400,21 @@ class _Search:
         design = self.chosen[best.number]
         return f"best so far {design.area:.1%} at {best.ratio:.2f} of the loss that is allowed"
 
-    def confirmed(self) -> Confirmation:
-        """Walk up in area, on patterns and images that the search never saw."""
-        goals, terms = self.problem.goals, self._terms("confirm")
-        numbers, seen, looks = self._plausible(), dict[int, Sequence[Block]](), Looks()
+    def confirmed(self, fresh: Sequence[int], at_end: bool = False) -> Confirmation:
+        """Walk up in area, on patterns and images that the search never saw, as rounds before.
+
+        at_end : no better ones are to be had for this budget.
+        """
+        goals, terms = self.problem.goals, self._terms()
+        before, numbers = len(self._walked), [*self._walked, *fresh]
+        seen, looks = dict[int, Sequence[Block]](), Looks()
         while True:
-            step = next_step(numbers, seen, terms, self.options.ahead, looks)
+            step = next_step(numbers, seen, terms, self.options.ahead, looks, before)
             if isinstance(step, Confirmation):
+                if fresh:
+                    walked = [self.verdicts(own) for own in step.walked]
+                    budget = self.options.budget if at_end else 0
+                    self._log("confirmed", {"walked": walked, "ended with": budget})
                 return step
             jobs = [
                 accuracy_job(self.chosen[need.number].point.config, goal.ber, "confirm", first)
@@ -365,15 +433,21 @@ class _Search:
                 held = [[block] for block in seen.get(need.number, ())] or [[] for _ in goals]
                 more = [self._patterns(answers, need.patterns // BLOCK) for _ in goals]
                 pairs = zip(held, more, strict=True)
-                seen[need.number] = [Block.joined([*own, *fresh]) for own, fresh in pairs]
+                seen[need.number] = [Block.joined([*own, *new]) for own, new in pairs]
 
-    def _terms(self, purpose: PatternPurpose) -> Terms:
-        """What has to be shown, with the images of a purpose."""
+    def verdicts(self, own: Walked) -> dict[str, Any]:
+        """What is logged of a candidate."""
+        design = self.chosen[own.number]
+        return {"key": design.key, "values": list(design.point.values), **own.to_dict()}
+
+    def _terms(self) -> Terms:
+        """What has to be shown."""
+        workload = self.results.workload
         return Terms(
             goals=tuple(goal.accuracy for goal in self.problem.goals),
-            images=len(self.results.workload.images[purpose]),
-            right0=self._right(with_scheme(self.results.workload.base, "base"), purpose),
-            seed=self.results.workload.seed,
+            images=len(workload.images["confirm"]),
+            right0=self._right(with_scheme(workload.base, "base"), "confirm"),
+            seed=workload.seed,
             alpha=self.options.alpha,
             most=self.options.most,
             for_images=0.0 if self.options.these_images else Terms.for_images,
@@ -389,5 +463,6 @@ _REPLAYED: dict[str, Callable[[_Search, Mapping[str, Any]], None]] = {
     "asked": _Search._asked,
     "pruned": _Search._left_out,
     "seen": _Search._known,
+    "confirmed": _Search._confirm,
     "tightened": _Search._tighten,
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flexhyca.config import load_config
+from flexhyca.dse.space import PARAMETERS
 from flexhyca.tests.cli.conftest import Command
 
 SPACE = """
@@ -139,8 +142,55 @@ def test_bits(flexhyca: Command, in_tmp: Path) -> None:
     assert hopeless.err.startswith("error: bits: no pair is above 1 acc0 at bit error rate 0.2")
 
 
-def test_a_front_has_no_winner_to_write(flexhyca: Command, in_tmp: Path) -> None:
-    run = flexhyca("optimise", "digits", "--front", "accuracy,area", "--out", "best.yaml")
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("--front accuracy,area --out best.yaml", "--out: a Pareto set (--front) has no winner"),
+        ("--front accuracy,area --optimiser walk", "--optimiser: a Pareto set (--front) has its"),
+        ("--ber 1e-3 --scenario I", "--scenario: --ber gives the rates"),
+        ("--ber 1e-3 --own-rates 1e-3,2e-3", "--own-rates: --ber gives the rates"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    flexhyca: Command, in_tmp: Path, words: str, error: str
+) -> None:
+    run = flexhyca("optimise", "digits", *words.split())
     assert (run.code, run.out) == (2, "")
-    assert run.err == "error: --out: a Pareto set (--front) has no winner; use --csv or --json\n"
+    assert run.err.startswith(f"error: {error}")
+    assert run.err.endswith("; leave one of them out\n")
     assert not list(in_tmp.iterdir())
+
+
+def test_fields_of_a_space_are_listed(flexhyca: Command) -> None:
+    run = flexhyca("optimise", "--list-parameters")
+    assert run.code == 0
+    for name in PARAMETERS:
+        assert f"{name} " in run.out
+
+
+def test_a_budget_that_ends_a_search_is_named(flexhyca: Command, space: Path) -> None:
+    """And may be raised for a study that is gone on with, whose rows show what was judged."""
+    first = flexhyca(*ASKED, "--optimiser", "walk", "--budget", "1", "--study", "s.db")
+    assert first.code == 2
+    assert "the budget ended the search; " in first.out
+    assert "were not examined; --budget takes more" in first.out
+    again = flexhyca("optimise", "--resume", "s.db", "--budget", "40")
+    assert (again.code, again.err) == (0, "")
+    assert "the budget" not in again.out
+    assert flexhyca("study", "export", "s.db", "e.csv").code == 0
+    with Path("e.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(row["winner"] == "True" for row in rows) == 1
+    assert {row["verdict"] for row in rows} >= {"", "met"}
+    assert "  winner  " in flexhyca("study", "show", "s.db").out
+
+
+def test_a_changed_row_is_noticed(flexhyca: Command, space: Path) -> None:
+    assert flexhyca(*ASKED, "--study", "s.db").code == 0
+    with sqlite3.connect("s.db") as db:
+        db.execute("UPDATE results SET content = '{}' WHERE stage = 'timing'")
+    for words in ("show s.db", "export s.db e.csv", "plot s.db e.png", "verify s.db"):
+        run = flexhyca("study", *words.split())
+        assert (run.code, run.out) == (2, "")
+        assert run.err.startswith("error: s.db: ")
+    assert [path.name for path in sorted(space.iterdir())] == ["s.db", "space.yaml"]
