@@ -125,7 +125,7 @@ def accuracy_dependencies(
     """What a design's accuracy depends on, apart from rate, patterns and images.
 
     network : its digest. Where ordinary and important neurons have the same bits protected, it does
-    not matter which are which.
+    not matter which are which; where a layer has copies, not whether in space or in time.
     """
     protection, stage = config.protection, accuracy_stage(options)
     own = field_values(config, FIELDS[stage])
@@ -134,4 +134,5 @@ def accuracy_dependencies(
     if same or mask is None:
         mask = None
         own["protection.ib_th"] = protection.nb_th
+    own["protection.redundancy"] = protection.redundancy != "none"
     return {"network": network, "mask": mask, **own, "options": asdict(options)}
