@@ -53,7 +53,7 @@ class Database:
     path : None for a file in memory. mark : SQLite's application_id. tables : the statements that
     make an empty file one of ours; None where the file has to be there. initial : (statement,
     rows) that a new file begins with. what, advice : for messages ("a study of `flexhyca sweep`",
-    "delete it, or give another --study"). patience_s : how long to wait for other processes.
+    "give another --study"). patience_s : how long to wait for other processes.
     structure : whether the whole file is looked through for rows that are out of order or out of
     reach, of which checksums know nothing (SQLite's integrity_check).
     rescue : what to do with a damaged file before `advice`.
@@ -157,7 +157,9 @@ class Database:
 
     def damaged(self, why: str) -> FlexhycaError:
         """The error for content that cannot be what was written."""
-        return FlexhycaError(f"{self.name}: is damaged ({why}); {self._rescue}{self.advice}")
+        return FlexhycaError(
+            f"{self.name}: is damaged ({why}); {self._rescue}delete it, or {self.advice}"
+        )
 
     def checked(self, content: Any, crc: int, of: str = "") -> Any:
         """`content` if it has the checksum that was kept with it; `of` says which it is."""

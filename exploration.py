@@ -89,7 +89,7 @@ def bits(
     prune: bool = True,
     workers: int = 1,
     dask: str | None = None,
-    study: Path | None = None,
+    study: str | Path | None = None,
     seed: int = 0,
     say: Callable[[TriedBits], object] = lambda tried: None,
 ) -> BitChoice:
@@ -102,7 +102,7 @@ def bits(
     from .config.search import goal_of
     from .dse.bits import choose_bits, pairs_of
     from .dse.evaluate import BLOCK
-    from .dse.labelled import Kept, working
+    from .dse.labelled import working
     from .faults.ber.options import BerOptions
 
     wanted = goal_of(ber, goal)
@@ -111,9 +111,20 @@ def bits(
     base = load_config(config, changes)
     pairs = pairs_of(base, base.arithmetic.act_bits)
     given = labelled_images(model, weights, data, images, mean=mean, std=std, seed=seed)
-    kept = Kept(study, (), workers, dask)
+    kept = _kept(study, (), workers, dask)
     with working(given, base, BerOptions(), seed, kept, {"search": "bits"}, {}) as results:
         return choose_bits(base, wanted, pairs, results, patterns, prune, say)
+
+
+def _kept(
+    study: str | Path | None,
+    reuse: Sequence[str | Path],
+    workers: int,
+    dask: str | None = None,
+) -> Kept:
+    from .dse.labelled import Kept
+
+    return Kept(None if study is None else Path(study), tuple(map(Path, reuse)), workers, dask)
 
 
 @dataclass(frozen=True)
@@ -146,8 +157,8 @@ def optimise(
     front: Sequence[str] = (),
     these_images: bool = False,
     workers: int = 1,
-    study: Path | None = None,
-    reuse: Sequence[Path] = (),
+    study: str | Path | None = None,
+    reuse: Sequence[str | Path] = (),
     seed: int = 0,
 ) -> SearchResult:
     """The cheapest design of a space that keeps accuracy, time and traffic (paper, Equation 2).
@@ -157,7 +168,6 @@ def optimise(
     """
     import pandas as pd
 
-    from .dse.labelled import Kept
     from .dse.request import SearchRequest, run_search
     from .dse.search.evaluation import Options
     from .report.search import evaluation_rows, report
@@ -183,7 +193,7 @@ def optimise(
         data=None if data is None else str(data),
         images=images,
     )
-    found = run_search(request, requested_images(request), Kept(study, tuple(reuse), workers))
+    found = run_search(request, requested_images(request), _kept(study, reuse, workers))
     result, winner = report(found), found.best.winner
     frame = pd.DataFrame(evaluation_rows(result))
     return SearchResult(result, frame, winner.point.config if winner else None)
@@ -295,8 +305,8 @@ def compare(
     batch: int = 1,
     placement: api.Placement | None = None,
     workers: int = 1,
-    study: Path | None = None,
-    reuse: Sequence[Path] = (),
+    study: str | Path | None = None,
+    reuse: Sequence[str | Path] = (),
     seed: int = 0,
     progress: PhaseProgress | None = None,
     note: Callable[[str], object] = lambda message: None,
@@ -311,7 +321,6 @@ def compare(
 
     from .config.schemes import SCHEMES
     from .dse.compare import CompareRequest
-    from .dse.labelled import Kept
     from .dse.request import SearchRequest
     from .dse.search.evaluation import Options
     from .report.compare import comparison_report, comparison_rows
@@ -340,6 +349,6 @@ def compare(
         placement,
         batch,
     )
-    kept = Kept(study, tuple(reuse), workers)
+    kept = _kept(study, reuse, workers)
     result = comparison_report(compared(request, kept, accuracy, progress, note))
     return CompareResult(result, pd.DataFrame(comparison_rows(result)))

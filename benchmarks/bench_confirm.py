@@ -5,7 +5,7 @@
     python benchmarks/bench_confirm.py --early-only
 
 A study has candidates in ascending area. A search evaluates each with up to 60 patterns and early
-stop; `dse.search.confirm` walks those that look good enough (after all 60), in rounds.
+stop; `dse.search.confirm` walks one that looks good enough (after all 60) after the other.
 A winner is false if its margin (accuracy - goal x acc0) is negative at a goal. `regret` is its area
 overhead beyond that of the cheapest candidate that truly meets all goals.
 
@@ -52,8 +52,8 @@ from flexhyca.dse.search.confirm import (
     Need,
     Terms,
     margins,
+    next_candidate,
     next_limit,
-    next_round,
     next_step,
     settled,
 )
@@ -210,22 +210,25 @@ def search(world: World, alpha: float) -> Searched:
 
 
 def confirm(seen: Sequence[Observation], world: World) -> Confirmation:
-    """Round after round, as `dse.search.optimise` does; all candidates are evaluated before."""
+    """One after the other, as `dse.search.optimise` does; all candidates are evaluated before."""
     held: dict[int, list[Block]] = {}
     walked, end, found = list[int](), len(world.areas), Confirmation(())
     limit: float | None = 1.0
     while limit is not None:
-        fresh = next_round(_within(seen, limit), walked, end)
-        if not fresh:
+        fresh = next_candidate(_within(seen, limit), walked, end)
+        if fresh is None:
             break
-        found = _round([*walked, *fresh], len(walked), held, world)
+        found = _round([*walked, fresh], len(walked), held, world)
         walked = [one.number for one in found.walked]
         end = found.winner.number if found.winner else end
         if not any(number < end for number in walked):
             break
         limit = next_limit(limit)
-    while not found.winner and (fresh := next_round(seen, walked, end)):
-        found = _round([*walked, *fresh], len(walked), held, world)
+    while not found.winner:
+        fresh = next_candidate(seen, walked, end)
+        if fresh is None:
+            break
+        found = _round([*walked, fresh], len(walked), held, world)
         walked = [one.number for one in found.walked]
     return found
 

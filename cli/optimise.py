@@ -117,7 +117,7 @@ def command(
         typer.Option(
             "--no-prune",
             help="Evaluate also what protects less than something that misses, or is dearer than "
-            "something that does not.",
+            "something that seems to do; not what is dearer than a confirmed design.",
         ),
     ] = False,
     these_images: Annotated[
@@ -292,9 +292,9 @@ def _run(
     from ..dse.request import run_search
 
     check_workers("optimise", workers, dask)
-    subject = exploration.requested_images(request)
-    output.warn(subject.model.warnings)
     try:
+        subject = exploration.requested_images(request)
+        output.warn(subject.model.warnings)
         with _progress() as events:
             return run_search(request, subject, Kept(study, tuple(reuse), workers, dask), events)
     except KeyboardInterrupt:
@@ -363,6 +363,9 @@ def _write(
         raise FlexhycaError(_nothing(found))
 
 
+_BUDGET = ", or a larger --budget"
+
+
 def _nothing(found: Found) -> str:
     """Why no design is confirmed, and what comes nearest."""
     outcome = found.best
@@ -372,10 +375,10 @@ def _nothing(found: Found) -> str:
         return (
             f"{outcome.problem.name}: no design is accurate enough; the best of "
             f"{len(outcome.searched)} that were evaluated loses {seen.observation.ratio:.2f} times "
-            "what is allowed; lower the goal, widen the space, or raise --budget"
+            "what is allowed; take a larger space or a lower goal" + _BUDGET * (outcome.cut > 0)
         )
     worst = min(closest.judgements, key=lambda own: own.margin.estimate - own.needed)
-    takes = "a larger space, a lower goal, or a larger --budget"
+    takes = "a larger space or a lower goal" + _BUDGET * (outcome.cut > 0)
     if worst.limited_by == "images":
         many = f"about {worst.enough:,}" if worst.enough else "far more"
         here = len(found.workload.images["confirm"])
@@ -408,8 +411,9 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _show_problem(problem: dict[str, Any], evaluations: list[dict[str, Any]]) -> None:
-    for one in problem["confirmations"]:
-        print(f"  area {one['area_overhead']:+.1%}  {_label(one['parameters'])}")
+    for number, one in enumerate(problem["confirmations"], 1):
+        print(f"  judged as number {number}: area {one['area_overhead']:+.1%}")
+        print(f"    {_label(one['parameters'])}")
         print(f"    {'; '.join(map(_judged, one['goals']))}; {one['patterns']:,} patterns")
     if problem["front"] is not None:
         _show_front(problem, evaluations)
@@ -422,8 +426,9 @@ def _show_problem(problem: dict[str, Any], evaluations: list[dict[str, Any]]) ->
         )
     if over:
         print(
-            f"  {len(over)} more of {min(over):+.1%} to {max(over):+.1%} seem to keep the goals in "
-            "the search, but were not judged"
+            f"  {len(over)} not judged that seem to keep the goals in the search, of "
+            f"{min(over):+.1%} to {max(over):+.1%}; more images let more be judged, and "
+            "--these-images asks of them alone"
         )
     if problem["not examined"]:
         print(
@@ -438,9 +443,9 @@ def _label(parameters: dict[str, Any]) -> str:
 
 #: Of what a judgement has too few -> what to say of it.
 _LIMITED = {
-    "images": " (too few images)",
+    "images": " (probably too few images)",
     "patterns": " (more patterns may tell)",
-    None: " (hardly better than the goal)",
+    None: " (more would hardly help)",
 }
 
 

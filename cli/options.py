@@ -288,8 +288,6 @@ def _limit(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise FlexhycaError(f"limit {text!r}: write KEY=VALUE, such as traffic=0.2")
-    if value == "none":
-        return key, None
     try:
         return key, float(value)
     except ValueError:

@@ -14,9 +14,9 @@ import difflib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from ..errors import ConfigError
 from ..files import read_text
@@ -52,7 +52,7 @@ def goal_of(ber: float, accuracy: float) -> AccuracyGoal:
 
 
 class Limits(Section):
-    """What protection may cost besides area; null for no limit."""
+    """What protection may cost besides area; null or none for no limit."""
 
     cycles: float | None = Field(
         default=1.10, gt=0, allow_inf_nan=False, description="over those of the base machine"
@@ -68,6 +68,11 @@ class Limits(Section):
     perf: Perf = Field(
         default="cycles", description="cycles, or time = cycles x depth of the PE's logic"
     )
+
+    @field_validator("cycles", "traffic", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return None if value == "none" else value
 
 
 def with_limits(limits: Limits, changes: Mapping[str, object]) -> Limits:
@@ -87,12 +92,15 @@ def with_limits(limits: Limits, changes: Mapping[str, object]) -> Limits:
         ) from None
 
 
+_Goals = Annotated[list[AccuracyGoal], Field(min_length=1)]
+
+
 class SearchFile(Section):
     """One file. parameters : field of the configuration -> its values."""
 
     name: str = "own"
-    parameters: dict[str, list[FieldValue] | FieldValue] = Field(min_length=1)
-    scenarios: dict[str, list[AccuracyGoal]] = Field(default_factory=dict)
+    parameters: dict[str, list[FieldValue] | FieldValue]
+    scenarios: dict[str, _Goals] = Field(default_factory=dict)
     limits: Limits = Limits()
 
 
@@ -125,6 +133,8 @@ def load_search(name: str | Path = "full") -> Search:
         read = SearchFile.model_validate({"name": Path(source).stem, **document})
     except ValidationError as error:
         raise ConfigError("\n".join(_lines(error, source))) from None
+    if not read.parameters:
+        raise ConfigError(f"{source}: parameters: none; give at least one field and its values")
     values = {key: _values(key, given, source) for key, given in read.parameters.items()}
     scenarios = {key: tuple(goals) for key, goals in read.scenarios.items()}
     return Search(name=read.name, values=values, scenarios=scenarios, limits=read.limits)
@@ -149,7 +159,13 @@ def _lines(error: ValidationError, source: str) -> list[str]:
     lines = []
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        if problem["loc"][0] == "parameters" and len(problem["loc"]) > 1:
+            path = ".".join(str(part) for part in problem["loc"][:2])
+            lines.append(
+                f"{source}: {path}: give a value, a range or a list of them, each a number, a word "
+                "or true or false"
+            )
+        elif problem["type"] == "extra_forbidden":
             lines.append(
                 f"{source}: unknown key {path}; known are {', '.join(SearchFile.model_fields)}, "
                 f"in limits {', '.join(Limits.model_fields)}, "
@@ -158,7 +174,7 @@ def _lines(error: ValidationError, source: str) -> list[str]:
         else:
             given = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
             lines.append(f"{source}: {path}{given}: {problem['msg'].lower()}")
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def _values(key: str, given: list[FieldValue] | FieldValue, source: str) -> tuple[FieldValue, ...]:

@@ -102,9 +102,17 @@ def choose_bits(
     protect no more than a pair that clearly misses.
     """
     reference = with_scheme(results.workload.base, "base")
-    for answer in results.all([StageJob("network", reference), StageJob("network", config)]):
+    answers = results.all([StageJob("network", reference), StageJob("network", config)])
+    for answer in answers:
         if "error" in answer:
             raise ConfigError(f"bits: {answer['error']}")
+    right0, right = (answer["right"]["search"] for answer in answers)
+    if right <= goal.accuracy * right0:
+        raise ConfigError(
+            f"goal {goal.accuracy:g} is impossible: without any fault the network keeps "
+            f"{right / right0:.4f} of acc0, and it has to be above the goal; give a lower one, or "
+            "a lower protection.q_scale"
+        )
     places = {pair: i for i, pair in enumerate(pairs)}
     tried: dict[BitPair, TriedBits] = {}
     out: dict[BitPair, BitPair] = {}

@@ -116,7 +116,7 @@ def work_out_designs(
         raise ConfigError(f"the unprotected machine: {reference['error']}")
     impossible: Counter[str] = Counter()
     for stage in ("network", "timing"):
-        answers, part = _answers(space, points, stage, results, progress), _part(space, stage)
+        answers, part = _answers(space, points, stage, results, progress), stage_part(space, stage)
         errors = [answers[part(point.values)].get("error") for point in points]
         impossible.update(error for error in errors if error)
         points = [point for point, error in zip(points, errors, strict=True) if not error]
@@ -128,8 +128,8 @@ def work_out_designs(
     weight_bytes = sum(weight.size for weight in network.weights.values())
     areas: dict[PointValues, tuple[float, float]] = {}
     keys: dict[PointValues, str] = {}
-    designs, timing, area_part = [], _part(space, "timing"), _part(space, "area")
-    accuracy = _part(space, accuracy_stage(results.workload.options), "network", "mask")
+    designs, timing, area_part = [], stage_part(space, "timing"), stage_part(space, "area")
+    accuracy = stage_part(space, accuracy_stage(results.workload.options), "network", "mask")
     for i, point in enumerate(points):
         circuit = area_part(point.values)
         if circuit not in areas:
@@ -168,11 +168,11 @@ def stage_jobs(
     space: Space, points: Sequence[DesignPoint], stage: str
 ) -> dict[PointValues, StageJob]:
     """Values of the fields that a stage depends on -> its job, each once."""
-    part = _part(space, stage)
+    part = stage_part(space, stage)
     return {part(point.values): StageJob(stage, point.config) for point in points}
 
 
-def _part(space: Space, *stages: str) -> Callable[[PointValues], PointValues]:
+def stage_part(space: Space, *stages: str) -> Callable[[PointValues], PointValues]:
     """A function: the values of a point that stages depend on."""
     names = {name for stage in stages for name in FIELDS[stage]}
     places = [i for i, name in enumerate(space.names) if name in names]

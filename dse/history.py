@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config.schemes import with_scheme
-from .designs import stage_jobs, work_out_designs
+from .designs import stage_jobs, stage_part, work_out_designs
 from .evaluate import BLOCK, PatternPurpose, StageJob, accuracy_job
 from .labelled import Kept, LabelledModel, working
 from .request import SearchRequest, search_of, space_of
@@ -115,9 +115,9 @@ def to_optuna(study: Study, path: Path) -> None:
 def differing_results(
     path: Path, request: SearchRequest, given: LabelledModel, count: int, seed: int
 ) -> tuple[int, list[str]]:
-    """How many results were worked out again, and what is another now.
+    """How many results were worked out again, and what is missing or another now.
 
-    Of all results that designs need, evaluations and confirmations some are worked out again; what
+    Of all results that designs, evaluations and confirmations need some are worked out again; what
     the study says of evaluations and confirmations is counted again from all of them. Raises
     FlexhycaError where the network or the images are not those of the study.
     """
@@ -128,6 +128,9 @@ def differing_results(
     ):
         kept.require(results.study.identity)
         jobs = list(_jobs(kept, space, results))
+        missing = sum(kept.find(*results.key(job)) is None for job in jobs)
+        if missing:
+            return 0, [f"{missing} of {len(jobs)} results are missing"]
         chosen = np.random.default_rng(seed).permutation(len(jobs))[:count]
         wrong = [
             f"{jobs[i].stage} {dict(jobs[i].arguments)} of {jobs[i].config.config_hash[:12]}"
@@ -146,10 +149,15 @@ def _jobs(kept: Study, space: Space, results: Results) -> Iterator[StageJob]:
     """The jobs whose results a study has."""
     base = with_scheme(space.base, "base")
     results.all([StageJob("network", base)])
-    for stage in ("network", "timing"):
-        for job in stage_jobs(space, space.points(), stage).values():
-            if kept.find(*results.key(job)) is not None:
-                yield job
+    if kept.problems():  # which begin when all of this is there
+        points, part = space.points(), stage_part(space, "network")
+        networks = stage_jobs(space, points, "network")
+        yield from networks.values()
+        failed = {
+            own for own, job in networks.items() if "error" in (kept.find(*results.key(job)) or {})
+        }
+        built = [point for point in points if part(point.values) not in failed]
+        yield from stage_jobs(space, built, "timing").values()
     for problem in kept.problems():
         goals: list[dict[str, float]] = []
         for event, content in kept.events(problem):

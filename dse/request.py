@@ -110,6 +110,12 @@ def run_search(
     events = events or Events()
     search, space = search_of(request), space_of(request)
     base = space.base
+    for change in request.changes:
+        if change.partition("=")[0].strip() in space.names:
+            raise ConfigError(
+                f"set {change}: {search.name} searches this field; leave it out, or give "
+                "a --space whose values are those"
+            )
     check_goals(request, search)
     own = _identity(request, search, space)
     asked = request.to_dict()

@@ -34,7 +34,7 @@ _SHOWN = 6  # differences that a refusal names
 
 
 class StudyEvent(NamedTuple):
-    """What a search did. event : "asked" a candidate, or "pruned" some. content : plain values."""
+    """What a search did. event : a row of `dse.search.optimise`. content : plain values."""
 
     event: str
     content: Any
@@ -63,7 +63,7 @@ class Study:
             ("INSERT INTO request VALUES (?, ?)", [_row(request or {}, "request")]),
         ]
         tables = None if identity is None else _TABLES
-        advice = f"delete it, or give another {option}"
+        advice = f"give another {option}"
         self._file = Database(path, _APPLICATION, tables, what, advice, start)
         if identity is not None:
             try:
@@ -87,7 +87,7 @@ class Study:
             more = f"; {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
             raise FlexhycaError(
                 f"{self._file.name}: belongs to another study "
-                f"({'; '.join(differing[:_SHOWN])}{more}); {self._file.advice}"
+                f"({'; '.join(differing[:_SHOWN])}{more}); delete it, or {self._file.advice}"
             )
 
     @property
@@ -98,8 +98,10 @@ class Study:
     @property
     def request(self) -> dict[str, Any]:
         """How it was asked for."""
-        row = self._file.read("SELECT content, crc FROM request")[0]
-        found: dict[str, Any] = json.loads(self._checked(row, "request"))
+        rows = self._file.read("SELECT content, crc FROM request")
+        if len(rows) != 1:
+            raise self._file.damaged(f"{len(rows)} requests")
+        found: dict[str, Any] = json.loads(self._checked(rows[0], "request"))
         return found
 
     # ---- results ----------------------------------------------------------------------------
@@ -136,20 +138,25 @@ class Study:
     def take_from(self, other: Path) -> int:
         """Copy the results of another study; how many there were."""
         with Study(other, None, what="a study of flexhyca", option="--reuse") as study:
-            rows = study._file.read("SELECT stage, digest, part, content, crc FROM results")
-            for stage, digest, part, content, crc in rows:
-                study._file.checked(content, crc, _of(ResultKey(stage, digest), part))
+            rows = study._results()
         self._file.write("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?)", rows)
         return len(rows)
 
     def check(self) -> None:
-        """Raise FlexhycaError unless every row is as it was written; reads the whole file."""
-        for stage, digest, part, content, crc in self._file.read(
-            "SELECT stage, digest, part, content, crc FROM results"
-        ):
-            self._file.checked(content, crc, _of(ResultKey(stage, digest), part))
+        """Raise FlexhycaError unless every row is as it was written; reads the whole file.
+
+        Of results that are missing it knows nothing.
+        """
+        self._results()
+        _ = self.request
         for problem in self.problems():
             self.events(problem)
+
+    def _results(self) -> list[tuple[Any, ...]]:
+        rows = self._file.read("SELECT stage, digest, part, content, crc FROM results")
+        for stage, digest, part, content, crc in rows:
+            self._file.checked(content, crc, _of(ResultKey(stage, digest), part))
+        return rows
 
     def count(self, stage: str) -> int:
         """How many results of a stage there are."""

@@ -87,7 +87,8 @@ def network(name: str) -> Entry:
     """The table's entry for `name`; ModelError lists the known names."""
     if is_topology(name):
         raise ModelError(
-            f"{name} is a topology, layer shapes without weights; only simulate and compile take it"
+            f"{name} is a topology, layer shapes without weights; only simulate, compile, sweep "
+            "and compare take it"
         )
     if name not in NETWORKS:
         raise ModelError(

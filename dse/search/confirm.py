@@ -2,7 +2,7 @@
 
 The candidates that a search leaves are walked in ascending area, each until it is clear whether it
 meets all goals, with twice the patterns at every look, up to the first that does; what the search
-finds after that is walked in later rounds, and the cheapest that does is the winner.  What is
+finds after that is walked later, and the cheapest that does is the winner.  What is
 judged is the *margin*: accuracy minus goal x acc0, as a mean over patterns of wrong bits and over
 images, which both are samples. `next_step` says what to evaluate next, given all that is known, so
 that the caller may do it in parallel, keep it, and go on later.
@@ -34,10 +34,10 @@ from ...faults.campaign.sequential import SideOfZero, greatest_mean, least_mean,
 from ...faults.campaign.statistics import Interval
 from ..evaluate import Block
 from .candidates import Observation
+from .prune import SIGMAS
 
 Limit = Literal["patterns", "images"]
-_CLEAR = 2.0  # standard errors
-_ROUND = 3  # candidates that are walked before the search is told to look for better ones
+_LESS = 0.7  # of what was searched for before, after one that was not met
 _LEAST_LIMIT = 0.05  # of the loss that is allowed, below which no search looks for less
 _REACH = 3.0  # standard errors by which more patterns are not expected to move an estimate
 
@@ -128,7 +128,7 @@ class Walked:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The end of a round: all candidates up to the first that is met, or to the last."""
+    """All that were walked, in this order."""
 
     walked: tuple[Walked, ...]
 
@@ -158,22 +158,26 @@ class Need(NamedTuple):
     patterns: int
 
 
-def next_round(seen: Iterable[Observation], walked: Container[int], end: int) -> list[int]:
-    """Whom to walk now: the cheapest few that may lose as little as is searched for.
+def next_candidate(seen: Iterable[Observation], walked: Container[int], end: int) -> int | None:
+    """Whom to walk now: the cheapest that may lose as little as is searched for.
 
-    walked : in rounds before. end : candidates from here on are not cheaper than what is met.
+    walked : before. end : candidates from here on are not cheaper than what is met.
     """
     found = (
         own.number
         for own in seen
-        if own.ratio - _CLEAR * own.error <= 1 and own.number < end and own.number not in walked
+        if own.ratio - SIGMAS * own.error <= 1 and own.number < end and own.number not in walked
     )
-    return sorted(found)[:_ROUND]
+    return min(found, default=None)
 
 
 def next_limit(limit: float) -> float | None:
-    """The share of the loss that is allowed to search for after a round that left some unmet."""
-    return limit / 2 if limit / 2 >= _LEAST_LIMIT else None
+    """The share of the loss that is allowed to search for after one that is not met.
+
+    Whoever loses about as much would hardly be met either, at the price of a place in the walk.
+    """
+    less = _LESS * limit
+    return less if less >= _LEAST_LIMIT else None
 
 
 def next_step(
@@ -186,10 +190,10 @@ def next_step(
 ) -> list[Need] | Confirmation:
     """What to evaluate next, or the end; the same for the same patterns, however they came.
 
-    numbers : candidates, those of a round in ascending area. seen : their patterns from 0 on, a
-    block for each goal. ahead : how many candidates at once, for as many workers; those beyond the
+    numbers : candidates in the order of the walk. seen : their patterns from 0 on, a block for each
+    goal. ahead : how many candidates at once, for as many workers; those beyond the
     first may turn out not to be needed. known : looks of earlier calls, which spare repeating them;
-    grows. before : how many of the candidates earlier rounds have walked.
+    grows. before : how many of the candidates were walked earlier, met or not.
     """
     walked: list[Walked] = []
     needs: list[Need] = []

@@ -46,10 +46,11 @@ class Options:
         known, front = ", ".join(OPTIMISERS), set(self.front)
         if self.optimiser not in OPTIMISERS:
             raise FlexhycaError(f"optimiser {self.optimiser!r}: there is none; use {known}")
-        if front and not {"accuracy", "area"} <= front <= set(SENSES):
+        repeated = len(front) != len(self.front)
+        if front and (repeated or not {"accuracy", "area"} <= front <= set(SENSES)):
             raise FlexhycaError(
                 f"front {','.join(self.front)}: give accuracy,area and, if wanted, cycles and "
-                "traffic"
+                "traffic, each once"
             )
         for name in ("budget", "patterns", "most"):
             if not 1 <= getattr(self, name) <= _MOST:
@@ -127,6 +128,11 @@ class Running:
         if verdict != "open" or len(values) >= self.options.patterns:
             self._ended += 1
             self.missed = verdict == "missed"
+
+    def evaluation(self, design: Design) -> Evaluation:
+        """What is known, of all the loss that the goals allow."""
+        patterns = tuple(len(block.right) for block in self.blocks)
+        return Evaluation(design, self.observation(1.0), patterns)
 
     def observation(self, limit: float | None = None) -> Observation:
         """What the patterns say. limit : another share of the loss than the search looks for."""

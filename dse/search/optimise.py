@@ -1,11 +1,11 @@
 """Cross-layer optimisation: the cheapest design that keeps its goals (paper, III-E, Algorithm 3).
 
 Area, cycles and traffic of every design are known before the first fault (`designs`).  A search
-then evaluates accuracy keys, each on a few patterns of wrong bits; the cheapest that seem to do are
-confirmed on patterns and images that it never saw.  Few images confirm only what is better than its
-goal by the width of their interval, so where that is not met by the cheapest ones, the search goes
-on for designs that lose half as much, and those are confirmed, and so on.  The study is the only
-state: a search that was killed reads what it has asked and goes on.
+then evaluates accuracy keys, each on a few patterns of wrong bits; the cheapest that seems to do is
+judged on patterns and images that it never saw.  Few images confirm only what is better than its
+goal by the width of their interval, so where the cheapest is not met, the search goes on for
+designs that lose less, the cheapest of those is judged, and so on.  The study is the only state: a
+search that was killed reads what it has asked and goes on.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from ..keys import ResultKey
 from ..results import Results
 from ..study import StudyEvent
 from .candidates import CandidateField, Observation
-from .confirm import Confirmation, Looks, Terms, Walked, next_limit, next_round, next_step
+from .confirm import Confirmation, Looks, Terms, Walked, next_candidate, next_limit, next_step
 from .evaluation import Evaluation, Options, Problem, Running
 from .optimisers import OPTIMISERS, front_optimiser
-from .prune import dearer, pruned
+from .prune import SIGMAS, dearer, pruned
 
-_CLEAR = 2.0  # standard errors
 _UNCONFIRMED = 1 + 1e-9  # ratio, just above what is feasible
 
 
@@ -68,7 +67,9 @@ class SearchOutcome:
     @property
     def passed_over(self) -> list[Evaluation]:
         """What seems to keep the goals and is cheaper than the winner, but was not judged."""
-        found = self.confirmation and self.confirmation.winner
+        if self.confirmation is None:
+            return []
+        found = self.confirmation.winner
         end = found.number if found else len(self.chosen)
         return [
             own
@@ -100,11 +101,14 @@ def search_designs(
         search.run()
         if options.front:
             break
-        confirmation = search.confirmed(search.next_round())
+        confirmation = search.confirmed(search.next_candidate())
         if not search.tightened():
             break
-    while confirmation and not confirmation.winner and (rest := search.next_round(1.0)):
-        confirmation = search.confirmed(rest, at_end=True)
+    while confirmation and not confirmation.winner:
+        left = search.next_candidate(1.0)
+        if left is None:
+            break
+        confirmation = search.confirmed(left, at_end=True)
     return SearchOutcome(
         problem,
         space,
@@ -120,30 +124,39 @@ def search_designs(
 def recount(name: str, designs: Designs, results: Results, options: Options) -> list[str]:
     """What a study says of a search that its results do not.  Nothing is logged.
 
-    name : of the problem. Raises FlexhycaError where its events do not fit the designs.
+    name : of the problem. All results that its evaluations need have to be there.
     """
     events = results.study.events(name)
-    said = {event.event: event.content for event in events}  # the last of each kind
-    seen = {event.content["key"]: event.content for event in events if event.event == "seen"}
-    goals = tuple(AccuracyGoal(**goal) for goal in said["began"]["goals"])
+    goals = tuple(AccuracyGoal(**goal) for goal in events[0].content["goals"])
     space, chosen = candidates(designs.within(), designs.space)
-    try:
-        search = _Search(
-            Problem(name, goals), designs.space.names, space, chosen, results, options, _nothing
-        )
-    except KeyError as key:
-        return [f"{name}: {key} is no design of the space"]
-    wrong = [
-        f"{name}: evaluation of {own.design.key}"
-        for own in search.evaluations()
-        if own.design.key in seen
-        and seen[own.design.key] != {"limit": search.limit, **own.to_dict()}
-    ]
-    if "confirmed" in said:
-        walked = [search.verdicts(own) for own in search.confirmed([]).walked]
-        if walked != said["confirmed"]["walked"]:
-            wrong.append(f"{name}: confirmation")
+    numbers = {design.key: i for i, design in enumerate(chosen)}
+    wrong = []
+    for said in (event.content for event in events if event.event == "seen"):
+        if said["key"] not in numbers:
+            return [f"{name}: {said['key']} is no design of the space"]
+        own = Running(numbers[said["key"]], goals, said["limit"], options)
+        design = chosen[own.number]
+        while not own.done:
+            own.take(results.block("search", _known(results, design, own)))
+        if said != {"limit": said["limit"], **own.evaluation(design).to_dict()}:
+            wrong.append(f"{name}: evaluation of {said['key']} at limit {said['limit']:.3g}")
+    judged = [event.content["walked"] for event in events if event.event == "confirmed"]
+    if judged:
+        problem = Problem(name, goals)
+        search = _Search(problem, designs.space.names, space, chosen, results, options, _nothing)
+        walked = [search.verdicts(own) for own in search.confirmed(None).walked]
+        wrong += [
+            f"{name}: confirmation, at {len(said)} judged"
+            for said in judged
+            if said != walked[: len(said)]
+        ]
     return wrong
+
+
+def _known(results: Results, design: Design, own: Running) -> dict[str, Any]:
+    goal, first = own.wanted
+    (answer,) = results.all([accuracy_job(design.point.config, goal.ber, "search", first)])
+    return answer
 
 
 def _nothing(done: int, what: str) -> None:
@@ -170,7 +183,7 @@ class _Search:
         self._running: dict[int, Running] = {}  # in the order of asking
         self._waiting: dict[tuple[ResultKey, int], Running] = {}
         self._pruned: dict[int, int] = {}  # candidate -> by which
-        self._walked: list[int] = []  # in this order, by all rounds
+        self._walked: list[int] = []  # in this order
         self._winner: int | None = None  # so far
         self._fresh = True  # whether something was evaluated since
         self._ended_with = 0  # budget
@@ -326,13 +339,7 @@ class _Search:
     def evaluations(self) -> list[Evaluation]:
         """The same with their designs."""
         return [
-            Evaluation(
-                self.chosen[number],
-                own.observation(1.0),
-                tuple(len(block.right) for block in own.blocks),
-            )
-            for number, own in self._running.items()
-            if own.done
+            own.evaluation(self.chosen[number]) for number, own in self._running.items() if own.done
         ]
 
     def reasons(self) -> dict[int, str]:
@@ -346,12 +353,12 @@ class _Search:
         """Candidates from here on are not cheaper than what is confirmed."""
         return len(self.chosen) if self._winner is None else self._winner
 
-    def next_round(self, limit: float | None = None) -> list[int]:
-        """Whom to confirm now, if something was evaluated since. limit : for another one."""
+    def next_candidate(self, limit: float | None = None) -> int | None:
+        """Whom to judge now, if something was evaluated since. limit : for another one."""
         if limit is None and not self._fresh:
-            return []
+            return None
         seen = (own.observation(limit) for own in self._running.values() if own.done)
-        return next_round(seen, self._walked, self._end)
+        return next_candidate(seen, self._walked, self._end)
 
     def tightened(self) -> bool:
         """Whether there is sense in a search for designs that lose less; it has begun then.
@@ -363,7 +370,9 @@ class _Search:
         limit, unmet = next_limit(self.limit), any(number < self._end for number in self._walked)
         if self._fresh or not unmet or limit is None:
             return False
-        if self._ended_with >= self.options.budget or (self._ended and not self.next_round(1.0)):
+        if self._ended_with >= self.options.budget or (
+            self._ended and self.next_candidate(1.0) is None
+        ):
             return False
         self._log("tightened", {"limit": limit})
         return True
@@ -372,7 +381,7 @@ class _Search:
         """Candidates whose network clearly misses a goal without any fault."""
         most = max(goal.accuracy for goal in self.problem.goals)
         right0 = self._right(with_scheme(self.results.workload.base, "base"), "search")
-        spread = _CLEAR * math.sqrt(right0 * most * (1 - most))
+        spread = SIGMAS * math.sqrt(right0 * most * (1 - most))
         least = right0 * most - spread
         found = [self._right(design.point.config, "search") for design in self.chosen]
         hopeless = {i for i, right in enumerate(found) if right < least}
@@ -400,18 +409,18 @@ class _Search:
         design = self.chosen[best.number]
         return f"best so far {design.area:.1%} at {best.ratio:.2f} of the loss that is allowed"
 
-    def confirmed(self, fresh: Sequence[int], at_end: bool = False) -> Confirmation:
-        """Walk up in area, on patterns and images that the search never saw, as rounds before.
+    def confirmed(self, fresh: int | None, at_end: bool = False) -> Confirmation:
+        """Judge one more, on patterns and images that the search never saw, and all before again.
 
         at_end : no better ones are to be had for this budget.
         """
-        goals, terms = self.problem.goals, self._terms()
-        before, numbers = len(self._walked), [*self._walked, *fresh]
+        goals, terms, before = self.problem.goals, self._terms(), len(self._walked)
+        numbers = self._walked if fresh is None else [*self._walked, fresh]
         seen, looks = dict[int, Sequence[Block]](), Looks()
         while True:
             step = next_step(numbers, seen, terms, self.options.ahead, looks, before)
             if isinstance(step, Confirmation):
-                if fresh:
+                if fresh is not None:
                     walked = [self.verdicts(own) for own in step.walked]
                     budget = self.options.budget if at_end else 0
                     self._log("confirmed", {"walked": walked, "ended with": budget})
@@ -422,10 +431,9 @@ class _Search:
                 for goal in goals
                 for first in range(need.first, need.first + need.patterns, BLOCK)
             ]
-            place = numbers.index(step[0].number) + 1
             self.say(
                 len(self.history),
-                f"confirming {place} of {len(numbers)}, "
+                f"judging {self.chosen[step[0].number].area:.1%} as number {len(numbers)}, "
                 f"{step[0].first + step[0].patterns:,} patterns",
             )
             answers = iter(self.results.all(jobs))
@@ -457,7 +465,7 @@ class _Search:
         return [self.results.block("confirm", next(answers)) for _ in range(count)]
 
 
-#: What a search did, in its study -> doing it.
+#: What a search did, as its study names it -> doing it.
 _REPLAYED: dict[str, Callable[[_Search, Mapping[str, Any]], None]] = {
     "began": lambda search, content: None,
     "asked": _Search._asked,

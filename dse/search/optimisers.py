@@ -221,7 +221,7 @@ def _sampled(question: Question, sampler: str) -> list[int]:
 
 OPTIMISERS = {
     "gpyopt": Optimiser("GPyOpt: gain in area x chance of it", partial(_best, prepare=_gain)),
-    "walk": Optimiser("in ascending area until one keeps the goals: exact", _walk),
+    "walk": Optimiser("in ascending area until one keeps the goals", _walk),
     "gpyopt-penalty": Optimiser(
         "GPyOpt: expected improvement of area + penalty", partial(_best, prepare=_improvement)
     ),

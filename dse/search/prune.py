@@ -16,9 +16,12 @@ import numpy as np
 
 from .candidates import CandidateField, Observation
 
+#: Standard errors beyond which an evaluation is clear.
+SIGMAS = 2.0
+
 
 def pruned(
-    field: CandidateField, history: Sequence[Observation], sigmas: float = 2.0
+    field: CandidateField, history: Sequence[Observation], sigmas: float = SIGMAS
 ) -> dict[int, int]:
     """Candidates that miss as they protect no bit more than one that clearly misses.
 
@@ -35,7 +38,7 @@ def pruned(
 
 
 def dearer(
-    field: CandidateField, history: Sequence[Observation], sigmas: float = 2.0
+    field: CandidateField, history: Sequence[Observation], sigmas: float = SIGMAS
 ) -> dict[int, int]:
     """Candidates that are not cheaper than one that clearly keeps to the limit.
 

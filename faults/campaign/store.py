@@ -34,7 +34,7 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT 
 CREATE TABLE trials (number INTEGER PRIMARY KEY, content TEXT NOT NULL, crc INTEGER NOT NULL);
 """
 _WHAT = "a campaign of flexhyca"
-_ADVICE = "delete it, or give another file"
+_ADVICE = "give another file"
 _RESCUE = "`flexhyca campaign repair` saves what is whole; or "
 _SLICE = 20_000  # rows that are read at once
 _PATIENCE_S = 60
@@ -324,7 +324,7 @@ def _locked(path: Path, lock: Path) -> int:
         if not isinstance(error, BlockingIOError):
             raise FlexhycaError(f"{lock}: cannot be locked: {error.strerror}") from None
         raise FlexhycaError(
-            f"{path}: process {owner or '(just started)'} is running this campaign; "
+            f"{path}: process {owner or '(just started)'} is writing it; "
             "wait until it has ended, or end it"
         ) from None
     return handle

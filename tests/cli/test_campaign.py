@@ -102,8 +102,7 @@ def test_errors(flexhyca: Command, in_tmp: Path) -> None:
         (("show", "none.db"), "none.db: there is no such file"),
         (
             ("show", "text"),
-            "text: is not a campaign of flexhyca (file is not a database); "
-            "delete it, or give another file",
+            "text: is not a campaign of flexhyca (file is not a database); give another file",
         ),
         (
             ("export", "text", "--csv", "none/t.csv"),

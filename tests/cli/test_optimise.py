@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flexhyca import exploration
 from flexhyca.config import load_config
 from flexhyca.dse.space import PARAMETERS
 from flexhyca.tests.cli.conftest import Command
@@ -93,7 +94,7 @@ def test_a_study_from_start_to_end(flexhyca: Command, space: Path) -> None:
         ),
         (
             ("optimise", "digits", "--front", "area"),
-            "front area: give accuracy,area and, if wanted, cycles and traffic",
+            "front area: give accuracy,area and, if wanted, cycles and traffic, each once",
         ),
         (("optimise", "digits", "--limit", "traffic"), "limit 'traffic': write KEY=VALUE, such as"),
         (("optimise", "digits", "--patterns", "25"), "patterns 25: give a multiple of 10"),
@@ -138,8 +139,8 @@ def test_bits(flexhyca: Command, in_tmp: Path) -> None:
     assert found["best"] is not None
     assert f"{len(found['tried'])} of 36 pairs evaluated" in run.out
     hopeless = flexhyca("bits", "digits", "--ber", "0.2", "--goal", "1", "--patterns", "20")
-    assert hopeless.code == 2
-    assert hopeless.err.startswith("error: bits: no pair is above 1 acc0 at bit error rate 0.2")
+    assert (hopeless.code, hopeless.out) == (2, "")
+    assert hopeless.err.startswith("error: goal 1 is impossible: without any fault the network")
 
 
 @pytest.mark.parametrize(
@@ -194,3 +195,27 @@ def test_a_changed_row_is_noticed(flexhyca: Command, space: Path) -> None:
         assert (run.code, run.out) == (2, "")
         assert run.err.startswith("error: s.db: ")
     assert [path.name for path in sorted(space.iterdir())] == ["s.db", "space.yaml"]
+
+
+def test_a_study_without_its_request_is_damaged(flexhyca: Command, space: Path) -> None:
+    assert flexhyca(*ASKED, "--study", "s.db").code == 0
+    with sqlite3.connect("s.db") as db:
+        db.execute("DELETE FROM request")
+    for words in ("study show s.db", "study verify s.db", "optimise --resume s.db"):
+        run = flexhyca(*words.split())
+        assert (run.code, run.out) == (2, "")
+        assert run.err.startswith("error: s.db: is damaged (0 requests); ")
+
+
+def test_a_field_that_is_searched_is_not_set(flexhyca: Command, space: Path) -> None:
+    run = flexhyca(*ASKED, "--set", "protection.nb_th=2")
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith("error: set protection.nb_th=2: space searches this field")
+
+
+def test_studies_by_name_from_python(space: Path) -> None:
+    asked: dict[str, Any] = {"space": "space.yaml", "scenario": "mine", "seed": 3}
+    first = exploration.optimise("digits", study="s.db", **asked)
+    again = exploration.optimise("digits", reuse=["s.db"], **asked)
+    assert again.report["computed"] == 0
+    assert again.report["best"] == first.report["best"]

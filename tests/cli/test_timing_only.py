@@ -97,8 +97,8 @@ def test_networks_without_images_are_only_timed(flexhyca: Command, topology: str
         ),
         (
             ("accuracy", "net.csv"),
-            "net.csv is a topology, layer shapes without weights; only simulate and compile "
-            "take it",
+            "net.csv is a topology, layer shapes without weights; only simulate, compile, "
+            "sweep and compare take it",
         ),
         (("simulate", "none.csv"), "topology none.csv: no such file"),
     ],

@@ -46,7 +46,9 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     [
         ("- 1", "no sections; write parameters: and below it FIELD: VALUES"),
         ("limits: {}", "parameters: field required"),
-        ("parameters: {}", "parameters = {}: dictionary should have at least 1 item"),
+        ("parameters: {dppu.size: null}", "parameters.dppu.size: give a value, a range or a list"),
+        ("parameters: {dppu.size: 8}\nscenarios: {x: []}", "scenarios.x = []: list should have at"),
+        ("parameters: {}", "parameters: none; give at least one field and its values"),
         (
             "parameters: {dppu.siz: 3}",
             "parameters.dppu.siz: no such field of a configuration; did you mean dppu.size?",

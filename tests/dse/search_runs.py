@@ -1,6 +1,6 @@
 """A small search of digits for tests, in this process or as one of its own that can be killed.
 
-Of its three rounds of confirmation the second finds a winner.
+The first that it judges is not met, so that it goes on for designs that lose less.
 """
 
 from __future__ import annotations

@@ -72,10 +72,11 @@ def test_pruning_changes_no_answer(results: Results, ber: float, goal: float) ->
 
 
 def test_the_goal_has_to_be_exceeded(results: Results) -> None:
-    pairs = pairs_of(CONFIG, 8)
-    found = choose_bits(CONFIG, AccuracyGoal(ber=1e-12, accuracy=1.0), pairs, results, PATTERNS)
-    assert all(own.margin.estimate <= 0 for own in found.tried)
-    assert found.best is None
+    """What cannot be exceeded even without faults is refused at once."""
+    with pytest.raises(ConfigError, match="goal 1 is impossible: without any fault the network"):
+        choose_bits(
+            CONFIG, AccuracyGoal(ber=1e-12, accuracy=1.0), pairs_of(CONFIG, 8), results, PATTERNS
+        )
 
 
 def test_without_a_dppu_both_are_the_same() -> None:

@@ -187,6 +187,24 @@ def test_what_a_study_says_is_counted_again(undisturbed: Path, tmp_path: Path) -
         assert [text.partition(what)[0] for text in wrong] == [f"{name}: "]
 
 
+def test_an_unfinished_study_is_no_wrong_one(undisturbed: Path, tmp_path: Path) -> None:
+    """Wherever it was killed; and results that are missing are."""
+    given, asked = search_runs.exploration.labelled_images("digits"), search_runs.request(tmp_path)
+    path = tmp_path / "s.db"
+    shutil.copy(undisturbed, path)
+    with sqlite3.connect(path) as db:
+        (count,) = db.execute("SELECT count(*) FROM trials").fetchone()
+    for number in (count - 1, count // 2, 2):
+        with sqlite3.connect(path) as db:
+            db.execute("DELETE FROM trials WHERE number >= ?", (number,))
+        assert differing_results(path, asked, given, 1, 0) == (1, [])
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM results WHERE stage = 'timing'")
+    checked, (wrong,) = differing_results(path, asked, given, 1, 0)
+    assert checked == 0
+    assert wrong.endswith("results are missing")
+
+
 @pytest.mark.slow
 def test_a_killed_search_ends_as_an_undisturbed_one(undisturbed: Path, tmp_path: Path) -> None:
     total = results_in(undisturbed)

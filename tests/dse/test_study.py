@@ -77,7 +77,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         before = path.read_bytes()
         with pytest.raises(FlexhycaError) as caught:
             Study(path, IDENTITY)
-        assert str(caught.value) == (
-            f"{path}: is not a study ({why}); delete it, or give another --study"
-        )
+        assert str(caught.value) == (f"{path}: is not a study ({why}); give another --study")
         assert path.read_bytes() == before

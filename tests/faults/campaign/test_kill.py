@@ -163,8 +163,7 @@ def test_two_on_one_file(tmp_path: Path) -> None:
     assert (second.returncode, out, err) == (
         2,
         "",
-        f"error: {path}: process {first.pid} is running this campaign; "
-        "wait until it has ended, or end it\n",
+        f"error: {path}: process {first.pid} is writing it; wait until it has ended, or end it\n",
     )
     with Campaign(path) as campaign:  # reading is possible all the time
         assert campaign.tally().trials > 0

@@ -115,11 +115,11 @@ def test_files_that_are_no_campaign(tmp_path: Path) -> None:
             with pytest.raises(FlexhycaError) as caught:
                 Campaign(path, described)
             assert str(caught.value) == (
-                f"{path}: is not a campaign of flexhyca ({why}); delete it, or give another file"
+                f"{path}: is not a campaign of flexhyca ({why}); give another file"
             )
         assert path.read_bytes() == before
     for path, error in (
-        (empty, "is not a campaign of flexhyca (empty); delete it, or give another file"),
+        (empty, "is not a campaign of flexhyca (empty); give another file"),
         (tmp_path / "none", "there is no such file"),
     ):
         with pytest.raises(FlexhycaError) as caught:
@@ -217,8 +217,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     with alone(path), pytest.raises(FlexhycaError) as caught, alone(path):
         pass
     assert str(caught.value) == (
-        f"{path}: process {os.getpid()} is running this campaign; "
-        "wait until it has ended, or end it"
+        f"{path}: process {os.getpid()} is writing it; wait until it has ended, or end it"
     )
     assert not lock.exists()
     lock.write_text("12345")  # left over by one that was killed
