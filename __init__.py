@@ -18,8 +18,6 @@ Names are loaded on first use: ``import flexhyca`` alone loads neither torch nor
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .compiled import keep_compiled_code
-
 if TYPE_CHECKING:
     from .api import (
         compile,
@@ -112,9 +110,6 @@ __all__ = [
     "select_important",
     "simulate",
 ]
-
-
-keep_compiled_code()
 
 
 def __getattr__(name: str) -> object:

@@ -13,7 +13,6 @@ from typing import Any
 
 import typer
 
-from ..compiled import damaged_cache
 from ..errors import FlexhycaError, InternalError
 from ..interrupts import listen
 from . import (
@@ -94,23 +93,12 @@ def _root(
 
 
 def _telling(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command; what it is given is known to `output`, which overwrites none of it.
-
-    Errors of numba's cache are told apart here, as typer takes an EOFError for the user's wish.
-    """
+    """The command; what it is given is known to `output`, which overwrites none of it."""
 
     @wraps(command)
     def told(**values: Any) -> None:
         output.begin(values.values())
-        try:
-            command(**values)
-        except Exception as error:
-            if folder := damaged_cache(error):
-                raise FlexhycaError(
-                    f"{folder}: compiled code in it is damaged; delete the folder (all of "
-                    "NUMBA_CACHE_DIR, if that is set)"
-                ) from None
-            raise
+        command(**values)
 
     return told
 
@@ -146,13 +134,6 @@ def main() -> None:
     except MemoryError:
         print(
             "error: memory ran out; use a smaller network, batch or number of images",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except ImportError as error:
-        print(
-            f"error: a library cannot be loaded ({str(error).splitlines()[0]}); where memory is "
-            "limited (ulimit -v), allow more, else install flexhyca anew",
             file=sys.stderr,
         )
         sys.exit(2)
