@@ -73,6 +73,23 @@ def window(network: Network, index: int) -> Window:
     )
 
 
+def surrounded(x: torch.Tensor, pads: tuple[int, int, int, int], fill: float) -> torch.Tensor:
+    """`x` (images, h, w, c) within `fill`: rows and columns to add, below 0 to leave out.
+
+    pads : left, right, top, bottom. Of torch's own function no more than the map can be left out,
+    but where all windows lie in the padding of one side, some of that goes, too.
+    """
+    import torch
+
+    left, right, top, bottom = pads
+    n, h, w, c = x.shape
+    rows, cols = slice(max(0, -top), min(h, h + bottom)), slice(max(0, -left), min(w, w + right))
+    if rows.start >= rows.stop or cols.start >= cols.stop:
+        return x.new_full((n, h + top + bottom, w + left + right, c), fill)
+    around = (0, 0, *(max(0, pad) for pad in pads))
+    return torch.nn.functional.pad(x[:, rows, cols], around, value=fill)
+
+
 class Products:
     """The sums of one CONV layer: its weights as the arithmetic wants them, prepared once."""
 
@@ -122,8 +139,7 @@ class Products:
         if self.int8:
             x = x.contiguous().view(torch.uint8) ^ 0x80
         if self.window.pads:
-            pads = (0, 0, *self.window.pads)
-            x = torch.nn.functional.pad(x, pads, value=0x80 if self.int8 else 0)
+            x = surrounded(x, self.window.pads, 0x80 if self.int8 else 0)
         if not self.int8:
             x = x.to(self.dtype)
         whole = None

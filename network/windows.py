@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..tables import complete
 from .fixedpoint import limits
 from .layers import WITHOUT_WEIGHTS, Layer, LayerOp, Network, Tensor, window_stride
-from .products import EXACT_FLOAT32
+from .products import EXACT_FLOAT32, surrounded
 
 if TYPE_CHECKING:
     import torch
@@ -84,14 +84,12 @@ complete("LayerOp in network/layers.py", WITHOUT_WEIGHTS, VALUES, "network/windo
 
 def _reach(layer: Layer, x: torch.Tensor, out: Tensor, fill: float) -> torch.Tensor:
     """(images, c, h, w): what the windows of an output touch, else `fill`."""
-    import torch
-
     need_h = (out.h - 1) * layer.stride_h + (layer.kernel_h - 1) * layer.dilation_h + 1
     need_w = (out.w - 1) * layer.stride_w + (layer.kernel_w - 1) * layer.dilation_w + 1
-    pad = (
+    pads = (
         layer.pad_left,
         need_w - layer.pad_left - x.shape[2],
         layer.pad_top,
         need_h - layer.pad_top - x.shape[1],
     )
-    return torch.nn.functional.pad(x.permute(0, 3, 1, 2), pad, value=fill)
+    return surrounded(x, pads, fill).permute(0, 3, 1, 2)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Config
-from ...errors import CompileError, FlexhycaError
+from ...errors import CompileError, FlexhycaError, ProgramError
 from ...isa.descriptors import LAYER_COLUMNS, Redundancy
 from ...isa.encoding import encode_text
 from ...isa.instructions import (
@@ -26,6 +26,7 @@ from ...isa.instructions import (
 )
 from ...isa.program import Program
 from ...isa.protection import redundancy_of
+from ...isa.validate import validate
 from ...network.layers import (
     LAYER_FIELDS,
     NO_TENSOR,
@@ -55,10 +56,18 @@ def compile_network(
 
     important : neurons that the DPPU recomputes; None or a missing layer means none. The network's
     arithmetic must be that of `config`. Raises CompileError with layer, value and limit.
+    What is returned keeps the rules of the program file, so that it loads wherever it is saved.
     """
     _check_redundant_layers(network, config)
     _check_tiles(network, config, batch)
-    return _Emitter(network, config, important or {}, batch).program()
+    program = _Emitter(network, config, important or {}, batch).program()
+    try:
+        validate(program, network.name)
+    except ProgramError as error:
+        raise CompileError(
+            f"{error.what}; that is beyond what a program can hold, make the layer smaller"
+        ) from None
+    return program
 
 
 def _check_redundant_layers(network: Network, config: Config) -> None:
