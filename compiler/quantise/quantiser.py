@@ -42,6 +42,7 @@ from .search import (
     Choice,
     ConvSearch,
     Goal,
+    Misfit,
     best_alignment,
     best_shift,
     clamp_steps,
@@ -110,6 +111,12 @@ class _Quantiser:
             for i in range(0, len(images), size)
         )
         self.stats: dict[str, Stats] = measure(model.graph, batches, shapes, names, self.positions)
+        for value, found in self.stats.items():
+            if not -math.inf < found.lo <= found.hi < math.inf:
+                raise QuantisationError(
+                    f"layer {value}: its values on the calibration images reach from {found.lo:g} "
+                    f"to {found.hi:g} in float32; scale its weights down"
+                )
         self._parts_of_concat()
         self.groups = scales.tie_steps(self.lowered.steps)
         least = self._least()
@@ -302,10 +309,10 @@ class _Quantiser:
             MARGIN,
         )
         choice = search.run()
-        if choice is None:
+        if isinstance(choice, Misfit):
             raise QuantisationError(
                 f"layer {step.name}: no shift in {self.q_scale}.."
-                f"{self.a.acc_bits - self.a.act_bits} keeps {self.a.acc_bits}-bit accumulators "
+                f"{self.a.acc_bits - self.a.act_bits} keeps {self._misfit(choice)} "
                 "from overflowing on the calibration images; use more acc_bits"
             )
         weight = np.empty(step.weight.shape, np.int8)
@@ -328,27 +335,35 @@ class _Quantiser:
                 for part in self._batches(step)
             ]
         ).float()
+        unit, idle = self.scale[step.source] / step.divisor, self.scale[step.source]
         goal = self._goal(step, self.stats[step.output].rows, None)
-        unit = self.scale[step.source] / step.divisor
-        choice = best_shift(goal, rows, unit, self.a, 0, MARGIN)
-        if choice is None:
+        # Of integers that are what they are, a float range beyond all of them says nothing.
+        most = step.layer.kernel_h * step.layer.kernel_w * unit * 2.0 ** (self.a.act_bits - 1)
+        goal = replace(goal, wide_lo=max(goal.wide_lo, -most), wide_hi=min(goal.wide_hi, most))
+        choice = best_shift(goal, rows, unit, self.a, 0, MARGIN, idle)
+        if choice == Misfit.RESULT:  # what the clamp cuts off has to fit before it does
+            whole = replace(goal, lo=-math.inf, hi=math.inf)
+            choice = best_shift(whole, rows, unit, self.a, 0, MARGIN, idle)
+        if isinstance(choice, Misfit):
             raise QuantisationError(
-                f"layer {step.name}: the sum of a window overflows {self.a.acc_bits} bits"
+                f"layer {step.name}: the sums of its windows are too large for "
+                f"{self._misfit(choice)}; use more acc_bits"
             )
         return choice, None, None
+
+    def _misfit(self, why: Misfit) -> str:
+        """What is too narrow."""
+        return {
+            Misfit.ACCUMULATOR: f"{self.a.acc_bits}-bit accumulators",
+            Misfit.RESULT: f"{self.a.act_bits}-bit results",
+        }[why]
 
     def _add(self, step: LoweredLayer) -> tuple[Choice, I8 | None, I32 | None]:
         assert step.residual is not None
         own = self.positions.rows(self.values[step.source]).float()
         residual = self.positions.rows(self.values[step.residual]).float()
         goal = self._goal(step, self.stats[step.output].rows, residual)
-        choice = best_alignment(goal, own, self.scale[step.source], self.a)
-        if choice is None:
-            raise QuantisationError(
-                f"layer {step.name}: its operands' scales {self.scale[step.source]:.3g} and "
-                f"{self.scale[step.residual]:.3g} are too far apart to be added"
-            )
-        return choice, None, None
+        return best_alignment(goal, own, self.scale[step.source], self.a), None, None
 
     def _same(self, step: LoweredLayer) -> tuple[Choice, I8 | None, I32 | None]:
         """Values are taken over as they are, and with them their scale."""

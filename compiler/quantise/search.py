@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from ...network.fixedpoint import ADDS_HALF, DROPS_ABOVE, limits, rules_handled
 
 _MAX_ALIGN = 16  # widest left or right shift of an add
 _OCTAVES = 24  # of weight steps, each way from the one that just holds the widest weight
+#: Below this share of what a unit should be worth, sums are but noise of rounding on a constant.
+_LEAST_WORTH = 0.5
 _PATIENCE = 3  # candidates of the weight scale that may be worse than the best before stopping
 rules_handled(
     ("half_up", "floor"), ("slice", "saturate"), "compiler/quantise/search.py: shift_right, and fit"
@@ -66,9 +69,8 @@ class Choice:
 def clamp_steps(lo: float, hi: float, scale: float, bits: int) -> tuple[int, int]:
     """The clamp lo..hi (real units, may be infinite) in steps of `scale`, within `bits` bits."""
     low, high = limits(bits)
-    first = low if lo == -math.inf else max(low, min(high, round(lo / scale)))
-    last = high if hi == math.inf else max(first, min(high, round(hi / scale)))
-    return first, last
+    first = round(max(low, min(high, lo / scale)))  # a clamp is wider than any integer, or infinite
+    return first, max(first, round(max(low, min(high, hi / scale))))
 
 
 def shift_right(value: Tensor, shift: int, rounding: str) -> Tensor:
@@ -84,20 +86,35 @@ def _aligned(
     if goal.residual is None:
         yield Choice(scale), own
         return
-    apart = round(math.log2(scale / goal.residual_scale))
-    if abs(apart) > _MAX_ALIGN:
-        return
-    left_a, left_b = max(apart, 0), max(-apart, 0)
-    unit = min(scale, goal.residual_scale)
+    left_a, left_b, unit = _common_unit(goal, goal.residual, own, scale)
     total = own * 2.0**left_a + goal.residual * 2.0**left_b
     widest = _widest(goal.lo, goal.hi, float(goal.target.min()), float(goal.target.max()))
-    wanted = math.ceil(math.log2(max(widest, 1e-12) / limits(a.act_bits)[1] / unit))
-    for down in range(wanted - 3, wanted + 2):
+    # A sum of zeros has no range: its integers are kept as they are.
+    wanted = math.ceil(math.log2(widest / limits(a.act_bits)[1] / unit)) if widest else 0
+    finest = max(left_a, left_b) - _MAX_ALIGN  # there is no room for a larger left shift
+    downs = {max(finest, min(_MAX_ALIGN, down)) for down in range(wanted - 3, wanted + 2)}
+    for down in sorted(downs):
         up, right = max(-down, 0), max(down, 0)
-        if right <= _MAX_ALIGN and max(left_a, left_b) + up <= _MAX_ALIGN:
-            value = shift_right(total * 2.0**up, right, a.rounding).clamp(*limits(a.act_bits))
-            left = (left_a + up, left_b + up)
-            yield Choice(unit * 2.0**down, 0.0, 1.0, 1.0, 0, *left, right), value
+        value = shift_right(total * 2.0**up, right, a.rounding).clamp(*limits(a.act_bits))
+        left = (left_a + up, left_b + up)
+        yield Choice(unit * 2.0**down, 0.0, 1.0, 1.0, 0, *left, right), value
+
+
+def _common_unit(goal: Goal, residual: Tensor, own: Tensor, scale: float) -> tuple[int, int, float]:
+    """Left shifts of the value and of the residual before they are added, and what a step is then.
+
+    Beyond the widest shift one of them is far below a step of the other, and counts for less than
+    its rounding; unless that other is zero throughout, when only the finer one is to be kept.
+    """
+    apart = round(math.log2(scale / goal.residual_scale))
+    if abs(apart) <= _MAX_ALIGN:
+        return max(apart, 0), max(-apart, 0), min(scale, goal.residual_scale)
+    coarse = own if apart > 0 else residual
+    if not coarse.any():
+        return 0, 0, min(scale, goal.residual_scale)
+    shift = _MAX_ALIGN
+    unit = max(scale, goal.residual_scale) * 2.0**-shift
+    return (shift, 0, unit) if apart > 0 else (0, shift, unit)
 
 
 def _widest(lo: float, hi: float, least: float, most: float) -> float:
@@ -105,8 +122,8 @@ def _widest(lo: float, hi: float, least: float, most: float) -> float:
     return max(abs(min(max(least, lo), hi)), abs(min(max(most, lo), hi)))
 
 
-def best_alignment(goal: Goal, own: Tensor, scale: float, a: Arithmetic) -> Choice | None:
-    """The alignment of least error for a value that is requantised; None if there is none."""
+def best_alignment(goal: Goal, own: Tensor, scale: float, a: Arithmetic) -> Choice:
+    """The alignment of least error for a value that is requantised; there always is one."""
     best = None
     for choice, value in _aligned(goal, own, scale, a):
         first, last = clamp_steps(goal.lo, goal.hi, choice.scale, a.act_bits)
@@ -114,7 +131,15 @@ def best_alignment(goal: Goal, own: Tensor, scale: float, a: Arithmetic) -> Choi
         error = float(off.square().mean())
         if best is None or error < best.error * (1 - 1e-6):
             best = replace(choice, error=error)
+    assert best is not None
     return best
+
+
+class Misfit(Enum):
+    """Why no shift can be chosen."""
+
+    ACCUMULATOR = "an accumulator overflows"
+    RESULT = "a result overflows, under a rule that drops its upper bits"
 
 
 def best_shift(
@@ -124,20 +149,23 @@ def best_shift(
     a: Arithmetic,
     q_scale: int,
     margin: float,
-) -> Choice | None:
+    idle: float,
+) -> Choice | Misfit:
     """The shift of least error for accumulators `acc` (positions, channels) of `unit` real each.
 
-    None when no shift keeps the accumulator and, under `slice`, the result from overflowing.
+    idle : scale to come near where all results are zero, of which no range says anything.
     """
     lo, hi = limits(a.act_bits)
     room = 2.0 ** (a.acc_bits - 1)
     low = min(float(acc.min()), goal.wide_lo / unit) * (1 + margin)
     high = max(float(acc.max()), goal.wide_hi / unit) * (1 + margin)
     if low < -room or high > room - 1:
-        return None
+        return Misfit.ACCUMULATOR
     best: Choice | None = None
     bottom, top = _result_range(goal, low, high, unit)
-    natural = math.ceil(math.log2(max(top / hi, bottom / lo, 1e-9)))
+    widest = max(top / hi, bottom / lo)
+    natural = math.ceil(math.log2(widest if widest > 0 else max(1.0, idle / unit)))
+    natural = max(-_MAX_ALIGN, min(a.acc_bits - a.act_bits, natural))
     first = max(q_scale, natural - 4)
     for shift in range(first, max(first + 1, natural + 3)):
         if not q_scale <= shift <= a.acc_bits - a.act_bits:
@@ -147,11 +175,9 @@ def best_shift(
             continue
         own, scale = shift_right(acc, shift, a.rounding).clamp(lo, hi), unit * 2.0**shift
         choice = best_alignment(goal, own, scale, a)
-        if choice is None:
-            continue
         if best is None or choice.error < best.error * (1 - 1e-6):
             best = replace(choice, shift=shift)
-    return best
+    return best or Misfit.RESULT
 
 
 def _result_range(goal: Goal, low: float, high: float, unit: float) -> tuple[float, float]:
@@ -201,7 +227,7 @@ class ConvSearch:
         worth = float((centred * self.sums).sum()) / power if power else 0.0
         return float(np.float32(worth))  # so that the order of summation leaves no trace
 
-    def attempt(self, step: float) -> Choice | None:
+    def attempt(self, step: float) -> Choice | Misfit:
         """The best choice with weights in steps of about `step`.
 
         Clipping shrinks the sums, so one accumulator unit is worth more than input scale times
@@ -213,7 +239,7 @@ class ConvSearch:
             quantised = self.weights(step)
             products = torch.bmm(self.inputs, quantised)
             worth = self.gain(products)
-            if worth <= 0:  # nothing comes through: the bias is all there is
+            if worth < unit * _LEAST_WORTH:  # nothing comes through: the bias is all there is
                 break
             if self.goal.phase is None:
                 unit = worth
@@ -223,13 +249,26 @@ class ConvSearch:
             step *= max(0.25, min(4.0, unit / worth))
         acc = products + self.bias(quantised, unit).float()
         rows = acc.permute(1, 0, 2).reshape(acc.shape[1], -1)
-        found = best_shift(self.goal, rows, unit, self.arithmetic, self.q_scale, self.margin)
-        return None if found is None else replace(found, step=step, unit=unit)
+        a, idle = self.arithmetic, self.input_scale
+        if self.goal.residual is not None:
+            idle = self.goal.residual_scale
+        found = best_shift(self.goal, rows, unit, a, self.q_scale, self.margin, idle)
+        return found if isinstance(found, Misfit) else replace(found, step=step, unit=unit)
 
-    def run(self) -> Choice | None:
-        """Walk over weight steps, from the widest weight down and up; None if none fits."""
-        widest = float(self.weight.abs().max()) or 1.0
-        start = widest / limits(self.arithmetic.weight_bits)[1]
+    def _start(self) -> float:
+        """The weight step that just holds the widest weight, and sums that are mostly bias."""
+        a, goal = self.arithmetic, self.goal
+        widest = float(self.weight.abs().max())
+        reach = max(abs(goal.wide_lo), abs(goal.wide_hi)) * (1 + self.margin)
+        least = reach / 2.0 ** (a.acc_bits - 1) / self.input_scale
+        start = widest / limits(a.weight_bits)[1]
+        if not widest:  # a constant: of `q_scale` bits more than its result has
+            start = reach / limits(a.act_bits)[1] / 2.0**self.q_scale / self.input_scale
+        return max(start, least) or 1.0 / limits(a.weight_bits)[1]
+
+    def run(self) -> Choice | Misfit:
+        """Walk over weight steps, from the widest weight down and up; why not, if none fits."""
+        start, why = self._start(), Misfit.ACCUMULATOR
         phase, parts = self.goal.phase, 2  # candidates an octave
         if phase is not None:  # unit * 2**shift must be 2**(phase + integer)
             octaves = math.ceil(math.log2(start * self.input_scale) - phase)
@@ -239,7 +278,9 @@ class ConvSearch:
             worse = 0
             for i in range(0 if direction < 0 else 1, _OCTAVES * parts):
                 choice = self.attempt(start * 2.0 ** (direction * i / parts))
-                if choice is not None and (best is None or choice.error < best.error):
+                if isinstance(choice, Misfit):
+                    why, worse = choice, worse + (best is not None)
+                elif best is None or choice.error < best.error:
                     best, worse = choice, 0
                 elif best is not None:
                     worse += 1
@@ -248,6 +289,6 @@ class ConvSearch:
         if best is not None and phase is None:
             for part in (0.25, -0.25, 0.125, -0.125):
                 choice = self.attempt(best.step * 2.0**part)
-                if choice is not None and choice.error < best.error:
+                if not isinstance(choice, Misfit) and choice.error < best.error:
                     best = choice
-        return best
+        return best or why

@@ -1,0 +1,163 @@
+"""Networks with values that are always zero, constant, tiny or huge: all of them are quantised.
+
+    python -m flexhyca.tests.fuzz.flat_ranges 10000 0
+
+Dead ReLUs, black images, zero weights, constant maps, and layers beside them that are alive.  None
+is refused but for what it names: an accumulator that is too narrow, or numbers that are not finite.
+Where the float network yields zero, so do the integers, but for a step of a larger value before;
+elsewhere they stay near it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import numpy as np
+import torch
+
+from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.data import normalise, quantise_input
+from flexhyca.compiler.execute import graph_steps
+from flexhyca.compiler.frontends.builder import Builder
+from flexhyca.compiler.model import Model
+from flexhyca.compiler.passes import simplify
+from flexhyca.compiler.quantise.quantiser import quantise_model
+from flexhyca.errors import QuantisationError
+from flexhyca.network.functional import Functional
+from flexhyca.tests.fuzz.damage import one_line
+from flexhyca.tests.support import small_config
+
+_KINDS = ("conv", "conv", "conv", "relu", "add", "add", "pool", "average", "concat", "clip")
+
+
+def _weights(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Of a layer that is alive, dead behind a ReLU, constant, zero, tiny or huge."""
+    weight = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+    bias = rng.normal(size=shape[0]) * rng.choice([0, 0.1, 1])
+    match rng.choice(["alive", "alive", "dead", "zero", "constant", "tiny", "huge", "few", "near"]):
+        case "dead":
+            bias = np.full(shape[0], -1000.0)
+        case "zero":
+            weight, bias = weight * 0, bias * 0
+        case "constant":
+            weight, bias = weight * 0, bias + rng.choice([1e-6, 1, 1e4])
+        case "tiny":
+            weight, bias = weight * 1e-9, bias * rng.choice([0, 1e-9, 1])
+        case "huge":
+            weight, bias = weight * 1e6, bias * 1e6
+        case "few":
+            weight[1:], bias[1:] = 0, -1
+        case "near":  # almost a constant map
+            weight, bias = weight * 1e-4, bias + 1
+    return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
+
+
+def graph_of(rng: np.random.Generator) -> Model:
+    """A random network of up to eight layers; adds and concats meet values of any kind."""
+    b = Builder()
+    channels = int(rng.integers(1, 4))
+    values = [b.emit("input", [], shape=(channels, 4, 4))]
+    for _ in range(int(rng.integers(1, 9))):
+        kind = str(rng.choice(_KINDS))
+        source = str(rng.choice(values[-3:]))
+        same = [v for v in values if b.shape(v) == b.shape(source)]
+        c = b.shape(source)[0]
+        if kind == "conv":
+            k = int(rng.choice([1, 3]))
+            out = int(rng.choice([c, channels, 3]))
+            groups = c if out % c == 0 and rng.random() < 0.3 else 1
+            params = _weights(rng, (out, c // groups, k, k))
+            fields = {"kernel": (k, k), "padding": (k // 2,) * 4, "groups": groups}
+            values.append(b.emit("conv2d", [source], params=params, **fields))
+            if rng.random() < 0.6:
+                values.append(b.emit("relu", [values[-1]]))
+        elif kind == "relu":
+            values.append(b.emit("relu", [source]))
+        elif kind == "clip":
+            values.append(b.emit("clip", [source], lo=float(rng.choice([-1, 0])), hi=6.0))
+        elif kind == "add":
+            values.append(b.emit("add", [source, str(rng.choice(same))]))
+        elif kind == "pool":
+            values.append(b.emit("max_pool", [source], kernel=(3, 3), padding=(1,) * 4))
+        elif kind == "average":
+            window = {"kernel": (3, 3), "padding": (1,) * 4, "divisor": 9}
+            values.append(b.emit("avg_pool", [source], **window))
+        elif kind == "concat" and c < 9:
+            values.append(b.emit("concat", [source, str(rng.choice(values[-4:]))]))
+    if rng.random() < 0.5:
+        flat = b.emit("flatten", [values[-1]])
+        values.append(b.emit("linear", [flat], params=_weights(rng, (3, *b.shape(flat)))))
+    graph = simplify(b.graph("net", values[-1]))
+    mean, std = (
+        (float(rng.choice([0, 0.5])),) * channels,
+        (float(rng.choice([0.25, 1])),) * channels,
+    )
+    return Model("net", graph, mean, std)
+
+
+def attempt(seed: int) -> str:
+    """Try one case; what became of it."""
+    rng = np.random.default_rng(seed)
+    model = graph_of(rng)
+    c, h, w = model.input_shape
+    images = rng.integers(0, 256, (3, h, w, c)).astype(np.uint8)
+    match rng.choice(["any", "any", "black", "grey", "one"]):
+        case "black":
+            images[:] = 0
+        case "grey":
+            images[:] = 128
+        case "one":
+            images = images[:1]
+    config = small_config(
+        f"arithmetic.overflow={rng.choice(['slice', 'saturate'])}",
+        f"arithmetic.rounding={rng.choice(['half_up', 'floor'])}",
+        f"protection.q_scale={rng.choice([0, 7])}",
+        "dppu.size=0",
+        "protection.s_th=0",
+    )
+    floats = torch.from_numpy(normalise(images, model.mean, model.std))
+    values = {node.name: value for node, value in graph_steps(model.graph, floats)}
+    wanted = values[model.graph.output].detach().numpy()
+    largest = max(float(value.detach().abs().max()) for value in values.values())
+    try:
+        network = quantise_model(
+            model, images, arithmetic=config.arithmetic, q_scale=config.protection.q_scale
+        )
+    except QuantisationError as error:
+        one_line(error)
+        return f"refused: {str(error).partition(': ')[2][:60]}"
+    scale = network.tensors[network.input].scale
+    got = Functional(network).run(quantise_input(images, model, scale))
+    out = network.tensors[network.output]
+    assert out.scale > 0
+    assert np.isfinite(out.scale)
+    real = got.astype(np.float64) * out.scale
+    real = real.transpose(0, 3, 1, 2).reshape(wanted.shape)
+    compile_network(network, config)
+    if not wanted.any():
+        off = np.abs(real).max() / (largest or 1)  # a step of something larger may be left
+        return "zero" if not off else "near" if off < 0.05 else "far"
+    share = np.abs(real - wanted).max() / np.abs(wanted).max()
+    return "near" if share < 0.1 else "within half" if share < 0.5 else "far"
+
+
+def attack(count: int, first: int, *, go_on: bool = False) -> Counter[str]:
+    """Try `count` cases from seed `first`; how often each outcome came."""
+    seen: Counter[str] = Counter()
+    for seed in range(first, first + count):
+        try:
+            what = attempt(seed)
+        except Exception as error:
+            if not go_on:
+                raise AssertionError(f"case {seed} of tests/fuzz/flat_ranges.py") from error
+            what = f"FAILED {type(error).__name__}: {str(error).strip()[:100]}"
+        if go_on and not what.startswith(("zero", "near", "within")):
+            print(seed, what, flush=True)
+        seen[what] += 1
+    return seen
+
+
+if __name__ == "__main__":
+    for what, times in attack(int(sys.argv[1]), int(sys.argv[2]), go_on=True).most_common():
+        print(times, what)

@@ -1,0 +1,21 @@
+"""Values that are always zero, constant, tiny or huge are quantised, and none is refused."""
+
+import pytest
+
+from flexhyca.tests.fuzz.flat_ranges import attack
+
+
+def _check(count: int, first: int) -> None:
+    seen = attack(count, first)
+    assert not [what for what in seen if what.startswith("refused")]
+    assert seen["zero"] > 0.1 * count
+    assert seen["far"] < 0.05 * count  # such as a grey that lies between two steps of the input
+
+
+def test_flat_ranges():
+    _check(150, 0)
+
+
+@pytest.mark.slow
+def test_many_flat_ranges():
+    _check(8000, 1000)
