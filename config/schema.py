@@ -427,7 +427,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
             )
         )
     tables = 4 * (config.tile_bitmap_bytes + 4)  # two tables a tile, two halves, aligned
-    if d.size and b.position_bytes < tables:
+    if d.size and p.s_th > 0 and b.position_bytes < tables:  # else no table is there to fit
         found.append(
             (
                 "buffers.position_bytes",

@@ -31,6 +31,7 @@ from .program_file import from_parts, parts
 _CODES = {"u64": "<u8", "i64": "<i8", "i32": "<i4", "i8": "|i1", "u8": "|u1"}
 _NAMES = {np.dtype(v): k for k, v in _CODES.items()}
 _AS_ROWS = ("layers", "windows", "tensors", "credits", "positions_indptr")
+_MOST_AXES = 4  # of a block; no tensor of a program has more
 _LINE = 57  # bytes of a base64 line of 76 characters
 
 
@@ -105,7 +106,7 @@ class _Assembler:
         self.body: list[str] = []
 
     def run(self, source: str) -> Program:
-        for number, raw in enumerate(source.splitlines(), start=1):
+        for number, raw in enumerate(source.removeprefix("\ufeff").splitlines(), start=1):
             self.line = number
             line = raw if raw.startswith(".meta ") else raw.split(";", 1)[0]
             line = line.strip()
@@ -144,6 +145,8 @@ class _Assembler:
         elif name in (".rows", ".data") and len(words) >= 3:
             if words[1] not in _CODES:
                 raise self._error(f"type {words[1]!r} is unknown (known: {', '.join(_CODES)})")
+            if len(words) - 2 > _MOST_AXES:
+                raise self._error(f"{len(words) - 2} axes, at most {_MOST_AXES} are")
             shape = tuple(self._number(w, 2**40) for w in words[2:])
             self.open = (words[0], words[1], shape, name)
             self.in_text = False
@@ -178,7 +181,10 @@ class _Assembler:
             raise self._error(
                 f"the block {kind} {name} above has {flat.size} elements, its head says {count}"
             )
-        self.tensors[name] = flat.reshape(shape)
+        try:
+            self.tensors[name] = flat.reshape(shape)
+        except ValueError as error:  # of no elements, but of sizes that no array has
+            raise self._error(f"the block {kind} {name} above is damaged ({error})") from None
 
     def _instruction(self, words: list[str]) -> tuple[int, int]:
         name = words[0]

@@ -4,13 +4,15 @@
         Strides,  (all on one line)
     Conv1, 226, 226, 3, 3, 3, 64, 1,
 
-The first line is a header; ifmap sizes include the padding.  Such a file does not say how layers
-are connected, so every layer reads an input of its own.
+The first line is a header; ifmap sizes include the padding.  A layer whose name contains DP has as
+many groups as channels (SCALE-Sim runs it a channel at a time, each with all of its filters).
+Under a header of Layer, M, N, K the rows are products of an M x K and a K x N matrix.  Such a file
+does not say how layers are connected, so every layer reads an input of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...config import Arithmetic
@@ -23,13 +25,22 @@ from ..zeros import SCALE, empty_bias, empty_weight
 _COLUMNS: dict[str, tuple[str, int]] = {
     "IFMAP Height": ("ifmap_h", 65535),
     "IFMAP Width": ("ifmap_w", 65535),
-    "Filter Height": ("filter_h", 4096),
-    "Filter Width": ("filter_w", 4096),
+    "Filter Height": ("filter_h", 65535),
+    "Filter Width": ("filter_w", 65535),
     "Channels": ("channels", 1 << 20),
     "Num Filter": ("filters", 1 << 20),
     "Strides": ("stride", 4096),
 }
 _HEADER = ", ".join(("Layer name", *_COLUMNS))
+#: The same of a product of matrices.
+_GEMM: dict[str, tuple[str, int]] = {
+    "M": ("m", 65535),
+    "N": ("n", 1 << 20),
+    "K": ("k", (1 << 24) - 1),
+}
+_GEMM_HEADER = ", ".join(("Layer", *_GEMM))
+_MOST_FILTER = 4096  # of the layer table
+_MOST_CHANNELS = (1 << 24) - 1  # of a tensor
 _MOST_BYTES = 1 << 32  # what a DRAM address reaches
 
 
@@ -45,6 +56,12 @@ class TopologyRow:
     channels: int
     filters: int
     stride: int
+    groups: int = 1  #: each with all filters
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output: all filters of all groups."""
+        return self.groups * self.filters
 
     @property
     def output(self) -> tuple[int, int]:
@@ -58,8 +75,8 @@ class TopologyRow:
     def nbytes(self) -> int:
         """Input, weights and output, a byte each."""
         h, w = self.output
-        weights = self.filter_h * self.filter_w * self.channels * self.filters
-        return self.ifmap_h * self.ifmap_w * self.channels + weights + h * w * self.filters
+        weights = self.filter_h * self.filter_w * self.channels // self.groups * self.out_channels
+        return self.ifmap_h * self.ifmap_w * self.channels + weights + h * w * self.out_channels
 
 
 def is_topology(name: str) -> bool:
@@ -92,7 +109,9 @@ def read_topology(path: str | Path) -> tuple[TopologyRow, ...]:
             f"topology {path}, line {number}: this is a layer, not a header; "
             f"begin the file with the line: {_HEADER}"
         )
-    rows = tuple(_row(f"topology {path}, line {at}", line) for at, line in filled[1:])
+    titles = [title.upper() for title in _fields(header)[1:]]
+    read = _gemm_row if titles == list(_GEMM) else _row
+    rows = tuple(read(f"topology {path}, line {at}", line) for at, line in filled[1:])
     total = sum(row.nbytes for row in rows)
     if total > _MOST_BYTES:
         raise ModelError(
@@ -114,16 +133,17 @@ def _is_number(field: str) -> bool:
     return field.isascii() and field.isdigit()
 
 
-def _row(where: str, line: str) -> TopologyRow:
+def _values(
+    where: str, line: str, columns: dict[str, tuple[str, int]], header: str
+) -> tuple[str, dict[str, int]]:
+    """The name and the numbers of a line."""
     name, *fields = _fields(line)
-    if len(fields) != len(_COLUMNS):
-        raise ModelError(
-            f"{where}: {1 + len(fields)} fields, wanted {1 + len(_COLUMNS)}: {_HEADER}"
-        )
+    if len(fields) != len(columns):
+        raise ModelError(f"{where}: {1 + len(fields)} fields, wanted {1 + len(columns)}: {header}")
     if not name or not name.isprintable():
         raise ModelError(f"{where}, column Layer name: {name!r} is not a name; write one")
     values = {}
-    for (title, (key, limit)), text in zip(_COLUMNS.items(), fields, strict=True):
+    for (title, (key, limit)), text in zip(columns.items(), fields, strict=True):
         digits = text.lstrip("0") if _is_number(text) else ""
         if not digits or len(digits) > len(str(limit)) or int(digits) > limit:
             shown = text if len(text) <= 40 else f"{text[:40]}..."
@@ -131,7 +151,42 @@ def _row(where: str, line: str) -> TopologyRow:
                 f"{where} ({name}), column {title}: {shown!r} is not an integer in 1..{limit}"
             )
         values[key] = int(digits)
-    row = TopologyRow(name, **values)
+    return name, values
+
+
+def _gemm_row(where: str, line: str) -> TopologyRow:
+    """A product of matrices: M pixels of K channels, N filters."""
+    name, values = _values(where, line, _GEMM, _GEMM_HEADER)
+    return TopologyRow(name, values["m"], 1, 1, 1, values["k"], values["n"], 1)
+
+
+def _folded(where: str, row: TopologyRow) -> TopologyRow:
+    """A filter beyond the layer table, as channels, where it is as wide as the map.
+
+    In (h, w, c) order the bytes and the products are the same.
+    """
+    if row.groups == 1 and row.filter_w > _MOST_FILTER and row.filter_w == row.ifmap_w:
+        row = replace(row, ifmap_w=1, filter_w=1, channels=row.channels * row.filter_w)
+    whole = row.groups == 1 and row.ifmap_w == 1 and row.filter_h == row.ifmap_h
+    if row.filter_h > _MOST_FILTER and whole:
+        row = replace(row, ifmap_h=1, filter_h=1, channels=row.channels * row.filter_h)
+    for axis, size in (("Height", row.filter_h), ("Width", row.filter_w)):
+        if size > _MOST_FILTER:
+            raise ModelError(
+                f"{where} ({row.name}), column Filter {axis}: {size} is more than {_MOST_FILTER}, "
+                "which only a filter as wide as its ifmap may be"
+            )
+    if max(row.channels, row.out_channels) > _MOST_CHANNELS:
+        raise ModelError(
+            f"{where} ({row.name}): {row.channels} channels in and {row.out_channels} out, at most "
+            f"{_MOST_CHANNELS} are"
+        )
+    return row
+
+
+def _row(where: str, line: str) -> TopologyRow:
+    name, values = _values(where, line, _COLUMNS, _HEADER)
+    row = TopologyRow(name, **values, groups=values["channels"] if "DP" in name else 1)
     for axis, ifmap, size in (
         ("Height", row.ifmap_h, row.filter_h),
         ("Width", row.ifmap_w, row.filter_w),
@@ -141,7 +196,7 @@ def _row(where: str, line: str) -> TopologyRow:
                 f"{where} ({name}), column Filter {axis}: {size} is larger than the ifmap's "
                 f"{ifmap}; ifmap sizes include the padding"
             )
-    return row
+    return _folded(where, row)
 
 
 def network_of(
@@ -164,7 +219,7 @@ def network_of(
             title = f"{row.name}_{count}"
         names.add(title)
         tensors.append(Tensor(f"{title}.ifmap", row.ifmap_h, row.ifmap_w, row.channels, SCALE))
-        tensors.append(Tensor(title, h, w, row.filters, SCALE))
+        tensors.append(Tensor(title, h, w, row.out_channels, SCALE))
         layers.append(
             Layer(
                 title,
@@ -175,11 +230,13 @@ def network_of(
                 kernel_w=row.filter_w,
                 stride_h=row.stride,
                 stride_w=row.stride,
+                groups=row.groups,
                 shift=shift,
             )
         )
-        weights[i] = empty_weight((row.filters, row.filter_h, row.filter_w, row.channels))
-        biases[i] = empty_bias(row.filters)
+        per_group = row.channels // row.groups
+        weights[i] = empty_weight((row.out_channels, row.filter_h, row.filter_w, per_group))
+        biases[i] = empty_bias(row.out_channels)
     note = "SCALE-Sim topology: shapes only, all values are zero"
     return Network(
         name,

@@ -7,7 +7,7 @@ P cycles; folds follow one another, and a partial one costs a full one:
     ws   F = ceil(K/R) ceil(N/C)   P = M + 2R + C - 2
     is   F = ceil(K/R) ceil(M/C)   P = N + 2R + C - 2
 
-    total = F P - 1
+    total = F P - 1        of groups, which are layers of their own there, each
 
 Published figures are compared in it; it is no model of this machine (that is `timing`).
 """
@@ -34,11 +34,12 @@ class ScaleSim:
     fold_cycles: int
     macs: int
     pes: int
+    groups: int = 1
 
     @property
     def cycles(self) -> int:
-        """Total cycles: its last cycle's number, one less than their count."""
-        return self.folds * self.fold_cycles - 1
+        """Total cycles: of each group its last cycle's number, one less than their count."""
+        return self.folds * self.fold_cycles - self.groups
 
     @property
     def utilization(self) -> float:
@@ -70,7 +71,7 @@ def gemm(dataflow: str, m: int, k: int, n: int, rows: int, cols: int, groups: in
     """M x K by K x N on a rows x cols array; groups : GEMMs of this size, one after another."""
     down, across, streamed, steps = _FOLDS[dataflow](m, k, n, rows, cols)
     folds = groups * -(-down // rows) * -(-across // cols)
-    return ScaleSim(folds, streamed + steps, groups * m * k * n, rows * cols)
+    return ScaleSim(folds, streamed + steps, groups * m * k * n, rows * cols, groups)
 
 
 def conv(

@@ -177,3 +177,15 @@ def test_assembly_errors_name_the_line(program, old, new, text):
         assemble(source.replace(old, new, 1), "p.fhs")
     assert str(error.value).startswith("p.fhs, line ")
     assert text in str(error.value)
+
+
+def test_assembly_with_a_byte_order_mark_and_with_impossible_axes(program):
+    assert disassemble(assemble("\ufeff" + disassemble(program))) == disassemble(program)
+    for axes, problem in (
+        (80, "line 1: 80 axes, at most 4 are"),
+        (5, "line 1: 5 axes, at most 4 are"),
+    ):
+        with pytest.raises(ProgramError, match=problem):
+            assemble(f".data weights i8 {'0 ' * axes}\n")
+    with pytest.raises(ProgramError, match="above is damaged"):
+        assemble(f".data weights i8 0 {2**40} {2**40}\n.text\n")

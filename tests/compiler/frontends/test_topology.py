@@ -85,6 +85,29 @@ def test_the_reference_rows_as_a_file(file: Path, dataflow: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "cycles"),
+    [
+        (f"{HEADER}\nDP1, 8, 8, 3, 3, 4, 1, 1,\n", 564),  # SCALE-Sim 3.0.0
+        (f"{HEADER}\nConv1, 8, 8, 3, 3, 4, 16, 1,\n", 195),
+        ("Layer,M,N,K,\nG0,36,16,36,\n", 195),  # the same product
+    ],
+)
+def test_scale_sims_other_rows(file: Path, text: str, cycles: int) -> None:
+    file.write_text(text)
+    network = network_of(read_topology(file), "net", Arithmetic())
+    result = simulate(compiled(network, "timing=scalesim"), values="none")
+    assert result.cycles == cycles
+
+
+def test_a_filter_as_wide_as_its_map_is_a_product(file: Path) -> None:
+    file.write_text(f"{HEADER}\nA, 1, 8192, 1, 8192, 1, 64, 1,\nB, 5000, 1, 5000, 1, 2, 3, 1,\n")
+    network = network_of(read_topology(file), "net", Arithmetic())
+    assert [(t.h, t.w, t.c) for t in network.tensors[::2]] == [(1, 1, 8192), (1, 1, 10000)]
+    assert [network.macs(i) for i in range(2)] == [8192 * 64, 10000 * 3]
+    assert simulate(compiled(network), values="none").macs == 8192 * 64 + 30000
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         (
@@ -99,13 +122,17 @@ def test_the_reference_rows_as_a_file(file: Path, dataflow: str) -> None:
             "IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides",
         ),
         (
-            "Layer, M, N, K,\nA, 9, 9, 3,\n",
-            ", line 2: 4 fields, wanted 8: Layer name, IFMAP Height, IFMAP Width, Filter Height, "
-            "Filter Width, Channels, Num Filter, Strides",
+            "Layer, M, N, K,\nA, 9, 9,\n",
+            ", line 2: 3 fields, wanted 4: Layer, M, N, K",
+        ),
+        (
+            f"{HEADER}\nA, 9, 5000, 3, 4999, 4, 6, 1,\n",
+            ", line 2 (A), column Filter Width: 4999 is more than 4096, which only a filter as "
+            "wide as its ifmap may be",
         ),
         (
             f"{HEADER}\n\nA, 9, 9, 3, 3.5, 4, 6, 1,\n",
-            ", line 3 (A), column Filter Width: '3.5' is not an integer in 1..4096",
+            ", line 3 (A), column Filter Width: '3.5' is not an integer in 1..65535",
         ),
         (
             f"{HEADER}\nA, 9, 9, 3, 3, 4, 0, 1,\n",

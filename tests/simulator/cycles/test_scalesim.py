@@ -82,7 +82,7 @@ def test_groups_are_gemms_in_sequence_and_dilation_adds_no_operands():
     tensors = [Tensor("x", 8, 8, 6, 1.0), Tensor("y", 8, 8, 12, 1.0)]
     depthwise = Layer("dw", LayerOp.CONV, 0, 1, -1, 3, 3, 1, 1, 2, 2, 2, 2, 6)
     found = layer("is", depthwise, tensors, 4, 4)
-    assert found.cycles == 6 * 3 * 16 * (2 + 2 * 4 + 4 - 2) - 1
+    assert found.cycles == 6 * (3 * 16 * (2 + 2 * 4 + 4 - 2) - 1)
     assert found.macs == 6 * 64 * 9 * 2
 
 
