@@ -85,8 +85,9 @@ def load_data(
 ) -> Dataset:
     """Images and labels for `model`: from an npz, or the model's own (only `digits` has any).
 
-    The npz has `images` (u8, n h w c or n h w) and optionally `labels`; `split` picks the held-out
-    or the training half of the model's own data.  Raises ModelError where there is none or it does
+    The npz has `images` (u8, n h w c, n h w or n c) and optionally `labels`; `split` picks the
+    held-out or the training half of the model's own data.  Where the output is a map, labels are
+    left out.  Raises ModelError where there is none or it does
     not fit the model.
     """
     if path is not None:
@@ -98,7 +99,7 @@ def load_data(
     else:
         raise ModelError(f"model {model.name} comes without images; give an npz with --data FILE")
     data.check(model)
-    return data
+    return data if model.classes is not None else Dataset(data.name, data.images, None)
 
 
 def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0) -> Dataset:
@@ -248,10 +249,21 @@ def int8_accuracy(model: Model, network: Network, data: Dataset) -> float:
     """Accuracy of the quantised network on labelled data, without any fault."""
     from .network.functional import Functional
 
+    labels = _labels(model, data)
+    images = quantise_images(model, network, data.images)
+    return accuracy_of(Functional(network).run(images), labels)
+
+
+def _labels(model: Model, data: Dataset) -> NDArray[np.int64]:
+    """The labels that accuracy is of; ModelError where there is none."""
+    if model.classes is None:
+        raise ModelError(
+            f"model {model.name}: its output is a map of shape {model.output_shape}, so there is "
+            "no accuracy"
+        )
     if data.labels is None:
         raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
-    images = quantise_images(model, network, data.images)
-    return accuracy_of(Functional(network).run(images), data.labels)
+    return data.labels
 
 
 def accuracy_of(logits: NDArray[np.int8], labels: NDArray[np.int64]) -> float:
@@ -264,13 +276,12 @@ def float_accuracy(model: Model, data: Dataset, batch: int = 100) -> float:
     from .compiler.data import normalise
     from .compiler.execute import logits
 
-    if data.labels is None:
-        raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
+    labels = _labels(model, data)
     batches = (
         normalise(data.images[i : i + batch], model.mean, model.std)
         for i in range(0, len(data), batch)
     )
-    return accuracy_of(logits(model.graph, batches).numpy(), data.labels)
+    return accuracy_of(logits(model.graph, batches).numpy(), labels)
 
 
 @dataclass(frozen=True)
@@ -324,6 +335,8 @@ def build(
         warnings += model.warnings
         if data is not None or has_images(name):
             dataset = load_data(model, data)
+            if model.classes is None:
+                warnings.append(f"{name}: its output is a map, so labels are not used")
         elif not timing_only:
             warnings.append(
                 f"{name}: no images given, so it is calibrated on noise: cycles are right, "

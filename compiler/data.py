@@ -99,8 +99,10 @@ class Dataset:
                 f"data {self.name}: images are {self.images.shape[1:]} (h, w, c), model "
                 f"{model.name} wants {(h, w, c)}; resize or crop them first"
             )
-        count = classes or model.graph.node(model.graph.output).shape[0]
-        if self.labels is not None and not 0 <= self.labels.min() <= self.labels.max() < count:
+        count = classes or model.classes
+        if count is None or self.labels is None or not self.labels.size:
+            return
+        if not 0 <= self.labels.min() <= self.labels.max() < count:
             raise ModelError(
                 f"data {self.name}: labels {self.labels.min()}..{self.labels.max()}, "
                 f"model {model.name} has classes 0..{count - 1}"
@@ -108,7 +110,7 @@ class Dataset:
 
 
 def load_dataset(path: str | Path) -> Dataset:
-    """Read an npz with `images` (u8, n h w c or n h w) and, if known, `labels` (integers, n)."""
+    """Read an npz with `images` (u8, n h w c, n h w or n c) and, if known, integer `labels` (n)."""
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"data {path}: no such file")
@@ -116,6 +118,8 @@ def load_dataset(path: str | Path) -> Dataset:
     images, labels = arrays["images"], arrays.get("labels")
     if images.ndim == 3:
         images = images[..., None]
+    if images.ndim == 2:  # of networks of vectors
+        images = images[:, None, None, :]
     if labels is not None:
         if labels.dtype.kind not in "iu":
             raise ModelError(f"data {path}: labels are {labels.dtype}, wanted integers")

@@ -35,11 +35,19 @@ def _param(node: Node, name: str, like: Tensor) -> Tensor:
 
 
 def _conv2d(node: Node, x: Tensor) -> Tensor:
+    """A convolution that torch 2.13 on CPUs (oneDNN) computes right.
+
+    It ends the process where a window lies in padding of its own and one channel makes a map look
+    channels-last, and is wrong for one channel and strides that are not taken (`window_stride`).
+    """
     weight, bias = _param(node, "weight", x), _param(node, "bias", x)
     top, left, bottom, right = node.padding
-    if (top, left) == (bottom, right):
-        return F.conv2d(x, weight, bias, node.stride, (top, left), node.dilation, node.groups)
-    return F.conv2d(_spread(x, node, 0.0), weight, bias, node.stride, 0, node.dilation, node.groups)
+    spans = [(k - 1) * d for k, d in zip(node.kernel, node.dilation, strict=True)]
+    own = (top, left) == (bottom, right) and top <= spans[0] and left <= spans[1]
+    x, pads = (x, (top, left)) if own else (_spread(x, node, 0.0), (0, 0))
+    h, w = node.shape[1:]
+    stride = (node.stride[0] if h > 1 else 1, node.stride[1] if w > 1 else 1)
+    return F.conv2d(x, weight, bias, stride, pads, node.dilation, node.groups)[:, :, :h, :w]
 
 
 def _batch_norm(node: Node, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from ..errors import ModelError
-from .graph import Graph
+from .graph import Graph, Shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,6 +56,23 @@ class Model:
         """(c, h, w) of one image."""
         c, h, w = self.graph.input.shape
         return c, h, w
+
+    @property
+    def output_shape(self) -> Shape:
+        """Of the output's map, (c, h, w), also where it is flattened at the end; or (classes,).
+
+        Integers keep the axes of that map, channels last, since nothing is computed behind it.
+        """
+        node = self.graph.node(self.graph.output)
+        while node.op == "flatten":
+            node = self.graph.node(node.inputs[0])
+        return node.shape
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None where the output is a map, of which there is no one class."""
+        c, *space = self.output_shape
+        return c if math.prod(space) == 1 else None
 
 
 def from_module(
@@ -140,13 +157,18 @@ def load_model(
         from .frontends.frontend_onnx import from_onnx
         from .passes import simplify
 
-        title = Path(source).name
-        return _model(title, simplify(from_onnx(source, title)), mean, std)
+        title, warnings = Path(source).name, list[str]()
+        graph = simplify(from_onnx(source, title, warnings.append))
+        return _model(title, graph, mean, std, tuple(warnings))
     return _shipped(str(source), weights, seed, mean, std)
 
 
 def _model(
-    name: str, graph: Graph, mean: Sequence[float] | None, std: Sequence[float] | None
+    name: str,
+    graph: Graph,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    warnings: tuple[str, ...] = (),
 ) -> Model:
     """`graph` as a Model; without mean and std its input is pixels / 255."""
     channels = graph.input.shape[0]
@@ -155,6 +177,7 @@ def _model(
         graph,
         tuple((0.0,) * channels if mean is None else mean),
         tuple((1.0,) * channels if std is None else std),
+        warnings,
     )
 
 

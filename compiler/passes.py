@@ -12,6 +12,9 @@ import numpy as np
 from ..errors import ModelError
 from .graph import OPS, Graph, Node, with_nodes
 
+#: Largest vector that a batch norm of its own may scale, by a matrix with a diagonal.
+_MOST_UNIT = 2048
+
 
 def drop_identities(graph: Graph) -> Graph:
     """Remove identities (dropout in evaluation, contiguous) and what changes nothing.
@@ -44,8 +47,9 @@ def _fold(node: Node, norm: Node) -> Node:
 def fold_batch_norm(graph: Graph) -> Graph:
     """Batch norm goes into the conv or linear before it; one that stands alone becomes a conv.
 
-    That conv is 1x1 and depthwise.  A folded node keeps the convolution's name.  A convolution that
-    others read, too, keeps its own value, so the batch norm behind it counts as standing alone.
+    That conv is 1x1 and depthwise (of a vector a linear with a diagonal).  A folded node keeps the
+    convolution's name.  A convolution that others read, too, keeps its own value, so the batch norm
+    behind it counts as standing alone.
     """
     users = graph.users()
     nodes: dict[str, Node] = {}
@@ -58,14 +62,25 @@ def fold_batch_norm(graph: Graph) -> Graph:
                 nodes[source.name] = _fold(source, node)
                 renamed[node.name] = source.name
                 continue
-            c = node.shape[0]
-            if len(node.shape) != 3:
-                raise ModelError(f"node {node.name}: a batch norm on a vector must follow a linear")
-            unit = {"weight": np.ones((c, 1, 1, 1), np.float32), "bias": np.zeros(c, np.float32)}
-            plain = Node(node.name, "conv2d", node.inputs, node.shape, groups=c, params=unit)
-            node = _fold(plain, node)
+            node = _fold(_unit(node), node)
         nodes[node.name] = node
     return with_nodes(graph, nodes.values(), renamed)
+
+
+def _unit(norm: Node) -> Node:
+    """The layer of weights 1 that the batch norm `norm` goes into where none is before it."""
+    c = norm.shape[0]
+    bias = np.zeros(c, np.float32)
+    if len(norm.shape) == 3:
+        params = {"weight": np.ones((c, 1, 1, 1), np.float32), "bias": bias}
+        return Node(norm.name, "conv2d", norm.inputs, norm.shape, groups=c, params=params)
+    if c > _MOST_UNIT:
+        raise ModelError(
+            f"node {norm.name}: a batch norm on a vector of {c} must follow a linear; alone it may "
+            f"have at most {_MOST_UNIT} numbers"
+        )
+    params = {"weight": np.eye(c, dtype=np.float32), "bias": bias}
+    return Node(norm.name, "linear", norm.inputs, norm.shape, params=params)
 
 
 def fold_pads(graph: Graph) -> Graph:

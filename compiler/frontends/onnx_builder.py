@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..graph import Shape
 from .builder import Builder, UnsupportedError
 from .onnx_file import Constant, array_of
 from .onnx_names import layer_path
@@ -15,26 +18,73 @@ from .onnx_names import layer_path
 ANY_BATCH = 2**31 - 1
 
 
+#: Most elements that all constants of a file are computed to: 256 MiB of float32.
+MOST_FOLDED = 1 << 26
+
+
+def shown(shape: Sequence[int]) -> str:
+    """A shape for people, with n for a dynamic batch."""
+    sizes = ("n" if size == ANY_BATCH else str(size) for size in shape)
+    return f"({', '.join(sizes)}{',' if len(shape) == 1 else ''})"
+
+
 class OnnxBuilder(Builder):
     """Resolves what the nodes of a file read.
 
     constants : value -> array, or the TensorProto that holds it; origins : value -> the name of the
     initializer that a rearranged constant comes from; node : the NodeProto that is being read.
+    views : value -> its shape for one image, where it holds the elements of its node in their
+    order, but has axes of its own: (c, 1) between two Squeezes.  room : elements that constants
+    may still be computed to.  softmax : the value of the Softmax that ends the network.
     """
 
-    def __init__(self, folder: Path, batch: int | None) -> None:
+    def __init__(self, folder: Path, batch: int | None, opset: int) -> None:
         super().__init__()
         self.folder = folder
         self.batch = ANY_BATCH if batch is None else batch
+        self.opset = opset
         self.constants: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
         self.node: Any = None
+        self.views: dict[str, Shape] = {}
+        self.room = MOST_FOLDED
+        self.softmax: str | None = None
 
     def source(self, value: str | None) -> str:
-        """The node of an input that must be computed."""
+        """The node of an input that must be computed, and have the shape of its node."""
+        name, shape = self.viewed(value)
+        if shape != self.shape(name):
+            raise UnsupportedError(f"of shape {shown((self.batch, *shape))}")
+        return name
+
+    def viewed(self, value: str | None) -> tuple[str, Shape]:
+        """The node of an input that must be computed, and its shape there for one image."""
         if value is None or value not in self.env:
             raise UnsupportedError("on a constant" if value in self.constants else "without input")
-        return self.env[value]
+        name = self.env[value]
+        return name, self.views.get(value, self.shape(name))
+
+    def view(self, name: str, shape: Shape) -> str:
+        """The result of the node that is being read: the elements of `name` in another shape.
+
+        A node of that shape where there is one; else what reads it must bring it to one.
+        """
+        own = self.nodes[name]
+        if shape == own.shape:
+            return self.emit("identity", [name])
+        if own.op == "flatten" and shape == self.shape(own.inputs[0]):
+            return self.emit("identity", own.inputs)
+        if shape == (prod(own.shape),):
+            return self.emit("flatten", [name])
+        self.views[self.node.output[0]] = shape
+        return name
+
+    def elementwise(self, op: str, value: str | None, **fields: Any) -> str:
+        """The result of an operation for which axes mean nothing."""
+        name, shape = self.viewed(value)
+        if shape != self.shape(name):
+            self.views[self.node.output[0]] = shape
+        return self.emit(op, [name], **fields)
 
     def constant(self, value: str | None, title: str) -> Constant | None:
         """The array of an input that must be constant; None where it is left out."""

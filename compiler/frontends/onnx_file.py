@@ -55,6 +55,7 @@ class OnnxFile:
     opset: int
     input: str
     input_shape: tuple[int, ...]  #: (c, h, w)
+    flat: bool  #: the input is (n, c), of which images have 1 x 1 pixels
     batch: int | None
     output: str
 
@@ -73,7 +74,7 @@ def type_name(element: int) -> str:
 
 
 def read_file(path: str | Path) -> OnnxFile:
-    """Parse `path` and check its frame: version, one input (n, c, h, w), one output.
+    """Parse `path` and check its frame: version, one input (n, c, h, w) or (n, c), one output.
 
     Raises ModelError that names the file, what is wrong with it and what to do.
     """
@@ -127,8 +128,16 @@ def read_file(path: str | Path) -> OnnxFile:
                 "with a fixed size (only the batch, dimension 0, may vary)"
             )
     first = batch if isinstance(batch, int) else None
+    flat = len(shape) == 1
     return OnnxFile(
-        path, model, versions[0], inputs[0].name, tuple(shape), first, graph.output[0].name
+        path,
+        model,
+        versions[0],
+        inputs[0].name,
+        (*shape, 1, 1) if flat else tuple(shape),
+        flat,
+        first,
+        graph.output[0].name,
     )
 
 
@@ -146,7 +155,7 @@ def _texts(model: Any) -> Iterator[object]:
 
 
 def _dimensions(path: Path, value: Any) -> list[int | str]:
-    """Four dimensions of the input, numbers or the names of dynamic ones."""
+    """Four or two dimensions of the input, numbers or the names of dynamic ones."""
     kind = value.type.tensor_type
     if value.type.WhichOneof("value") != "tensor_type" or kind.elem_type != TensorProto.FLOAT:
         found = type_name(kind.elem_type) if value.type.HasField("tensor_type") else "no tensor"
@@ -154,9 +163,11 @@ def _dimensions(path: Path, value: Any) -> list[int | str]:
     dims: list[int | str] = [
         d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim
     ]
-    if len(dims) != 4:
+    if len(dims) not in (2, 4):
         shown = f"({', '.join(map(str, dims))})" if kind.HasField("shape") else "unknown"
-        raise ModelError(f"{path}: the shape of input {value.name} is {shown}, wanted (n, c, h, w)")
+        raise ModelError(
+            f"{path}: the shape of input {value.name} is {shown}, wanted (n, c, h, w) or (n, c)"
+        )
     if any(isinstance(d, int) and d < 1 for d in dims):
         raise ModelError(f"{path}: input {value.name} has shape {dims}; sizes must be positive")
     return dims

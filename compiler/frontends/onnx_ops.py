@@ -14,14 +14,11 @@ import numpy as np
 
 from ...tables import complete
 from ..activations import ACTIVATIONS
-from .builder import (
-    MOST_AXIS,
-    Pads,
-    UnsupportedError,
-    ceil_pads,
-)
-from .onnx_builder import ANY_BATCH, OnnxBuilder
+from .builder import Pads, UnsupportedError, ceil_pads
+from .onnx_arithmetic import ARITHMETIC
+from .onnx_builder import OnnxBuilder
 from .onnx_file import Constant
+from .onnx_shapes import SHAPES, axes_of
 
 OnnxHandler = Callable[..., str]
 
@@ -139,19 +136,18 @@ def _batch_norm(
 
 
 def _relu(b: OnnxBuilder, x: Any) -> str:
-    return b.emit("relu", [b.source(x)])
+    return b.elementwise("relu", x)
 
 
 def _clip(
     b: OnnxBuilder, x: Any, lo: Any = None, hi: Any = None, *, min: float | None = None,
     max: float | None = None,
 ) -> str:  # fmt: skip
-    source = b.source(x)
     low = b.number(lo if min is None else min, "minimum", float("-inf"))
     high = b.number(hi if max is None else max, "maximum", float("inf"))
     if low > high:
         raise UnsupportedError(f"with minimum {low:g} above maximum {high:g}")
-    return b.emit("clip", [source], lo=low, hi=high)
+    return b.elementwise("clip", x, lo=low, hi=high)
 
 
 def _max_pool(
@@ -198,26 +194,6 @@ def _mean(
     return b.mean(b.source(x), chosen, bool(keepdims))
 
 
-def _add(b: OnnxBuilder, x: Any, y: Any, *, axis: int = 0, broadcast: int = 0) -> str:
-    if x in b.env and y in b.env:
-        if broadcast:
-            raise UnsupportedError("with an axis to broadcast along")
-        return b.add(b.env[x], b.env[y])
-    value, addend = (x, y) if x in b.env else (y, x)
-    source = b.source(value)
-    c, *space = b.shape(source)
-    array = b.constant(addend, "addend")
-    # A constant per channel is a batch norm that only shifts; passes fold it into the layer before.
-    shapes = [(c, *[1] * len(space)), (1, c, *[1] * len(space)), (1,) * (len(space) + 2), (1,), ()]
-    if array is None or array.dtype != np.float32 or array.shape not in shapes or broadcast:
-        shape = None if array is None else array.shape
-        raise UnsupportedError(f"of a constant of shape {shape}, which is not one per channel")
-    shift = np.array(np.broadcast_to(array.reshape(-1), (c,)))
-    params = {"bias": shift, "mean": np.zeros(c, np.float32)}
-    params |= {title: np.ones(c, np.float32) for title in ("weight", "var")}
-    return b.emit("batch_norm", [source], "bias", params=params)
-
-
 def _concat(b: OnnxBuilder, *xs: Any, axis: int) -> str:
     return b.concat([b.source(x) for x in xs], axis)
 
@@ -229,7 +205,7 @@ def _pad(
     source = b.source(x)
     rank = len(b.shape(source)) + 1
     amounts = b.integers(pads if pads is not None else pads_input, "pads") or []
-    axes = _axes(b.integers(axes_input, "axes"), rank)
+    axes = axes_of(b.integers(axes_input, "axes"), rank)
     filler = b.number(value if value is not None else value_input, "value", 0.0)
     if mode != "constant" or filler != 0.0 or len(amounts) != 2 * len(axes):
         raise UnsupportedError(f"({mode}, value {filler:g}) that is not a zero padding of a map")
@@ -246,14 +222,6 @@ def _pad(
     )  # fmt: skip
 
 
-def _axes(axes: list[int] | None, rank: int) -> list[int]:
-    """Axes as 0..rank-1, each once; all if none are given."""
-    axes = list(range(rank)) if axes is None else axes
-    if not all(-rank <= a < rank for a in axes) or len({a % rank for a in axes}) < len(axes):
-        raise UnsupportedError(f"along axes {axes} of {rank}")
-    return [a % rank for a in axes]
-
-
 def _slice(
     b: OnnxBuilder, x: Any, starts_input: Any = None, ends_input: Any = None,
     axes_input: Any = None, steps_input: Any = None, *, starts: Any = None, ends: Any = None,
@@ -265,7 +233,7 @@ def _slice(
     last = b.integers(ends if ends is not None else ends_input, "ends") or []
     given = b.integers(axes if axes is not None else axes_input, "axes")
     steps = b.integers(steps_input, "steps") or [1] * len(first)
-    along = _axes(list(range(len(first))) if given is None else given, len(shape))
+    along = axes_of(list(range(len(first))) if given is None else given, len(shape))
     if not len(first) == len(last) == len(along) == len(steps) or 0 in steps:
         raise UnsupportedError("with lists of different lengths or a step of 0")
     ranges = [range(size) for size in shape]
@@ -279,7 +247,7 @@ def _slice(
 
 
 def _identity(b: OnnxBuilder, x: Any) -> str:
-    return b.emit("identity", [b.source(x)])
+    return b.elementwise("identity", x)
 
 
 def _dropout(
@@ -289,54 +257,7 @@ def _dropout(
     mode = b.constant(training, "training_mode")
     if is_test == 0 or (mode is not None and mode.any()):
         raise UnsupportedError("in training mode")
-    return b.emit("identity", [b.source(x)])
-
-
-def _flatten(b: OnnxBuilder, x: Any, *, axis: int = 1) -> str:
-    source = b.source(x)
-    rank = len(b.shape(source)) + 1
-    if axis not in (1, 1 - rank):
-        raise UnsupportedError(f"at axis {axis} of {rank}")
-    return b.reshape(source, (int(np.prod(b.shape(source))),))
-
-
-def _reshape(
-    b: OnnxBuilder, x: Any, shape_input: Any = None, *, shape: Any = None, allowzero: int = 0
-) -> str:
-    source = b.source(x)
-    wanted = b.integers(shape if shape is not None else shape_input, "shape") or []
-    have = (b.batch, *b.shape(source))
-    if not allowzero:
-        if any(w == 0 and i >= len(have) for i, w in enumerate(wanted)):
-            raise UnsupportedError(f"to {wanted}")
-        wanted = [w or have[i] for i, w in enumerate(wanted)]
-    rest, total = 1, 1
-    for size in wanted:
-        rest *= size if size != -1 else 1
-    for size in have:
-        total *= size
-    if wanted.count(-1) > 1 or min(wanted, default=0) < -1 or rest == 0 or total % rest:
-        raise UnsupportedError(f"from {_shown(have)} to {_shown(wanted)} (only flattening is)")
-    filled = [total // rest if size == -1 else size for size in wanted]
-    if filled[:1] != [b.batch] or not all(size <= MOST_AXIS**2 for size in filled[1:]):
-        raise UnsupportedError(f"from {_shown(have)} to {_shown(filled)} (only flattening is)")
-    return b.reshape(source, tuple(filled[1:]))
-
-
-def _shown(shape: Sequence[int]) -> str:
-    return f"({', '.join('n' if size == ANY_BATCH else str(size) for size in shape)})"
-
-
-def _squeeze(b: OnnxBuilder, x: Any, axes_input: Any = None, *, axes: Any = None) -> str:
-    source = b.source(x)
-    shape = b.shape(source)
-    given = b.integers(axes if axes is not None else axes_input, "axes")
-    if given is None:
-        raise UnsupportedError("without axes, which depends on the batch")
-    along = _axes(given, len(shape) + 1)
-    if any(a == 0 or shape[a - 1] != 1 for a in along):
-        raise UnsupportedError(f"along axes {given} of {_shown((b.batch, *shape))}")
-    return b.reshape(source, tuple(s for i, s in enumerate(shape, 1) if i not in along))
+    return b.elementwise("identity", x)
 
 
 _ACTIVATIONS: dict[str, OnnxHandler] = {"Clip": _clip, "Relu": _relu}
@@ -348,13 +269,13 @@ complete(
 )
 
 _OTHERS: dict[str, OnnxHandler] = {
-    "Add": _add,
+    **ARITHMETIC,
+    **SHAPES,
     "AveragePool": _avg_pool,
     "BatchNormalization": _batch_norm,
     "Concat": _concat,
     "Conv": _conv,
     "Dropout": _dropout,
-    "Flatten": _flatten,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average,
     "GlobalMaxPool": _global_max,
@@ -363,9 +284,7 @@ _OTHERS: dict[str, OnnxHandler] = {
     "MaxPool": _max_pool,
     "Pad": _pad,
     "ReduceMean": _mean,
-    "Reshape": _reshape,
     "Slice": _slice,
-    "Squeeze": _squeeze,
 }
 #: ONNX operator -> handler, in the order in which messages name them.
 ONNX_HANDLERS: dict[str, OnnxHandler] = dict(sorted({**_OTHERS, **_ACTIVATIONS}.items()))

@@ -84,14 +84,15 @@ def rank(model: Model, images: Images, labels: NDArray[np.int64] | None = None) 
 
     images : u8 (n, h, w, c); labels : integers (n,), if known.
 
-    The loss is the cross-entropy where labels are known, else the largest logit.  It is summed over
-    the batch and images do not meet in the network, so every image keeps its own gradient.  The
-    absolute values are added up image by image, in float64.
+    The loss is the cross-entropy where labels are known, else the largest logit (of a map, that of
+    every pixel; it has no labels).  It is summed over the batch and images do not meet in the
+    network, so every image keeps its own gradient.  Absolute values are added up image by image,
+    in float64.
 
     The last bits of a float32 gradient depend on the size of the batch.  So that they depend on the
     image alone, all batches of a model have one size; what is missing in the last is filled up.
     """
-    data = Dataset("importance", images, labels)
+    data = Dataset("importance", images, None if model.classes is None else labels)
     data.check(model)
     nodes = [n for n in model.graph.nodes if OPS[n.op].neurons]
     totals = {n.name: torch.zeros(n.shape, dtype=torch.float64) for n in nodes}
@@ -138,7 +139,7 @@ def _add_gradients(
         loss = logits.max(dim=1).values.sum()
     else:
         labels = np.ascontiguousarray(data.labels)
-        loss = F.cross_entropy(logits, torch.from_numpy(labels), reduction="sum")
+        loss = F.cross_entropy(logits.flatten(1), torch.from_numpy(labels), reduction="sum")
     torch.autograd.grad(loss, x)
 
 

@@ -158,9 +158,7 @@ class _Lowering:
             self._ready(self.graph.node(self.graph.output))
             self._materialise(self.graph.output)
             output = self.value[self.graph.output]
-            if self.shapes[output][:2] == (1, 1):
-                return Lowered(tuple(self.steps), self.shapes, self.graph.input.name, output)
-            self.problems.append(("an output that is not a vector", self.graph.output))
+            return Lowered(tuple(self.steps), self.shapes, self.graph.input.name, output)
         raise unsupported(self.graph.name, self.problems)
 
     def _ready(self, node: Node) -> bool:

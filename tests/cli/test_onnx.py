@@ -118,10 +118,18 @@ def test_a_list_that_is_none(flexhyca: Command) -> None:
     assert "'a,b' is no list of numbers, such as 0.5,0.5,0.5" in run.err
 
 
-def test_a_map_as_output_is_refused(flexhyca: Command, folder: Path) -> None:
+def test_a_map_as_output(flexhyca: Command, folder: Path) -> None:
     from onnx import helper
 
-    write(folder, make([helper.make_node("Relu", ["x"], ["y"])]), "relu.onnx")
-    run = flexhyca("simulate", "relu.onnx")
-    assert run.code == 2
-    assert run.err.startswith("error: relu.onnx: 1 unsupported operation(s): an output that is not")
+    write(folder, make([helper.make_node("Relu", ["x"], ["y"])], shape=(1, 1, 8, 8)), "relu.onnx")
+    data = ("--data", "digits.npz")
+    run = flexhyca("simulate", "relu.onnx", *data, "--json", "-")
+    assert run.code == 0
+    assert "relu.onnx: its output is a map, so labels are not used" in run.err
+    assert "accuracy" not in json.loads(run.out)
+    assert flexhyca("simulate", "relu.onnx", "--no-values").code == 0
+    run = flexhyca("accuracy", "relu.onnx", *data)
+    assert (run.code, run.err.splitlines()[-1]) == (
+        2,
+        "error: model relu.onnx: its output is a map of shape (1, 8, 8), so there is no accuracy",
+    )

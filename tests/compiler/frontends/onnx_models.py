@@ -57,7 +57,8 @@ ELEMENTWISE = ("Add", "Dropout", "Identity", *ACTIVATION_OPERATORS)
 _FILES = (
     *("add", "averagepool", "batch_normalization", "concat", "conv", "dropout", "flatten"),
     *("gemm", "globalaveragepool", "globalmaxpool", "identity", "matmul", "maxpool", "pad"),
-    *("reducemean", "reshape", "slice", "squeeze"),
+    *("reducemean", "reshape", "slice", "squeeze", "div", "mul", "sub", "unsqueeze", "softmax"),
+    "logsoftmax",
     *(operator.lower() for operator in ACTIVATION_OPERATORS),
 )
 
