@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from ..errors import ModelError
 from .graph import OPS, Graph, Node, with_nodes
+from .quantise.groups import Groups
 
 #: Largest vector that a batch norm of its own may scale, by a matrix with a diagonal.
 _MOST_UNIT = 2048
@@ -105,6 +107,48 @@ def fold_pads(graph: Graph) -> Graph:
     return with_nodes(graph, nodes, {name: pad.inputs[0] for name, pad in pads.items()})
 
 
+def free_averages(graph: Graph) -> Graph:
+    """Averages become depthwise convolutions where a value is added to an average of itself.
+
+    Only shifts align the operands of an add, and the scale of an average over 9 elements is a ninth
+    of its input's, times a power of two.  Weights can have any scale (`quantise/scales.py`).
+    """
+    while (name := _contradicting(graph)) is not None:
+        nodes = (_as_conv(node) if node.name == name else node for node in graph.nodes)
+        graph = with_nodes(graph, nodes, {})
+    return graph
+
+
+def _contradicting(graph: Graph) -> str | None:
+    """The last average before an operation whose operands no shift aligns; None without one."""
+    groups = Groups()
+    averages: list[str] = []
+    for node in graph.nodes:
+        if node.op == "avg_pool":
+            averages.append(node.name)
+        if OPS[node.op].neurons:
+            continue  # its weights set its scale
+        for source in node.inputs:
+            groups.tie(source, node.name, -math.log2(node.divisor))
+            if groups.contradiction:
+                root = groups.find(source)[0]
+                return [name for name in averages if _ties(graph, name, groups, root)][-1]
+    return None
+
+
+def _ties(graph: Graph, name: str, groups: Groups, root: str) -> bool:
+    """Whether the average `name` shifts the phases of the group of `root`."""
+    divisor = graph.node(name).divisor
+    return groups.find(name)[0] == root and divisor & (divisor - 1) != 0
+
+
+def _as_conv(node: Node) -> Node:
+    c = node.shape[0]
+    weight = np.full((c, 1, *node.kernel), 1 / node.divisor, np.float32)
+    params = {"weight": weight, "bias": np.zeros(c, np.float32)}
+    return replace(node, op="conv2d", groups=c, divisor=1, params=params)
+
+
 def simplify(graph: Graph) -> Graph:
-    """Identities dropped, batch norms and pads folded: the graph that is quantised."""
-    return fold_pads(fold_batch_norm(drop_identities(graph)))
+    """Identities dropped, batch norms and pads folded, averages freed: what is quantised."""
+    return free_averages(fold_pads(fold_batch_norm(drop_identities(graph))))

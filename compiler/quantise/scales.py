@@ -13,36 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
+from ...errors import QuantisationError
 from ...network.fixedpoint import limits
 from ...network.layers import LayerOp
 from ...tables import complete
 from .calibrate import Stats
+from .groups import Groups
 from .lower import LoweredLayer
 
 _PHASES = 16
 _ROWS = 512
-
-
-class Groups:
-    """Union-find over values; `offset` is a value's phase relative to its root's."""
-
-    def __init__(self) -> None:
-        self._parent: dict[str, tuple[str, float]] = {}
-
-    def find(self, name: str) -> tuple[str, float]:
-        """(root of `name`, phase of `name` minus phase of the root)."""
-        offset = 0.0
-        while name in self._parent:
-            name, step = self._parent[name]
-            offset += step
-        return name, offset
-
-    def tie(self, a: str, b: str, difference: float = 0.0) -> None:
-        """phase(b) = phase(a) + difference, modulo 1."""
-        root_a, offset_a = self.find(a)
-        root_b, offset_b = self.find(b)
-        if root_a != root_b:
-            self._parent[root_b] = (root_a, offset_a + difference - offset_b)
 
 
 def _tie_conv(groups: Groups, step: LoweredLayer) -> None:
@@ -79,10 +59,19 @@ complete("LayerOp in network/layers.py", LayerOp, _TIES, "compiler/quantise/scal
 
 
 def tie_steps(steps: Sequence[LoweredLayer]) -> Groups:
-    """The groups that the steps' operations force."""
+    """The groups that the steps' operations force; QuantisationError where they contradict.
+
+    `passes.free_averages` leaves no contradiction in a graph that went through it.
+    """
     groups = Groups()
     for step in steps:
         _TIES[step.op](groups, step)
+        if groups.contradiction:
+            raise QuantisationError(
+                f"layer {step.name}: the scales of {step.source} and {step.residual} differ by "
+                f"{2.0**groups.contradiction:.4g} times a power of two, because of averages "
+                "between them, and shifts align only powers of two; put a convolution between them"
+            )
     return groups
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -86,35 +87,49 @@ def _aligned(
     if goal.residual is None:
         yield Choice(scale), own
         return
-    left_a, left_b, unit = _common_unit(goal, goal.residual, own, scale)
-    total = own * 2.0**left_a + goal.residual * 2.0**left_b
+    apart = round(math.log2(scale / goal.residual_scale))
+    finer = min(scale, goal.residual_scale)
     widest = _widest(goal.lo, goal.hi, float(goal.target.min()), float(goal.target.max()))
     # A sum of zeros has no range: its integers are kept as they are.
-    wanted = math.ceil(math.log2(widest / limits(a.act_bits)[1] / unit)) if widest else 0
-    finest = max(left_a, left_b) - _MAX_ALIGN  # there is no room for a larger left shift
-    downs = {max(finest, min(_MAX_ALIGN, down)) for down in range(wanted - 3, wanted + 2)}
-    for down in sorted(downs):
-        up, right = max(-down, 0), max(down, 0)
-        value = shift_right(total * 2.0**up, right, a.rounding).clamp(*limits(a.act_bits))
-        left = (left_a + up, left_b + up)
-        yield Choice(unit * 2.0**down, 0.0, 1.0, 1.0, 0, *left, right), value
+    wanted = math.ceil(math.log2(widest / limits(a.act_bits)[1] / finer)) if widest else 0
+    seen = {alignment(abs(apart), wanted + i, a.act_bits) for i in range(-3, 2)}
+    for found in sorted(seen):
+        left_a, left_b = (found.coarse, found.fine)[:: 1 if apart > 0 else -1]
+        total = own * 2.0**left_a + goal.residual * 2.0**left_b
+        value = shift_right(total, found.right, a.rounding).clamp(*limits(a.act_bits))
+        result = finer * 2.0**found.steps
+        yield Choice(result, 0.0, 1.0, 1.0, 0, left_a, left_b, found.right), value
 
 
-def _common_unit(goal: Goal, residual: Tensor, own: Tensor, scale: float) -> tuple[int, int, float]:
-    """Left shifts of the value and of the residual before they are added, and what a step is then.
+class Alignment(NamedTuple):
+    """Shifts of an add. steps : log2 of the result's scale over the finer operand's.
 
-    Beyond the widest shift one of them is far below a step of the other, and counts for less than
-    its rounding; unless that other is zero throughout, when only the finer one is to be kept.
+    coarse, fine : left shifts of the operand of the larger scale, and of the other.
     """
-    apart = round(math.log2(scale / goal.residual_scale))
-    if abs(apart) <= _MAX_ALIGN:
-        return max(apart, 0), max(-apart, 0), min(scale, goal.residual_scale)
-    coarse = own if apart > 0 else residual
-    if not coarse.any():
-        return 0, 0, min(scale, goal.residual_scale)
-    shift = _MAX_ALIGN
-    unit = max(scale, goal.residual_scale) * 2.0**-shift
-    return (shift, 0, unit) if apart > 0 else (0, shift, unit)
+
+    steps: int
+    coarse: int
+    fine: int
+    right: int
+
+
+def alignment(apart: int, steps: int, bits: int) -> Alignment:
+    """How operands whose scales are 2**apart apart are added, at the nearest possible `steps`.
+
+    Up to the widest shift the sum is exact before it is rounded.  Beyond, it is right to a quarter
+    of a step of the result for all integers there are: either one step of the coarse operand is
+    more than the result can hold, and saturates with any shift that still does, or all of the fine
+    one's range is less than a quarter of a step, with any shift that keeps it so.  Where both hold,
+    the shift is free, and a right shift of bits + 1 does for both.
+    """
+    if apart <= _MAX_ALIGN:
+        steps = max(apart - _MAX_ALIGN, min(_MAX_ALIGN, steps))  # no room for larger shifts
+        up = max(-steps, 0)
+        return Alignment(steps, apart + up, up, max(steps, 0))
+    steps = max(bits - _MAX_ALIGN, min(apart, steps))
+    if steps <= bits + 1:  # of the fine one's: exact, and the coarse one's first step saturates
+        return Alignment(steps, _MAX_ALIGN, max(-steps, 0), max(steps, 0))
+    return Alignment(steps, _MAX_ALIGN, 0, max(bits + 1, steps - (apart - _MAX_ALIGN)))
 
 
 def _widest(lo: float, hi: float, least: float, most: float) -> float:

@@ -11,8 +11,16 @@ import torch
 from flexhyca.compiler.execute import graph_steps, logits, run_graph
 from flexhyca.compiler.frontends.frontend_torch import from_torch
 from flexhyca.compiler.graph import OPS, Graph, Node, infer_shape, unsupported, verify
-from flexhyca.compiler.passes import drop_identities, fold_batch_norm, fold_pads, simplify
-from flexhyca.errors import ModelError
+from flexhyca.compiler.passes import (
+    drop_identities,
+    fold_batch_norm,
+    fold_pads,
+    free_averages,
+    simplify,
+)
+from flexhyca.compiler.quantise.lower import lower
+from flexhyca.compiler.quantise.scales import tie_steps
+from flexhyca.errors import ModelError, QuantisationError
 from flexhyca.tests.compiler.frontends.zoo import SHAPES, ZOO, build
 
 ONES = np.ones(2, np.float32)
@@ -124,7 +132,7 @@ def test_passes_change_no_result(name):
     graph = from_torch(build(name), torch.zeros(2, *SHAPES[name]), name)
     x = torch.rand(3, *SHAPES[name], generator=torch.Generator().manual_seed(1)) * 4 - 2
     wanted, _ = run_graph(graph, x)
-    for step in (drop_identities, fold_batch_norm, fold_pads):
+    for step in (drop_identities, fold_batch_norm, fold_pads, free_averages):
         graph = step(graph)
         torch.testing.assert_close(run_graph(graph, x)[0], wanted, rtol=1e-4, atol=1e-4)
     assert not {n.op for n in graph.nodes} & {"batch_norm", "identity"}
@@ -171,6 +179,43 @@ def test_pads_fold_only_where_zeros_mean_the_same():
     pooled = fold_pads(padded("avg_pool", divisor=4))
     assert [n.op for n in pooled.nodes] == ["input", "avg_pool"]
     assert pooled.node("m").padding == (1, 0, 0, 2)
+
+
+def averaged(divisor, join="add", between=()):
+    """A map that is joined with a 3x3 average of itself, as PoolFormer does."""
+    pool = {"kernel": (3, 3), "padding": (1, 1, 1, 1), "divisor": divisor}
+    shape = (2, 4, 4) if join == "add" else (4, 4, 4)
+    nodes = [Node("x", "input", (), (2, 4, 4)), Node("p", "avg_pool", ("x",), (2, 4, 4), **pool)]
+    nodes += [replace(node, inputs=("p",)) for node in between]
+    last = nodes[-1].name
+    return Graph("g", (*nodes, Node("s", join, ("x", last), shape)), "s")
+
+
+@pytest.mark.parametrize("join", ["add", "concat"])
+def test_an_average_that_meets_what_it_is_of_becomes_a_convolution(join):
+    """No shift aligns a ninth; before, the sum was off by an eighth of one operand."""
+    graph = averaged(9, join)
+    freed = simplify(graph)
+    assert [(n.op, n.groups) for n in freed.nodes[1:]] == [("conv2d", 2), (join, 1)]
+    x = np.random.default_rng(0).random((3, 2, 4, 4), np.float32)
+    torch.testing.assert_close(logits(freed, [x]), logits(graph, [x]))
+    with pytest.raises(QuantisationError) as caught:
+        tie_steps(lower(graph).steps)
+    other = "s.part1" if join == "concat" else "p"
+    assert str(caught.value) == (
+        f"layer s: the scales of {'s.part0' if join == 'concat' else 'x'} and {other} differ by "
+        "1.778 times a power of two, because of averages between them, and shifts align only "
+        "powers of two; put a convolution between them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("divisor", "between"), [(8, ()), (9, (conv("c", "p", (2, 4, 4), (2, 2, 1, 1)),))]
+)
+def test_an_average_that_shifts_align_stays(divisor, between):
+    graph = averaged(divisor, between=between)
+    assert simplify(graph) == graph
+    tie_steps(lower(graph).steps)
 
 
 def test_values_are_captured_and_differentiable_and_dropped():

@@ -23,7 +23,7 @@ from flexhyca.compiler.execute import logits
 from flexhyca.compiler.model import from_module, load_model
 from flexhyca.compiler.quantise import quantiser as module
 from flexhyca.compiler.quantise.quantiser import quantise_model
-from flexhyca.compiler.quantise.search import shift_right
+from flexhyca.compiler.quantise.search import alignment, shift_right
 from flexhyca.config import Arithmetic, choices
 from flexhyca.errors import ModelError, QuantisationError
 from flexhyca.network.fixedpoint import round_shift
@@ -68,11 +68,20 @@ def check_rules(network, q_scale):
             out = network.tensors[layer.output]
             assert bias.shape == (out.c,)
             assert weight.shape[:3] == (out.c, layer.kernel_h, layer.kernel_w)
-        if layer.op == LayerOp.ADD or layer.residual >= 0:
+        if layer.residual >= 0 and abs(layer.lshift_a - layer.lshift_b) < 16:
             unit = scale[layer.residual] / 2**layer.lshift_b
             assert scale[layer.output] == pytest.approx(unit * 2**layer.add_shift, rel=1e-5)
         if layer.op == LayerOp.ADD:
-            assert unit == pytest.approx(scale[layer.input] / 2**layer.lshift_a, rel=1e-5)
+            apart = round(math.log2(scale[layer.input] / scale[layer.residual]))
+            finer = min(scale[layer.input], scale[layer.residual])
+            steps = round(math.log2(scale[layer.output] / finer))
+            assert scale[layer.output] == pytest.approx(finer * 2.0**steps, rel=1e-5)
+            assert max(scale[layer.input], scale[layer.residual]) == pytest.approx(
+                finer * 2.0 ** abs(apart), rel=1e-5
+            )
+            wanted = alignment(abs(apart), steps, a.act_bits)
+            lefts = (layer.lshift_a, layer.lshift_b)[:: 1 if apart > 0 else -1]
+            assert (steps, *lefts, layer.add_shift) == tuple(wanted)  # test_alignment.py
         if layer.op in (LayerOp.COPY, LayerOp.MAXPOOL):
             assert scale[layer.output] == scale[layer.input]
         if layer.op == LayerOp.AVGPOOL:
