@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler.data import Dataset
+from .compiler.data import Dataset, checked_data
 from .compiler.data import load_dataset as _read_dataset
 from .compiler.model import Model, load_model
 from .config import Config
 from .errors import ModelError
 from .isa.program import Program
+from .network.given import given_labels, given_logits
 from .network.layers import Network
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0
     by class), else seeded noise, which is good for timing only.  How many images are evaluated
     later changes nothing here.
     """
+    if data is not None:
+        checked_data(data, model)
     if has_images(model.name) and (data is None or data.name in ("digits-train", "digits-test")):
         data = load_data(model, split="train")
     if data is None:
@@ -137,11 +140,21 @@ def quantise(
 
 
 def quantise_images(model: Model, network: Network, images: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """u8 NHWC pixels -> the int8 NHWC input of `network`."""
+    """u8 NHWC pixels -> the int8 NHWC input of `network`.
+
+    Also of wider integers in 0..255, and of floats in 0..1, which are rounded to pixels first
+    (`Dataset`); ModelError says what is wrong with others.
+    """
     from .compiler.data import quantise_input
 
-    scale = network.tensors[network.input].scale
-    return quantise_input(images, model, scale, network.arithmetic.act_bits)
+    pixels = checked_data(Dataset("given", images, None), model).images
+    own = network.tensors[network.input]
+    if (own.h, own.w, own.c) != pixels.shape[1:]:
+        raise ModelError(
+            f"network {network.name} takes {(own.h, own.w, own.c)} (h, w, c), model {model.name} "
+            f"{pixels.shape[1:]}; quantise this model"
+        )
+    return quantise_input(pixels, model, own.scale, network.arithmetic.act_bits)
 
 
 def rank_neurons(model: Model, data: Dataset | None = None, *, seed: int = 0) -> Ranking:
@@ -227,7 +240,9 @@ def run_images(
     images after the other, the last one filled up with zeros, and tell `progress` of each tile.
     """
     from .network.functional import Functional
+    from .simulator.inputs import checked_inputs
 
+    images = checked_inputs(program, images)
     size = 64 if values == "fast" else program.batch
     engine = Functional(program.network)
     logits = []
@@ -261,14 +276,17 @@ def _labels(model: Model, data: Dataset) -> NDArray[np.int64]:
             f"model {model.name}: its output is a map of shape {model.output_shape}, so there is "
             "no accuracy"
         )
-    if data.labels is None:
+    labels = checked_data(data, model).labels
+    if labels is None:
         raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
-    return data.labels
+    return labels
 
 
 def accuracy_of(logits: NDArray[np.int8], labels: NDArray[np.int64]) -> float:
     """Share of images whose largest logit is the label's; of equal logits the first counts."""
-    return float(np.mean(np.argmax(logits.reshape(len(labels), -1), axis=1) == labels))
+    found = given_logits("logits", logits)
+    wanted = given_labels("labels", labels, len(found), found.shape[1])
+    return float(np.mean(np.argmax(found, axis=1) == wanted))
 
 
 def float_accuracy(model: Model, data: Dataset, batch: int = 100) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import FlexhycaWarning, ModelError
 from ..network.fixedpoint import limits
+from ..network.given import given_labels, given_pixels
 from .model import Model
 from .npz import read_npz
 
@@ -26,25 +27,22 @@ _DIGITS = 12  # of a number of images
 
 @dataclass(frozen=True)
 class Dataset:
-    """images : u8 (n, h, w, c); labels : int64 (n,), or None where nobody knows them."""
+    """images : u8 (n, h, w, c); labels : int64 (n,), or None where nobody knows them.
+
+    Both are made of what is given: pixels also of wider integers and of floats in 0..1, labels of
+    any integers (`network/given.py`); ModelError says what else is wanted.
+    """
 
     name: str
     images: Images
     labels: NDArray[np.int64] | None
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise ModelError(
-                f"data {self.name}: images are {self.images.dtype} {self.images.shape}, "
-                "wanted uint8 (n, h, w, c)"
-            )
-        if not len(self.images):
-            raise ModelError(f"data {self.name}: no images")
-        if self.labels is not None and self.labels.shape != (len(self.images),):
-            raise ModelError(
-                f"data {self.name}: labels of shape {self.labels.shape} for "
-                f"{len(self.images)} images"
-            )
+        images = given_pixels(f"data {self.name}: images", self.images)
+        object.__setattr__(self, "images", images)
+        if self.labels is not None:
+            labels = given_labels(f"data {self.name}: labels", self.labels, len(images))
+            object.__setattr__(self, "labels", labels)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -94,10 +92,14 @@ class Dataset:
     def check(self, model: Model, classes: int | None = None) -> None:
         """Raise ModelError unless images have the model's input shape and labels are classes."""
         c, h, w = model.input_shape
-        if self.images.shape[1:] != (h, w, c):
+        found = self.images.shape[1:]
+        if found != (h, w, c):
+            advice = "resize or crop them first"
+            if found == (c, h, w):
+                advice = "move the channels to the end first, images.transpose(0, 2, 3, 1)"
             raise ModelError(
-                f"data {self.name}: images are {self.images.shape[1:]} (h, w, c), model "
-                f"{model.name} wants {(h, w, c)}; resize or crop them first"
+                f"data {self.name}: images are {found} (h, w, c), model "
+                f"{model.name} wants {(h, w, c)}; {advice}"
             )
         count = classes or model.classes
         if count is None or self.labels is None or not self.labels.size:
@@ -115,16 +117,22 @@ def load_dataset(path: str | Path) -> Dataset:
     if not path.is_file():
         raise ModelError(f"data {path}: no such file")
     arrays = read_npz(path, "data", ("images", "labels"), required="images")
-    images, labels = arrays["images"], arrays.get("labels")
+    images = arrays["images"]
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim == 2:  # of networks of vectors
         images = images[:, None, None, :]
-    if labels is not None:
-        if labels.dtype.kind not in "iu":
-            raise ModelError(f"data {path}: labels are {labels.dtype}, wanted integers")
-        labels = labels.astype(np.int64)
-    return Dataset(path.name, images, labels)
+    return Dataset(path.name, images, arrays.get("labels"))
+
+
+def checked_data(data: Dataset, model: Model) -> Dataset:
+    """`data` if it is one and fits `model`; ModelError otherwise."""
+    if not isinstance(data, Dataset):
+        raise ModelError(
+            f"data is a {type(data).__name__}, wanted a Dataset: Dataset(name, images, labels)"
+        )
+    data.check(model)
+    return data
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from ..errors import ModelError
+from ..network.given import given_numbers
 from .graph import Graph, Shape
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class Model:
 
     def __post_init__(self) -> None:
         c = self.input_shape[0]
-        for title, values in (("mean", self.mean), ("std", self.std)):
+        for title, given in (("mean", self.mean), ("std", self.std)):
+            values = given_numbers(f"model {self.name}: {title}", given)
+            object.__setattr__(self, title, values)
             if len(values) != c:
                 raise ModelError(
                     f"model {self.name}: {title} has {len(values)} values for {c} input channel(s)"
@@ -175,8 +178,8 @@ def _model(
     return Model(
         name,
         graph,
-        tuple((0.0,) * channels if mean is None else mean),
-        tuple((1.0,) * channels if std is None else std),
+        (0.0,) * channels if mean is None else given_numbers(f"model {name}: mean", mean),
+        (1.0,) * channels if std is None else given_numbers(f"model {name}: std", std),
         warnings,
     )
 
@@ -241,8 +244,8 @@ def _shipped(
         module.eval(),
         entry.input_shape,
         name=entry.name,
-        mean=tuple(entry.mean if mean is None else mean),
-        std=tuple(entry.std if std is None else std),
+        mean=entry.mean if mean is None else given_numbers(f"model {entry.name}: mean", mean),
+        std=entry.std if std is None else given_numbers(f"model {entry.name}: std", std),
         warnings=warnings,
         share=True,  # vgg16 has half a gigabyte
     )

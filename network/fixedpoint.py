@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from ..config import Arithmetic, choices
 from ..tables import complete
 from .arrays import I64
+from .given import given_integers
 from .layers import Layer, LayerOp
 
 #: Whether a layer's value is a sum as wide as the accumulator, which is wrapped and requantised.
@@ -76,7 +77,7 @@ def requantise(acc: ArrayLike, shift: int, bits: int, rounding: str, overflow: s
     rounding bit is then added, and a result of 2**(bits-1)-1 is not incremented, so that rounding
     alone never turns the largest number into the smallest.
     """
-    acc = np.asarray(acc, np.int64)
+    acc = given_integers("accumulators", acc)
     lo, hi = limits(bits)
     if not DROPS_ABOVE[overflow]:
         return np.clip(round_shift(acc, shift, rounding), lo, hi)

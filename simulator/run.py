@@ -25,7 +25,7 @@ from .cycles.compiled import CompiledModel
 from .cycles.engines import CycleModel, layer_cycles
 from .cycles.stalls import BUSY, STALLS, bound
 from .cycles.trace import Recorder, check_traceable
-from .inputs import check_inputs
+from .inputs import checked_inputs
 from .machine.memory import Memory
 from .text.work import PRODUCTS
 
@@ -83,7 +83,7 @@ def simulate(
     program cannot finish.
     """
     if images is not None:
-        check_inputs(program, images)
+        images = checked_inputs(program, images)
     bytewise = values in ("machine", "registers")
     if bytewise and images is not None and len(images) != program.batch:
         raise FlexhycaError(

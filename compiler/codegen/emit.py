@@ -27,6 +27,7 @@ from ...isa.instructions import (
 from ...isa.program import Program
 from ...isa.protection import redundancy_of
 from ...isa.validate import validate
+from ...network.given import given_mask, given_words
 from ...network.layers import (
     LAYER_FIELDS,
     NO_TENSOR,
@@ -60,7 +61,9 @@ def compile_network(
     """
     _check_redundant_layers(network, config)
     _check_tiles(network, config, batch)
-    program = _Emitter(network, config, important or {}, batch).program()
+    _check_weights(network)
+    masks = _checked_masks(network, important or {})
+    program = _Emitter(network, config, masks, batch).program()
     try:
         validate(program, network.name)
     except ProgramError as error:
@@ -68,6 +71,41 @@ def compile_network(
             f"{error.what}; that is beyond what a program can hold, make the layer smaller"
         ) from None
     return program
+
+
+def _check_weights(network: Network) -> None:
+    """Every layer with weights has its own, of the type and shape that the table says."""
+    a = network.arithmetic
+    for index, layer in enumerate(network.layers):
+        if layer.op != LayerOp.CONV:
+            continue
+        source, out = network.tensors[layer.input], network.tensors[layer.output]
+        kernel = (layer.kernel_h, layer.kernel_w, source.c // layer.groups)
+        for what, arrays, dtype, shape, bits in (
+            ("weights", network.weights, np.int8, (out.c, *kernel), a.weight_bits),
+            ("biases", network.biases, np.int32, (out.c,), a.acc_bits),
+        ):
+            title = f"layer {layer.name} of {network.name}: {what}"
+            if index not in arrays:
+                raise CompileError(f"{title} are missing; quantise the model")
+            given_words(title, arrays[index], np.dtype(dtype), shape, bits)
+
+
+def _checked_masks(network: Network, important: Masks) -> dict[int, NDArray[np.bool_]]:
+    """Those masks, of layers with weights only."""
+    masks = {}
+    for index, mask in important.items():
+        if index not in network.weights:
+            known = ", ".join(map(str, sorted(network.weights)))
+            raise CompileError(
+                f"{network.name}: important neurons of layer {index!r}, which has no weights; "
+                f"those that have are {known}"
+            )
+        layer = network.layers[index]
+        out = network.tensors[layer.output]
+        what = f"layer {layer.name} of {network.name}: important neurons"
+        masks[index] = given_mask(what, mask, (out.h, out.w, out.c))
+    return masks
 
 
 def _check_redundant_layers(network: Network, config: Config) -> None:

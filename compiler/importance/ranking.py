@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ...config import Config, choices
 from ...errors import ModelError, first_line
 from ...files import reading
+from ...network.given import given_scores
 from ...network.layers import Network
 from ...tables import complete
 from ..codegen.plan import tile_ids
@@ -164,15 +165,15 @@ def _layer_scores(ranking: Ranking, network: Network) -> dict[int, NDArray[np.fl
     for index in sorted(network.weights):
         layer = network.layers[index]
         out = network.tensors[layer.output]
+        what = f"ranking of {ranking.model}: layer {layer.name}: its scores"
         own = ranking.scores.get(layer.name)
+        own = None if own is None else given_scores(what, own)
         if own is None or own.shape != (out.h, out.w, out.c):
             raise ModelError(
                 f"ranking of {ranking.model}: layer {layer.name} of {network.name} has neurons "
-                f"{(out.h, out.w, out.c)}, the ranking has {None if own is None else own.shape}; "
-                "rank this network"
+                f"{(out.h, out.w, out.c)}, the ranking has "
+                f"{None if own is None else own.shape}; rank this network"
             )
-        if not np.isfinite(own).all():
-            raise ModelError(f"ranking of {ranking.model}: layer {layer.name} has NaN scores")
         found[index] = own
     return found
 

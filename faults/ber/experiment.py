@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.program_file import content_digest, load
-from ...simulator.inputs import check_inputs
+from ...simulator.inputs import checked_inputs
 from ..campaign.experiment import (
     ColumnType,
     Experiment,
@@ -190,5 +190,5 @@ class BerFaults(Experiment):
 
 def _subject(program: Path, images: Path) -> tuple[ProtectedNetwork, NDArray[np.int8]]:
     read, inputs = load(program), np.load(images, allow_pickle=False)
-    check_inputs(read, inputs)
+    inputs = checked_inputs(read, inputs)
     return ProtectedNetwork.compiled(read), inputs

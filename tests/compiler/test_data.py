@@ -73,9 +73,13 @@ def test_a_spread_reaches_over_the_whole_set(count):
     ("arrays", "message"),
     [
         ({"pixels": images()}, "no array 'images'; it holds pixels"),
-        ({"images": images().astype(np.float32)}, "images are float32 (5, 4, 3, 2), wanted uint8"),
+        ({"images": images() + np.float32(1)}, "images are float32 1.0.."),
+        ({"images": images() + np.int16(200)}, ", wanted 0..255; scale them first"),
         ({"images": images()[0, 0, 0]}, "images are uint8 (2,), wanted uint8 (n, h, w, c)"),
-        ({"images": images()[:0]}, "no images"),
+        (
+            {"images": images()[:0]},
+            "images are none: uint8 (0, 4, 3, 2), wanted uint8 (n, h, w, c)",
+        ),
         ({"images": images(), "labels": np.arange(4)}, "labels of shape (4,) for 5 images"),
         ({"images": images(), "labels": np.ones(5)}, "labels are float64, wanted integers"),
         ({"images": np.array([{}], dtype=object)}, "not a plain npz file: "),
