@@ -2,7 +2,7 @@
 
 The files lie in tests/cases. Values are onnxruntime's in float32, where every input number is 0.5;
 cycles are SCALE-Sim's (3.0.0, os, 32x32), which runs a DP row as one layer a channel, each with all
-the row's filters (its scalesim/topology_utils.py, load_arrays_conv).
+the row's filters (load_arrays_conv of its topologies).
 """
 
 from pathlib import Path
