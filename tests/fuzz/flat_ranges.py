@@ -25,7 +25,7 @@ from flexhyca.compiler.model import Model
 from flexhyca.compiler.passes import simplify
 from flexhyca.compiler.quantise import quantiser
 from flexhyca.compiler.quantise.quantiser import quantise_model
-from flexhyca.config import Config
+from flexhyca.config import Arithmetic
 from flexhyca.errors import QuantisationError
 from flexhyca.network.fixedpoint import limits
 from flexhyca.network.fixedpoint_torch import Losses
@@ -103,7 +103,9 @@ def graph_of(rng: np.random.Generator) -> Model:
     return Model("net", graph, mean, std)
 
 
-def quantised(model: Model, images: np.ndarray, config: Config) -> tuple[Network, dict[str, float]]:
+def quantised(
+    model: Model, images: np.ndarray, arithmetic: Arithmetic, q_scale: int
+) -> tuple[Network, dict[str, float]]:
     """The network, and what one unit of the accumulators of each CONV is worth."""
     units: dict[str, float] = {}
     choose = quantiser._CHOOSE[LayerOp.CONV]
@@ -115,9 +117,7 @@ def quantised(model: Model, images: np.ndarray, config: Config) -> tuple[Network
 
     quantiser._CHOOSE[LayerOp.CONV] = remembered
     try:
-        network = quantise_model(
-            model, images, arithmetic=config.arithmetic, q_scale=config.protection.q_scale
-        )
+        network = quantise_model(model, images, arithmetic=arithmetic, q_scale=q_scale)
     finally:
         quantiser._CHOOSE[LayerOp.CONV] = choose
     return network, units
@@ -193,7 +193,7 @@ def attempt(seed: int) -> str:
     top = limits(config.arithmetic.act_bits)[1]
     largest = max(float(value.detach().abs().max()) for value in values.values())
     try:
-        network, units = quantised(model, images, config)
+        network, units = quantised(model, images, config.arithmetic, config.protection.q_scale)
     except QuantisationError as error:
         one_line(error)
         return f"refused: {str(error).partition(': ')[2][:60]}"

@@ -31,6 +31,7 @@ from flexhyca.network.fixedpoint_torch import Losses
 from flexhyca.network.functional import Functional
 from flexhyca.network.layers import LayerOp
 from flexhyca.tests.compiler.frontends.zoo import SHAPES, ZOO, build
+from flexhyca.tests.fuzz.flat_ranges import means, quantised
 
 DATA = os.environ.get("FLEXHYCA_DATA")
 needs_data = pytest.mark.skipif(
@@ -68,9 +69,9 @@ def check_rules(network, q_scale):
             out = network.tensors[layer.output]
             assert bias.shape == (out.c,)
             assert weight.shape[:3] == (out.c, layer.kernel_h, layer.kernel_w)
-        if layer.residual >= 0 and abs(layer.lshift_a - layer.lshift_b) < 16:
-            unit = scale[layer.residual] / 2**layer.lshift_b
-            assert scale[layer.output] == pytest.approx(unit * 2**layer.add_shift, rel=1e-5)
+        if layer.residual >= 0:  # by a power of two; which shifts follow, `means` says
+            apart = math.log2(scale[layer.output] / scale[layer.residual])
+            assert apart == pytest.approx(round(apart), abs=1e-5)
         if layer.op == LayerOp.ADD:
             apart = round(math.log2(scale[layer.input] / scale[layer.residual]))
             finer = min(scale[layer.input], scale[layer.residual])
@@ -159,7 +160,7 @@ def test_any_words_give_a_legal_network_or_a_named_refusal(
     model, images = (MODEL, IMAGES[:32]) if name == "digits" else (zoo_model(name), noise(name, 32))
     refusal = ""
     try:
-        network = quantise_model(model, images, arithmetic=a, q_scale=q_scale)
+        network, units = quantised(model, images, a, q_scale)
     except QuantisationError as error:
         refusal = str(error)
     event("refused" if refusal else "quantised")
@@ -168,6 +169,7 @@ def test_any_words_give_a_legal_network_or_a_named_refusal(
         return
     check_rules(network, q_scale)
     assert fault_free_losses(network, model, images) == 0
+    means(network, units, quantise_images(model, network, images))
 
 
 @pytest.mark.parametrize(("bits", "loss"), [(6, 0.01), (5, 0.01), (4, 0.02)])
