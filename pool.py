@@ -162,6 +162,10 @@ def _serve(pipe: Connection, work: Callable[[_Context, _Job], _Answer], context:
             answer = work(context, job)
         except (FlexhycaError, InternalError) as error:
             answer = error
+        except MemoryError:
+            answer = FlexhycaError(
+                "memory ran out in a worker", "run again with fewer --workers or a smaller batch"
+            )
         try:
             pipe.send(answer)
         except ConnectionError:

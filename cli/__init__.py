@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a bug of ours, 2 something the user can mend (one line, no
 """
 
 import os
+import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any
 
 import typer
 
-from ..errors import FlexhycaError, InternalError
+from ..errors import FlexhycaError, InternalError, first_line
 from ..interrupts import listen
 from . import (
     accuracy,
@@ -49,6 +50,7 @@ app = typer.Typer(
     "  flexhyca config show flexhyca-32x32 --explain\n",
 )
 
+_LEAST_MEMORY = 1 << 30  # bytes; below 0.8 GB loading torch aborts the process now and then
 _COMMANDS = (
     *(
         simulate,
@@ -92,11 +94,23 @@ def _root(
     pass
 
 
+def _require_memory() -> None:
+    """Refuse what would be too little for torch and numba, which then end the process themselves."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_MEMORY:
+        raise FlexhycaError(
+            f"memory is limited to {limit >> 20} MiB (ulimit -v), and commands that take a model "
+            f"need {_LEAST_MEMORY >> 20} at least; raise the limit"
+        )
+
+
 def _telling(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command; what it is given is known to `output`, which overwrites none of it."""
 
     @wraps(command)
     def told(**values: Any) -> None:
+        if "model" in values:
+            _require_memory()
         output.begin(values.values())
         command(**values)
 
@@ -134,6 +148,13 @@ def main() -> None:
     except MemoryError:
         print(
             "error: memory ran out; use a smaller network, batch or number of images",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except ImportError as error:  # of a library; our own modules are imported by the tests
+        print(
+            f"error: a library cannot be loaded ({first_line(error)}); install flexhyca again or, "
+            "where memory is limited (ulimit -v), allow 2 GB",
             file=sys.stderr,
         )
         sys.exit(2)

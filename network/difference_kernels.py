@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ..kernels import kernel
 from ..tables import complete
 from .arrays import I8, I32, I64
 from .fixedpoint_kernels import finish_row, vector_unit
@@ -61,7 +61,7 @@ class Run(NamedTuple):
 # be counted as references with each use, which took four fifths of the time.
 
 
-@njit(cache=True)
+@kernel
 def _mark(mark: NDArray[np.uint8], marked: I32, at: int, count: int) -> int:
     """Remember that `at` is to be computed again; returns the new number of these."""
     if mark[at]:
@@ -71,7 +71,7 @@ def _mark(mark: NDArray[np.uint8], marked: I32, at: int, count: int) -> int:
     return count + 1
 
 
-@njit(cache=True)
+@kernel
 def _settle(faulty: I8, where: I32, base: int, count: int, at: int, value: int) -> int:
     """Element `at` of the output is `value` in the faulty run; the new number of those listed."""
     if faulty[base + at] == value:
@@ -81,7 +81,7 @@ def _settle(faulty: I8, where: I32, base: int, count: int, at: int, value: int) 
     return count + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _conv(index: int, t: Tables, r: Run, fault_at: I64, fault_by: I64) -> None:
     """A CONV layer: spread changed inputs over the accumulators, then compute their pixels."""
     layer = t.layers[index]
@@ -167,7 +167,7 @@ def _conv(index: int, t: Tables, r: Run, fault_at: I64, fault_by: I64) -> None:
     r.count[layer[_OUTPUT]] = found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pool(index: int, t: Tables, r: Run) -> None:
     """A MAXPOOL or AVGPOOL layer: compute every window again that holds a changed element."""
     layer = t.layers[index]
@@ -209,7 +209,7 @@ def _pool(index: int, t: Tables, r: Run) -> None:
     r.count[layer[_OUTPUT]] = found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _copy(index: int, t: Tables, r: Run) -> None:
     """A COPY layer: copy what differs again."""
     layer = t.layers[index]
@@ -230,7 +230,7 @@ def _copy(index: int, t: Tables, r: Run) -> None:
     r.count[layer[_OUTPUT]] = found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(index: int, t: Tables, r: Run) -> None:
     """An ADD layer: add again where one of the operands differs."""
     layer = t.layers[index]
@@ -252,7 +252,7 @@ def _add(index: int, t: Tables, r: Run) -> None:
     r.count[layer[_OUTPUT]] = found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def propagate(
     first: int,
     last: int,
@@ -284,7 +284,7 @@ def propagate(
             _copy(index, t, r)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def reset(t: Tables, r: Run) -> None:
     """Make the faulty run the fault-free one again."""
     values, faulty, where, counts = r.values, r.faulty, r.where, r.count
@@ -296,7 +296,7 @@ def reset(t: Tables, r: Run) -> None:
         counts[tensor] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def differing(t: Tables, r: Run) -> I64:
     """How many elements of each tensor differ: (tensors,)."""
     values, faulty, where, counts = r.values, r.faulty, r.where, r.count

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ..config import Arithmetic
+from ..kernels import kernel
 from .arrays import I8, I32, I64
 from .fixedpoint import ADDS_HALF, DROPS_ABOVE, REQUANTISED, limits, rules_handled
 from .layers import Layer
@@ -70,7 +70,7 @@ def finish_of(layer: Layer, a: Arithmetic) -> Finish:
     return Finish(*(np.int32(v) for v in values))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def finish_row(row: I32) -> Finish:
     """The constants from a row of a table."""
     return Finish(
@@ -79,32 +79,32 @@ def finish_row(row: I32) -> Finish:
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def left(value: Int32, places: Int32) -> Int32:
     """int32 << 0..31; that it is less than 32 has to be seen, or 64 bits are shifted."""
     return np.int32(np.int32(value) << np.int32(places & 31))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def right(value: Int32, places: Int32) -> Int32:
     """int32 >> 0..31."""
     return np.int32(np.int32(value) >> np.int32(places & 31))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def wrap(value: Int32, unused: Int32) -> Int32:
     """The low 32 - `unused` bits in two's complement."""
     return right(left(value, unused), unused)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def signed(value: int, bits: int) -> int:
     """Twin of `fixedpoint.wrap` in 64 bits, for sums on their way; `wrap` is the one for maps."""
     sign = 1 << (bits - 1)
     return ((value + sign) & (2 * sign - 1)) - sign
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def requantise(acc: Int32, f: Finish) -> Int32:
     """Wrapped sum -> value before residual and clamp."""
     kept = wrap(right(acc, f.shift), f.dropped)
@@ -112,7 +112,7 @@ def requantise(acc: Int32, f: Finish) -> Int32:
     return np.int32(min(max(kept, f.kept_lo), f.kept_hi))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add(value: Int32, residual: Int32, f: Finish) -> Int32:
     """Twin of `fixedpoint.add`."""
     total = np.int32(left(value, f.left_a) + left(residual, f.left_b))
@@ -120,7 +120,7 @@ def add(value: Int32, residual: Int32, f: Finish) -> Int32:
     return np.int32(min(max(total, f.lowest), f.highest))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def vector_unit(
     value: Int32, residual: Int32 | None, f: Finish, wrong: tuple[Int32, Int32] | None
 ) -> Int32:
@@ -136,7 +136,7 @@ def vector_unit(
     return np.int32(min(max(value, f.act_lo), f.act_hi))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def finish(values: NDArray[np.generic], residual: I8, out: I8, f: Finish) -> None:
     """Values (integers that fit int32) -> what the layer stores. residual : as `out`, or empty."""
     if len(residual):
@@ -147,7 +147,7 @@ def finish(values: NDArray[np.generic], residual: I8, out: I8, f: Finish) -> Non
             out[i] = vector_unit(np.int32(values[i]), None, f, None)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def finish_marked(
     values: NDArray[np.generic],
     residual: I8,
@@ -167,7 +167,7 @@ def finish_marked(
             out[i] = vector_unit(np.int32(values[i]), None, f, wrong)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def correct_sums(
     sums: NDArray[np.generic],
     values: NDArray[np.int8],

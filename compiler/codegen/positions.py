@@ -7,10 +7,10 @@ table is loaded beside the operands, so its size is traffic).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ...isa.instructions import Format
+from ...kernels import kernel
 
 TilePositions = NDArray[
     np.int64
@@ -48,7 +48,7 @@ def split_positions(
     return positions[~excess], positions[excess]
 
 
-@njit(cache=True)
+@kernel
 def _excess(positions: TilePositions, m: int, n: int, wanted: int) -> NDArray[np.bool_]:
     """Pick `wanted` neurons, line by line: always the row or column with the most that are left."""
     chosen = np.zeros(len(positions), np.bool_)

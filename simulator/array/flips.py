@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ...config import Arithmetic
 from ...config.schema import HEALS
 from ...errors import FlexhycaError, InternalError
 from ...isa.protection import COPIES
 from ...isa.registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW, Register, all_handled
+from ...kernels import kernel
 from ...network.arrays import I64
 from ...network.fixedpoint_kernels import signed
 
@@ -177,7 +177,7 @@ def _meet(one: Flip, other: Flip) -> bool:
     return one.step < end(other) and other.step < end(one)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def strike(plan: I64, i: int, value: int, bits: int) -> int:
     """A two's-complement number of `bits` bits after fault i of a plan."""
     mask = np.int64(1) << plan[i, BIT]
@@ -188,7 +188,7 @@ def strike(plan: I64, i: int, value: int, bits: int) -> int:
     return signed(value | mask, bits)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def strike_copies(plan: I64, i: int, copies: I64, bits: int) -> None:
     """The copies of a word after fault i of a plan, in place."""
     for copy in range(COPIES):
@@ -196,7 +196,7 @@ def strike_copies(plan: I64, i: int, copies: I64, bits: int) -> None:
             copies[copy] = strike(plan, i, copies[copy], bits)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _acts(plan: I64, i: int, register: int, row: int, col: int, step: int) -> bool:
     return bool(
         plan[i, REGISTER] == register
@@ -207,7 +207,7 @@ def _acts(plan: I64, i: int, register: int, row: int, col: int, step: int) -> bo
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def stored(plan: I64, register: int, row: int, col: int, step: int, value: int, bits: int) -> int:
     """What a register without copies holds when it is read in `step`."""
     for i in range(len(plan)):
@@ -216,7 +216,7 @@ def stored(plan: I64, register: int, row: int, col: int, step: int, value: int, 
     return value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def stored_copies(
     plan: I64,
     register: int,
@@ -232,7 +232,7 @@ def stored_copies(
             strike_copies(plan, i, copies, bits)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def passed(
     plan: I64, register: int, skew: int, line: int, along: int, number: int, last: int, own: I64
 ) -> int:
@@ -263,7 +263,7 @@ def passed(
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def arrives(plan: I64, own: I64, count: int, first: int, value: int, bits: int) -> int:
     """An operand after the registers that it has passed.
 

@@ -6,13 +6,13 @@ Numba types int32*int32 as int64; where 32-bit wrap matters, the value is stored
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ...kernels import kernel
 from ...network.arrays import I8, I32
 from ...network.fixedpoint_kernels import signed
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def dot(act: I8, wgt: I8, start: I32, acc_bits: int) -> I32:
     """start (n,) or (m, n) + act (m, k) . wgt (n, k), wrapped to acc_bits; order is irrelevant."""
     m, k = act.shape

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ...errors import InternalError
 from ...isa.protection import COPIES
+from ...kernels import kernel
 from ...network.arrays import I8, I32, I64
 from ...network.fixedpoint_kernels import signed
 from .flips import (
@@ -31,7 +31,7 @@ _ACT, _WGT, _PROD, _ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)
 _SKEW_ACT, _SKEW_WGT = codes("skew", ("act", "wgt"), _WHERE, place=1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mark(
     plan: I64, own: I64, count: int, touched: NDArray[np.bool_], first: int, last: int
 ) -> tuple[int, int]:
@@ -46,13 +46,13 @@ def _mark(
     return first, last
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _meets(f: I64, first: int, k: int) -> bool:
     """Whether fault f acts while its register holds one of k numbers, from step `first` on."""
     return bool(f[FROM] - first < k and f[TO] - first > 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
     """PEs of the tile that a fault can matter to: (m, n) flags."""
     hit = np.zeros((m, n), np.int64)
@@ -83,7 +83,7 @@ def _reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
     return hit
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _alone(
     act: I8,
     wgt: I8,
@@ -129,7 +129,7 @@ def _alone(
     return vote(total) - exact
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def os_corrections(
     act: I8,
     wgt: I8,

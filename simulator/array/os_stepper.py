@@ -8,10 +8,10 @@ In every step the faults act on what is stored, then all registers take their ne
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ...errors import InternalError
 from ...isa.protection import COPIES
+from ...kernels import kernel
 from ...network.arrays import I8, I32, I64
 from ...network.fixedpoint_kernels import signed
 from .flips import COL, FROM, REGISTER, ROW, TO, codes, strike, strike_copies
@@ -23,7 +23,7 @@ _ACT, _WGT, _PROD, _ACC = codes("array", ("act", "wgt", "prod", "acc"), _WHERE)
 _SKEW_ACT, _SKEW_WGT = codes("skew", ("act", "wgt"), _WHERE, place=1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def step_os_tile(
     act_in: I8,
     wgt_in: I8,
@@ -103,7 +103,7 @@ def step_os_tile(
     return out, t
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def step_os_tile_copies(
     act_in: I8,
     wgt_in: I8,

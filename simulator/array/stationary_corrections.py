@@ -8,10 +8,10 @@ of the partial-sum buffer that is hit is followed alone.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ...errors import InternalError
+from ...kernels import kernel
 from ...network.arrays import I8, I32, I64
 from ...network.fixedpoint_kernels import signed
 from .flips import COL, FROM, REGISTER, ROW, TO, arrives, passed, stored
@@ -25,7 +25,7 @@ _PRELOAD, _HELD, _STREAMED, _PSUM, _SKEW_STREAMED = stationary_codes(
 )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _reached(
     plan: I64, c: int, begin: int, used: int, rows: int, period: int, touched: NDArray[np.bool_]
 ) -> tuple[bool, bool, bool]:
@@ -59,7 +59,7 @@ def _reached(
     return held, held or preload, some
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def stationary_corrections(
     streamed: I8,
     held: I8,

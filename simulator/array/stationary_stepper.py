@@ -6,9 +6,9 @@ In every step the faults act on what is stored, then all registers take their ne
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ...errors import InternalError
+from ...kernels import kernel
 from ...network.arrays import I8, I32, I64
 from .flips import COL, FROM, REGISTER, ROW, TO, strike
 from .roles import SUMS, stationary_codes
@@ -21,7 +21,7 @@ _PRELOAD, _HELD, _STREAMED, _PSUM, _SKEW_STREAMED = stationary_codes(
 )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def step_stationary(
     streamed_in: I8,
     held_in: I8,

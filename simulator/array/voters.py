@@ -9,26 +9,26 @@ majority of their carries, and of their signs.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ...isa.protection import COPIES
+from ...kernels import kernel
 from ...network.arrays import I64
 from ...network.fixedpoint_kernels import signed
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def majority(a: int, b: int, c: int) -> int:
     """Bit by bit what two of three numbers hold."""
     return (a & b) | (a & c) | (b & c)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def vote(copies: I64) -> int:
     """Bit by bit what two of three copies hold."""
     return majority(copies[0], copies[1], copies[2])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def widen(copies: I64, bits: int, low: int, high: int) -> None:
     """Sign extension of a word of `bits` bits to any width, in place.
 
@@ -42,7 +42,7 @@ def widen(copies: I64, bits: int, low: int, high: int) -> None:
             copies[i] = (copies[i] & kept) | (above & ~kept)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_apart(one: I64, other: I64, out: I64, bits: int, high: int) -> None:
     """out = one + other, copies apart, wrapped to `bits` bits; both are wide enough (`widen`)."""
     kept = (np.int64(1) << np.int64(high)) - 1

@@ -8,7 +8,6 @@ come (`at`); of the earliest events that of the lowest rank happens first, as in
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ...errors import InternalError
 from ...isa.instructions import (
@@ -19,6 +18,7 @@ from ...isa.instructions import (
     Kind,
     Source,
 )
+from ...kernels import kernel
 from ...tables import complete
 from ..dppu.taps import tap_windows
 from ..text.work import FIXED
@@ -71,7 +71,7 @@ _NEVER = np.iinfo(np.int64).max
  _TAPPED, _EXCESS, _COMPUTED, _SYNCED, _ENDED) = range(12)  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _slack(m: Machine, s: State, start: int, work: int, least: int) -> int:
     """`SlackLedger.finish`."""
     booked, head, tail = s.booked, s.shared[0].booked, s.shared[0].booked_end
@@ -96,7 +96,7 @@ def _slack(m: Machine, s: State, start: int, work: int, least: int) -> int:
     return max(start + least, at + -(-left // m.groups))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _post(s: State, engine: int, mask: int, at: int) -> None:
     """Give tokens that can be taken from cycle `at` on."""
     for consumer in range(_ENGINES):
@@ -109,14 +109,14 @@ def _post(s: State, engine: int, mask: int, at: int) -> None:
                 s.pair[engine, consumer].tail += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _end(t: Text, s: State, engine: int, pc: int, at: int) -> None:
     """The instruction has ended; its tokens can be taken from cycle `at` on."""
     _post(s, engine, t.code[pc].posts, at)
     s.engine[engine].phase = _NEXT
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _has_token(s: State, engine: int, producer: int, now: int) -> bool:
     """Take the next token of `producer` if it is there; else its coming is the next event."""
     head = s.pair[producer, engine].head
@@ -130,7 +130,7 @@ def _has_token(s: State, engine: int, producer: int, now: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None:
     """Ask for up to a grant of the instruction's reads (`CycleModel._transfer`)."""
     kind = t.code[pc].kind
@@ -172,7 +172,7 @@ def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None
     s.engine[engine].at = end
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gemm(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
     """`CycleModel._gemm` up to its end."""
     k, cycles, leaves = t.code[pc].k, t.code[pc].gemm_cycles, t.code[pc].leaves
@@ -201,7 +201,7 @@ def _gemm(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
     s.engine[_ARRAY].phase = _STREAMED
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _collect(t: Text, s: State, pc: int, now: int, waited: int) -> bool:
     """`CycleModel._collect_taps` after the array's token; False if nothing was tapped."""
     a, spent = s.shared[0], s.spent[_DPPU, t.code[pc].layer]
@@ -220,7 +220,7 @@ def _collect(t: Text, s: State, pc: int, now: int, waited: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _begin(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> bool:
     """All tokens are taken: start to work. False if the program is wrong."""
     code, own = t.code[pc], s.engine[engine]
@@ -264,7 +264,7 @@ def _begin(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> boo
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _moved(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None:
     """The last byte of a transfer is through the channel."""
     if engine == _DPPU:
@@ -279,7 +279,7 @@ def _moved(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> Non
         raise InternalError("cycle_kernels.py: _moved has no branch for an engine")
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _compute(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
     """`CycleModel._compute_excess` once the operands are there."""
     code, own = t.code[pc], s.engine[_DPPU]
@@ -305,7 +305,7 @@ def _compute(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
         own.phase = _COMPUTED
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take(m: Machine, s: State, pc: int, now: int) -> None:
     """`InstructionFetch.take`."""
     s.chunk[pc // m.chunk].left -= 1
@@ -316,7 +316,7 @@ def _take(m: Machine, s: State, pc: int, now: int) -> None:
             s.engine[_FETCH].at = now
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fetch(m: Machine, t: Text, s: State, now: int) -> None:
     """`InstructionFetch.process`: one event of it."""
     f = s.shared[0]
@@ -350,7 +350,7 @@ def _fetch(m: Machine, t: Text, s: State, now: int) -> None:
     s.engine[_FETCH].at = now + m.latency
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take_tokens(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> bool:
     """Take the tokens that are left and begin, or wait for one. False: a wrong program."""
     for producer in range(_ENGINES):
@@ -366,7 +366,7 @@ def _take_tokens(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) 
     return _begin(m, t, s, engine, pc, now)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _got_token(t: Text, s: State, engine: int, pc: int, now: int) -> None:
     """`CycleModel._wait` after the wait."""
     producer = 0
@@ -384,7 +384,7 @@ def _got_token(t: Text, s: State, engine: int, pc: int, now: int) -> None:
     spent[reason] += waited
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next(m: Machine, t: Text, s: State, engine: int, now: int) -> bool:
     """Turn to the next instruction. False: a wrong program."""
     if s.engine[engine].cursor == s.engine[engine].queue_end:
@@ -403,7 +403,7 @@ def _next(m: Machine, t: Text, s: State, engine: int, now: int) -> bool:
     return _take_tokens(m, t, s, engine, pc, now)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _resume(m: Machine, t: Text, s: State, engine: int, now: int) -> bool:
     """The event for which the engine waited has come. False: a wrong program."""
     phase, pc = s.engine[engine].phase, t.queue[s.engine[engine].cursor - 1]
@@ -439,7 +439,7 @@ def _resume(m: Machine, t: Text, s: State, engine: int, now: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def run_cycles(m: Machine, t: Text, s: State) -> bool:
     """Run to the end; False when the program cannot end (the reference says why)."""
     while True:

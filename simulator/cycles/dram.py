@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ...config import Dram, choices
 from ...errors import InternalError
 from ...isa.instructions import Kind
+from ...kernels import kernel
 from ...tables import complete, unique
 from .state import record
 
@@ -135,7 +135,7 @@ def make_channel(config: Dram) -> Channel:
     return Channel(channel, bank, np.zeros(len(Kind), MOVED))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def request(
     c: Channel, now: int, address: int, nbytes: int, kind: int, rows: int, stride: int
 ) -> tuple[int, int]:
@@ -156,7 +156,7 @@ def request(
     return start, start + cycles
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _open_row_start(c: Channel, now: int, address: int, nbytes: int, rows: int, stride: int) -> int:
     """`OpenRowDram._start`."""
     channel, banks = c.state[0], len(c.bank)

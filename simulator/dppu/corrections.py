@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from ...config import Arithmetic
 from ...config.schema import HEALS
 from ...isa.protection import COPIES
+from ...kernels import kernel
 from ...network.arrays import I8, I64
 from ...network.fixedpoint_kernels import signed
 from ..array.flips import (
@@ -70,7 +70,7 @@ def dppu_faults(
     return sums, rows_and_columns(held, tile, dppu)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _reaches(f: I64, i: int, group: int, positions: I64, column_bits: int) -> bool:
     """Whether a fault is in a register that a neuron uses."""
     register = f[REGISTER]
@@ -87,7 +87,7 @@ def _reaches(f: I64, i: int, group: int, positions: I64, column_bits: int) -> bo
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _from_file(
     plan: I64, code: int, r: int, c: int, first: int, step: int, value: int, bits: int
 ) -> int:
@@ -102,7 +102,7 @@ def _from_file(
     return value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_hit(plan: I64, group: int, step: int, stages: int) -> bool:
     """Whether a slice that is read in `step` can meet a fault: in a file, or in its group."""
     for i in range(len(plan)):
@@ -116,7 +116,7 @@ def _is_hit(plan: I64, group: int, step: int, stages: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _through_tree(
     terms: I64, plan: I64, group: int, step: int, bits: int, low: int, high: int, feedback: bool
 ) -> None:
@@ -146,7 +146,7 @@ def _through_tree(
         step += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _product(act: I8, wgt: I8, positions: I64, windows: I64, column_bits: int) -> int:
     """The products of a neuron that no fault reaches. positions : of each part."""
     total = 0
@@ -160,7 +160,7 @@ def _product(act: I8, wgt: I8, positions: I64, windows: I64, column_bits: int) -
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def dppu_sums(
     act: I8,
     wgt: I8,

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ...config import Arithmetic
 from ...config.schema import HEALS
 from ...errors import InternalError
 from ...isa.protection import COPIES
 from ...isa.registers import DPPU_UNITS, TREE_STAGES, Register
+from ...kernels import kernel
 from ...network.arrays import I8, I64
 from ...network.fixedpoint_kernels import signed
 from ..array.flips import (
@@ -197,7 +197,7 @@ def rows_and_columns(words: I64, tile: DppuTile, dppu: DppuShape) -> I64:
     return np.where(tile.positions[-1][:, None] < 0, -1, pairs)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def step_dppu_tile(
     act: I8,
     wgt: I8,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numba import njit
+from ...kernels import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tap_windows(
     start: int, k: int, window: int, neurons: int, groups: int, width: int, done1: int, done2: int
 ) -> tuple[int, int, int, int, int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ...kernels import kernel
 from ...network.arrays import I8, I32, I64
 from ...network.fixedpoint_kernels import finish_row, requantise, wrap
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sums_at(act: I8, wgt: I8, start: I64, rows: I64, cols: I64) -> I64:
     """Sums start[c] + act[r] . wgt[c], not wrapped. act : (m, k). wgt : (n, k). start : (n,)."""
     out = np.empty(len(rows), np.int64)
@@ -22,7 +22,7 @@ def sums_at(act: I8, wgt: I8, start: I64, rows: I64, cols: I64) -> I64:
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def stored_at(sums: I64, finish: I32) -> tuple[I64, I64]:
     """Wrapped sums, and what they are after requantisation. finish : row of the layer's table."""
     f = finish_row(finish)

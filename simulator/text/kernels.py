@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ...isa.instructions import Format
+from ...kernels import kernel
 from ...network.arrays import I8, I64
 from ...tables import complete
 
@@ -19,7 +19,7 @@ complete(
 )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode_positions(
     table: NDArray[np.uint8], fmt: int, count: int, n: int, column_bits: int, bits: int
 ) -> I64:
@@ -44,7 +44,7 @@ def decode_positions(
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather(memory: I8, base: int, window: I64, geometry: I64, pixels: I64, out: I8) -> int:
     """im2col as address generation: operand k of each pixel, 0 outside the map.
 
@@ -85,7 +85,7 @@ def gather(memory: I8, base: int, window: I64, geometry: I64, pixels: I64, out: 
     return -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _tile_reads(
     positions: I64,
     tile: I64,
@@ -143,7 +143,7 @@ def _tile_reads(
     return out[:count]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def excess_reads(
     tables: NDArray[np.uint8],
     starts: I64,

@@ -31,7 +31,7 @@ ROOT_ORDER = (
         "isa",
         "network",
     ),
-    *("config", "pool", "database|sources|files|interrupts", "tables", "errors", "renamed"),
+    *("config", "pool", "database|sources|files|interrupts|kernels", "tables", "errors", "renamed"),
 )
 #: The same among the rooms of a folder, whose modules outside of rooms are not ordered.
 ROOM_ORDERS = {
