@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -50,7 +50,11 @@ app = typer.Typer(
     "  flexhyca config show flexhyca-32x32 --explain\n",
 )
 
-_LEAST_MEMORY = 1 << 30  # bytes; below 0.8 GB loading torch aborts the process now and then
+#: Bytes; with less, torch and LLVM may end the process on their own (seen up to 1.3e9).
+_LEAST_MEMORY = 3 << 29
+#: On CPUs torch has no class of its own for this error.
+_TORCH_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
 _COMMANDS = (
     *(
         simulate,
@@ -125,7 +129,7 @@ for _app in (app, *(group.typer_instance for group in app.registered_groups)):
 def main() -> None:
     """Run the command line; errors that the user can mend become one line each and exit code 2."""
     listen()
-    output.open_stdout()
+    output.open_streams()
     output.show_warnings()
     try:
         try:
@@ -136,26 +140,26 @@ def main() -> None:
         # typer makes Exit(130) of Ctrl-C; a command that caught it has said its own line.
         cause = ended.__context__ and ended.__context__.__cause__
         if isinstance(cause, KeyboardInterrupt):
-            print("interrupted; no result was written", file=sys.stderr)
+            output.note("interrupted; no result was written")
         raise
     except FlexhycaError as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            output.note(f"error: {line}")
         sys.exit(2)
     except InternalError as error:
-        print(f"internal error (please report it): {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            output.note(f"internal error (please report it): {line}")
         sys.exit(1)
     except MemoryError:
-        print(
-            "error: memory ran out; use a smaller network, batch or number of images",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        _out_of_memory()
+    except RuntimeError as error:
+        if _TORCH_MEMORY not in str(error):
+            raise
+        _out_of_memory()
     except ImportError as error:  # of a library; our own modules are imported by the tests
-        print(
+        output.note(
             f"error: a library cannot be loaded ({first_line(error)}); install flexhyca again or, "
-            "where memory is limited (ulimit -v), allow 2 GB",
-            file=sys.stderr,
+            "where memory is limited (ulimit -v), allow 2 GB"
         )
         sys.exit(2)
     except BrokenPipeError:
@@ -163,9 +167,17 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _drop_output()
-        where, why = error.filename or "standard output", error.strerror or error
-        print(f"error: {where}: {str(why).lower()}", file=sys.stderr)
+        if error.errno is None:  # not of the system: a library's own
+            output.note(f"error: {first_line(error)}")
+        else:
+            where, why = error.filename or "standard output", error.strerror or error
+            output.note(f"error: {where}: {str(why).lower()}")
         sys.exit(2)
+
+
+def _out_of_memory() -> NoReturn:
+    output.note("error: memory ran out; use a smaller network, batch or number of images")
+    sys.exit(2)
 
 
 def _drop_output() -> None:

@@ -27,16 +27,22 @@ _nowhere: TextIO | None = None
 _named: list[str | Path] = []  # by the command that runs
 
 
-def open_stdout() -> None:
-    """Where a caller has closed standard output, tables go nowhere; what goes to - is an error."""
+def open_streams() -> None:
+    """Where a caller has closed standard output, tables go nowhere; what goes to - is an error.
+
+    Where standard error is closed, nobody is told of anything but by the exit code.
+    """
     global _nowhere
     if sys.stdout is None:
         sys.stdout = _nowhere = Path(os.devnull).open("w")  # noqa: SIM115  to the end
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def note(message: str) -> None:
-    """One line for the user, beside the result."""
-    print(message, file=sys.stderr)
+    """One line for the user, beside the result; what a terminal would obey is shown, not sent."""
+    plain = (c if c.isprintable() else repr(c)[1:-1] for c in message)
+    print("".join(plain), file=sys.stderr)
 
 
 def warn(messages: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,9 @@ def run(script: str, files: Mapping[str, str], wanted: Sequence[str]) -> dict[st
             [sys.executable, "-c", _START, "-q", "-s", "script.ys"],
             cwd=folder,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # what it says of half a character
+            env={**os.environ, "TMPDIR": name},  # what it leaves when it is killed goes, too
             check=False,
         )
         missing = [file for file in wanted if not (folder / file).exists()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from flexhyca.simulator.inject.fault_plan import copies_of, make_plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import ALL, END, EVERY, FLIP, Site
 from flexhyca.simulator.inject.units import moments
+from flexhyca.tests.fuzz.attacks import Attack
 from flexhyca.tests.simulator.inject.random_sites import random_sites
 from flexhyca.tests.simulator.inject.test_fault_run import cases
 
@@ -165,11 +167,26 @@ def attack(plans: int, number: int, a_case: int = 20) -> Found:
     return Found(done, sites, failing)
 
 
-def main(plans: int, number: int) -> None:
+def many_plans(folder: Path, cases: int) -> int:
+    """Blocks of a thousand, each of another seed."""
+    done = 0
+    while done < cases:
+        found = attack(min(1000, cases - done), number=done)
+        assert found.failing == []
+        done += found.plans
+    return done
+
+
+ATTACKS = (
+    Attack("fault plans, several faults a byte: delta = reference", many_plans, 400, 20_000),
+)
+
+
+def main(wanted: int, number: int) -> None:
     """Blocks of a thousand until there are as many; a line each."""
     counts: collections.Counter[str] = collections.Counter()
     done = sites = 0
-    while done < plans:
+    while done < wanted:
         found = attack(1000, number)
         number += 1
         done, sites = done + found.plans, sites + found.sites

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flexhyca import api
@@ -21,6 +20,7 @@ from flexhyca.compiler.weights import load_weights, read_weights
 from flexhyca.dse.keys import ResultKey
 from flexhyca.dse.study import Study
 from flexhyca.errors import FlexhycaError, ModelError
+from flexhyca.tests.fuzz.attacks import Attack, tried
 from flexhyca.tests.fuzz.damage import VALUES, damaged, one_line
 
 DTYPES = ("u1", "i8", "u8", "f2", "f4", "f8", "?", "c8", "U3", "S3", "M8[s]", "O", "V4", ">i4")
@@ -122,37 +122,53 @@ def attempt(run) -> None:
         one_line(error)
 
 
-def attack(folder: Path, examples: int) -> None:
-    common = settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
-    digits, net = api.load_model("digits"), module()
-    named = {k: v.numpy() for k, v in net.state_dict().items()}
-    Ranking("m", {"a": np.ones((2, 2, 3))}, 4).save(folder / "ranking")
-    good_ranking, good_study = (folder / "ranking").read_bytes(), study(folder / "good.db")
+def data(folder: Path, cases: int) -> int:
+    digits, path = api.load_model("digits"), folder / "d.npz"
 
-    @common
-    @given((images() | st.binary(max_size=40)).map((folder / "d.npz").write_bytes))
-    def data(size):
-        attempt(lambda: api.load_data(digits, folder / "d.npz"))
+    def check(content: bytes) -> None:
+        attempt(lambda: api.load_data(digits, written(path, content)))
 
-    @common
-    @given(checkpoints(named).map(lambda drawn: written(folder / f"w{drawn[0]}", drawn[1])))
-    def weights(path):
+    return tried(images() | st.binary(max_size=40), check, cases)
+
+
+def weights(folder: Path, cases: int) -> int:
+    net = module()
+
+    def check(drawn: tuple[str, bytes]) -> None:
+        path = written(folder / f"w{drawn[0]}", drawn[1])
         attempt(lambda: load_weights(copy.deepcopy(net), read_weights(path), path.name))
 
-    @common
-    @given(rankings(good_ranking).map((folder / "r").write_bytes))
-    def ranking(size):
-        attempt(lambda: Ranking.load(folder / "r"))
+    named = {k: v.numpy() for k, v in net.state_dict().items()}
+    return tried(checkpoints(named), check, cases)
 
-    @common
-    @given(damaged(good_study).map((folder / "s.db").write_bytes))
-    def studies(size):
+
+def kept_rankings(folder: Path, cases: int) -> int:
+    path = folder / "ranking"
+    Ranking("m", {"a": np.ones((2, 2, 3))}, 4).save(path)
+    good = path.read_bytes()
+    return tried(
+        rankings(good), lambda drawn: attempt(lambda: Ranking.load(written(path, drawn))), cases
+    )
+
+
+def studies(folder: Path, cases: int) -> int:
+    good, path = study(folder / "good.db"), folder / "s.db"
+
+    def check(content: bytes) -> None:
         for old in folder.glob("s.db-*"):
             old.unlink(missing_ok=True)  # SQLite may take its journal back meanwhile
-        attempt(lambda: study(folder / "s.db"))
+        path.write_bytes(content)
+        attempt(lambda: study(path))
 
-    for run in (data, weights, ranking, studies):
-        run()
+    return tried(damaged(good), check, cases)
+
+
+ATTACKS = (
+    Attack("images in an .npz, damaged or odd", data, 40, 2000),
+    Attack("weights (.npz, .safetensors, .pt), damaged or odd", weights, 40, 2000),
+    Attack("rankings, damaged or odd", kept_rankings, 40, 2000),
+    Attack("studies, damaged, read and continued", studies, 40, 2000),
+)
 
 
 def study(path: Path) -> bytes:
@@ -165,16 +181,6 @@ def study(path: Path) -> bytes:
         assert kept.find_bytes(ResultKey("ranking", "r")) in (None, b"\1" * 5000)
         kept.add_bytes(ResultKey("ranking", "r"), b"\1" * 5000)
     return path.read_bytes()
-
-
-def test_files(tmp_path):
-    attack(tmp_path, 40)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # torch's, of odd tensors
-def test_many_files(tmp_path):
-    attack(tmp_path, 2000)
 
 
 @pytest.mark.parametrize("shape", SIZES, ids=str)

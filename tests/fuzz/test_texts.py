@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from flexhyca.compiler.frontends.topology import network_of, read_topology
@@ -14,6 +14,7 @@ from flexhyca.config import Arithmetic, explain_config, load_config, to_yaml
 from flexhyca.config.fields import known_keys
 from flexhyca.errors import FlexhycaError
 from flexhyca.isa.assembly import assemble, disassemble
+from flexhyca.tests.fuzz.attacks import Attack, tried
 from flexhyca.tests.fuzz.damage import VALUES, damaged, one_line
 from flexhyca.tests.fuzz.programs import programs
 
@@ -119,24 +120,25 @@ def sources(draw: st.DrawFn) -> str:
     return "\n".join(rows)
 
 
-def attack(folder: Path, examples: int) -> None:
-    common = settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
-    path, table = folder / "c.yaml", folder / "t.csv"
+def configurations(folder: Path, cases: int) -> int:
+    path = folder / "c.yaml"
 
-    @common
-    @given(documents() | spliced() | st.binary(max_size=60))
-    def files(content):
+    def check(content: bytes) -> None:
         path.write_bytes(content)
         use(path, [])
 
-    @common
-    @given(st.lists(overrides(), min_size=1, max_size=2))
-    def changes(given):
-        use("flexhyca-32x32", given)
+    return tried(documents() | spliced() | st.binary(max_size=60), check, cases)
 
-    @common
-    @given(topologies() | st.binary(max_size=60))
-    def tables(content):
+
+def changes(folder: Path, cases: int) -> int:
+    given = st.lists(overrides(), min_size=1, max_size=2)
+    return tried(given, lambda drawn: use("flexhyca-32x32", drawn), cases)
+
+
+def tables(folder: Path, cases: int) -> int:
+    table = folder / "t.csv"
+
+    def check(content: bytes) -> None:
         table.write_bytes(content)
         try:
             rows = read_topology(table)
@@ -145,9 +147,11 @@ def attack(folder: Path, examples: int) -> None:
             return
         assert len(network_of(rows, "t", Arithmetic()).layers) == len(rows)
 
-    @common
-    @given(sources())
-    def assembly(text):
+    return tried(topologies() | st.binary(max_size=60), check, cases)
+
+
+def assembly(folder: Path, cases: int) -> int:
+    def check(text: str) -> None:
         try:
             program = assemble(text)
         except FlexhycaError as error:
@@ -156,17 +160,15 @@ def attack(folder: Path, examples: int) -> None:
         assume(len(program.text) < 5000)
         assert disassemble(assemble(disassemble(program))) == disassemble(program)
 
-    for run in (files, changes, tables, assembly):
-        run()
+    return tried(sources(), check, cases)
 
 
-def test_texts(tmp_path):
-    attack(tmp_path, 40)
-
-
-@pytest.mark.slow
-def test_many_texts(tmp_path):
-    attack(tmp_path, 3000)
+ATTACKS = (
+    Attack("configurations (.yaml), damaged or odd", configurations, 40, 3000),
+    Attack("--set, any key and value", changes, 40, 3000),
+    Attack("topologies (.csv), damaged or odd", tables, 40, 3000),
+    Attack("assembly (.fhs), damaged or odd", assembly, 40, 3000),
+)
 
 
 @pytest.mark.parametrize("text", [BOMB, "[" * 100_000, "a: " * 5000, "- " * 5000, "? " * 5000])

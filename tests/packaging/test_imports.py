@@ -126,7 +126,7 @@ def test_a_module_is_read_in_one_go() -> None:
 
 
 #: Modules of the root, which decide how work is done and kept, not what it gives.
-NO_RESULT = {"database", "errors", "files", "interrupts", "pool", "sources", "tables"}
+NO_RESULT = {"database", "errors", "files", "interrupts", "kernels", "pool", "sources", "tables"}
 
 
 #: What does the work of each stage of `dse.evaluate`.
