@@ -13,7 +13,7 @@ READY := $(VENV)/.flexhyca-installed
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
     "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test test-slow lint format type docs bench clean
+.PHONY: help setup demo test test-slow fuzz lint format type docs bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ test: $(READY)  ## run the quick tests
 
 test-slow: $(READY)  ## run every test
 	$(PYTEST) -q -m 'slow or not slow'
+
+# -P: the root itself is not on the path, where the folders of the package would be found.
+fuzz: $(READY)  ## try every kind of damage and surroundings for hours; the table of what was tried
+	OMP_NUM_THREADS=1 $(BIN)/python -P -m flexhyca.tests.fuzz $(FUZZ)
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .

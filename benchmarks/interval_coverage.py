@@ -61,6 +61,12 @@ def covered(values: np.ndarray, other: np.ndarray | None, images: int, size: int
 def main(count: int = 6000, runs: int = 2000) -> None:
     """Print the table of docs/campaigns.md."""
     right, images = patterns(count)
+    error = 100 * 1.96 * (0.95 * 0.05 / runs) ** 0.5
+    print(
+        f"Truth: the mean of {count:,} patterns of {images} images (seed 0). A cell: the share of "
+        f"{runs:,} campaigns of so many of them (generator [patterns, 7], {RESAMPLES:,} resamples) "
+        f"whose {CONFIDENCE:.0%} interval holds it, itself known to +- {error:.1f} points.\n"
+    )
     rows = {f"`{scheme}` at {rate:g}": (own, None) for (scheme, rate), own in right.items()}
     for rate in RATES:
         pair = right["tmr_crt1", rate], right["base", rate]

@@ -99,7 +99,7 @@ def _root(
 
 
 def _require_memory() -> None:
-    """Refuse what would be too little for torch and numba, which then end the process themselves."""
+    """Refuse what is too little for torch and numba, which then end the process themselves."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < _LEAST_MEMORY:
         raise FlexhycaError(

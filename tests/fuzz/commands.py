@@ -66,11 +66,12 @@ READERS = {
         "study export FILE OUT/x.csv",
         "study plot FILE OUT/x.png",
         "compare digits --reuse FILE --no-accuracy --json OUT/x.json",
+        "optimise --resume FILE --json OUT/x.json",
     ),
     "area.jsonl": ("area pe --q-scale 9 --protect 5 --pe-policy direct --json OUT/x.json",),
 }
 #: Files that their reader continues.
-_CONTINUED = ("sweep.db", "area.jsonl")
+_CONTINUED = ("sweep.db", "search.db", "area.jsonl")
 
 
 @contextlib.contextmanager

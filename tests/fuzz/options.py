@@ -243,7 +243,10 @@ def _random_lines(folder: Path, wanted: int) -> int:
         now = tree(place)
         assert set(now) >= set(original), set(original) - set(now)
         changed = {name for name in original if now[name] != original[name]}
-        assert not changed - set(CONTINUED), changed
+        free = {name for name in original if line.count(name) == 1}  # named as a result alone
+        if "beside.onnx" in line:
+            free -= {"beside.bin"}
+        assert not changed - set(CONTINUED) - free, changed
         left = [p.name for p in [*_under(out), *_under(place)] if p.name.startswith(".flexhyca")]
         assert not left, left
         assert not list((folder / "tmp").iterdir()), list((folder / "tmp").iterdir())

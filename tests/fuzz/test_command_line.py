@@ -1,99 +1,14 @@
-"""Damaged input through the real commands: exit code 0 or 2, one line of error, no file left."""
+"""Ctrl-C, full disks and short memory at chosen places of the real commands."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from flexhyca.cli import main
-from flexhyca.tests.fuzz import test_files, test_texts
-from flexhyca.tests.fuzz.programs import broken_files, wild_files, wild_headers
-
-
-def run(*arguments: object) -> tuple[int, str]:
-    """Exit code and what went to standard error."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        patch.object(sys, "argv", ["flexhyca", *map(str, arguments)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as done,
-    ):
-        main()
-    return done.value.code or 0, err.getvalue()
-
-
-def check(folder: Path, *arguments: object, most: int = 1) -> int:
-    """Run a command whose results go to `folder`/out; `most` : lines that an error may take."""
-    results = folder / "out"
-    for old in results.iterdir():
-        old.unlink()
-    code, err = run(*arguments)
-    errors = [line for line in err.splitlines() if not line.startswith("warning: ")]
-    assert code in (0, 2), err
-    if code:
-        assert all(line.startswith("error: ") and line.isprintable() for line in errors), err
-        assert 1 <= len(errors) <= most, err
-        assert not list(results.iterdir())
-    return code
-
-
-def attack(folder: Path, examples: int) -> None:
-    common = settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
-    out = folder / "out"
-    out.mkdir()
-    bad = folder / "bad"
-
-    @common
-    @given(st.one_of(wild_files(), wild_headers(), broken_files()).map(bad.write_bytes))
-    def disasm(size):
-        check(folder, "disasm", bad, "-o", out / "x.fhs", most=9)
-
-    @common
-    @given(test_texts.sources())
-    def asm(text):
-        bad.write_text(text, encoding="utf-8", errors="replace")
-        check(folder, "asm", bad, "-o", out / "x.fhx", most=9)
-
-    @common
-    @given(test_texts.documents() | test_texts.spliced(), test_texts.overrides())
-    def config(content, override):
-        bad.write_bytes(content)
-        check(folder, "config", "show", bad, "--json", out / "x.json", most=99)
-        check(folder, "config", "show", f"--set={override}", "--json", out / "x.json", most=9)
-
-    @common
-    @given((test_files.images() | st.binary(max_size=40)).map((folder / "d.npz").write_bytes))
-    def data(size):
-        check(folder, "simulate", "digits", "--data", folder / "d.npz", "--json", out / "x.json",
-              "--set", "protection.s_th=0")  # fmt: skip
-
-    @common
-    @given(test_texts.topologies())
-    def topology(content):
-        (folder / "t.csv").write_bytes(content)
-        check(folder, "compile", folder / "t.csv", "-o", out / "x.fhx",
-              "--set", "protection.s_th=0", "--set", "dppu.size=0")  # fmt: skip
-
-    for command in (disasm, asm, config, data, topology):
-        command()
-
-
-def test_commands(tmp_path):
-    attack(tmp_path, 6)
-
-
-@pytest.mark.slow
-def test_commands_often(tmp_path):
-    attack(tmp_path, 200)
+from flexhyca.tests.fuzz.inputs import run
 
 
 @pytest.mark.parametrize(

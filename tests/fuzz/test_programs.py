@@ -15,7 +15,7 @@ _FEW = 1000  # cases
 
 
 def wild(folder: Path, cases: int) -> int:
-    """Many: in a process of their own whose kernels check their bounds, and whose memory is short."""
+    """Many: in a process of their own; kernels check their bounds, and memory is short."""
     if cases <= _FEW:
         return sum(programs.attack(folder / "wild.fhx", cases).values())
     code = (
