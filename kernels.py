@@ -14,25 +14,28 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from numba import njit
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core import caching
 
 from .errors import FlexhycaWarning
 
+_NumbaFiles: Any = caching.IndexDataCacheFile  # both untyped
+_NumbaCache: Any = caching.FunctionCache
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _CRC_BYTES = 4
 _told: list[str] = []  # that nothing can be kept: once
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: _Function) -> _Function:
     """`function`, compiled at its first call and kept for other processes, if that can be."""
-    compiled = njit(nogil=True)(function)
+    compiled: Any = njit(nogil=True)(function)
     try:
         compiled._cache = _CheckedCache(function)  # what njit(cache=True) does with its own
     except RuntimeError:  # numba found no folder that it may write
         _tell_once()
-    return compiled
+    return cast("_Function", compiled)
 
 
 def _tell_once() -> None:
@@ -46,7 +49,7 @@ def _tell_once() -> None:
         )
 
 
-class _CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+class _CheckedFiles(_NumbaFiles):  # type: ignore[misc]
     """numba's files, each followed by a checksum, which unpickling passes over."""
 
     def save(self, key: object, data: object) -> None:
@@ -74,7 +77,7 @@ class _CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
             file.write(content.getvalue() + _crc(content.getvalue()))
 
 
-class _CheckedCache(FunctionCache):  # type: ignore[misc]
+class _CheckedCache(_NumbaCache):  # type: ignore[misc]
     """numba's cache of one function."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -136,7 +136,7 @@ def _start(
     inherited = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
-        process = spawn.Process(target=_serve, args=(there, work, context), daemon=True)
+        process = spawn.Process(target=_serve, args=(there,), daemon=True)
         process.start()
     finally:
         for name, value in inherited.items():
@@ -146,12 +146,20 @@ def _start(
                 os.environ[name] = value
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()  # so that its end is seen here
+    # Not among the arguments above: multiprocessing sends those through a pipe that it holds open
+    # at both ends, and waits for ever where the worker dies before it has read them.
+    with suppress(ConnectionError):
+        here.send((work, context))
     return here, process
 
 
-def _serve(pipe: Connection, work: Callable[[_Context, _Job], _Answer], context: _Context) -> None:
+def _serve(pipe: Connection) -> None:
     """A worker's life: until the other end of the pipe is closed, by whatever happened to it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        work, context = pipe.recv()
+    except (EOFError, ConnectionError):
+        return
     while True:
         try:
             job = pipe.recv()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from flexhyca.errors import FlexhycaError
@@ -22,6 +23,17 @@ def once_fatal(folder: Path, job: int) -> int:
         mark.write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGKILL)
     return job * job
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FatalToRead:
+    """Kills the process that reads it; more follows than a pipe holds."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _die, ()
 
 
 def threads(names: tuple[str, ...], _: int) -> list[str | None]:

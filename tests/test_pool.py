@@ -9,7 +9,7 @@ import pytest
 
 from flexhyca import pool
 from flexhyca.errors import FlexhycaError
-from flexhyca.tests.jobs import once_fatal, power, threads
+from flexhyca.tests.jobs import FatalToRead, once_fatal, power, threads
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -33,6 +33,12 @@ def test_a_killed_worker_is_reported() -> None:
         "a worker was killed by signal 9, perhaps because memory ran out; "
         "run again with fewer --workers"
     )
+
+
+def test_a_worker_that_dies_before_it_has_read_its_context() -> None:
+    """It was waited for, for ever."""
+    with pytest.raises(pool.WorkerError):
+        list(pool.run_jobs(power, (FatalToRead(), bytes(10**7)), [1, 2], 2))
 
 
 def test_no_worker_outlives_the_run() -> None:
