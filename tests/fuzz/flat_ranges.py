@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from flexhyca.network.fixedpoint_torch import Losses
 from flexhyca.network.functional import Functional
 from flexhyca.network.layers import LayerOp, Network
 from flexhyca.network.windows import window_sums
+from flexhyca.tests.fuzz.attacks import Attack
 from flexhyca.tests.fuzz.damage import one_line
 from flexhyca.tests.support import small_config
 
@@ -230,6 +232,14 @@ def attack(count: int, first: int, *, go_on: bool = False) -> Counter[str]:
             print(seed, what, flush=True)
         seen[what] += 1
     return seen
+
+
+def many(folder: Path, cases: int) -> int:
+    assert not [what for what in attack(cases, 1000) if what.startswith("refused")]
+    return cases
+
+
+ATTACKS = (Attack("networks whose values are zero, constant, tiny or huge", many, 0, 8_000),)
 
 
 if __name__ == "__main__":

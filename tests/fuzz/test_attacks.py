@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flexhyca.tests.fuzz import commands, options
 from flexhyca.tests.fuzz.attacks import Attack, every
+from flexhyca.tests.fuzz.command_line import commands, options
 
 ATTACKS = list(every())
 

@@ -1,6 +1,5 @@
 """Values that are always zero, constant, tiny or huge are quantised, and none is refused."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,8 +21,3 @@ def test_flat_ranges():
 def test_every_layer_is_what_its_scales_say(seed):
     """In float64, on the images of calibration and on others; `attempt` holds the layers to it."""
     assert not attempt(seed).startswith("refused")
-
-
-@pytest.mark.slow
-def test_many_flat_ranges():
-    _check(8000, 1000)

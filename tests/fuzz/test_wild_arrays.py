@@ -1,7 +1,5 @@
 """Arrays of any type, shape and numbers end in one line, or in what they mean."""
 
-import pytest
-
 from flexhyca.tests.fuzz.wild_arrays import attack
 
 
@@ -14,8 +12,3 @@ def _check(count: int, first: int) -> None:
 
 def test_wild_arrays() -> None:
     _check(1500, 0)
-
-
-@pytest.mark.slow
-def test_many_wild_arrays() -> None:
-    _check(50_000, 10_000)

@@ -11,11 +11,13 @@ import math
 import sys
 from collections import Counter
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flexhyca.errors import FlexhycaError, InternalError
+from flexhyca.tests.fuzz.attacks import Attack
 from flexhyca.tests.fuzz.damage import one_line
 from flexhyca.tests.given_arrays import ROWS, bench, right
 
@@ -141,6 +143,14 @@ def attack(count: int, first: int, *, go_on: bool = False) -> Counter[str]:
             print(number, what, flush=True)
         seen[what] += 1
     return seen
+
+
+def many(folder: Path, cases: int) -> int:
+    attack(cases, 10_000)
+    return cases
+
+
+ATTACKS = (Attack("arrays given to public functions", many, 0, 20_000),)
 
 
 if __name__ == "__main__":

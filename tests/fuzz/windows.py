@@ -29,6 +29,7 @@ from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.program_file import load, save
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.compiler.frontends.onnx_models import make, write
+from flexhyca.tests.fuzz.attacks import Attack
 from flexhyca.tests.fuzz.damage import one_line
 from flexhyca.tests.support import STATIONARY, random_inputs, random_masks, small_config
 
@@ -193,6 +194,15 @@ def attack(count: int, first: int, *, go_on: bool = False) -> Counter[str]:
                 seen[f"FAILED {type(error).__name__}: {text}"] += 1
                 print(seed, type(error).__name__, text, flush=True)
     return seen
+
+
+def many(folder: Path, cases: int) -> int:
+    seen = attack(cases, 1000)
+    assert seen["equal to onnxruntime"] > cases // 10
+    return cases
+
+
+ATTACKS = (Attack("convolutions and pools of any geometry (ONNX)", many, 0, 3_000),)
 
 
 if __name__ == "__main__":

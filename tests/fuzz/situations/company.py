@@ -21,7 +21,7 @@ from typing import NamedTuple
 import psutil
 
 from flexhyca.tests.fuzz.attacks import Attack
-from flexhyca.tests.fuzz.inputs import SPACE
+from flexhyca.tests.fuzz.command_line.inputs import SPACE
 
 
 class Work(NamedTuple):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import flexhyca
 from flexhyca.tests.fuzz.attacks import Attack
-from flexhyca.tests.fuzz.inputs import TOPOLOGY
+from flexhyca.tests.fuzz.command_line.inputs import TOPOLOGY
 
 _ROOT = Path(flexhyca.__file__).parent
 _OUTSIDE = ("tests", "docs", "benchmarks", ".*", "__pycache__", "out", "build", "*.egg-info")

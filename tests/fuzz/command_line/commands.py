@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from flexhyca.tests.fuzz import test_files, test_texts
 from flexhyca.tests.fuzz.attacks import Attack, tried
+from flexhyca.tests.fuzz.command_line.inputs import contents, run, write_inputs
 from flexhyca.tests.fuzz.damage import VALUES, damaged
-from flexhyca.tests.fuzz.inputs import contents, run, write_inputs
 from flexhyca.tests.fuzz.programs import broken_files, wild_files, wild_headers
 
 _SMALL = "--set protection.s_th=0 --set dppu.size=0"

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from flexhyca.tests.fuzz.inputs import run
+from flexhyca.tests.fuzz.command_line.inputs import run
 
 
 @pytest.mark.parametrize(

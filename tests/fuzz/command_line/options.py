@@ -23,8 +23,8 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from flexhyca.cli import app
 from flexhyca.tests.fuzz.attacks import Attack, tried
-from flexhyca.tests.fuzz.commands import judge, surroundings, tree
-from flexhyca.tests.fuzz.inputs import contents, run, write_inputs
+from flexhyca.tests.fuzz.command_line.commands import judge, surroundings, tree
+from flexhyca.tests.fuzz.command_line.inputs import contents, run, write_inputs
 
 _SECONDS = 3  # that a command may take
 WORDS = ("", "x", "-", "--", "=", "a=b", "0", "-1", "1,2", "1..3", "nan", "inf", "1e400", "é", "\n")
