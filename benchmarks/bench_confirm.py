@@ -215,7 +215,7 @@ def confirm(seen: Sequence[Observation], world: World) -> Confirmation:
     walked, end, found = list[int](), len(world.areas), Confirmation(())
     limit: float | None = 1.0
     while limit is not None:
-        fresh = next_candidate(_within(seen, limit), walked, end)
+        fresh = next_candidate(_within(seen, limit), walked, end, limit == 1.0)
         if fresh is None:
             break
         found = _round([*walked, fresh], len(walked), held, world)
@@ -223,9 +223,9 @@ def confirm(seen: Sequence[Observation], world: World) -> Confirmation:
         end = found.winner.number if found.winner else end
         if not any(number < end for number in walked):
             break
-        limit = next_limit(limit)
+        limit = next_limit(limit, seen[fresh].ratio)
     while not found.winner:
-        fresh = next_candidate(seen, walked, end)
+        fresh = next_candidate(seen, walked, end, True)
         if fresh is None:
             break
         found = _round([*walked, fresh], len(walked), held, world)

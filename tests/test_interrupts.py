@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from flexhyca.tests.support import heed_ctrl_c
+
 SWALLOWED = """
 import os, signal, sys
 from flexhyca import interrupts, pool
@@ -35,7 +37,9 @@ if __name__ == "__main__":
 
 def test_a_swallowed_interrupt_ends_the_loop() -> None:
     program = SWALLOWED.format(victim="os.getpid()", sleep=0.1)
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, preexec_fn=heed_ctrl_c
+    )
     assert run.stdout.split() == ["0", "1", "2", "swallowed", "ended"]
     assert run.returncode == 130
 

@@ -37,7 +37,7 @@ from .candidates import Observation
 from .prune import SIGMAS
 
 Limit = Literal["patterns", "images"]
-_LESS = 0.7  # of what was searched for before, after one that was not met
+_LESS = 0.7  # of what one loses that was not met
 _LEAST_LIMIT = 0.05  # of the loss that is allowed, below which no search looks for less
 _REACH = 3.0  # standard errors by which more patterns are not expected to move an estimate
 
@@ -158,25 +158,30 @@ class Need(NamedTuple):
     patterns: int
 
 
-def next_candidate(seen: Iterable[Observation], walked: Container[int], end: int) -> int | None:
-    """Whom to walk now: the cheapest that may lose as little as is searched for.
+def next_candidate(
+    seen: Iterable[Observation], walked: Container[int], end: int, first: bool
+) -> int | None:
+    """Whom to walk now: the cheapest that seems to lose as little as is searched for.
 
-    walked : before. end : candidates from here on are not cheaper than what is met.
+    walked : before. end : candidates from here on are not cheaper than what is met. first : the
+    goals themselves are searched for, so that who only may keep them is walked, too.
     """
+    sigmas = SIGMAS if first else 0.0
     found = (
         own.number
         for own in seen
-        if own.ratio - SIGMAS * own.error <= 1 and own.number < end and own.number not in walked
+        if own.ratio - sigmas * own.error <= 1 and own.number < end and own.number not in walked
     )
     return min(found, default=None)
 
 
-def next_limit(limit: float) -> float | None:
+def next_limit(limit: float, lost: float) -> float | None:
     """The share of the loss that is allowed to search for after one that is not met.
 
-    Whoever loses about as much would hardly be met either, at the price of a place in the walk.
+    lost : the share that it seems to lose. Whoever loses about as much would hardly be met either,
+    at the price of a place in the walk.
     """
-    less = _LESS * limit
+    less = _LESS * min(limit, max(lost, _LEAST_LIMIT / _LESS))
     return less if less >= _LEAST_LIMIT else None
 
 

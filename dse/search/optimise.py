@@ -358,7 +358,8 @@ class _Search:
         if limit is None and not self._fresh:
             return None
         seen = (own.observation(limit) for own in self._running.values() if own.done)
-        return next_candidate(seen, self._walked, self._end)
+        first = (self.limit if limit is None else limit) == 1.0
+        return next_candidate(seen, self._walked, self._end, first)
 
     def tightened(self) -> bool:
         """Whether there is sense in a search for designs that lose less; it has begun then.
@@ -367,8 +368,10 @@ class _Search:
         than its goal by the width of an interval, which is less where less is lost. Of what was
         seen in a confirmation nothing else is used, so that its error budget stays.
         """
-        limit, unmet = next_limit(self.limit), any(number < self._end for number in self._walked)
-        if self._fresh or not unmet or limit is None:
+        if self._fresh or not any(number < self._end for number in self._walked):
+            return False
+        limit = next_limit(self.limit, self._running[self._walked[-1]].observation(1.0).ratio)
+        if limit is None:
             return False
         if self._ended_with >= self.options.budget or (
             self._ended and self.next_candidate(1.0) is None

@@ -237,14 +237,19 @@ def test_images_that_are_wrong_without_faults() -> None:
 def test_the_cheapest_that_may_do_is_next() -> None:
     ratios = [1.5, 1.1, 0.9, 2.0, 0.6, 0.7, 0.4]
     seen = [Observation(i, ratio, 0.1, 1.0, 0.0) for i, ratio in enumerate(ratios)]
-    assert next_candidate(seen, (), 7) == 1
-    assert next_candidate(seen, (1, 2), 7) == 4
-    assert next_candidate(seen, (1, 2), 4) is None
+    assert next_candidate(seen, (), 7, True) == 1
+    assert next_candidate(seen, (), 7, False) == 2  # by what it seems to lose alone
+    assert next_candidate(seen, (1, 2), 7, True) == 4
+    assert next_candidate(seen, (1, 2), 4, True) is None
     limits = [1.0]
-    while limit := next_limit(limits[-1]):
+    while limit := next_limit(limits[-1], 1.0):
         assert 0.05 <= limit < limits[-1]
         limits.append(limit)
     assert len(limits) == 9
+    assert next_limit(1.0, 0.5) == pytest.approx(0.35)
+    assert next_limit(0.2, 0.5) == pytest.approx(0.14)
+    assert next_limit(1.0, -0.1) == pytest.approx(0.05)
+    assert next_limit(0.05, 0.5) is None
 
 
 def test_a_later_round_may_find_a_cheaper_one() -> None:

@@ -32,7 +32,7 @@ READERS = {
         "compile topology.csv --config FILE -o OUT/x.fhx",
         "compare --design FILE --no-accuracy --json OUT/x.json",
     ),
-    "space.yaml": ("optimise digits --space FILE --list-parameters",),
+    "space.yaml": ("optimise digits --space FILE --ber 0.6",),
     "topology.csv": (
         f"compile FILE -o OUT/x.fhx {_SMALL}",
         "sweep FILE --vary array.rows=8,16 --csv OUT/x.csv",

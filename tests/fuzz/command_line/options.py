@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from typer.models import ArgumentInfo, OptionInfo
 
 from flexhyca.cli import app
+from flexhyca.faults.models import FAULT_MODELS
 from flexhyca.tests.fuzz.attacks import Attack, tried
 from flexhyca.tests.fuzz.command_line.commands import judge, surroundings, tree
 from flexhyca.tests.fuzz.command_line.inputs import contents, run, write_inputs
@@ -50,7 +51,7 @@ PLAUSIBLE: dict[str, tuple[str, ...]] = {
     "scheme": ("base", "tmr_cl", "tmr_crt1", "tmr_alg", "base,tmr_cl"),
     "schemes": ("base", "tmr_cl,tmr_crt1"),
     "protect": ("0", "conv1", "all"),
-    "faults": ("register", "memory", "control", "stuck", "ber"),
+    "faults": tuple(FAULT_MODELS),
     "site": ("layer=conv1,tile=0,cycle=3,row=0,col=0,reg=acc,bit=3,unit=array",),
     "unit": ("array", "dppu", "buffer"),
     "register": ("acc", "weight"),
