@@ -272,7 +272,12 @@ def attack(path: Path, examples: int) -> dict[str, int]:
 
     kinds = st.one_of(wild_files(), wild_files(), wild_files(), wild_headers(), broken_files())
 
-    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(kinds.map(path.write_bytes))
     def run(size: int) -> None:
         with limited(_LONGEST):
