@@ -81,15 +81,16 @@ def _end(process: subprocess.Popen[str]) -> int:
 
 
 def _rows(folder: Path, work: Work) -> list[str]:
-    assert _end(_start(folder, work.table, table="table.csv")) == 0
-    return sorted((folder / "table.csv").read_text().splitlines())
+    assert _end(_start(folder, work.table, table="table.yaml")) == 0
+    lines = (folder / "table.yaml").read_text().splitlines()
+    return sorted(line for line in lines if not line.startswith("#"))
 
 
 def _done(folder: Path, work: Work) -> list[str]:
     """The rows after a last run that nobody disturbs."""
     assert _end(_start(folder, work.command)) == 0
     left = {path.name for path in folder.iterdir()}
-    assert left <= {"kept.db", "x.csv", "space.yaml", "table.csv"}, left
+    assert left <= {"kept.db", "x.csv", "space.yaml", "table.yaml"}, left
     return _rows(folder, work)
 
 
