@@ -24,7 +24,8 @@ def _channels(b: OnnxBuilder, value: str, constant: str, attributes: dict[str, A
     """The float32 constant that `value` is combined with, spread to one number a channel."""
     name, shape = b.viewed(value)
     array = b.constant(constant, "operand")
-    assert array is not None
+    if array is None:
+        raise UnsupportedError("without one of its operands")
     sizes: tuple[int, ...] = array.shape
     if b.opset < 7 and attributes.get("broadcast", 0):
         sizes = aligned_shape(len(shape) + 1, sizes, attributes)

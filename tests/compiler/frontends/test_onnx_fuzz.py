@@ -124,3 +124,17 @@ def test_damaged_files(files, tmp_path):
 @pytest.mark.slow
 def test_many_damaged_files(files, tmp_path):
     attack(tmp_path, files, 5000)
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul", "Sub", "Div"])
+@pytest.mark.parametrize("inputs", [["", "x"], ["x", ""]], ids=["left", "right"])
+def test_an_operand_that_is_left_out(op, inputs, tmp_path):
+    nodes = [
+        onnx.helper.make_node(op, inputs, ["y"]),
+        onnx.helper.make_node("Flatten", ["y"], ["z"]),
+    ]
+    own = onnx.helper.make_tensor_value_info("x", 1, [1, 3, 4, 4])
+    out = onnx.helper.make_tensor_value_info("z", 1, [1, 48])
+    graph = onnx.helper.make_graph(nodes, "g", [own], [out])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+    assert not check(tmp_path, model.SerializeToString())
