@@ -21,8 +21,8 @@ from .compiler.data import load_dataset as _read_dataset
 from .compiler.model import Model, load_model
 from .config import Config
 from .errors import ModelError
+from .given import given_labels, given_logits
 from .isa.program import Program
-from .network.given import given_labels, given_logits
 from .network.layers import Network
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ import statistics
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,13 +48,13 @@ from flexhyca.dse.evaluate import Block
 from flexhyca.dse.search.candidates import Observation
 from flexhyca.dse.search.confirm import (
     Confirmation,
-    Looks,
     Need,
     Terms,
+    Walked,
+    judge,
     margins,
     next_candidate,
     next_limit,
-    next_step,
     settled,
 )
 from flexhyca.faults.campaign.sequential import decide
@@ -211,47 +211,33 @@ def search(world: World, alpha: float) -> Searched:
 
 def confirm(seen: Sequence[Observation], world: World) -> Confirmation:
     """One after the other, as `dse.search.optimise` does; all candidates are evaluated before."""
-    held: dict[int, list[Block]] = {}
-    walked, end, found = list[int](), len(world.areas), Confirmation(())
+    walked: list[Walked] = []
     limit: float | None = 1.0
     while limit is not None:
-        fresh = next_candidate(_within(seen, limit), walked, end, limit == 1.0)
+        fresh = _next(_within(seen, limit), walked, limit == 1.0)
         if fresh is None:
             break
-        found = _round([*walked, fresh], len(walked), held, world)
-        walked = [one.number for one in found.walked]
-        end = found.winner.number if found.winner else end
-        if not any(number < end for number in walked):
+        walked.append(judge(fresh, len(walked) + 1, world.terms, partial(world.patterns, 1)))
+        winner = Confirmation(tuple(walked)).winner
+        if winner and winner.number <= min(one.number for one in walked):
             break
         limit = next_limit(limit, seen[fresh].ratio)
-    while not found.winner:
-        fresh = next_candidate(seen, walked, end, True)
+    while not Confirmation(tuple(walked)).winner:
+        fresh = _next(seen, walked, True)
         if fresh is None:
             break
-        found = _round([*walked, fresh], len(walked), held, world)
-        walked = [one.number for one in found.walked]
-    return found
+        walked.append(judge(fresh, len(walked) + 1, world.terms, partial(world.patterns, 1)))
+    return Confirmation(tuple(walked))
+
+
+def _next(seen: Sequence[Observation], walked: Sequence[Walked], first: bool) -> int | None:
+    winner = Confirmation(tuple(walked)).winner
+    end = winner.number if winner else len(seen)
+    return next_candidate(seen, [one.number for one in walked], end, first)
 
 
 def _within(seen: Sequence[Observation], limit: float) -> list[Observation]:
     return [replace(one, ratio=one.ratio / limit, error=one.error / limit) for one in seen]
-
-
-def _round(
-    numbers: Sequence[int], before: int, held: dict[int, list[Block]], world: World
-) -> Confirmation:
-    known: Looks = {}
-    while True:
-        step = next_step(numbers, held, world.terms, known=known, before=before)
-        if isinstance(step, Confirmation):
-            return step
-        for need in step:
-            more = world.patterns(1, need)
-            own = held.get(need.number, [Block(*(x[:0] for x in block)) for block in more])
-            held[need.number] = [
-                Block(*map(np.concatenate, zip(*pair, strict=True)))
-                for pair in zip(own, more, strict=True)
-            ]
 
 
 def study(world: World, early: float) -> dict[str, Any]:

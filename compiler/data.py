@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FlexhycaWarning, ModelError
+from ..given import given_labels, given_pixels
 from ..network.fixedpoint import limits
-from ..network.given import given_labels, given_pixels
 from .model import Model
 from .npz import read_npz
 
@@ -30,7 +30,7 @@ class Dataset:
     """images : u8 (n, h, w, c); labels : int64 (n,), or None where nobody knows them.
 
     Both are made of what is given: pixels also of wider integers and of floats in 0..1, labels of
-    any integers (`network/given.py`); ModelError says what else is wanted.
+    any integers (`given.py`); ModelError says what else is wanted.
     """
 
     name: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from ..errors import ModelError
-from ..network.given import given_numbers
+from ..given import given_numbers
 from .graph import Graph, Shape
 
 if TYPE_CHECKING:

@@ -48,13 +48,11 @@ def _evaluations(study: Study, problem: str) -> list[dict[str, Any]]:
     first: dict[str, float] = {}  # goal
     found: dict[str, dict[str, Any]] = {}
     verdicts: dict[str, str] = {}
-    met: list[str] = []
     for number, (event, content) in enumerate(study.events(problem)):
         if event == "began":
             names, first = content["names"], content["goals"][0]
-        elif event == "confirmed":
-            verdicts = {own["key"]: own["verdict"] for own in content["walked"]}
-            met = [own["key"] for own in content["walked"] if own["met"]]
+        elif event == "judged":
+            verdicts[content["key"]] = content["verdict"]
         elif event == "seen":
             values = dict(zip(names, content["values"], strict=True))
             found[content["key"]] = {
@@ -68,6 +66,7 @@ def _evaluations(study: Study, problem: str) -> list[dict[str, Any]]:
                 "error": content["error"],
                 "patterns": " ".join(map(str, content["patterns"])),
             }
+    met = (key for key, verdict in verdicts.items() if verdict == "met")
     best = min(met, key=lambda key: float(found[key]["area_overhead"]), default=None)
     return [
         {**row, "verdict": verdicts.get(key), "winner": key == best} for key, row in found.items()
@@ -166,10 +165,9 @@ def _jobs(kept: Study, space: Space, results: Results) -> Iterator[StageJob]:
             elif event == "seen":
                 counts = list(zip(goals, content["patterns"], strict=False))
                 yield from _blocks(content, "search", counts, space, results)
-            elif event == "confirmed":
-                for judged in content["walked"]:
-                    counts = [(goal, judged["patterns"]) for goal in goals]
-                    yield from _blocks(judged, "confirm", counts, space, results)
+            elif event == "judged":
+                counts = [(goal, content["patterns"]) for goal in goals]
+                yield from _blocks(content, "confirm", counts, space, results)
 
 
 def _blocks(

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..config import Arithmetic, choices
+from ..given import given_integers
 from ..tables import complete
 from .arrays import I64
-from .given import given_integers
 from .layers import Layer, LayerOp
 
 #: Whether a layer's value is a sum as wide as the accumulator, which is wrapped and requantised.

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import FlexhycaError
+from ..given import given_inputs
 from ..isa.program import Program
-from ..network.given import given_inputs
 
 
 def checked_inputs(program: Program, images: ArrayLike) -> NDArray[np.int8]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...config import Config
 from ...errors import CompileError, FlexhycaError, ProgramError
+from ...given import given_mask, given_words
 from ...isa.descriptors import LAYER_COLUMNS, Redundancy
 from ...isa.encoding import encode_text
 from ...isa.instructions import (
@@ -27,7 +28,6 @@ from ...isa.instructions import (
 from ...isa.program import Program
 from ...isa.protection import redundancy_of
 from ...isa.validate import validate
-from ...network.given import given_mask, given_words
 from ...network.layers import (
     LAYER_FIELDS,
     NO_TENSOR,

@@ -1,11 +1,9 @@
 """Confirmation: whether a candidate really meets its goals, on patterns the search never saw.
 
-The candidates that a search leaves are walked in ascending area, each until it is clear whether it
-meets all goals, with twice the patterns at every look, up to the first that does; what the search
-finds after that is walked later, and the cheapest that does is the winner.  What is
-judged is the *margin*: accuracy minus goal x acc0, as a mean over patterns of wrong bits and over
-images, which both are samples. `next_step` says what to evaluate next, given all that is known, so
-that the caller may do it in parallel, keep it, and go on later.
+Candidates are walked one after the other (`next_candidate`, `next_limit`), each until it is clear
+whether it meets all goals, with twice the patterns at every look (`judge`); the cheapest that does
+is the winner.  What is judged is the *margin*: accuracy minus goal x acc0, as a mean over patterns
+of wrong bits and over images, which both are samples.
 
 One error budget: that any candidate is called met although its margin is negative has a probability
 of `Terms.alpha` at most. The j-th candidate has alpha / (j (j + 1)) of it, which sums up to alpha
@@ -21,7 +19,7 @@ the budget; what they take off is added up.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -103,7 +101,7 @@ class Walked:
     @property
     def met(self) -> bool:
         """Whether it meets all goals."""
-        return all(own.verdict == "met" for own in self.judgements)
+        return self.verdict == "met"
 
     @property
     def clear(self) -> bool:
@@ -121,7 +119,6 @@ class Walked:
         return {
             "patterns": self.patterns,
             "verdict": self.verdict,
-            "met": self.met,
             "goals": [own.to_dict() for own in self.judgements],
         }
 
@@ -145,9 +142,6 @@ class Confirmation:
 
 def _room(walked: Walked) -> float:
     return min(own.margin.estimate - own.needed for own in walked.judgements)
-
-
-Looks = dict[tuple[int, int], Walked]  #: by number and patterns
 
 
 class Need(NamedTuple):
@@ -185,57 +179,28 @@ def next_limit(limit: float, lost: float) -> float | None:
     return less if less >= _LEAST_LIMIT else None
 
 
-def next_step(
-    numbers: Sequence[int],
-    seen: Mapping[int, Sequence[Block]],
-    terms: Terms,
-    ahead: int = 1,
-    known: Looks | None = None,
-    before: int = 0,
-) -> list[Need] | Confirmation:
-    """What to evaluate next, or the end; the same for the same patterns, however they came.
+def judge(
+    number: int, place: int, terms: Terms, evaluate: Callable[[Need], Sequence[Block]]
+) -> Walked:
+    """Look at a candidate with twice the patterns each time, until it is clear.
 
-    numbers : candidates in the order of the walk. seen : their patterns from 0 on, a block for each
-    goal. ahead : how many candidates at once, for as many workers; those beyond the
-    first may turn out not to be needed. known : looks of earlier calls, which spare repeating them;
-    grows. before : how many of the candidates were walked earlier, met or not.
+    place : in the walk, from 1 on. evaluate : gives patterns that are wanted, a block a goal.
     """
-    walked: list[Walked] = []
-    needs: list[Need] = []
-    for place, number in enumerate(numbers, 1):
-        found = _walk(number, seen.get(number, ()), place, terms, {} if known is None else known)
-        if isinstance(found, Need):
-            needs.append(found)
-            if len(needs) == ahead:
-                break
-        else:
-            walked.append(found)
-            if found.met and place > before:
-                break
-    return needs or Confirmation(tuple(walked))
-
-
-def _walk(
-    number: int, blocks: Sequence[Block], place: int, terms: Terms, known: Looks
-) -> Walked | Need:
-    """Look with ever more patterns until it is clear; or which are wanted for the next look."""
-    held, patterns = len(blocks[0].right) if blocks else 0, terms.first
-    while held >= patterns:
-        if (number, patterns) not in known:
-            pairs = zip(blocks, terms.goals, strict=True)
-            judged = tuple(_judge(*pair, patterns, place, terms) for pair in pairs)
-            known[number, patterns] = Walked(number, patterns, judged)
-        found = known[number, patterns]
+    blocks: list[list[Block]] = [[] for _ in terms.goals]
+    held, patterns = 0, terms.first
+    while True:
+        for own, more in zip(blocks, evaluate(Need(number, held, patterns - held)), strict=True):
+            own.append(more)
+        pairs = zip(map(Block.joined, blocks), terms.goals, strict=True)
+        found = Walked(number, patterns, tuple(_judge(*pair, place, terms) for pair in pairs))
         if found.clear or patterns == terms.most:
             return found
-        patterns = min(2 * patterns, terms.most)
-    return Need(number, held, patterns - held)
+        held, patterns = patterns, min(2 * patterns, terms.most)
 
 
-def _judge(block: Block, goal: float, n: int, place: int, terms: Terms) -> Judgement:
-    """By the first n patterns. place : in the walk, from 1 on."""
-    values = margins(block, goal)[:n]
-    means, images = values.mean(axis=1), image_values(block.images[:n], values, terms.images)
+def _judge(block: Block, goal: float, place: int, terms: Terms) -> Judgement:
+    values, n = margins(block, goal), len(block.right)
+    means, images = values.mean(axis=1), image_values(block.images, values, terms.images)
     for_met, part = _share(terms, place), terms.for_images
     for_missed = for_met / len(terms.goals)  # missed if any goal is
     # A pattern has no more images that are wrong without faults than there are.

@@ -11,7 +11,7 @@ search that was killed reads what it has asked and goes on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..keys import ResultKey
 from ..results import Results
 from ..study import StudyEvent
 from .candidates import CandidateField, Observation
-from .confirm import Confirmation, Looks, Terms, Walked, next_candidate, next_limit, next_step
+from .confirm import Confirmation, Need, Terms, Walked, judge, next_candidate, next_limit
 from .evaluation import Evaluation, Options, Problem, Running
 from .optimisers import OPTIMISERS, front_optimiser
 from .prune import SIGMAS, dearer, pruned
@@ -84,31 +84,34 @@ class SearchOutcome:
 Say = Callable[[int, str], object]
 
 
+def _silent(done: int, what: str) -> None:
+    """No progress."""
+
+
 def search_designs(
     problem: Problem,
     designs: Designs,
     results: Results,
     options: Options,
-    say: Say = lambda done, what: None,
+    say: Say = _silent,
 ) -> SearchOutcome:
     """Search, then confirm. Raises ConfigError where no design keeps to the limits, and
     FlexhycaError where no network of the space is accurate enough without faults."""
     space, chosen = candidates(designs.within(), designs.space)
     search = _Search(problem, designs.space.names, space, chosen, results, options, say)
-    confirmation = None
     search.tightened()  # where it was killed before
     while True:
         search.run()
         if options.front:
             break
-        confirmation = search.confirmed(search.next_candidate())
+        search.judge(search.next_candidate())
         if not search.tightened():
             break
-    while confirmation and not confirmation.winner:
+    while not options.front and search.winner is None:
         left = search.next_candidate(1.0)
         if left is None:
             break
-        confirmation = search.confirmed(left, at_end=True)
+        search.judge(left, at_end=True)
     return SearchOutcome(
         problem,
         space,
@@ -117,7 +120,7 @@ def search_designs(
         search.reasons(),
         search.unexamined(),
         search.limit,
-        confirmation,
+        None if options.front else search.confirmation(),
     )
 
 
@@ -140,16 +143,13 @@ def recount(name: str, designs: Designs, results: Results, options: Options) -> 
             own.take(results.block("search", _known(results, design, own)))
         if said != {"limit": said["limit"], **own.evaluation(design).to_dict()}:
             wrong.append(f"{name}: evaluation of {said['key']} at limit {said['limit']:.3g}")
-    judged = [event.content["walked"] for event in events if event.event == "confirmed"]
+    judged = [event.content for event in events if event.event == "judged"]
     if judged:
         problem = Problem(name, goals)
-        search = _Search(problem, designs.space.names, space, chosen, results, options, _nothing)
-        walked = [search.verdicts(own) for own in search.confirmed(None).walked]
-        wrong += [
-            f"{name}: confirmation, at {len(said)} judged"
-            for said in judged
-            if said != walked[: len(said)]
-        ]
+        search = _Search(problem, designs.space.names, space, chosen, results, options, _silent)
+        for said, one in zip(judged, search.confirmation().walked, strict=True):
+            if said != {**said, **search.verdict_of(one)}:
+                wrong.append(f"{name}: verdict on {said['key']}")
     return wrong
 
 
@@ -157,10 +157,6 @@ def _known(results: Results, design: Design, own: Running) -> dict[str, Any]:
     goal, first = own.wanted
     (answer,) = results.all([accuracy_job(design.point.config, goal.ber, "search", first)])
     return answer
-
-
-def _nothing(done: int, what: str) -> None:
-    """No progress."""
 
 
 class _Search:
@@ -184,7 +180,8 @@ class _Search:
         self._waiting: dict[tuple[ResultKey, int], Running] = {}
         self._pruned: dict[int, int] = {}  # candidate -> by which
         self._walked: list[int] = []  # in this order
-        self._winner: int | None = None  # so far
+        self._judged: dict[int, Walked] = {}  # those of them that this process has looked at
+        self.winner: int | None = None  # so far
         self._fresh = True  # whether something was evaluated since
         self._ended_with = 0  # budget
         self.limit = 1.0
@@ -209,13 +206,12 @@ class _Search:
     def _known(self, content: Mapping[str, Any]) -> None:
         self._seen.add((self._numbers[content["key"]], content["limit"]))
 
-    def _confirm(self, content: Mapping[str, Any]) -> None:
-        walked = content["walked"]
-        self._walked, self._fresh = [self._numbers[own["key"]] for own in walked], False
-        self._winner = min(
-            (self._numbers[own["key"]] for own in walked if own["met"]), default=None
-        )
-        self._ended_with = content["ended with"]
+    def _walk(self, content: Mapping[str, Any]) -> None:
+        number = self._numbers[content["key"]]
+        self._walked.append(number)
+        if content["verdict"] == "met":
+            self.winner = number if self.winner is None else min(self.winner, number)
+        self._fresh, self._ended_with = False, content["ended with"]
 
     def _tighten(self, content: Mapping[str, Any]) -> None:
         """Look for designs that lose less; what was evaluated may need more patterns for that."""
@@ -331,7 +327,7 @@ class _Search:
         found = [own.observation() for own in self._running.values() if own.done]
         return [
             replace(own, ratio=max(own.ratio, _UNCONFIRMED))
-            if own.number in self._walked and own.number != self._winner
+            if own.number in self._walked and own.number != self.winner
             else own
             for own in found
         ]
@@ -351,7 +347,7 @@ class _Search:
     @property
     def _end(self) -> int:
         """Candidates from here on are not cheaper than what is confirmed."""
-        return len(self.chosen) if self._winner is None else self._winner
+        return len(self.chosen) if self.winner is None else self.winner
 
     def next_candidate(self, limit: float | None = None) -> int | None:
         """Whom to judge now, if something was evaluated since. limit : for another one."""
@@ -403,8 +399,8 @@ class _Search:
         return int(answer["right"][purpose])
 
     def _best(self) -> str:
-        if self._winner is not None:
-            return f"{self.chosen[self._winner].area:.1%} is confirmed, looking for cheaper ones"
+        if self.winner is not None:
+            return f"{self.chosen[self.winner].area:.1%} is confirmed, looking for cheaper ones"
         feasible = [o for o in self.history if o.ratio <= 1]
         if not feasible:
             return "none feasible yet"
@@ -412,41 +408,40 @@ class _Search:
         design = self.chosen[best.number]
         return f"best so far {design.area:.1%} at {best.ratio:.2f} of the loss that is allowed"
 
-    def confirmed(self, fresh: int | None, at_end: bool = False) -> Confirmation:
-        """Judge one more, on patterns and images that the search never saw, and all before again.
+    def judge(self, number: int | None, at_end: bool = False) -> None:
+        """Judge a candidate, if there is one, on patterns and images that the search never saw.
 
         at_end : no better ones are to be had for this budget.
         """
-        goals, terms, before = self.problem.goals, self._terms(), len(self._walked)
-        numbers = self._walked if fresh is None else [*self._walked, fresh]
-        seen, looks = dict[int, Sequence[Block]](), Looks()
-        while True:
-            step = next_step(numbers, seen, terms, self.options.ahead, looks, before)
-            if isinstance(step, Confirmation):
-                if fresh is not None:
-                    walked = [self.verdicts(own) for own in step.walked]
-                    budget = self.options.budget if at_end else 0
-                    self._log("confirmed", {"walked": walked, "ended with": budget})
-                return step
-            jobs = [
-                accuracy_job(self.chosen[need.number].point.config, goal.ber, "confirm", first)
-                for need in step
-                for goal in goals
-                for first in range(need.first, need.first + need.patterns, BLOCK)
-            ]
-            self.say(
-                len(self.history),
-                f"judging {self.chosen[step[0].number].area:.1%} as number {len(numbers)}, "
-                f"{step[0].first + step[0].patterns:,} patterns",
-            )
-            answers = iter(self.results.all(jobs))
-            for need in step:
-                held = [[block] for block in seen.get(need.number, ())] or [[] for _ in goals]
-                more = [self._patterns(answers, need.patterns // BLOCK) for _ in goals]
-                pairs = zip(held, more, strict=True)
-                seen[need.number] = [Block.joined([*own, *new]) for own, new in pairs]
+        if number is None:
+            return
+        own = self._look(number, len(self._walked) + 1)
+        budget = self.options.budget if at_end else 0
+        self._log("judged", {**self.verdict_of(own), "ended with": budget})
 
-    def verdicts(self, own: Walked) -> dict[str, Any]:
+    def confirmation(self) -> Confirmation:
+        """All that were judged."""
+        return Confirmation(tuple(self._look(n, i) for i, n in enumerate(self._walked, 1)))
+
+    def _look(self, number: int, place: int) -> Walked:
+        if number not in self._judged:
+            self._judged[number] = judge(number, place, self._terms(), self._patterns)
+        return self._judged[number]
+
+    def _patterns(self, need: Need) -> list[Block]:
+        """What a look at a candidate wants, a block for each goal."""
+        design, end = self.chosen[need.number], need.first + need.patterns
+        self.say(len(self.history), f"judging {design.area:.1%}, {end:,} patterns")
+        jobs = [
+            accuracy_job(design.point.config, goal.ber, "confirm", first)
+            for goal in self.problem.goals
+            for first in range(need.first, end, BLOCK)
+        ]
+        blocks = [self.results.block("confirm", answer) for answer in self.results.all(jobs)]
+        count = need.patterns // BLOCK
+        return [Block.joined(blocks[i : i + count]) for i in range(0, len(blocks), count)]
+
+    def verdict_of(self, own: Walked) -> dict[str, Any]:
         """What is logged of a candidate."""
         design = self.chosen[own.number]
         return {"key": design.key, "values": list(design.point.values), **own.to_dict()}
@@ -464,9 +459,6 @@ class _Search:
             for_images=0.0 if self.options.these_images else Terms.for_images,
         )
 
-    def _patterns(self, answers: Iterator[dict[str, Any]], count: int) -> list[Block]:
-        return [self.results.block("confirm", next(answers)) for _ in range(count)]
-
 
 #: What a search did, as its study names it -> doing it.
 _REPLAYED: dict[str, Callable[[_Search, Mapping[str, Any]], None]] = {
@@ -474,6 +466,6 @@ _REPLAYED: dict[str, Callable[[_Search, Mapping[str, Any]], None]] = {
     "asked": _Search._asked,
     "pruned": _Search._left_out,
     "seen": _Search._known,
-    "confirmed": _Search._confirm,
+    "judged": _Search._walk,
     "tightened": _Search._tighten,
 }

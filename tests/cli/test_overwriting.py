@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from flexhyca.cli import app
 from flexhyca.errors import FlexhycaError
+from flexhyca.tests.compiler.frontends.onnx_models import pooled_conv
 
 YAML = "extends: flexhyca-32x32\n"
 TOPOLOGY = (
@@ -121,19 +121,7 @@ def test_an_input_stays(command: str, way: str, folder: Path) -> None:
 def test_what_is_read_but_never_named(tmp_path: Path) -> None:
     """External data of an ONNX file, and what a configuration extends."""
     weight = np.ones((2, 1, 3, 3), np.float32)
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"]),
-        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model = pooled_conv(weight)
     onnx.save(
         model,
         str(tmp_path / "m.onnx"),

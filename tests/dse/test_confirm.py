@@ -15,14 +15,14 @@ from flexhyca.dse.evaluate import Block
 from flexhyca.dse.search.candidates import Observation
 from flexhyca.dse.search.confirm import (
     Confirmation,
-    Looks,
+    Judgement,
     Need,
     Terms,
     Walked,
+    judge,
     margins,
     next_candidate,
     next_limit,
-    next_step,
     settled,
 )
 
@@ -56,25 +56,20 @@ def world(losses: Sequence[tuple[float, ...]], terms: Terms, seed: int) -> Evalu
     return evaluate
 
 
-def cut(blocks: Sequence[Block], start: int, stop: int) -> list[Block]:
-    return [Block(*(part[start:stop] for part in block)) for block in blocks]
+def confirm(candidates: int, evaluate: Evaluate, terms: Terms) -> Confirmation:
+    """In ascending order, to the first that is met."""
+    walked: list[Walked] = []
+    for number in range(candidates):
+        walked.append(judge(number, number + 1, terms, evaluate))
+        if walked[-1].met:
+            break
+    return Confirmation(tuple(walked))
 
 
-def confirm(
-    candidates: int, evaluate: Evaluate, terms: Terms, ahead: int = 1, most: int = 10**6
-) -> Confirmation:
-    """To the end; never more than `most` patterns are evaluated at once."""
-    numbers, known = range(candidates), Looks()
-    seen: dict[int, list[Block]] = {}
-    while not isinstance(step := next_step(numbers, seen, terms, ahead, known), Confirmation):
-        for need in step:
-            more = evaluate(need._replace(patterns=min(most, need.patterns)))
-            held = seen.get(need.number, cut(more, 0, 0))
-            seen[need.number] = [
-                Block(*map(np.concatenate, zip(*pair, strict=True)))
-                for pair in zip(held, more, strict=True)
-            ]
-    return step
+def only(block: Block, terms: Terms) -> Judgement:
+    """By these patterns alone, at one goal."""
+    (own,) = judge(0, 1, terms, lambda need: [block]).judgements
+    return own
 
 
 def verdicts(walked: Walked) -> list[str]:
@@ -109,8 +104,7 @@ def test_where_none_is_met_the_closest_is_named() -> None:
     assert found.winner is None
     assert found.closest is not None
     assert found.closest.number == 1
-    nobody = next_step([], {}, TERMS)
-    assert isinstance(nobody, Confirmation)
+    nobody = Confirmation(())
     assert nobody.winner is nobody.closest is None
 
 
@@ -139,35 +133,20 @@ def test_patterns_may_be_the_limit() -> None:
     assert (second.verdict, second.limited_by) == ("met", None)
 
 
-SHORT = replace(TERMS, alpha=0.2, most=400)
+def test_every_look_has_twice_the_patterns() -> None:
+    """Each is asked for once, and none beyond the last look."""
+    terms, asked = replace(TERMS, alpha=0.2, most=400), list[Need]()
+    evaluate = world([(0.018, 0.02)], terms, 3)
 
+    def recorded(need: Need) -> list[Block]:
+        asked.append(need)
+        return evaluate(need)
 
-@cache
-def undisturbed() -> tuple[Evaluate, Confirmation]:
-    evaluate = world([(0.06, 0.1), (0.018, 0.02), (0.012, 0.01), (0.002, 0.002)], SHORT, 3)
-    return evaluate, confirm(4, evaluate, SHORT)
-
-
-@settings(deadline=None, max_examples=15)
-@given(st.integers(1, 4), st.integers(20, 500))
-def test_the_same_however_the_patterns_come(ahead: int, most: int) -> None:
-    evaluate, whole = undisturbed()
-    assert len(whole.walked) > 1
-    assert confirm(4, evaluate, SHORT, ahead, most) == whole
-
-
-def test_more_patterns_than_asked_for_change_nothing() -> None:
-    evaluate, whole = undisturbed()
-    seen = {i: evaluate(Need(i, 0, 1000)) for i in range(4)}
-    assert next_step(range(4), seen, SHORT) == whole
-
-
-def test_ahead() -> None:
-    evaluate, _ = undisturbed()
-    assert next_step(range(4), {}, SHORT) == [Need(0, 0, 60)]
-    assert next_step(range(4), {}, SHORT, 3) == [Need(i, 0, 60) for i in range(3)]
-    seen = {0: evaluate(Need(0, 0, 60)), 1: evaluate(Need(1, 0, 70))}
-    assert next_step(range(4), seen, SHORT, 2) == [Need(1, 70, 50), Need(2, 0, 60)]
+    found = judge(0, 1, terms, recorded)
+    assert found.patterns == 400
+    firsts = (0, 60, 120, 240)
+    counts = (60, 60, 120, 160)
+    assert asked == [Need(0, *pair) for pair in zip(firsts, counts, strict=True)]
 
 
 @pytest.mark.parametrize("disasters", [0.0, 0.01])
@@ -212,9 +191,7 @@ def test_an_image_more_right_is_never_worse(seed: int, share: float) -> None:
     (block,) = world([(0.05,)], TERMS, seed % 100)(Need(0, 0, 60))
     better = block._replace(right=block.right | (rng.random(block.right.shape) < share))
     terms = replace(TERMS, goals=(0.97,), most=60)
-    before, after = (
-        next_step([0], {0: [each]}, terms).walked[0].judgements[0] for each in (block, better)
-    )
+    before, after = (only(each, terms) for each in (block, better))
     assert before.margin.low <= after.margin.low + 1e-9
     assert before.margin.high <= after.margin.high + 1e-9
 
@@ -226,10 +203,10 @@ def test_images_that_are_wrong_without_faults() -> None:
     assert margins(block, 0.97).min() == pytest.approx(-0.97)
     lucky = block._replace(right=np.ones_like(block.right))
     assert margins(lucky, 0.97).mean(axis=1).max() <= 1 - 0.97 * (1 - 30 / PER)
-    (own,) = next_step([0], {0: [lucky]}, replace(terms, most=60)).walked[0].judgements
+    own = only(lucky, replace(terms, most=60))
     assert own.accuracy.estimate == pytest.approx(180 / 150, abs=0.01)
     nothing = block._replace(right=np.zeros_like(block.right))
-    (own,) = next_step([0], {0: [nothing]}, replace(terms, most=60)).walked[0].judgements
+    own = only(nothing, replace(terms, most=60))
     assert own.verdict == "missed"
     assert own.accuracy.estimate == pytest.approx(0, abs=0.02)
 
@@ -252,29 +229,16 @@ def test_the_cheapest_that_may_do_is_next() -> None:
     assert next_limit(0.05, 0.5) is None
 
 
-def test_a_later_round_may_find_a_cheaper_one() -> None:
-    """Places go on through rounds, and what is met earlier does not end a later round."""
+def test_a_later_one_may_be_cheaper() -> None:
+    """Places go on, and what was met before is not the winner where a cheaper one is."""
     terms = replace(TERMS, goals=(0.95,))
     evaluate = world([(0.2,), (0.01,), (0.2,), (0.01,)], terms, 0)
-    seen: dict[int, list[Block]] = {}
-
-    def walk(numbers: list[int], before: int) -> Confirmation:
-        while True:
-            step = next_step(numbers, seen, terms, before=before)
-            if isinstance(step, Confirmation):
-                return step
-            for need in step:
-                (more,) = evaluate(need)
-                seen[need.number] = [Block.joined([*seen.get(need.number, []), more])]
-
-    first = walk([2, 3], 0)
+    walked = tuple(judge(n, place, terms, evaluate) for place, n in enumerate([2, 3, 0, 1], 1))
+    first, again = Confirmation(walked[:2]), Confirmation(walked)
     assert first.winner is not None
     assert first.winner.number == 3
-    again = walk([2, 3, 0, 1], 2)
-    assert [own.number for own in again.walked] == [2, 3, 0, 1]
     assert again.winner is not None
     assert again.winner.number == 1
-    assert again.walked[:2] == first.walked
     wide, narrow = (own.walked[-1].judgements[0].margin.confidence for own in (again, first))
     assert wide > narrow  # a later place has less of the budget
 

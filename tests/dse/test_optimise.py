@@ -143,7 +143,7 @@ def test_a_search_goes_on_from_any_event(undisturbed: Path, tmp_path: Path) -> N
     with Study(undisturbed, None) as study:
         (name,) = study.problems()
         kinds = [event.event for event in study.events(name)]
-    ends = [i + 1 for i, kind in enumerate(kinds) if kind in ("confirmed", "tightened")]
+    ends = [i + 1 for i, kind in enumerate(kinds) if kind in ("judged", "tightened")]
     assert len(ends) >= 3
     for end in (1, *ends, len(kinds)):
         path = tmp_path / f"{end}.db"
@@ -171,13 +171,13 @@ def test_what_a_study_says_is_counted_again(undisturbed: Path, tmp_path: Path) -
     with Study(undisturbed, None) as study:
         (name,) = study.problems()
         events, identity = study.events(name), study.identity
-    for kind, field, what in (("seen", "ratio", "evaluation of"), ("confirmed", "walked", "confi")):
+    for kind, field, what in (
+        ("seen", "ratio", "evaluation of"),
+        ("judged", "patterns", "verdict on"),
+    ):
         number = max(i for i, event in enumerate(events) if event.event == kind)
         content = events[number].content
-        if kind == "seen":
-            changed = {**content, field: content[field] / 2}
-        else:
-            changed = {**content, field: [{**own, "patterns": 60} for own in content[field]]}
+        changed = {**content, field: content[field] / 2 if kind == "seen" else 60}
         path.unlink(missing_ok=True)
         with Study(path, identity, asked.to_dict()) as other:
             other.take_from(undisturbed)

@@ -8,14 +8,19 @@ flexhyca.tests.fuzz` runs the long ones and prints the table; nothing else has t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flexhyca.errors import first_line
+
 HERE = Path(__file__).parent
+FAILED = "FAILED"
 
 
 class Attack(NamedTuple):
@@ -52,6 +57,37 @@ def tried(strategy: st.SearchStrategy[Any], check: Callable[[Any], object], case
 
     many()
     return count
+
+
+def outcomes(
+    attempt: Callable[[int], str],
+    numbers: Iterable[int],
+    go_on: bool,
+    usual: Callable[[str], bool] = lambda what: not what.startswith(FAILED),
+) -> Counter[str]:
+    """Try a case of each number; how often each outcome came.
+
+    go_on : count what falls, too, and print what is not usual; else the first that falls ends it.
+    """
+    seen: Counter[str] = Counter()
+    for number in numbers:
+        try:
+            what = attempt(number)
+        except Exception as error:
+            if not go_on:
+                raise AssertionError(f"case {number} of {attempt.__module__}") from error
+            what = f"{FAILED} {type(error).__name__}: {first_line(error)[:150]}"
+        if go_on and not usual(what):
+            print(number, what, flush=True)
+        seen[what] += 1
+    return seen
+
+
+def print_outcomes(attack: Callable[..., Counter[str]]) -> None:
+    """For a script: COUNT cases from number FIRST on, whatever falls."""
+    count, first = map(int, sys.argv[1:])
+    for what, times in attack(count, first, go_on=True).most_common():
+        print(times, what)
 
 
 def every() -> Iterator[Attack]:

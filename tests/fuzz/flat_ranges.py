@@ -11,7 +11,6 @@ calibration and on others, where what was dead may be alive: `means`.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from flexhyca.network.fixedpoint_torch import Losses
 from flexhyca.network.functional import Functional
 from flexhyca.network.layers import LayerOp, Network
 from flexhyca.network.windows import window_sums
-from flexhyca.tests.fuzz.attacks import Attack
+from flexhyca.tests.fuzz.attacks import Attack, outcomes, print_outcomes
 from flexhyca.tests.fuzz.damage import one_line
 from flexhyca.tests.support import small_config
 
@@ -220,18 +219,8 @@ def attempt(seed: int) -> str:
 
 def attack(count: int, first: int, *, go_on: bool = False) -> Counter[str]:
     """Try `count` cases from seed `first`; how often each outcome came."""
-    seen: Counter[str] = Counter()
-    for seed in range(first, first + count):
-        try:
-            what = attempt(seed)
-        except Exception as error:
-            if not go_on:
-                raise AssertionError(f"case {seed} of tests/fuzz/flat_ranges.py") from error
-            what = f"FAILED {type(error).__name__}: {str(error).strip()[:100]}"
-        if go_on and not what.startswith(("zero", "near", "within")):
-            print(seed, what, flush=True)
-        seen[what] += 1
-    return seen
+    usual = ("zero", "near", "within")
+    return outcomes(attempt, range(first, first + count), go_on, lambda w: w.startswith(usual))
 
 
 def many(folder: Path, cases: int) -> int:
@@ -243,5 +232,4 @@ ATTACKS = (Attack("networks whose values are zero, constant, tiny or huge", many
 
 
 if __name__ == "__main__":
-    for what, times in attack(int(sys.argv[1]), int(sys.argv[2]), go_on=True).most_common():
-        print(times, what)
+    print_outcomes(attack)

@@ -8,7 +8,6 @@ What a right one means is said here a second time, number by number in Python (`
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flexhyca.errors import FlexhycaError, InternalError
-from flexhyca.tests.fuzz.attacks import Attack
+from flexhyca.tests.fuzz.attacks import Attack, outcomes, print_outcomes
 from flexhyca.tests.fuzz.damage import one_line
 from flexhyca.tests.given_arrays import ROWS, bench, right
 
@@ -131,18 +130,8 @@ def attempt(number: int) -> str:
 
 def attack(count: int, first: int, *, go_on: bool = False) -> Counter[str]:
     """Try `count` cases from seed `first`; how often each outcome came."""
-    seen: Counter[str] = Counter()
     bench()
-    for number in range(first, first + count):
-        try:
-            what = attempt(number)
-        except Exception as error:
-            if not go_on:
-                raise AssertionError(f"case {number} of tests/fuzz/wild_arrays.py") from error
-            what = f"FAILED {type(error).__name__}: {str(error).strip()[:100]}"
-            print(number, what, flush=True)
-        seen[what] += 1
-    return seen
+    return outcomes(attempt, range(first, first + count), go_on)
 
 
 def many(folder: Path, cases: int) -> int:
@@ -154,5 +143,4 @@ ATTACKS = (Attack("arrays given to public functions", many, 0, 20_000),)
 
 
 if __name__ == "__main__":
-    for what, times in attack(int(sys.argv[1]), int(sys.argv[2]), go_on=True).most_common():
-        print(times, what)
+    print_outcomes(attack)

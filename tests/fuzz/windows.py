@@ -10,7 +10,6 @@ file, too, the float graph must equal it.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -29,7 +28,7 @@ from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.program_file import load, save
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.compiler.frontends.onnx_models import make, write
-from flexhyca.tests.fuzz.attacks import Attack
+from flexhyca.tests.fuzz.attacks import Attack, outcomes, print_outcomes
 from flexhyca.tests.fuzz.damage import one_line
 from flexhyca.tests.support import STATIONARY, random_inputs, random_masks, small_config
 
@@ -182,18 +181,12 @@ def attempt(seed: int, folder: Path) -> str:
 
 def attack(count: int, first: int, *, go_on: bool = False) -> Counter[str]:
     """Try `count` cases from seed `first`; how often each outcome came."""
-    seen: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(first, first + count):
-            try:
-                seen[attempt(seed, Path(folder))] += 1
-            except Exception as error:
-                if not go_on:
-                    raise AssertionError(f"case {seed} of tests/fuzz/windows.py") from error
-                text = (str(error).strip().splitlines() or [""])[0][:150]
-                seen[f"FAILED {type(error).__name__}: {text}"] += 1
-                print(seed, type(error).__name__, text, flush=True)
-    return seen
+
+        def here(seed: int) -> str:
+            return attempt(seed, Path(folder))
+
+        return outcomes(here, range(first, first + count), go_on)
 
 
 def many(folder: Path, cases: int) -> int:
@@ -206,5 +199,4 @@ ATTACKS = (Attack("convolutions and pools of any geometry (ONNX)", many, 0, 3_00
 
 
 if __name__ == "__main__":
-    for what, times in attack(int(sys.argv[1]), int(sys.argv[2]), go_on=True).most_common():
-        print(times, what)
+    print_outcomes(attack)

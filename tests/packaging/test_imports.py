@@ -31,7 +31,14 @@ ROOT_ORDER = (
         "isa",
         "network",
     ),
-    *("config", "pool", "database|sources|files|interrupts|kernels", "tables", "errors", "renamed"),
+    *(
+        "config",
+        "pool",
+        "database|sources|files|interrupts|kernels|given",
+        "tables",
+        "errors",
+        "renamed",
+    ),
 )
 #: The same among the rooms of a folder, whose modules outside of rooms are not ordered.
 ROOM_ORDERS = {
@@ -126,7 +133,17 @@ def test_a_module_is_read_in_one_go() -> None:
 
 
 #: Modules of the root, which decide how work is done and kept, not what it gives.
-NO_RESULT = {"database", "errors", "files", "interrupts", "kernels", "pool", "sources", "tables"}
+NO_RESULT = {
+    "database",
+    "errors",
+    "files",
+    "given",
+    "interrupts",
+    "kernels",
+    "pool",
+    "sources",
+    "tables",
+}
 
 
 #: What does the work of each stage of `dse.evaluate`.

@@ -35,6 +35,16 @@ def make(nodes, weights=None, shape=(2, 3, 8, 8), output="y", opset=OPSET):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
+def pooled_conv(weight):
+    """A convolution of an 8x8 map, a pool over all and nothing else. weight : (2, 1, 3, 3)."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["y"]),
+    ]
+    return make(nodes, {"w": weight}, (1, 1, 8, 8), opset=17)
+
+
 def write(folder: Path, model, name="net.onnx") -> Path:
     path = folder / name
     path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())

@@ -15,7 +15,6 @@ import onnx
 import pytest
 import safetensors.numpy
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from flexhyca import interrupts
 from flexhyca.cli import main
@@ -24,6 +23,7 @@ from flexhyca.compiler.weights import read_weights
 from flexhyca.hdl.area.pe_area import Point
 from flexhyca.hdl.area.row_file import append_row
 from flexhyca.hdl.area.table import shipped, source_digest
+from flexhyca.tests.compiler.frontends.onnx_models import pooled_conv
 
 TOPOLOGY = (
     "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, "
@@ -61,21 +61,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def _network() -> onnx.ModelProto:
-    """A convolution, a pool over all and nothing else."""
-    weight = np.random.default_rng(0).normal(size=(2, 1, 3, 3)).astype(np.float32)
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"]),
-        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return pooled_conv(np.random.default_rng(0).normal(size=(2, 1, 3, 3)).astype(np.float32))
 
 
 @cache

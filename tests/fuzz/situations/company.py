@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -101,22 +101,39 @@ def _undisturbed(folder: Path, work: Work) -> tuple[list[str], float]:
     return _rows(folder, work), time.monotonic() - begin
 
 
+class _Case(NamedTuple):
+    """A work in a folder of its own, number `number` of its kind, with what it ends with alone."""
+
+    number: int
+    name: str
+    work: Work
+    folder: Path
+    right: list[str]
+    took: float
+
+
+def _cases(folder: Path, cases: int, works: Mapping[str, Work] = WORKS) -> Iterator[_Case]:
+    """About so many, of all works. Behind each the folder ends as an undisturbed one."""
+    for name, work in works.items():
+        right, took = _undisturbed(folder / name, work)
+        for number in range(-(-cases // len(works))):
+            here = folder / f"{name} {number}"
+            here.mkdir()
+            yield _Case(number, name, work, here, right, took)
+            assert _done(here, work) == right, name
+
+
 def together(folder: Path, cases: int) -> int:
     """Two processes on one file, the second one begun at any moment of the first."""
     rng, done = random.Random(0), 0
-    for name, work in WORKS.items():
-        right, took = _undisturbed(folder / name, work)
-        for number in range(-(-cases // len(WORKS))):
-            here = folder / f"{name} {number}"
-            here.mkdir()
-            first = _start(here, work.command)
-            time.sleep(rng.choice([0, rng.uniform(0, took)]))
-            second = _start(here, work.command, table="y.csv")
-            codes = _end(first), _end(second)
-            assert 0 in codes, name
-            (here / "y.csv").unlink(missing_ok=True)
-            assert _done(here, work) == right, name
-            done += 1
+    for case in _cases(folder, cases):
+        first = _start(case.folder, case.work.command)
+        time.sleep(rng.choice([0, rng.uniform(0, case.took)]))
+        second = _start(case.folder, case.work.command, table="y.csv")
+        codes = _end(first), _end(second)
+        assert 0 in codes, case.name
+        (case.folder / "y.csv").unlink(missing_ok=True)
+        done += 1
     return done
 
 
@@ -132,20 +149,15 @@ def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def worker_killed(folder: Path, cases: int) -> int:
     """As the kernel does where memory runs out."""
     rng, done = random.Random(1), 0
-    for name, work in WORKS.items():
-        right, _ = _undisturbed(folder / name, work)
-        for number in range(-(-cases // len(WORKS))):
-            here = folder / f"{name} {number}"
-            here.mkdir()
-            process = _start(here, work.command, "--workers", "2")
-            while process.poll() is None and not _workers(process):
-                time.sleep(0.05)
-            time.sleep(rng.uniform(0, 8))
-            for child in _workers(process)[: 1 + number % 2]:
-                child.send_signal(signal.SIGKILL)
-            _end(process)
-            assert _done(here, work) == right, name
-            done += 1
+    for case in _cases(folder, cases):
+        process = _start(case.folder, case.work.command, "--workers", "2")
+        while process.poll() is None and not _workers(process):
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 8))
+        for child in _workers(process)[: 1 + case.number % 2]:
+            child.send_signal(signal.SIGKILL)
+        _end(process)
+        done += 1
     return done
 
 
@@ -183,25 +195,21 @@ def cluster_lost(folder: Path, cases: int) -> int:
     """A worker, both, or the scheduler of a Dask cluster go away."""
     rng, done = random.Random(2), 0
     chosen = {name: work for name, work in WORKS.items() if not work.command.startswith("sweep")}
-    for name, work in chosen.items():
-        right, _ = _undisturbed(folder / name, work)
-        for number in range(-(-cases // len(chosen))):
-            here, place = folder / f"{name} {number}", folder / f"cluster {name} {number}"
-            here.mkdir()
-            place.mkdir()
-            with _cluster(place) as (address, (scheduler, *workers)):
-                process = _start(here, work.command, "--dask", address)
-                while process.poll() is None and not (here / "kept.db").exists():
-                    time.sleep(0.05)
-                time.sleep(rng.uniform(0, 8))
-                gone = [[scheduler], workers[:1], [*workers, scheduler]][number % 3]
-                for one in gone:
-                    if one.poll() is None:
-                        os.killpg(one.pid, signal.SIGKILL)
-                code = _end(process)
-                assert code == 0 or scheduler in gone, name
-            assert _done(here, work) == right, name
-            done += 1
+    for case in _cases(folder, cases, chosen):
+        place = folder / f"cluster {case.folder.name}"
+        place.mkdir()
+        with _cluster(place) as (address, (scheduler, *workers)):
+            process = _start(case.folder, case.work.command, "--dask", address)
+            while process.poll() is None and not (case.folder / "kept.db").exists():
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0, 8))
+            gone = [[scheduler], workers[:1], [*workers, scheduler]][case.number % 3]
+            for one in gone:
+                if one.poll() is None:
+                    os.killpg(one.pid, signal.SIGKILL)
+            code = _end(process)
+            assert code == 0 or scheduler in gone, case.name
+        done += 1
     return done
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ModelError, first_line
-from .arrays import I8
+from .errors import ModelError, first_line
 
 _WHITE = 255
 _NUMBERS = "iuf"  # kinds of numpy's types
@@ -96,7 +95,9 @@ def given_labels(
     return found.astype(np.int64, copy=False)
 
 
-def given_inputs(what: str, given: ArrayLike, shape: tuple[int, ...], bits: int) -> I8:
+def given_inputs(
+    what: str, given: ArrayLike, shape: tuple[int, ...], bits: int
+) -> NDArray[np.int8]:
     """int8 (n, *shape), n >= 1, within `bits` bits: a network's input, or its outputs."""
     found = plain_array(what, given)
     if found.dtype != np.int8 or found.shape[1:] != shape or not len(found):
