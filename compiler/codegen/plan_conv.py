@@ -16,6 +16,7 @@ from ...isa.program import chunks
 from ...isa.protection import layer_columns
 from ...network.layers import Layer
 from .loads import ABlock, BBlock
+from .mapping import LayerShape, Mapping
 from .tiles import (
     Fill,
     Geometry,
@@ -46,12 +47,10 @@ class _Channels(NamedTuple):
 
 def plan_conv(geometry: Geometry, config: Config) -> LayerPlan:
     """Tile a CONV layer. Raises CompileError if not even one PE's operands fit the buffers."""
-    for rows in _halvings(config.tile_rows):
-        for cols in _halvings(tile_columns(geometry.layer, config)):
-            tiling = _Tiling(geometry, config, rows, cols)
-            chunk = tiling.chunk()
-            if chunk is not None:
-                return tiling.plan(*chunk)
+    shape = LayerShape(geometry, config, tile_columns(geometry.layer, config))
+    best = min(shape.mappings(), key=lambda m: shape.cost(m)[:2], default=None)
+    if best is not None:
+        return _Tiling(geometry, config, best).plan(best)
     raise CompileError(
         f"layer {geometry.layer.name}: one kernel row of one channel does not fit half of the "
         "ifmap and weight buffers; enlarge buffers.ifmap_bytes or buffers.weight_bytes"
@@ -65,17 +64,11 @@ def tile_columns(layer: Layer, config: Config) -> int:
     return layer_columns(config, layer.name)
 
 
-def _halvings(size: int) -> Iterator[int]:
-    """The array's own side, then smaller tiles for buffers that cannot feed it."""
-    while size:
-        yield size
-        size //= 2
-
-
 class _Tiling:
     """One attempt: tiles of at most `rows` pixels and `cols` channels."""
 
-    def __init__(self, geometry: Geometry, config: Config, rows: int, cols: int) -> None:
+    def __init__(self, geometry: Geometry, config: Config, mapping: Mapping) -> None:
+        rows, cols = mapping.rows, mapping.cols
         self.geometry, self.layer = geometry, geometry.layer
         self.half_a = config.buffers.ifmap_bytes // 2
         self.half_b = config.buffers.weight_bytes // 2
@@ -88,47 +81,11 @@ class _Tiling:
             for group in range(self.layer.groups)
             for n in range(0, self.width, cols)
         ]
-        self.pixels = geometry.pixel_tiles(rows, cut_rows=False)
-        #: a tile's whole input, all channels and columns, fits half of the ifmap buffer
-        self.whole = all(self._fits(geometry.block(m0, m0 + m)) for m0, m in self.pixels)
-        if not self.whole:
-            self.pixels = geometry.pixel_tiles(rows, cut_rows=geometry.out.w >= rows)
+        self.pixels = geometry.pixel_tiles(rows, cut_rows=mapping.cut_rows)
+        self.whole = mapping.whole
 
     def _fits(self, block: ABlock) -> bool:
         return block.nbytes <= self.half_a
-
-    # ---- chunks -------------------------------------------------------------------------------
-
-    def chunk(self) -> tuple[int, int] | None:
-        """Largest (kernel rows, channels) of the reduction that fit, None if nothing does.
-
-        Whole channels are kept together as long as possible: a cut between kernel rows reads
-        nothing twice, and weights stay in long runs.
-        """
-        for nky in range(self.layer.kernel_h, 0, -1):
-            if self._channels_that_fit(nky) >= self.per_group:
-                return nky, self.per_group
-        for nky in (self.layer.kernel_h, 1):
-            if count := self._channels_that_fit(nky):
-                return nky, count
-        return None
-
-    def _channels_that_fit(self, nky: int) -> int:
-        """Channels of a chunk of `nky` kernel rows for which any tile fits both buffers."""
-        spare = self.half_b // self.widest - 4  # 4 bytes of bias a channel
-        count = max(0, spare) // (nky * self.layer.kernel_w)
-        if not self.whole:
-            count = min(count, self.half_a // self._worst_area(nky))
-        return min(count, self.per_group)
-
-    def _worst_area(self, nky: int) -> int:
-        """Most rows times columns that a tile reads of one channel over any `nky` kernel rows."""
-        g = self.geometry
-        return max(
-            g.rows(m0, m0 + m, ky, min(nky, self.layer.kernel_h - ky))[1] * g.cols(m0, m0 + m)[1]
-            for m0, m in self.pixels
-            for ky in range(0, self.layer.kernel_h, nky)
-        )
 
     # ---- blocks -------------------------------------------------------------------------------
 
@@ -179,15 +136,12 @@ class _Tiling:
 
     # ---- loops --------------------------------------------------------------------------------
 
-    def plan(self, step_ky: int, step_c: int) -> LayerPlan:
-        """The fills in the loop order with less traffic; weights outside if it is the same."""
+    def plan(self, mapping: Mapping) -> LayerPlan:
+        """The fills."""
+        step_ky, step_c = mapping.step_ky, mapping.step_c
         pieces = chunks(self.layer.kernel_h, self.per_group, step_ky, step_c)
-        options = [list(self._fills(pieces, outside)) for outside in (True, False)]
-
-        def traffic(fills: list[Fill]) -> int:
-            return sum((f.a.nbytes if f.a else 0) + (f.b.nbytes if f.b else 0) for f in fills)
-
-        return LayerPlan(min(options, key=traffic), step_ky, step_c)
+        fills = list(self._fills(pieces, mapping.weights_outside))
+        return LayerPlan(fills, step_ky, step_c)
 
     def _fills(self, pieces: list[_Piece], weights_outside: bool) -> Iterator[Fill]:
         single = len(pieces) == 1
