@@ -18,7 +18,7 @@ from ..errors import InternalError
 from ..tables import complete
 from .descriptors import LAYER_DESCRIPTOR
 
-ISA_VERSION = 2
+ISA_VERSION = 3
 INSTRUCTION_BITS = 128
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 #: Bytes of one row of the layer and of the window table in DRAM; SETCFG fetches them.
@@ -176,6 +176,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         (
             Field("first", 1, "load the bias into the accumulators before the first product"),
             Field("last", 1, "drain the accumulators into the slot after the last product"),
+            Field("resume", 1, "take the accumulators from the slot before the first product"),
             Field("tap", 17, "neurons that the DPPU computes from the operand taps meanwhile"),
             *_TILE,
             Field("k0", 16, "first k of a fold within the window (stationary arrays)"),

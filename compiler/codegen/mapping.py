@@ -1,92 +1,167 @@
-"""What a mapping of a layer costs, in closed forms, so that many can be compared before one is made.
+"""Mappings of a layer: what there is to choose from, and what each costs.
 
-A mapping says how a convolution is cut: pixels and channels of a tile, rows that are cut or not, the
-part of the reduction that is loaded at a time, and which operand stays.  Its cost is what takes
-longest (array, DRAM channel, vector unit), as they work side by side; the cycle model confirms it.
+A mapping says how a convolution is cut: pixels and channels of a tile, how many tiles of each share
+one fill of the buffers, the part of the reduction that is loaded at a time, whether sums wait in
+the output buffer between parts, and which operand stays.  Its cost is the time of its fills, each
+as long as its tiles take or the loads of the next one, whichever is longer, and at least that of
+the vector unit and the stores.  All mappings of a layer are compared at once, as arrays of
+(pixel side, channel side, loop order).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Config
-from ...isa.program import chunks
-from ...simulator.array.timing import fold_cycles, os_tile_cycles
+from ...isa.descriptors import Redundancy
+from ...isa.instructions import INSTRUCTION_BYTES
+from ...simulator.array.timing import fold_cycles, restore_steps
+from ...simulator.text.work import VEC_LATENCY
+from .loads import PIECES
 from .tiles import Geometry
 
 _Ints = NDArray[np.int64]
+_Reals = NDArray[np.float64]
+
+#: Mappings whose estimated cycles differ by less are told apart by their traffic.
+_ALIKE = 0.01
+#: Instructions that a tile of one part of the reduction has, and those that a fill adds.
+_OF_TILE, _OF_FILL = 4, 8
 
 
 class Mapping(NamedTuple):
     """rows, cols : pixels and channels of a tile at most. cut_rows : no tile has pixels of two output
-    rows. whole : blocks hold whole input rows with all channels. step_ky, step_c : of the reduction.
+    rows. whole : blocks hold whole input rows with all channels. pixel_tiles, channel_tiles : that
+    share a fill. step_ky, step_c : of the reduction. parked : sums wait in the output buffer.
     weights_outside : the outer loop is over channels."""
 
     rows: int
     cols: int
     cut_rows: bool
     whole: bool
+    pixel_tiles: int
+    channel_tiles: int
     step_ky: int
     step_c: int
+    parked: bool
     weights_outside: bool
 
 
 class MappingCost(NamedTuple):
-    """cycles : estimated. traffic : bytes of operands. array, dram, vec : cycles of each."""
+    """cycles : estimated. traffic : bytes of operands and results."""
 
     cycles: int
     traffic: int
-    array: int
-    dram: int
-    vec: int
 
 
-class LayerShape:
-    """A convolution on a machine, with what its mappings have in common."""
+@lru_cache(4096)
+def best_mapping(
+    geometry: Geometry, config: Config, redundancy: Redundancy, most_cols: int, may_park: bool
+) -> tuple[Mapping, MappingCost] | None:
+    """The mapping of least cycles, then traffic; None if not one PE's operands fit the buffers."""
+    choice = _Choice(geometry, config, redundancy, most_cols, may_park)
+    cycles, traffic = choice.costs()
+    if not np.isfinite(cycles).any():
+        return None
+    nearly = cycles <= cycles.min() * (1 + _ALIKE)
+    at = np.unravel_index(np.argmin(np.where(nearly, traffic, np.inf)), cycles.shape)
+    return choice.mapping(at), MappingCost(int(cycles[at]), int(traffic[at]))
 
-    def __init__(self, geometry: Geometry, config: Config, most_cols: int) -> None:
+
+class _PixelSide(NamedTuple):
+    """How pixels are cut, a row each. tiles : of the layer. blocks : runs of them.
+
+    most : input bytes of the largest block, of one channel where it has not `whole` rows. loaded :
+    of all blocks together, over the whole reduction. m : pixels of the largest tile.
+    """
+
+    rows: _Ints
+    cut_rows: _Ints
+    whole: _Ints
+    nky: _Ints
+    pixel_tiles: _Ints
+    tiles: _Ints
+    blocks: _Ints
+    most: _Ints
+    loaded: _Ints
+
+
+class _ChannelSide(NamedTuple):
+    """How channels are cut, a row each. tiles : of a group."""
+
+    cols: _Ints
+    channel_tiles: _Ints
+    tiles: _Ints
+
+
+class _Choice:
+    """All mappings of a layer on a machine."""
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        config: Config,
+        redundancy: Redundancy,
+        most_cols: int,
+        may_park: bool,
+    ) -> None:
         layer = geometry.layer
         self.geometry, self.layer, self.config = geometry, layer, config
+        self.copies, self.may_park = redundancy.copies, may_park
         self.half_a = config.buffers.ifmap_bytes // 2
         self.half_b = config.buffers.weight_bytes // 2
         self.per_group = geometry.source.c // layer.groups
         self.width = geometry.out.c // layer.groups
-        self.depth = layer.kernel_h * layer.kernel_w * self.per_group
         self.most_cols = min(most_cols, self.width)
-        self._pixels: dict[tuple[int, bool], _Pixels] = {}
-
-    def pixels(self, rows: int, cut_rows: bool) -> _Pixels:
-        """Tiles of pixels and the input they read."""
-        key = rows, cut_rows
-        if key not in self._pixels:
-            self._pixels[key] = _Pixels(self.geometry, rows, cut_rows)
-        return self._pixels[key]
+        pixel_rows = list(self._pixel_rows())
+        table = np.array(pixel_rows, np.int64).reshape(-1, len(_PixelSide._fields))
+        self.px = _PixelSide(*table.T[:, :, None, None])
+        cols = np.array(list(self._channel_rows()), np.int64)
+        self.ch = _ChannelSide(*cols.T[:, None, :, None])
+        self.outside = np.array([True, False])[None, None]
+        self._reduction()
 
     # ---- what there is to choose from ----------------------------------------------------------
 
-    def mappings(self) -> Iterator[Mapping]:
-        """All that fit the buffers, the simplest first."""
-        for rows, cut_rows in self._row_choices():
-            pixels = self.pixels(rows, cut_rows)
-            row_bytes = self.geometry.source.w * self.geometry.source.c
-            whole = not cut_rows and int(pixels.counts.max()) * row_bytes <= self.half_a
-            for cols in self._col_choices():
-                for step in self._steps(pixels, cols, whole):
-                    for outside in (True, False):
-                        yield Mapping(rows, cols, cut_rows, whole, *step, outside)
+    def _pixel_rows(self) -> Iterator[tuple[int, ...]]:
+        source = self.geometry.source
+        for rows, cut in self._tile_sizes():
+            tiles = PixelTiles(self.geometry, rows, cut)
+            count = len(tiles.m)
+            for together in tiles.runs():
+                blocks = tiles.blocks(together)
+                for nky in _even_parts(self.layer.kernel_h):
+                    loaded, most = blocks.windows(nky)
+                    shape = rows, cut, together, count, len(blocks.first), nky
+                    yield self._row(*shape, False, most, loaded * source.c)
+                    row_bytes = source.w * source.c
+                    largest, together_rows = blocks.rows()
+                    if largest * row_bytes <= self.half_a:
+                        yield self._row(
+                            *shape, True, largest * row_bytes, together_rows * row_bytes
+                        )
 
-    def _row_choices(self) -> Iterator[tuple[int, bool]]:
+    @staticmethod
+    def _row(
+        rows: int, cut: bool, together: int, tiles: int, blocks: int, nky: int, whole: bool,
+        most: int, loaded: int,
+    ) -> tuple[int, ...]:  # fmt: skip
+        return rows, cut, whole, nky, together, tiles, blocks, most, loaded
+
+    def _tile_sizes(self) -> Iterator[tuple[int, bool]]:
+        """Pixels of a tile, and whether none has pixels of two output rows."""
         most, wide = self.config.tile_rows, self.geometry.out.w
-        size = most
+        size = min(most, self.geometry.pixels)
         while size:
             yield size, False
             size //= 2
-        if self.geometry.out.h == 1 and self.geometry.pixels == wide:
+        if self.geometry.pixels == wide:
             return
         tried = set()
         size = most
@@ -97,146 +172,248 @@ class LayerShape:
                 yield own, True
             size //= 2
 
-    def _col_choices(self) -> list[int]:
-        found = {self.most_cols}
+    def _channel_rows(self) -> Iterator[tuple[int, int, int]]:
+        layer, found = self.layer, {self.most_cols}
         size = self.most_cols
         while size := size // 2:
             found.add(size)
-        for parts in range(1, self.layer.kernel_h + 1):
-            depth = -(-self.layer.kernel_h // parts) * self.layer.kernel_w * self.per_group
+        for parts in range(1, layer.kernel_h + 1):
+            depth = -(-layer.kernel_h // parts) * layer.kernel_w * self.per_group
             found.add(min(self.most_cols, self.half_b // (depth + 4)))
         found.discard(0)
-        return sorted(found, reverse=True)
+        for cols in sorted(found, reverse=True):
+            tiles = -(-self.width // cols)
+            for together in _runs(tiles * layer.groups):
+                yield cols, together, tiles
 
-    def _steps(self, pixels: _Pixels, cols: int, whole: bool) -> Iterator[tuple[int, int]]:
-        """(kernel rows, channels) of a part of the reduction; the largest of each kind that fits."""
-        seen = set()
-        for nky in range(self.layer.kernel_h, 0, -1):
-            count = self._channels_that_fit(pixels, nky, cols, whole)
-            if not count:
-                continue
-            even = -(-self.per_group // -(-self.per_group // count))
-            nky = -(-self.layer.kernel_h // -(-self.layer.kernel_h // nky))
-            if (nky, even) not in seen:
-                seen.add((nky, even))
-                yield nky, even
-            if count >= self.per_group:
-                return
+    def _reduction(self) -> None:
+        """The largest part of the reduction that fits, cut evenly; and what follows from it."""
+        px, ch, layer = self.px, self.ch, self.layer
+        unit = px.nky * layer.kernel_w
+        room = self.half_b // (ch.cols * ch.channel_tiles) - 4  # 4 bytes of bias a channel
+        channels = np.maximum(0, room) // unit
+        own = np.where(px.whole > 0, self.per_group, self.half_a // np.maximum(1, px.most))
+        channels = np.minimum(np.minimum(channels, own), self.per_group)
+        fits = channels > 0
+        channels = np.maximum(1, channels)
+        channels = -(-self.per_group // -(-self.per_group // channels))
+        rows = self.config.array.rows
+        if not self.config.array.keeps_sums:  # whole folds, where there is more than one
+            step = rows // np.gcd(rows, unit)
+            channels = np.where(channels > step, channels // step * step, channels)
+        self.channels = channels
+        self.parts = -(-layer.kernel_h // px.nky) * -(-self.per_group // channels)
+        one_group = ch.channel_tiles <= ch.tiles
+        across = (self.parts == 1) & (px.whole > 0) & (ch.channel_tiles % ch.tiles == 0)
+        together = px.pixel_tiles * ch.channel_tiles
+        self.parked = (self.parts > 1) & (together > 1)
+        room_to_park = (together <= self.config.output_slots) & self.may_park
+        self.fits = fits & (one_group | across) & (~self.parked | room_to_park)
 
-    def _channels_that_fit(self, pixels: _Pixels, nky: int, cols: int, whole: bool) -> int:
-        spare = self.half_b // cols - 4  # 4 bytes of bias a channel
-        count = max(0, spare) // (nky * self.layer.kernel_w)
-        if not whole:
-            count = min(count, self.half_a // pixels.worst_area(nky))
-        return min(count, self.per_group)
+    def mapping(self, at: Any) -> Mapping:
+        """The mapping of a place in the arrays."""
+
+        def of(values: NDArray[Any]) -> int:
+            return int(np.broadcast_to(values, self.shape)[at])
+
+        px, ch = self.px, self.ch
+        return Mapping(
+            of(px.rows),
+            of(ch.cols),
+            bool(of(px.cut_rows)),
+            bool(of(px.whole)),
+            of(px.pixel_tiles),
+            of(ch.channel_tiles),
+            of(px.nky),
+            of(self.channels),
+            bool(of(self.parked)),
+            bool(of(self.outside)),
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the arrays."""
+        return len(self.px.rows), self.ch.cols.shape[1], 2
 
     # ---- what it costs ------------------------------------------------------------------------
 
-    def cost(self, m: Mapping) -> MappingCost:
-        """Estimated: for each fill of the buffers the longer one of its tiles and the next loads."""
-        pixels, layer = self.pixels(m.rows, m.cut_rows), self.layer
-        pieces = chunks(layer.kernel_h, self.per_group, m.step_ky, m.step_c)
-        single, channels = len(pieces) == 1, layer.groups * -(-self.width // m.cols)
-        a_runs, c_runs = len(pixels.m), channels
-        if m.whole:
-            blocks, block_bytes = pixels.blocks(self.half_a)
-            a_runs = blocks if single else a_runs
-        if single and (m.whole or layer.groups == 1):
-            c_runs = -(-channels // max(1, self.half_b // (m.cols * (self.depth + 4))))
-        fills = a_runs * c_runs
-        words = self.geometry.pixels * self.geometry.out.c
-        stored = words * (2 if layer.residual >= 0 else 1) / len(pieces)
-        arrays, drams, traffic = list[int](), list[float](), 0
-        for i, piece in enumerate(pieces):
-            ky, nky, _, cc = piece
-            length = nky * cc * layer.kernel_w
-            b_bytes = layer.groups * self.width * (length + (4 if i == 0 else 0))
-            if m.whole:
-                a_stays = blocks == 1 or not m.weights_outside
-                loads = block_bytes * (1 if a_stays else c_runs) if i == 0 else 0
-            else:
-                a_stays = single and (a_runs == 1 or not m.weights_outside)
-                loads = pixels.area(ky, nky) * cc * (1 if a_stays else c_runs)
-            b_stays = single and (c_runs == 1 or m.weights_outside)
-            moved = loads + b_bytes * (1 if b_stays else a_runs)
-            late = self.config.dram.latency_cycles if moved and fills > 1 else 0
-            arrays.append(self._array(pixels, channels, length, i == len(pieces) - 1))
-            drams.append((moved + stored) / self.config.dram.bytes_per_cycle + late * fills)
-            traffic += moved
-        # Operands of a part are loaded while the array works on the part before.
-        cycles = sum(map(max, arrays, [*drams[1:], drams[0]]))
-        dram = int((traffic + stored * len(pieces)) / self.config.dram.bytes_per_cycle)
-        vec = words // self.config.vec.lanes + 4 * len(pixels.m) * channels
-        return MappingCost(int(max(cycles, vec)), traffic, sum(arrays), dram, vec)
+    def costs(self) -> tuple[_Reals, _Reals]:
+        """Estimated cycles and bytes of DRAM of each; infinite where it does not fit."""
+        px, ch, layer, groups = self.px, self.ch, self.layer, self.layer.groups
+        dram, whole, parts = self.config.dram, px.whole > 0, self.parts
+        runs = np.where(
+            ch.channel_tiles <= ch.tiles,
+            groups * -(-ch.tiles // ch.channel_tiles),
+            -(-groups * ch.tiles // ch.channel_tiles),
+        )
+        blocks, fills = px.blocks, px.blocks * runs * parts
+        tiles = px.tiles * ch.tiles * groups
+        depth = layer.kernel_h * layer.kernel_w * self.per_group
+        outputs = self.geometry.pixels * self.geometry.out.c
+        stored = outputs * (2 if layer.residual >= 0 else 1)
+        bandwidth, loads = dram.bytes_per_cycle, self.copies.loads
 
-    def _array(self, pixels: _Pixels, channels: int, length: int, last: bool) -> int:
-        """Cycles of all tiles over a part of the reduction with so many operands."""
-        array, count = self.config.array, len(pixels.m)
-        rows, cols = array.rows, array.cols
-        if array.keeps_sums:
-            one = os_tile_cycles(length, rows, cols, last)
-            if array.double_buffered_accumulators:
-                one = max(length, rows) if last else length
-            return one * count * channels
-        folds = -(-length // rows)
-        if array.dataflow == "ws":
-            return folds * channels * int(fold_cycles(pixels.m, rows, cols).sum())
-        streams = self.layer.groups * self.width + channels * int(fold_cycles(0, rows, cols))
-        return folds * count * streams
+        # Bytes of one fill, and how many of the fills of a loop bring new ones.
+        a = loads * px.loaded / blocks / np.where(whole, 1, groups * parts)
+        b = loads * (depth + 4) * groups * self.width / (runs * parts)
+        single = parts == 1
+        # A block of some channels serves one group, and of a cut reduction one part.
+        a_groups = np.where(whole, 1, groups)
+        a_fills = np.where(
+            single | whole,
+            np.where(
+                self.outside & (blocks > 1),
+                blocks * runs,
+                blocks * a_groups,
+            ),
+            fills,
+        )
+        b_fills = np.where(single, np.where(self.outside | (runs == 1), runs, blocks * runs), fills)
+        traffic = a * a_fills + b * b_fills + stored
+        instructions = (tiles * parts * _OF_TILE + fills * _OF_FILL) * INSTRUCTION_BYTES
+        array = self._array(tiles, depth) / fills
+        moved = (stored + instructions) / fills / bandwidth
+        a, b, late = a / bandwidth, b / bandwidth, dram.latency_cycles
+
+        def period(loads: Any) -> Any:
+            """Of a fill: a half of the buffers is loaded while the other one is at work."""
+            busy = loads + moved
+            return np.maximum(np.maximum(array, busy), (array + busy + late) / 2)
+
+        # Fills of one kind are alike: with both operands new, or one of them, or none.
+        both = np.minimum(np.minimum(a_fills, b_fills), fills)
+        only_a, only_b = a_fills - both, b_fills - both
+        rest = np.maximum(0, fills - both - only_a - only_b)
+        cycles = (
+            both * period(a + b)
+            + only_a * period(a)
+            + only_b * period(b)
+            + rest * np.maximum(array, moved)
+        )
+        # Before the first tile its weights and input rows come, behind the last one its results go.
+        words, lanes = px.rows * ch.cols, self.config.vec.lanes
+        cycles = cycles + late + b + a / PIECES + np.maximum(0, a - array)
+        cycles = cycles + words / lanes + words / bandwidth + VEC_LATENCY
+        store = outputs / lanes + VEC_LATENCY * tiles + outputs / bandwidth
+        cycles = np.maximum(cycles, store)
+        shape = self.shape
+        fits = np.broadcast_to(self.fits, shape)
+        return (
+            np.where(fits, np.broadcast_to(cycles, shape), np.inf),
+            np.where(fits, np.broadcast_to(traffic, shape), np.inf),
+        )
+
+    def _array(self, tiles: Any, depth: int) -> Any:
+        """Cycles of all tiles on the array."""
+        array, px, ch, parts = self.config.array, self.px, self.ch, self.parts
+        pixels, channels = self.geometry.pixels, self.layer.groups * self.width
+        # Sums over all tiles of their pixels, and of their channels.
+        rows, cols = pixels * ch.tiles * self.layer.groups, channels * px.tiles
+        if not array.keeps_sums:
+            unit, most = px.nky * self.layer.kernel_w, array.rows
+            folds = -(-self.layer.kernel_h // px.nky) * (
+                self.per_group // self.channels * -(-self.channels * unit // most)
+                + -(-(self.per_group % self.channels) * unit // most)
+            )
+            return folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
+        repeated = self.copies.runs > 1
+        ends = np.where(self.parked | repeated, parts, 1)
+        tail = 2 * rows + cols - 2 * tiles  # as `os_tile_cycles(0, m, n)`
+        if array.double_buffered_accumulators and not repeated:
+            buses = np.where(self.parked, 2, 1) * np.minimum(px.rows, pixels)
+            one = np.where(ends == parts, parts * np.maximum(depth / parts, buses), depth)
+            return tiles * one + tail / tiles
+        return self.copies.runs * (tiles * depth + ends * tail + (ends - 1) * restore_steps(rows))
 
 
-class _Pixels:
+def _runs(count: int) -> list[int]:
+    """How many of `count` tiles may come together: powers of two, and all; as even as can be."""
+    found, size = {count}, 1
+    while size < count:
+        found.add(-(-count // -(-count // size)))
+        size *= 2
+    return sorted(found)
+
+
+def _even_parts(count: int) -> list[int]:
+    """Sizes of the parts of `count` rows, cut evenly."""
+    return sorted({-(-count // parts) for parts in range(1, count + 1)}, reverse=True)
+
+
+def run_starts(count: int, row: int, together: int) -> _Ints:
+    """The first of each run of at most `together` of `count` tiles.
+
+    row : tiles of an output row where none has pixels of two, else all; runs begin with rows.
+    """
+    span = max(row, together)
+    starts = np.arange(0, count, span)[:, None] + np.arange(0, span, together)
+    return starts[starts < count]
+
+
+class PixelTiles:
     """Tiles of pixels: first and number of each, and the input rows and columns that they read."""
 
     def __init__(self, g: Geometry, size: int, cut_rows: bool) -> None:
         span = g.out.w if cut_rows else g.pixels
         within = np.arange(0, span, size)
         starts = np.arange(0, g.pixels, span)
-        self.g = g
+        self.g, self.together = g, len(within)
         self.m0: _Ints = (starts[:, None] + within).ravel()
         self.m: _Ints = np.tile(np.minimum(size, span - within), len(starts))
-        self.first, self.counts = self._rows(0, g.layer.kernel_h)
-        self._areas: dict[tuple[int, int], _Ints] = {}
 
-    def _rows(self, ky0: int, nky: int) -> tuple[_Ints, _Ints]:
+    def runs(self) -> list[int]:
+        """How many tiles may share a block: of an output row, or of so many whole rows.
+
+        Blocks of whole rows read the fewest input rows twice.
+        """
+        count, wide = len(self.m), self.g.out.w
+        aligned = self.together
+        if aligned == count:
+            aligned = math.lcm(wide, int(self.m[0])) // int(self.m[0])
+        whole = {aligned * n for n in _runs(-(-count // aligned))}
+        return sorted({*_runs(self.together), *(n for n in whole if n < count), count})
+
+    def blocks(self, together: int) -> _Blocks:
+        """Runs of so many tiles, that one block of the input serves."""
+        starts = run_starts(len(self.m), self.together, together)
+        last = np.append(starts[1:], len(self.m)) - 1
+        return _Blocks(self.g, self.m0[starts], self.m0[last] + self.m[last] - 1)
+
+
+class _Blocks(NamedTuple):
+    """Runs of pixels from `first` to `last`, both included."""
+
+    g: Geometry
+    first: _Ints
+    last: _Ints
+
+    def _rows(self, ky0: int, nky: int) -> _Ints:
+        """Input rows that each needs over kernel rows."""
         g, la = self.g, self.g.layer
-        lo_image, lo_y = np.divmod(self.m0 // g.out.w, g.out.h)
-        hi_image, hi_y = np.divmod((self.m0 + self.m - 1) // g.out.w, g.out.h)
+        lo_image, lo_y = np.divmod(self.first // g.out.w, g.out.h)
+        hi_image, hi_y = np.divmod(self.last // g.out.w, g.out.h)
         lo = lo_y * la.stride_h + ky0 * la.dilation_h - la.pad_top
         hi = hi_y * la.stride_h + (ky0 + nky - 1) * la.dilation_h - la.pad_top
         first = lo_image * g.source.h + np.clip(lo, 0, g.source.h - 1)
         last = hi_image * g.source.h + np.clip(hi, 0, g.source.h - 1)
-        return first, last - first + 1
+        found: _Ints = last - first + 1
+        return found
 
     def _cols(self) -> _Ints:
         g, la = self.g, self.g.layer
         w, ow = g.source.w, g.out.w
-        lo = (self.m0 % ow) * la.stride_w - la.pad_left
-        hi = ((self.m0 + self.m - 1) % ow) * la.stride_w + (la.kernel_w - 1) * la.dilation_w - la.pad_left
+        lo = (self.first % ow) * la.stride_w - la.pad_left
+        hi = (self.last % ow) * la.stride_w + (la.kernel_w - 1) * la.dilation_w - la.pad_left
         count = np.clip(hi, 0, w - 1) - np.clip(lo, 0, w - 1) + 1
-        return np.where(self.m0 // ow != (self.m0 + self.m - 1) // ow, w, count)
+        return np.where(self.first // ow != self.last // ow, w, count)
 
-    def _area(self, ky0: int, nky: int) -> _Ints:
-        if (ky0, nky) not in self._areas:
-            self._areas[ky0, nky] = self._rows(ky0, nky)[1] * self._cols()
-        return self._areas[ky0, nky]
+    def rows(self) -> tuple[int, int]:
+        """Whole input rows: of the largest block, and of all."""
+        rows = self._rows(0, self.g.layer.kernel_h)
+        return int(rows.max()), int(rows.sum())
 
-    def area(self, ky0: int, nky: int) -> int:
-        """Rows times columns that all tiles read of one channel, over kernel rows."""
-        return int(self._area(ky0, nky).sum())
-
-    def worst_area(self, nky: int) -> int:
-        """Most that a tile reads, over any such kernel rows."""
-        kernel_h = self.g.layer.kernel_h
-        return max(int(self._area(ky, min(nky, kernel_h - ky)).max()) for ky in range(0, kernel_h, nky))
-
-    def blocks(self, half: int) -> tuple[int, int]:
-        """How many blocks of whole rows serve all tiles, and their bytes together."""
-        row_bytes = self.g.source.w * self.g.source.c
-        most, last = half // row_bytes, self.first + self.counts
-        start, count, rows = 0, 0, 0
-        while start < len(self.m0):
-            end = int(np.searchsorted(last, self.first[start] + most, side="right"))
-            rows += int(last[end - 1] - self.first[start])
-            count, start = count + 1, end
-        return count, rows * row_bytes
+    def windows(self, nky: int) -> tuple[int, int]:
+        """Elements of one channel, in parts of so many kernel rows: all that is loaded, and most."""
+        kernel_h, cols = self.g.layer.kernel_h, self._cols()
+        areas = [self._rows(ky, min(nky, kernel_h - ky)) * cols for ky in range(0, kernel_h, nky)]
+        return sum(int(area.sum()) for area in areas), max(int(area.max()) for area in areas)

@@ -30,22 +30,27 @@ from .tiles import (
 _MAX_TILE_SIDE = BY_NAME["VEC"].layout()["n"][1].limit
 
 
-def plan_layer(network: Network, index: int, config: Config, batch: int) -> LayerPlan:
-    """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers."""
+def plan_layer(
+    network: Network, index: int, config: Config, batch: int, recomputed: bool = False
+) -> LayerPlan:
+    """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers.
+
+    recomputed : whether the DPPU has neurons of it, whose sums have no room to wait: none are parked.
+    """
     geometry = Geometry.of(network, index, batch)
-    return _PLANS[geometry.layer.op](geometry, config)
+    return _PLANS[geometry.layer.op](geometry, config, not recomputed)
 
 
 def tile_ids(network: Network, index: int, config: Config) -> NDArray[np.int64]:
     """Tile number of every neuron (h, w, c) of layer `index` for a batch of one (policy `tile`)."""
     out = network.tensors[network.layers[index].output]
     ids = np.zeros((out.h * out.w, out.c), np.int64)
-    for i, t in enumerate(plan_layer(network, index, config, 1).tiles):
+    for i, t in enumerate(plan_layer(network, index, config, 1, recomputed=True).tiles):
         ids[t.m0 : t.m0 + t.m, t.n0 : t.n0 + t.n] = i
     return ids.reshape(out.h, out.w, out.c)
 
 
-def _plan_vec(g: Geometry, config: Config) -> LayerPlan:
+def _plan_vec(g: Geometry, config: Config, may_park: bool) -> LayerPlan:
     """Layers that only the vector unit computes: windows of all rows, tiles of one slot each."""
     layer, source, out = g.layer, g.source, g.out
     operands = 2 if layer.op == LayerOp.ADD else 1
@@ -100,7 +105,7 @@ def _plan_vec(g: Geometry, config: Config) -> LayerPlan:
     return LayerPlan(fills, 1, 1)
 
 
-_PLANS: dict[LayerOp, Callable[[Geometry, Config], LayerPlan]] = {
+_PLANS: dict[LayerOp, Callable[[Geometry, Config, bool], LayerPlan]] = {
     LayerOp.CONV: plan_conv,
     LayerOp.MAXPOOL: _plan_vec,
     LayerOp.AVGPOOL: _plan_vec,
