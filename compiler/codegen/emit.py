@@ -1,15 +1,6 @@
-"""Code generation: plans of all layers -> one program.
-
-Each unit's loads (`prefetch`) are emitted among the tiles of the one before, so LOAD runs ahead of
-ARRAY; what may not be overwritten or read yet is said with tokens, which `TextBuilder.need` derives
-from the dependences.  A tile waits only for the pieces of a block that it reads.  Text order is
-itself a valid order of execution, so bounded queues cannot deadlock.
-"""
+"""Code generation: a network and a machine -> one program, or a line that says why not."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
-from itertools import chain, islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,37 +8,16 @@ from numpy.typing import NDArray
 from ...config import Config
 from ...errors import CompileError, FlexhycaError, ProgramError
 from ...given import given_mask, given_words
-from ...isa.descriptors import LAYER_COLUMNS, Redundancy
-from ...isa.encoding import encode_text
-from ...isa.instructions import (
-    LAYER_DESCRIPTOR_BYTES,
-    WINDOW_DESCRIPTOR_BYTES,
-    Engine,
-    Table,
-)
 from ...isa.program import Program
-from ...isa.protection import redundancy_of
 from ...isa.validate import validate
-from ...network.layers import (
-    LAYER_FIELDS,
-    NO_TENSOR,
-    LayerOp,
-    Network,
-)
+from ...network.layers import LayerOp, Network
 from ...network.names import match_layers
-from .constants import Constants, place_constants
-from .memory_map import MemoryMap
+from .emitter import Emitter, Masks
 from .plan import plan_layer
 from .plan_conv import tile_columns
-from .prefetch import MOST_LOADS, Placed, Prefetch, ready
-from .text import NO_PC, TextBuilder
-from .tiles import Geometry, Tile, TileRun
-from .units import TileWork, Unit, units_of_layer
 
 #: Tiles of a program: about four instructions and two kilobytes of memory each.
 _MOST_TILES = 1 << 22
-
-Masks = Mapping[int, NDArray[np.bool_]]  #: layer index -> (h, w, c), True where important
 
 
 def compile_network(
@@ -63,7 +33,11 @@ def compile_network(
     _check_tiles(network, config, batch)
     _check_weights(network)
     masks = _checked_masks(network, important or {})
-    program = _Emitter(network, config, masks, batch).program()
+    recomputed = {i for i, mask in masks.items() if config.dppu.size and mask.any()}
+    plans = [
+        plan_layer(network, i, config, batch, i in recomputed) for i in range(len(network.layers))
+    ]
+    program = Emitter(network, config, plans, masks, batch).program()
     try:
         validate(program, network.name)
     except ProgramError as error:
@@ -134,270 +108,3 @@ def _check_tiles(network: Network, config: Config, batch: int) -> None:
                 f"layer {layer.name}: {network.name} has {count} tiles up to here, at most "
                 f"{_MOST_TILES} are compiled; use a smaller batch or a larger array"
             )
-
-
-class _Emitter:
-    def __init__(self, network: Network, config: Config, important: Masks, batch: int) -> None:
-        self.network, self.config, self.batch = network, config, batch
-        recomputed = {i for i, mask in important.items() if config.dppu.size and mask.any()}
-        self.plans = [
-            plan_layer(network, i, config, batch, i in recomputed)
-            for i in range(len(network.layers))
-        ]
-        self.units = [
-            unit
-            for i, plan in enumerate(self.plans)
-            for unit in units_of_layer(i, plan, important.get(i), config)
-        ]
-        self.geometry = [Geometry.of(network, i, batch) for i in range(len(network.layers))]
-        self.redundancy = [
-            redundancy_of(config, la.name) if la.op == LayerOp.CONV else Redundancy.NONE
-            for la in network.layers
-        ]
-        self.constants: Constants = place_constants(network, self.plans)
-        table_bytes = sum(len(u.table_bytes) for u in self.units if u.first_chunk)
-        self.memory = MemoryMap.of(network, config, batch, self.constants, table_bytes)
-        self.text = TextBuilder()
-        self.prefetch = Prefetch(
-            network, config, self.text, self.memory, self.constants, self.redundancy
-        )
-        self.windows: dict[tuple[int, ...], int] = {}
-        self.slots = config.output_slots
-        self.slot_user = [i - self.slots for i in range(self.slots)]
-        self.next_slot = self.slot = self.tiles = 0
-        self.begun: dict[Tile, tuple[int, int]] = {}  # slot and number of tiles that are not done
-        self.configured: dict[tuple[Engine, Table], int] = {}
-
-    # ---- tiles --------------------------------------------------------------------------------
-
-    def _configure(self, engine: Engine, table: Table, index: int, layer: int) -> None:
-        if self.configured.get((engine, table)) != index:
-            self.configured[engine, table] = index
-            self.text.emit("SETCFG", engine, layer, engine, table, index)
-
-    def _window(self, layer: int, placed: Placed, run: TileRun) -> int:
-        """The row of the window table for `run`, made if it is new."""
-        a, b = placed.a, placed.b
-        b_base = n_base = bias_base = 0
-        if b is not None:
-            b_base, n_base = b.base + b.bias_bytes, b.block.n_base
-            bias_base = b.base if run.first else 0
-        elif self.network.layers[layer].op == LayerOp.ADD:
-            b_base = a.base + a.block.nbytes
-        reduction = (run.ky0, run.nky, run.kc0, run.kcc)
-        row = (a.base, *a.block, *reduction, b_base, n_base, bias_base)
-        return self.windows.setdefault(row, len(self.windows))
-
-    def _operands_ready(self, layer: int, placed: Placed, work: TileWork) -> int:
-        """The pc of the LOAD after which all input rows of a tile are there."""
-        run, tile, a = work.run, work.tile, placed.a
-        row, count = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
-        return ready(a.pieces, row + count)
-
-    def _emit_unit(self, unit: Unit, placed: Placed, ahead: list[Iterator[None]]) -> None:
-        """The tiles of a unit, and between them the loads `ahead` for the next one.
-
-        Spread evenly, the loads for later tiles do not hold up the residual operands of these.
-        """
-        packed = iter(unit.packed)
-        tables = [[next(packed) for _ in work.tables] for work in unit.works]
-        conv = self.network.layers[unit.layer].op == LayerOp.CONV
-        loads = chain.from_iterable(ahead)
-        pace = -(-MOST_LOADS // len(unit.works))
-        for work, table in zip(unit.works, tables, strict=True):
-            for _ in islice(loads, pace):
-                pass
-            if work.run.first:
-                self.tiles += 1
-                self.begun[work.tile] = self.next_slot, self.tiles
-                self.next_slot = (self.next_slot + 1) % self.slots
-            self.slot, self.text.now = self.begun[work.tile]
-            if work.run.last:
-                del self.begun[work.tile]
-            if conv:
-                self._emit_product(unit.layer, placed, work, table)
-            else:
-                self._emit_vector(unit.layer, placed, work)
-        for _ in loads:
-            pass
-
-    def _emit_product(
-        self, index: int, placed: Placed, work: TileWork, packed: list[tuple[int, int]]
-    ) -> None:
-        """A tile of a CONV layer over one chunk: GEMM, DPPU and, at the end, VEC and STORE."""
-        text, layer, b = self.text, self.network.layers[index], placed.b
-        run, tile = work.run, work.tile
-        assert b is not None
-        window = self._window(index, placed, run)
-        fields = (*tile, self.slot)
-        slot, residual = 0, NO_PC
-        if run.last and layer.residual != NO_TENSOR:
-            slot, residual = self.prefetch.residual_of(index, tile)
-        self._configure(Engine.ARRAY, Table.LAYER, index, index)
-        self._configure(Engine.ARRAY, Table.WINDOW, window, index)
-        tap = sum(len(p) for source, p in work.tables if not source.fetched)
-        operands = self._operands_ready(index, placed, work)
-        loaded = max(operands, ready(b.pieces, tile.n0 + tile.n))
-        gemm, folds = NO_PC, self._folds(run, layer.kernel_w)
-        for at, (k0, k) in enumerate(folds):
-            begins, ends = at == 0, at == len(folds) - 1
-            first, resume = run.first and begins, run.parked and not run.first and begins
-            last = (run.last or run.parked) and ends
-            gemm = text.emit("GEMM", Engine.ARRAY, index, first, last, resume, tap, *fields, k0, k)
-            text.need(gemm, Engine.LOAD, loaded)
-            if first:
-                text.need(gemm, Engine.STORE, self.slot_user[self.slot])
-        placed.a.readers[Engine.ARRAY] = b.readers[Engine.ARRAY] = gemm
-        dppu = self._emit_dppu(index, placed, work, packed, window, gemm, loaded)
-        if not run.last:
-            return
-        self._configure(Engine.STORE, Table.LAYER, index, index)
-        vec = text.emit("VEC", Engine.STORE, index, *fields, slot)
-        text.need(vec, Engine.ARRAY, gemm)
-        text.need(vec, Engine.DPPU, dppu)
-        text.need(vec, Engine.LOAD, residual)
-        if residual != NO_PC:
-            self.prefetch.residual_user[slot] = vec
-        self._emit_store(index, tile)
-
-    def _folds(self, run: TileRun, kernel_w: int) -> list[tuple[int, int]]:
-        """(first k, operands) of each fold; one whole run where the PEs keep the sums."""
-        if self.config.array.keeps_sums:
-            return [(0, 0)]
-        depth = run.nky * run.kcc * kernel_w
-        rows = self.config.array.rows
-        return [(k, min(rows, depth - k)) for k in range(0, depth, rows)]
-
-    def _emit_dppu(
-        self,
-        index: int,
-        placed: Placed,
-        work: TileWork,
-        packed: list[tuple[int, int]],
-        window: int,
-        gemm: int,
-        loaded: int,
-    ) -> int:
-        """The DPPU instructions of a tile; returns the pc of the last one, or NO_PC."""
-        text, run, dppu = self.text, work.run, NO_PC
-        for (source, positions), (fmt, offset) in zip(work.tables, packed, strict=True):
-            assert placed.p is not None
-            self._configure(Engine.DPPU, Table.LAYER, index, index)
-            self._configure(Engine.DPPU, Table.WINDOW, window, index)
-            dppu = text.emit(
-                "DPPU",
-                Engine.DPPU,
-                index,
-                run.first,
-                run.last,
-                source,
-                fmt,
-                placed.p.base + offset,
-                len(positions),
-                *work.tile,
-                self.slot,
-            )
-            text.need(dppu, Engine.LOAD, placed.p.ready)
-            if source.fetched and not source.from_buffers:
-                text.need(
-                    dppu, Engine.STORE, self.prefetch.stored[self.network.layers[index].input]
-                )
-            if run.last or not source.fetched:
-                text.need(dppu, Engine.ARRAY, gemm)
-            if source.from_buffers:
-                assert placed.b is not None
-                text.need(dppu, Engine.LOAD, loaded)
-                placed.a.readers[Engine.DPPU] = placed.b.readers[Engine.DPPU] = dppu
-            placed.p.readers[Engine.DPPU] = dppu
-        return dppu
-
-    def _emit_vector(self, index: int, placed: Placed, work: TileWork) -> None:
-        """A tile that only the vector unit computes: VEC and STORE."""
-        window = self._window(index, placed, work.run)
-        self._configure(Engine.STORE, Table.LAYER, index, index)
-        self._configure(Engine.STORE, Table.WINDOW, window, index)
-        vec = self.text.emit("VEC", Engine.STORE, index, *work.tile, self.slot, 0)
-        self.text.need(vec, Engine.LOAD, self._operands_ready(index, placed, work))
-        placed.a.readers[Engine.STORE] = vec
-        self._emit_store(index, work.tile)
-
-    def _emit_store(self, index: int, tile: Tile) -> None:
-        store = self.text.emit("STORE", Engine.STORE, index, *tile, self.slot)
-        self.slot_user[self.slot] = store
-        self.prefetch.stored[self.network.layers[index].output] = store
-
-    # ---- the whole ----------------------------------------------------------------------------
-
-    def _reads(self, index: int, producer: int) -> bool:
-        """Whether layer `index` loads what layer `producer` stores."""
-        layer = self.network.layers[index]
-        return self.network.layers[producer].output in (layer.input, layer.residual)
-
-    def program(self) -> Program:
-        """Emit everything and assemble the program."""
-        units, prefetch = self.units, self.prefetch
-        for _ in chain(prefetch.constants_of(units[0]), prefetch.operands_of(units[0])):
-            pass
-        placed = prefetch.placed(units[0])
-        for unit, after in pairwise([*units, None]):
-            assert unit is not None
-            if after is None:
-                self._emit_unit(unit, placed, [])
-                break
-            # Operands that this layer is still computing cannot be loaded ahead of its tiles.
-            late = after.layer != unit.layer and self._reads(after.layer, unit.layer)
-            operands = prefetch.operands_of(after)
-            ahead = [prefetch.constants_of(after)] + ([] if late else [operands])
-            self._emit_unit(unit, placed, ahead)
-            for _ in operands:
-                pass
-            placed = prefetch.placed(after)
-        self.text.release()
-        self.text.emit("HALT", Engine.STORE, len(self.network.layers) - 1)
-        return self._assemble()
-
-    def _assemble(self) -> Program:
-        network, text = self.network, encode_text(self.text.columns())
-        descriptors = (
-            len(network.layers) * LAYER_DESCRIPTOR_BYTES
-            + len(self.windows) * WINDOW_DESCRIPTOR_BYTES
-        )
-        memory = self.memory.whole(text.nbytes, descriptors)
-        tensors = zip(network.tensors, self.memory.tensors, strict=True)
-        return Program(
-            name=network.name,
-            config=self.config,
-            batch=self.batch,
-            text=text,
-            layers=self._layer_table(),
-            windows=np.array(list(self.windows), np.int32).reshape(len(self.windows), -1),
-            tensors=np.array([(t.h, t.w, t.c, base) for t, base in tensors], np.int64),
-            weights=self.constants.weights,
-            bias=self.constants.bias,
-            positions=np.frombuffer(b"".join(self.prefetch.positions), np.uint8),
-            positions_indptr=np.cumsum([0, *map(len, self.prefetch.positions)], dtype=np.int64),
-            credits=self.text.credits,
-            debug_layer=np.array(self.text.layer, np.int32),
-            debug_tile=np.array(self.text.tile, np.int32),
-            layer_names=tuple(layer.name for layer in network.layers),
-            tensor_names=tuple(t.name for t in network.tensors),
-            scales=tuple(t.scale for t in network.tensors),
-            memory_map=memory,
-            input=network.input,
-            output=network.output,
-        )
-
-    def _layer_table(self) -> NDArray[np.int64]:
-        rows = []
-        for i, layer in enumerate(self.network.layers):
-            row = [int(getattr(layer, f)) for f in LAYER_FIELDS]
-            if i in self.constants.weight_at:
-                row += [
-                    self.memory.base("weights") + self.constants.weight_at[i],
-                    self.memory.base("bias") + self.constants.bias_at[i],
-                    self.plans[i].chunk_ky,
-                    self.plans[i].chunk_c,
-                    self.redundancy[i],
-                ]
-            rows.append(row + [0] * (len(LAYER_COLUMNS) - len(row)))
-        return np.array(rows, np.int64)

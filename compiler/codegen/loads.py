@@ -12,7 +12,7 @@ _MAX_ROW = _LOAD["row_bytes"][1].limit
 _MAX_COUNT = _LOAD["count"][1].limit
 _MAX_STRIDE = _LOAD["stride"][1].limit
 PIECES = 16  #: LOADs a block is cut into at most
-_PIECE_CHANNELS = 32  # channels of a piece of weights at least
+PIECE_CHANNELS = 32  #: channels of a piece of weights at least
 
 
 class Load(NamedTuple):
@@ -94,7 +94,7 @@ def weight_loads(
     """
     bias = _cut(Kind.BIAS, 4 * block.n_base, 4 * block.n, 1, 0) if first_chunk else []
     length = block.weight_bytes // block.n
-    step = max(_PIECE_CHANNELS, -(-block.n // PIECES))
+    step = max(PIECE_CHANNELS, -(-block.n // PIECES))
     pieces = [
         (
             block.n_base + min(n + step, block.n),

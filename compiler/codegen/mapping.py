@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 
 from ...config import Config
 from ...isa.descriptors import Redundancy
-from ...isa.instructions import INSTRUCTION_BYTES
+from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...simulator.array.timing import fold_cycles, restore_steps
 from ...simulator.text.work import VEC_LATENCY
-from .loads import PIECES
+from .loads import PIECE_CHANNELS, PIECES
 from .tiles import Geometry
 
 _Ints = NDArray[np.int64]
@@ -31,8 +30,8 @@ _Reals = NDArray[np.float64]
 
 #: Mappings whose estimated cycles differ by less are told apart by their traffic.
 _ALIKE = 0.01
-#: Instructions that a tile of one part of the reduction has, and those that a fill adds.
-_OF_TILE, _OF_FILL = 4, 8
+#: Instructions of a tile beside its GEMMs: VEC and STORE.
+_OF_TILE = 2
 
 
 class Mapping(NamedTuple):
@@ -53,32 +52,48 @@ class Mapping(NamedTuple):
     weights_outside: bool
 
 
-class MappingCost(NamedTuple):
-    """cycles : estimated. traffic : bytes of operands and results."""
+class Candidate(NamedTuple):
+    """A mapping, what it is estimated to cost, and about how many instructions it takes."""
 
-    cycles: int
-    traffic: int
+    mapping: Mapping
+    cycles: float
+    traffic: float
+    instructions: int
 
 
-@lru_cache(4096)
-def best_mapping(
-    geometry: Geometry, config: Config, redundancy: Redundancy, most_cols: int, may_park: bool
-) -> tuple[Mapping, MappingCost] | None:
-    """The mapping of least cycles, then traffic; None if not one PE's operands fit the buffers."""
+def mappings(
+    geometry: Geometry,
+    config: Config,
+    redundancy: Redundancy,
+    most_cols: int,
+    may_park: bool,
+    count: int,
+) -> list[Candidate]:
+    """The `count` best ones, by estimated cycles, then traffic; none if no PE's operands fit."""
     choice = _Choice(geometry, config, redundancy, most_cols, may_park)
-    cycles, traffic = choice.costs()
+    cycles, traffic, instructions = (values.ravel() for values in choice.costs())
     if not np.isfinite(cycles).any():
-        return None
-    nearly = cycles <= cycles.min() * (1 + _ALIKE)
-    at = np.unravel_index(np.argmin(np.where(nearly, traffic, np.inf)), cycles.shape)
-    return choice.mapping(at), MappingCost(int(cycles[at]), int(traffic[at]))
+        return []
+    group = np.floor(np.log(cycles / cycles.min()) / np.log1p(_ALIKE))
+    best = np.lexsort([cycles, traffic, group])[:count]
+    return [
+        Candidate(
+            choice.mapping(np.unravel_index(at, choice.shape)),
+            float(cycles[at]),
+            float(traffic[at]),
+            int(instructions[at]),
+        )
+        for at in best.tolist()
+        if np.isfinite(cycles[at])
+    ]
 
 
 class _PixelSide(NamedTuple):
     """How pixels are cut, a row each. tiles : of the layer. blocks : runs of them.
 
     most : input bytes of the largest block, of one channel where it has not `whole` rows. loaded :
-    of all blocks together, over the whole reduction. m : pixels of the largest tile.
+    of all blocks together, over the whole reduction. height : input rows of the largest block.
+    narrow : whether blocks have some columns only.
     """
 
     rows: _Ints
@@ -90,6 +105,8 @@ class _PixelSide(NamedTuple):
     blocks: _Ints
     most: _Ints
     loaded: _Ints
+    height: _Ints
+    narrow: _Ints
 
 
 class _ChannelSide(NamedTuple):
@@ -136,23 +153,16 @@ class _Choice:
             count = len(tiles.m)
             for together in tiles.runs():
                 blocks = tiles.blocks(together)
+                row_bytes = source.w * source.c
+                highest, all_rows = blocks.rows()
                 for nky in _even_parts(self.layer.kernel_h):
-                    loaded, most = blocks.windows(nky)
-                    shape = rows, cut, together, count, len(blocks.first), nky
-                    yield self._row(*shape, False, most, loaded * source.c)
-                    row_bytes = source.w * source.c
-                    largest, together_rows = blocks.rows()
-                    if largest * row_bytes <= self.half_a:
-                        yield self._row(
-                            *shape, True, largest * row_bytes, together_rows * row_bytes
-                        )
-
-    @staticmethod
-    def _row(
-        rows: int, cut: bool, together: int, tiles: int, blocks: int, nky: int, whole: bool,
-        most: int, loaded: int,
-    ) -> tuple[int, ...]:  # fmt: skip
-        return rows, cut, whole, nky, together, tiles, blocks, most, loaded
+                    loaded, most, height, width = blocks.windows(nky)
+                    size = nky, together, count, len(blocks.first)
+                    narrow = most, loaded * source.c, height, int(width < source.w)
+                    yield rows, cut, False, *size, *narrow
+                    if highest * row_bytes <= self.half_a:
+                        whole = highest * row_bytes, all_rows * row_bytes, highest, 0
+                        yield rows, cut, True, *size, *whole
 
     def _tile_sizes(self) -> Iterator[tuple[int, bool]]:
         """Pixels of a tile, and whether none has pixels of two output rows."""
@@ -195,12 +205,12 @@ class _Choice:
         own = np.where(px.whole > 0, self.per_group, self.half_a // np.maximum(1, px.most))
         channels = np.minimum(np.minimum(channels, own), self.per_group)
         fits = channels > 0
-        channels = np.maximum(1, channels)
-        channels = -(-self.per_group // -(-self.per_group // channels))
-        rows = self.config.array.rows
-        if not self.config.array.keeps_sums:  # whole folds, where there is more than one
-            step = rows // np.gcd(rows, unit)
-            channels = np.where(channels > step, channels // step * step, channels)
+        most = np.maximum(1, channels)
+        channels = -(-self.per_group // -(-self.per_group // most))
+        if not self.config.array.keeps_sums:  # whole folds, but for those of the last part
+            step = self.config.array.rows // np.gcd(self.config.array.rows, unit)
+            folded = -(-channels // step) * step
+            channels = np.where((channels < self.per_group) & (folded <= most), folded, channels)
         self.channels = channels
         self.parts = -(-layer.kernel_h // px.nky) * -(-self.per_group // channels)
         one_group = ch.channel_tiles <= ch.tiles
@@ -237,8 +247,9 @@ class _Choice:
 
     # ---- what it costs ------------------------------------------------------------------------
 
-    def costs(self) -> tuple[_Reals, _Reals]:
-        """Estimated cycles and bytes of DRAM of each; infinite where it does not fit."""
+    def costs(self) -> tuple[_Reals, _Reals, _Reals]:
+        """Estimated cycles and bytes of DRAM of each, infinite where it does not fit; and how many
+        instructions."""
         px, ch, layer, groups = self.px, self.ch, self.layer, self.layer.groups
         dram, whole, parts = self.config.dram, px.whole > 0, self.parts
         runs = np.where(
@@ -270,8 +281,17 @@ class _Choice:
         )
         b_fills = np.where(single, np.where(self.outside | (runs == 1), runs, blocks * runs), fills)
         traffic = a * a_fills + b * b_fills + stored
-        instructions = (tiles * parts * _OF_TILE + fills * _OF_FILL) * INSTRUCTION_BYTES
         array = self._array(tiles, depth) / fills
+        lines = np.where(
+            (px.narrow > 0) & (self.channels * layer.groups < self.geometry.source.c),
+            px.height,
+            np.minimum(np.minimum(px.height, PIECES), 1 + a / dram.grant_bytes),
+        )
+        of_weights = np.minimum(1 + ch.cols * ch.channel_tiles // PIECE_CHANNELS, PIECES)
+        instructions = INSTRUCTION_BYTES * (
+            tiles * (_OF_TILE + self._gemms()) + a_fills * lines + b_fills * of_weights
+        )
+        instructions = instructions + fills * (INSTRUCTION_BYTES + WINDOW_DESCRIPTOR_BYTES)
         moved = (stored + instructions) / fills / bandwidth
         a, b, late = a / bandwidth, b / bandwidth, dram.latency_cycles
 
@@ -291,17 +311,46 @@ class _Choice:
             + rest * np.maximum(array, moved)
         )
         # Before the first tile its weights and input rows come, behind the last one its results go.
-        words, lanes = px.rows * ch.cols, self.config.vec.lanes
-        cycles = cycles + late + b + a / PIECES + np.maximum(0, a - array)
-        cycles = cycles + words / lanes + words / bandwidth + VEC_LATENCY
-        store = outputs / lanes + VEC_LATENCY * tiles + outputs / bandwidth
-        cycles = np.maximum(cycles, store)
+        # The tiles of a fill whose sums are parked end together, and the next ones want their slots.
+        together = px.pixel_tiles * ch.channel_tiles
+        own = np.where(self.parked, np.minimum(together, tiles), 1)
+        tile = array / np.minimum(together, tiles)
+        words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
+        # A STORE waits for the grant that the channel is at.
+        busy = np.minimum(1, (traffic + instructions) / bandwidth / cycles)
+        grant = busy * np.minimum(dram.grant_bytes / bandwidth, a + b) / 2
+        store = words / self.config.vec.lanes + words / bandwidth + VEC_LATENCY + grant
+        start = late + b + a / PIECES
+        lead = start + np.where(self.parked, parts - 1, 0) * array + tile
+        waits = np.where(
+            self.parked,
+            (2 * own - self.config.output_slots) * store - 2 * (own - 1) * tile,
+            0,
+        )
+        cycles = cycles + (blocks * runs - 1) * np.maximum(0, waits)
+        cycles = cycles + start + np.maximum(0, a - array)
+        cycles = cycles + np.maximum(store, own * store - (own - 1) * tile)
+        all_stores = outputs / self.config.vec.lanes + outputs / bandwidth
+        all_stores = all_stores + (VEC_LATENCY + grant) * tiles
+        cycles = np.maximum(cycles, lead + all_stores)
         shape = self.shape
         fits = np.broadcast_to(self.fits, shape)
         return (
             np.where(fits, np.broadcast_to(cycles, shape), np.inf),
             np.where(fits, np.broadcast_to(traffic, shape), np.inf),
+            np.broadcast_to(instructions / INSTRUCTION_BYTES, shape),
         )
+
+    def _gemms(self) -> Any:
+        """GEMMs of a tile."""
+        return self.parts if self.config.array.keeps_sums else self._folds()
+
+    def _folds(self) -> Any:
+        """Folds of a tile on a stationary array."""
+        unit, rows = self.px.nky * self.layer.kernel_w, self.config.array.rows
+        whole, left = np.divmod(self.per_group, self.channels)
+        by_channel = whole * -(-self.channels * unit // rows) + -(-left * unit // rows)
+        return -(-self.layer.kernel_h // self.px.nky) * by_channel
 
     def _array(self, tiles: Any, depth: int) -> Any:
         """Cycles of all tiles on the array."""
@@ -310,11 +359,7 @@ class _Choice:
         # Sums over all tiles of their pixels, and of their channels.
         rows, cols = pixels * ch.tiles * self.layer.groups, channels * px.tiles
         if not array.keeps_sums:
-            unit, most = px.nky * self.layer.kernel_w, array.rows
-            folds = -(-self.layer.kernel_h // px.nky) * (
-                self.per_group // self.channels * -(-self.channels * unit // most)
-                + -(-(self.per_group % self.channels) * unit // most)
-            )
+            folds = self._folds()
             return folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
         repeated = self.copies.runs > 1
         ends = np.where(self.parked | repeated, parts, 1)
@@ -412,8 +457,15 @@ class _Blocks(NamedTuple):
         rows = self._rows(0, self.g.layer.kernel_h)
         return int(rows.max()), int(rows.sum())
 
-    def windows(self, nky: int) -> tuple[int, int]:
-        """Elements of one channel, in parts of so many kernel rows: all that is loaded, and most."""
+    def windows(self, nky: int) -> tuple[int, int, int, int]:
+        """Elements of one channel, in parts of so many kernel rows: all that is loaded, and most;
+        and the most rows and columns."""
         kernel_h, cols = self.g.layer.kernel_h, self._cols()
-        areas = [self._rows(ky, min(nky, kernel_h - ky)) * cols for ky in range(0, kernel_h, nky)]
-        return sum(int(area.sum()) for area in areas), max(int(area.max()) for area in areas)
+        rows = [self._rows(ky, min(nky, kernel_h - ky)) for ky in range(0, kernel_h, nky)]
+        areas = [own * cols for own in rows]
+        return (
+            sum(int(area.sum()) for area in areas),
+            max(int(area.max()) for area in areas),
+            max(int(own.max()) for own in rows),
+            int(cols.max()),
+        )

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from ...config import Config
 from ...errors import CompileError
 from ...isa.instructions import BY_NAME
+from ...isa.protection import redundancy_of
 from ...network.layers import LayerOp, Network
 from ...tables import complete
+from .choose import chosen_mapping, machine_of
 from .loads import ABlock
-from .plan_conv import plan_conv
+from .plan_conv import plan_conv, tile_columns
 from .tiles import (
     Fill,
     Geometry,
@@ -39,6 +41,20 @@ def plan_layer(
     """
     geometry = Geometry.of(network, index, batch)
     return _PLANS[geometry.layer.op](geometry, config, not recomputed)
+
+
+def _plan_conv(geometry: Geometry, config: Config, may_park: bool) -> LayerPlan:
+    layer = geometry.layer
+    redundancy = redundancy_of(config, layer.name)
+    machine = machine_of(config, redundancy)
+    columns = tile_columns(layer, config)
+    mapping = chosen_mapping(geometry.shape, machine, redundancy, columns, may_park)
+    if mapping is None:
+        raise CompileError(
+            f"layer {layer.name}: one kernel row of one channel does not fit half of the ifmap and "
+            "weight buffers; enlarge buffers.ifmap_bytes or buffers.weight_bytes"
+        )
+    return plan_conv(geometry, mapping)
 
 
 def tile_ids(network: Network, index: int, config: Config) -> NDArray[np.int64]:
@@ -106,7 +122,7 @@ def _plan_vec(g: Geometry, config: Config, may_park: bool) -> LayerPlan:
 
 
 _PLANS: dict[LayerOp, Callable[[Geometry, Config, bool], LayerPlan]] = {
-    LayerOp.CONV: plan_conv,
+    LayerOp.CONV: _plan_conv,
     LayerOp.MAXPOOL: _plan_vec,
     LayerOp.AVGPOOL: _plan_vec,
     LayerOp.ADD: _plan_vec,

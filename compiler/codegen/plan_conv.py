@@ -12,12 +12,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ...config import Config
-from ...errors import CompileError
 from ...isa.program import chunks
-from ...isa.protection import layer_columns, redundancy_of
+from ...isa.protection import layer_columns
 from ...network.layers import Layer
 from .loads import ABlock, BBlock
-from .mapping import Mapping, best_mapping, run_starts
+from .mapping import Mapping, run_starts
 from .tiles import (
     Fill,
     Geometry,
@@ -46,22 +45,9 @@ class _Channels(NamedTuple):
     tiles: list[tuple[int, int, int]]  #: (group, n0, n)
 
 
-def plan_conv(geometry: Geometry, config: Config, may_park: bool = True) -> LayerPlan:
-    """Tile a CONV layer. Raises CompileError if not even one PE's operands fit the buffers."""
-    layer = geometry.layer
-    found = best_mapping(
-        geometry.shape,
-        config,
-        redundancy_of(config, layer.name),
-        tile_columns(layer, config),
-        may_park,
-    )
-    if found is not None:
-        return _Tiling(geometry, config, found[0]).plan()
-    raise CompileError(
-        f"layer {geometry.layer.name}: one kernel row of one channel does not fit half of the "
-        "ifmap and weight buffers; enlarge buffers.ifmap_bytes or buffers.weight_bytes"
-    )
+def plan_conv(geometry: Geometry, mapping: Mapping) -> LayerPlan:
+    """The tiles of a CONV layer."""
+    return _Tiling(geometry, mapping).plan()
 
 
 def tile_columns(layer: Layer, config: Config) -> int:
@@ -74,7 +60,7 @@ def tile_columns(layer: Layer, config: Config) -> int:
 class _Tiling:
     """One attempt: tiles of at most `rows` pixels and `cols` channels."""
 
-    def __init__(self, geometry: Geometry, config: Config, mapping: Mapping) -> None:
+    def __init__(self, geometry: Geometry, mapping: Mapping) -> None:
         self.geometry, self.layer, self.mapping = geometry, geometry.layer, mapping
         cols = mapping.cols
         self.per_group = geometry.source.c // self.layer.groups

@@ -87,11 +87,11 @@ class Geometry:
         """The same without what has no influence on how it is cut: names, tensors, arithmetic."""
         la = self.layer
         layer = Layer(
-            "",
+            "layer",
             la.op,
             0,
-            0,
-            -1 if la.residual == NO_TENSOR else 0,
+            1,
+            NO_TENSOR if la.residual == NO_TENSOR else 2,
             **{f: getattr(la, f) for f in _CUT_BY},
         )
         source, out = (Tensor("", t.h, t.w, t.c, 1.0) for t in (self.source, self.out))
