@@ -75,7 +75,10 @@ def mappings(
     if not np.isfinite(cycles).any():
         return []
     group = np.floor(np.log(cycles / cycles.min()) / np.log1p(_ALIKE))
-    best = np.lexsort([cycles, traffic, group])[:count]
+    order = np.lexsort([cycles, traffic, group])
+    # Where loop order or whole rows make no difference, one of them is enough.
+    _, first = np.unique(np.stack([cycles, traffic])[:, order], axis=1, return_index=True)
+    best = order[np.sort(first)][:count]
     return [
         Candidate(
             choice.mapping(np.unravel_index(at, choice.shape)),
@@ -316,11 +319,14 @@ class _Choice:
         own = np.where(self.parked, np.minimum(together, tiles), 1)
         tile = array / np.minimum(together, tiles)
         words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
-        # A STORE waits for the grant that the channel is at.
-        busy = np.minimum(1, (traffic + instructions) / bandwidth / cycles)
-        grant = busy * np.minimum(dram.grant_bytes / bandwidth, a + b) / 2
+        # A STORE waits for the grant that the channel is at, of loads behind the first fill's.
+        loaded = a * a_fills + b * b_fills - a - b
+        grant = np.minimum(dram.grant_bytes / bandwidth, (a + b) / (lines + of_weights)) / 2
+        grant = grant * np.minimum(1, loaded / cycles)
         store = words / self.config.vec.lanes + words / bandwidth + VEC_LATENCY + grant
-        start = late + b + a / PIECES
+        # Instructions come meanwhile, as many as their buffer holds.
+        ahead = np.minimum(instructions, self.config.buffers.instruction_bytes) / bandwidth
+        start = late + b + a / PIECES + np.minimum(ahead, a + b)
         lead = start + np.where(self.parked, parts - 1, 0) * array + tile
         waits = np.where(
             self.parked,
