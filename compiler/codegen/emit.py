@@ -186,8 +186,8 @@ class _Emitter:
     def _operands_ready(self, layer: int, placed: Placed, work: TileWork) -> int:
         """The pc of the LOAD after which all input rows of a tile are there."""
         run, tile, a = work.run, work.tile, placed.a
-        row, count = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
-        return ready(a.pieces, row + count)
+        rows = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
+        return ready(a.pieces, rows.last + 1)
 
     def _emit_unit(self, unit: Unit, placed: Placed, ahead: list[Iterator[None]]) -> None:
         """The tiles of a unit, and between them the loads `ahead` for the next one.
