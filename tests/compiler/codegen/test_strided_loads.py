@@ -1,4 +1,4 @@
-"""Blocks hold what windows need and nothing between: strides, steps, pools; values stay the same."""
+"""Blocks hold what windows need and nothing between them: strides, steps, pools, and values."""
 
 import numpy as np
 import pytest
