@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import ProgramError
 from ...isa.program import Program
+from ...network import fixedpoint
 from ...network.arrays import I64
 from ...network.layers import WITHOUT_WEIGHTS, LayerOp
 from ...tables import complete
@@ -23,12 +24,20 @@ REDUCE: dict[LayerOp, Callable[[I64], I64]] = {
     LayerOp.ADD: lambda part: part.sum((0, 1)),  # of one element
     LayerOp.COPY: lambda part: part.sum((0, 1)),  # of one element
 }
-complete(
-    "LayerOp in network/layers.py",
-    WITHOUT_WEIGHTS,
-    REDUCE,
-    "simulator/machine/vector_unit.py: REDUCE",
-)
+#: Operation -> what it makes of a window of which nothing lies inside the map, by `act_bits`.
+_EMPTY: dict[LayerOp, Callable[[int], int]] = {
+    LayerOp.MAXPOOL: lambda bits: fixedpoint.limits(bits)[0],
+    LayerOp.AVGPOOL: lambda bits: 0,
+    LayerOp.ADD: lambda bits: 0,
+    LayerOp.COPY: lambda bits: 0,
+}
+for _where, _table in (("REDUCE", REDUCE), ("_EMPTY", _EMPTY)):
+    complete(
+        "LayerOp in network/layers.py",
+        WITHOUT_WEIGHTS,
+        _table,
+        f"simulator/machine/vector_unit.py: {_where}",
+    )
 
 
 def window_operands(
@@ -57,6 +66,7 @@ def window_operands(
     if op == LayerOp.ADD:
         other = read(w["b_base"], size).reshape(held.shape)
     out, residual = np.zeros((2, i["m"], i["n"]), np.int64)
+    out[:] = _EMPTY[op](program.config.arithmetic.act_bits)
     for row, pixel in enumerate(range(i["m0"], i["m0"] + i["m"])):
         image, rest = divmod(pixel, oh * ow)
         oy, ox = divmod(rest, ow)
