@@ -187,7 +187,8 @@ class _Emitter:
         """The pc of the LOAD after which all input rows of a tile are there."""
         run, tile, a = work.run, work.tile, placed.a
         rows = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
-        return ready(a.pieces, rows.last + 1)
+        # A tile that needs none names one that the block may have left out.
+        return ready(a.pieces, min(rows.last + 1, a.block.end_row))
 
     def _emit_unit(self, unit: Unit, placed: Placed, ahead: list[Iterator[None]]) -> None:
         """The tiles of a unit, and between them the loads `ahead` for the next one.
