@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import gcd
 from typing import NamedTuple
 
@@ -83,10 +84,6 @@ class Geometry:
     def __init__(self, layer: Layer, source: Tensor, out: Tensor, batch: int) -> None:
         self.layer, self.source, self.out = layer, source, out
         self.pixels = batch * out.h * out.w
-        self.col_step = 1
-        step = needed_step(layer.stride_w, layer.kernel_w, layer.dilation_w)
-        if step > 1:
-            self.col_step = step if self._pays(step) else 1
 
     @classmethod
     def of(cls, network: Network, index: int, batch: int) -> Geometry:
@@ -94,21 +91,22 @@ class Geometry:
         layer = network.layers[index]
         return cls(layer, network.tensors[layer.input], network.tensors[layer.output], batch)
 
-    def _pays(self, col_step: int) -> bool:
-        """Whether leaving columns out saves more than the instructions that it takes.
+    @cached_property
+    def col_step(self) -> int:
+        """Distance of the columns in a block: more than 1 where that saves more than it takes.
 
         A LOAD has rows of one length and distance, so that each input row may take one of its own.
         """
-        out_w = self.out.w
-        row_step = needed_step(self.layer.stride_h, self.layer.kernel_h, self.layer.dilation_h)
-        rows = Places(0, -(-self.source.h // row_step), row_step)
-        costs = []
-        for step in (1, col_step):
-            self.col_step = step
-            block = ABlock(*rows, *self.cols(0, out_w, wide=True), 0, self.source.c)
-            loads = len(ifmap_loads(block, self.source))
-            costs.append(block.nbytes + INSTRUCTION_BYTES * loads)
-        return costs[1] < costs[0]
+        la, h = self.layer, self.source.h
+        step = needed_step(la.stride_w, la.kernel_w, la.dilation_w)
+        row_step = needed_step(la.stride_h, la.kernel_h, la.dilation_h)
+
+        def nbytes(col_step: int) -> int:
+            cols = self._all_cols(col_step)
+            block = ABlock(0, -(-h // row_step), row_step, *cols, 0, self.source.c)
+            return block.nbytes + INSTRUCTION_BYTES * len(ifmap_loads(block, self.source))
+
+        return step if step > 1 and nbytes(step) < nbytes(1) else 1
 
     def rows(self, m_lo: int, m_hi: int, ky0: int, nky: int) -> Places:
         """Input rows that pixels [m_lo, m_hi) need for `nky` kernel rows; at least one."""
@@ -130,11 +128,19 @@ class Geometry:
         All that any pixel needs if these span rows; where no column is left out also those that
         none needs, as whole rows lie in one piece. wide : the same for pixels of one row.
         """
-        la, w, ow, step = self.layer, self.source.w, self.out.w, self.col_step
-        wide = wide or m_lo // ow != (m_hi - 1) // ow
-        if wide and step == 1:
-            return Places(0, w, 1)
-        lo_x, hi_x = (0, ow - 1) if wide else (m_lo % ow, (m_hi - 1) % ow)
+        ow = self.out.w
+        if not wide and m_lo // ow == (m_hi - 1) // ow:
+            return self._cols(m_lo % ow, (m_hi - 1) % ow, self.col_step)
+        return self._all_cols(self.col_step)
+
+    def _all_cols(self, step: int) -> Places:
+        if step == 1:
+            return Places(0, self.source.w, 1)
+        return self._cols(0, self.out.w - 1, step)
+
+    def _cols(self, lo_x: int, hi_x: int, step: int) -> Places:
+        """Input columns that output columns lo_x to hi_x need."""
+        la, w = self.layer, self.source.w
         lo = lo_x * la.stride_w - la.pad_left
         hi = hi_x * la.stride_w + (la.kernel_w - 1) * la.dilation_w - la.pad_left
         return _places(_first_inside(lo, w, step), _last_inside(hi, w, step), step, 0)
