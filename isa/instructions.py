@@ -176,6 +176,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         (
             Field("first", 1, "load the bias into the accumulators before the first product"),
             Field("last", 1, "drain the accumulators into the slot after the last product"),
+            Field("resume", 1, "take the accumulators from the slot before the first product"),
             Field("tap", 17, "neurons that the DPPU computes from the operand taps meanwhile"),
             *_TILE,
             Field("k0", 16, "first k of a fold within the window (stationary arrays)"),

@@ -86,6 +86,8 @@ class Rule(Enum):
     SYNC = auto()
     OWN_TOKEN = auto()
     TILE_LAYER = auto()
+    TILE_PARTS = auto()
+    PARKED = auto()
     TAPS_MISSING = auto()
     TAPS_LEFT = auto()
     OUTPUTS = auto()
@@ -105,6 +107,7 @@ class Rule(Enum):
     RESIDUAL_SLOT = auto()
     TILE_ARRAY = auto()
     FOLD = auto()
+    TWO_STARTS = auto()
     TABLE_SIZE = auto()
     TABLE_PLACE = auto()
     TAPS = auto()
@@ -200,6 +203,8 @@ RULES: dict[Rule, RuleText] = {
     Rule.SYNC: RuleText("SYNC of no engine", _UNSEEN),
     Rule.OWN_TOKEN: RuleText("an engine waits for its own token", _UNSEEN),
     Rule.TILE_LAYER: RuleText("the configured layer is not the tile's", _UNSEEN),
+    Rule.TILE_PARTS: RuleText("a GEMM goes on with the accumulators of another tile", _UNSEEN),
+    Rule.PARKED: RuleText("a GEMM resumes a tile whose sums are not in the slot", _UNSEEN),
     Rule.TAPS_MISSING: RuleText("DPPU collects from the taps what no GEMM has left there", _UNSEEN),
     Rule.TAPS_LEFT: RuleText("the taps of this GEMM are not collected", _UNSEEN),
     Rule.OUTPUTS: RuleText("layer {layer}: {done} of {wanted} outputs are stored", _UNSEEN),
@@ -223,6 +228,7 @@ RULES: dict[Rule, RuleText] = {
         "a GEMM of {operands} operands a fold does not suit dataflow {dataflow} with {rows} rows",
         _REFUSED,
     ),
+    Rule.TWO_STARTS: RuleText("a GEMM that begins at the bias and at the slot's sums", _REFUSED),
     Rule.TABLE_SIZE: RuleText("position table is larger than its tile", _REFUSED),
     Rule.TABLE_PLACE: RuleText("table ends outside its buffer", _REFUSED),
     Rule.TAPS: RuleText("more taps than the tile has neurons", _REFUSED),

@@ -122,6 +122,7 @@ def validate_text(p: Program, where: str) -> None:
     for engine, names in _TILE_ENGINES.items():
         wrong = configured(p, engine)[Table.LAYER] != p.debug_layer
         check(_is(c, *names) & wrong, Rule.TILE_LAYER)
+    _parts(p, c, check)
     _taps(p, c, check)
     stored = np.zeros(len(p.layers), np.int64)
     np.add.at(stored, p.debug_layer, np.where(_is(c, "STORE"), c["m"] * c["n"], 0))
@@ -221,6 +222,7 @@ def _tiles(p: Program, c: Columns, check: TextCheck) -> None:
         dataflow=cfg.array.dataflow,
         rows=cfg.array.rows,
     )
+    check(gemm & (c["first"] & c["resume"] != 0), Rule.TWO_STARTS)
     check(_is(c, "VEC") & (c["res_slot"] >= cfg.output_slots), Rule.RESIDUAL_SLOT)
     dppu = _is(c, "DPPU")
     check(dppu & (c["count"] > c["m"] * c["n"]), Rule.TABLE_SIZE)
@@ -289,6 +291,28 @@ def _vector_windows(
         add & (w["b_base"] + w["rows"] * w["cols"] * w["cc"] > p.config.buffers.ifmap_bytes),
         Rule.ADD_OPERAND,
     )
+
+
+def _parts(p: Program, c: Columns, check: TextCheck) -> None:
+    """The GEMMs of a tile follow one another, but where its sums are parked in its slot."""
+    pcs = np.flatnonzero(_is(c, "GEMM"))
+    if not len(pcs):
+        return
+    own = np.stack([p.debug_layer, *(c[f] for f in ("m0", "m", "n0", "n", "slot"))])[:, pcs]
+    begins, resumes, last = (c[f][pcs] != 0 for f in ("first", "resume", "last"))
+
+    def follows(order: NDArray[np.int64], drained: bool) -> NDArray[np.bool_]:
+        """Whether the GEMM before each, in an order, is of its tile, and drained or not."""
+        same = np.zeros(len(order), np.bool_)
+        before, after = order[:-1], order[1:]
+        same[after] = (own[:, before] == own[:, after]).all(0) & (last[before] == drained)
+        return same
+
+    wrong = np.zeros(len(p.text), np.bool_)
+    wrong[pcs] = ~begins & ~resumes & ~follows(np.arange(len(pcs)), False)
+    check(wrong, Rule.TILE_PARTS)
+    wrong[pcs] = resumes & ~follows(np.argsort(own[-1], kind="stable"), True)
+    check(wrong, Rule.PARKED)
 
 
 def _taps(p: Program, c: Columns, check: TextCheck) -> None:

@@ -139,7 +139,11 @@ def _check_tiles(network: Network, config: Config, batch: int) -> None:
 class _Emitter:
     def __init__(self, network: Network, config: Config, important: Masks, batch: int) -> None:
         self.network, self.config, self.batch = network, config, batch
-        self.plans = [plan_layer(network, i, config, batch) for i in range(len(network.layers))]
+        recomputed = {i for i, mask in important.items() if config.dppu.size and mask.any()}
+        self.plans = [
+            plan_layer(network, i, config, batch, i in recomputed)
+            for i in range(len(network.layers))
+        ]
         self.units = [
             unit
             for i, plan in enumerate(self.plans)
@@ -160,7 +164,8 @@ class _Emitter:
         self.windows: dict[tuple[int, ...], int] = {}
         self.slots = config.output_slots
         self.slot_user = [i - self.slots for i in range(self.slots)]
-        self.next_slot = self.slot = 0
+        self.next_slot = self.slot = self.tiles = 0
+        self.begun: dict[Tile, tuple[int, int]] = {}  # slot and number of tiles that are not done
         self.configured: dict[tuple[Engine, Table], int] = {}
 
     # ---- tiles --------------------------------------------------------------------------------
@@ -204,9 +209,12 @@ class _Emitter:
             for _ in islice(loads, pace):
                 pass
             if work.run.first:
-                self.slot = self.next_slot
+                self.tiles += 1
+                self.begun[work.tile] = self.next_slot, self.tiles
                 self.next_slot = (self.next_slot + 1) % self.slots
-                self.text.now += 1
+            self.slot, self.text.now = self.begun[work.tile]
+            if work.run.last:
+                del self.begun[work.tile]
             if conv:
                 self._emit_product(unit.layer, placed, work, table)
             else:
@@ -233,8 +241,10 @@ class _Emitter:
         loaded = max(operands, ready(b.pieces, tile.n0 + tile.n))
         gemm, folds = NO_PC, self._folds(run, layer.kernel_w)
         for at, (k0, k) in enumerate(folds):
-            first, last = run.first and at == 0, run.last and at == len(folds) - 1
-            gemm = text.emit("GEMM", Engine.ARRAY, index, first, last, tap, *fields, k0, k)
+            begins, ends = at == 0, at == len(folds) - 1
+            first, resume = run.first and begins, run.parked and not run.first and begins
+            last = (run.last or run.parked) and ends
+            gemm = text.emit("GEMM", Engine.ARRAY, index, first, last, resume, tap, *fields, k0, k)
             text.need(gemm, Engine.LOAD, loaded)
             if first:
                 text.need(gemm, Engine.STORE, self.slot_user[self.slot])

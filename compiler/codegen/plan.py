@@ -20,22 +20,27 @@ from .plan_vector import plan_vector
 from .tiles import Geometry, LayerPlan
 
 
-def plan_layer(network: Network, index: int, config: Config, batch: int) -> LayerPlan:
-    """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers."""
+def plan_layer(
+    network: Network, index: int, config: Config, batch: int, recomputed: bool = False
+) -> LayerPlan:
+    """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers.
+
+    recomputed : whether the DPPU has neurons of it, whose sums have no room to wait: none are parked.
+    """
     geometry = Geometry.of(network, index, batch)
-    return _PLANS[geometry.layer.op](geometry, config)
+    return _PLANS[geometry.layer.op](geometry, config, not recomputed)
 
 
 def tile_ids(network: Network, index: int, config: Config) -> NDArray[np.int64]:
     """Tile number of every neuron (h, w, c) of layer `index` for a batch of one (policy `tile`)."""
     out = network.tensors[network.layers[index].output]
     ids = np.zeros((out.h * out.w, out.c), np.int64)
-    for i, t in enumerate(plan_layer(network, index, config, 1).tiles):
+    for i, t in enumerate(plan_layer(network, index, config, 1, recomputed=True).tiles):
         ids[t.m0 : t.m0 + t.m, t.n0 : t.n0 + t.n] = i
     return ids.reshape(out.h, out.w, out.c)
 
 
-_PLANS: dict[LayerOp, Callable[[Geometry, Config], LayerPlan]] = {
+_PLANS: dict[LayerOp, Callable[[Geometry, Config, bool], LayerPlan]] = {
     LayerOp.CONV: plan_conv,
     LayerOp.MAXPOOL: plan_vector,
     LayerOp.AVGPOOL: plan_vector,

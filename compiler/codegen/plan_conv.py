@@ -8,14 +8,16 @@ in the array.  The loop order, weights outside or inputs outside, is the one wit
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from ...config import Config
 from ...errors import CompileError
 from ...isa.program import chunks
-from ...isa.protection import layer_columns
+from ...isa.protection import layer_columns, redundancy_of
 from ...network.layers import Layer
 from .loads import ABlock, BBlock
+from .mapping import Mapping, best_mapping, run_starts
 from .tiles import (
     Fill,
     Geometry,
@@ -44,14 +46,18 @@ class _Channels(NamedTuple):
     tiles: list[tuple[int, int, int]]  #: (group, n0, n)
 
 
-def plan_conv(geometry: Geometry, config: Config) -> LayerPlan:
+def plan_conv(geometry: Geometry, config: Config, may_park: bool = True) -> LayerPlan:
     """Tile a CONV layer. Raises CompileError if not even one PE's operands fit the buffers."""
-    for rows in _halvings(config.tile_rows):
-        for cols in _halvings(tile_columns(geometry.layer, config)):
-            tiling = _Tiling(geometry, config, rows, cols)
-            chunk = tiling.chunk()
-            if chunk is not None:
-                return tiling.plan(*chunk)
+    layer = geometry.layer
+    found = best_mapping(
+        geometry.shape,
+        config,
+        redundancy_of(config, layer.name),
+        tile_columns(layer, config),
+        may_park,
+    )
+    if found is not None:
+        return _Tiling(geometry, config, found[0]).plan()
     raise CompileError(
         f"layer {geometry.layer.name}: one kernel row of one channel does not fit half of the "
         "ifmap and weight buffers; enlarge buffers.ifmap_bytes or buffers.weight_bytes"
@@ -65,75 +71,26 @@ def tile_columns(layer: Layer, config: Config) -> int:
     return layer_columns(config, layer.name)
 
 
-def _halvings(size: int) -> Iterator[int]:
-    """The array's own side, then smaller tiles for buffers that cannot feed it."""
-    while size:
-        yield size
-        size //= 2
-
-
 class _Tiling:
     """One attempt: tiles of at most `rows` pixels and `cols` channels."""
 
-    def __init__(self, geometry: Geometry, config: Config, rows: int, cols: int) -> None:
-        self.geometry, self.layer = geometry, geometry.layer
-        self.half_a = config.buffers.ifmap_bytes // 2
-        self.half_b = config.buffers.weight_bytes // 2
+    def __init__(self, geometry: Geometry, config: Config, mapping: Mapping) -> None:
+        self.geometry, self.layer, self.mapping = geometry, geometry.layer, mapping
+        cols = mapping.cols
         self.per_group = geometry.source.c // self.layer.groups
         self.width = geometry.out.c // self.layer.groups
         self.depth = self.layer.kernel_h * self.layer.kernel_w * self.per_group
-        self.widest = min(cols, self.width)
         self.channels = [
             (group, group * self.width + n, min(cols, self.width - n))
             for group in range(self.layer.groups)
             for n in range(0, self.width, cols)
         ]
-        self.pixels = geometry.pixel_tiles(rows, cut_rows=False)
-        #: a tile's whole input, all channels and columns, fits half of the ifmap buffer
-        self.whole = all(self._fits(geometry.block(m0, m0 + m)) for m0, m in self.pixels)
-        if not self.whole:
-            self.pixels = geometry.pixel_tiles(rows, cut_rows=geometry.out.w >= rows)
-
-    def _fits(self, block: ABlock) -> bool:
-        return block.nbytes <= self.half_a
-
-    # ---- chunks -------------------------------------------------------------------------------
-
-    def chunk(self) -> tuple[int, int] | None:
-        """Largest (kernel rows, channels) of the reduction that fit, None if nothing does.
-
-        Whole channels are kept together as long as possible: a cut between kernel rows reads
-        nothing twice, and weights stay in long runs.
-        """
-        for nky in range(self.layer.kernel_h, 0, -1):
-            if self._channels_that_fit(nky) >= self.per_group:
-                return nky, self.per_group
-        for nky in (self.layer.kernel_h, 1):
-            if count := self._channels_that_fit(nky):
-                return nky, count
-        return None
-
-    def _channels_that_fit(self, nky: int) -> int:
-        """Channels of a chunk of `nky` kernel rows for which any tile fits both buffers."""
-        spare = self.half_b // self.widest - 4  # 4 bytes of bias a channel
-        count = max(0, spare) // (nky * self.layer.kernel_w)
-        if not self.whole:
-            count = min(count, self.half_a // self._worst_area(nky))
-        return min(count, self.per_group)
-
-    def _worst_area(self, nky: int) -> int:
-        """Most rows times columns that a tile reads of one channel over any `nky` kernel rows."""
-        g = self.geometry
-        return max(
-            g.rows(m0, m0 + m, ky, min(nky, self.layer.kernel_h - ky))[1] * g.cols(m0, m0 + m)[1]
-            for m0, m in self.pixels
-            for ky in range(0, self.layer.kernel_h, nky)
-        )
+        self.pixels = geometry.pixel_tiles(mapping.rows, cut_rows=mapping.cut_rows)
 
     # ---- blocks -------------------------------------------------------------------------------
 
     def _a_block(self, pixels: _Pixels, group: int, piece: _Piece) -> ABlock:
-        if self.whole:
+        if self.mapping.whole:
             return self.geometry.block(*pixels.span)
         ky, nky, c, cc = piece
         rows, cols = self.geometry.rows(*pixels.span, ky, nky), self.geometry.cols(*pixels.span)
@@ -150,61 +107,47 @@ class _Tiling:
         within = (n_base - group * self.width) * length
         return BBlock(n_base, n, group * self.width * self.depth + before + within, n * length)
 
-    def _pixel_runs(self, single: bool) -> list[tuple[_Pixels, list[tuple[int, int]]]]:
-        """(block, the tiles it serves at a time); with several chunks that is one tile."""
-        tiles = self.pixels
-        groups = (
-            [_Pixels(tiles[part]) for part in self.geometry.group(tiles, self._fits)]
-            if self.whole
-            else [_Pixels([tile]) for tile in tiles]
-        )
-        if single:
-            return [(group, group.tiles) for group in groups]
-        return [(group, [tile]) for group in groups for tile in group.tiles]
+    def _pixel_runs(self) -> list[_Pixels]:
+        """Runs of pixel tiles that share a fill."""
+        count, rows = len(self.pixels), self.geometry.pixels // self.geometry.out.w
+        row = count // rows if self.mapping.cut_rows else count
+        starts = run_starts(count, row, self.mapping.pixel_tiles).tolist()
+        return [_Pixels(self.pixels[i:end]) for i, end in pairwise([*starts, count])]
 
-    def _channel_runs(self, single: bool) -> list[_Channels]:
-        """The longest consecutive runs of channel tiles whose weights and biases fit."""
-        if not single or not (self.whole or self.layer.groups == 1):
-            return [_Channels([tile]) for tile in self.channels]
-        runs: list[_Channels] = []
-        total = self.half_b + 1
-        for tile in self.channels:
-            nbytes = tile[2] * (self.depth + 4)
-            if total + nbytes > self.half_b:
-                runs.append(_Channels([]))
-                total = 0
-            runs[-1].tiles.append(tile)
-            total += nbytes
-        return runs
+    def _channel_runs(self) -> list[_Channels]:
+        """The same of channel tiles; of one group, or of whole groups."""
+        step = self.mapping.channel_tiles
+        per_group = -(-self.width // self.mapping.cols)
+        span = max(per_group, step)
+        return [
+            _Channels(self.channels[i : min(i + step, start + span)])
+            for start in range(0, len(self.channels), span)
+            for i in range(start, min(start + span, len(self.channels)), step)
+        ]
 
     # ---- loops --------------------------------------------------------------------------------
 
-    def plan(self, step_ky: int, step_c: int) -> LayerPlan:
-        """The fills in the loop order with less traffic; weights outside if it is the same."""
+    def plan(self) -> LayerPlan:
+        """The fills."""
+        step_ky, step_c = self.mapping.step_ky, self.mapping.step_c
         pieces = chunks(self.layer.kernel_h, self.per_group, step_ky, step_c)
-        options = [list(self._fills(pieces, outside)) for outside in (True, False)]
+        return LayerPlan(list(self._fills(pieces)), step_ky, step_c)
 
-        def traffic(fills: list[Fill]) -> int:
-            return sum((f.a.nbytes if f.a else 0) + (f.b.nbytes if f.b else 0) for f in fills)
-
-        return LayerPlan(min(options, key=traffic), step_ky, step_c)
-
-    def _fills(self, pieces: list[_Piece], weights_outside: bool) -> Iterator[Fill]:
-        single = len(pieces) == 1
-        pixel_runs, channel_runs = self._pixel_runs(single), self._channel_runs(single)
+    def _fills(self, pieces: list[_Piece]) -> Iterator[Fill]:
+        pixel_runs, channel_runs = self._pixel_runs(), self._channel_runs()
         pairs = (
             ((p, c) for c in channel_runs for p in pixel_runs)
-            if weights_outside
+            if self.mapping.weights_outside
             else ((p, c) for p in pixel_runs for c in channel_runs)
         )
         old_a: ABlock | None = None
         old_b: tuple[BBlock, bool] | None = None
-        for (block, tiles), channels in pairs:
+        for pixels, channels in pairs:
             for i, piece in enumerate(pieces):
                 first, last = i == 0, i == len(pieces) - 1
-                a = self._a_block(block, channels.tiles[0][0], piece)
+                a = self._a_block(pixels, channels.tiles[0][0], piece)
                 b = (self._b_block(channels, piece), first)
-                runs = self._runs(channels, tiles, piece, first, last)
+                runs = self._runs(channels, pixels.tiles, piece, first, last)
                 yield Fill(a if a != old_a else None, b[0] if b != old_b else None, runs)
                 old_a, old_b = a, b
 
@@ -218,10 +161,20 @@ class _Tiling:
     ) -> list[TileRun]:
         """One run for each group of the convolution: the channels of the reduction differ."""
         ky, nky, c, cc = piece
-        by_group: dict[int, list[Tile]] = {}
+        by_group: dict[int, list[tuple[int, int]]] = {}
         for group, n0, n in channels.tiles:
-            by_group.setdefault(group, []).extend(Tile(m0, m, n0, n) for m0, m in pixels)
+            by_group.setdefault(group, []).append((n0, n))
         return [
-            TileRun(ky, nky, group * self.per_group + c, cc, first, last, tiles)
-            for group, tiles in by_group.items()
+            TileRun(
+                ky,
+                nky,
+                group * self.per_group + c,
+                cc,
+                first,
+                last,
+                # The input comes last and row by row: pixels outside, the first tiles begin early.
+                [Tile(m0, m, n0, n) for m0, m in pixels for n0, n in own],
+                self.mapping.parked,
+            )
+            for group, own in by_group.items()
         ]

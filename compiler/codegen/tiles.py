@@ -13,8 +13,15 @@ from math import gcd
 from typing import NamedTuple
 
 from ...isa.instructions import INSTRUCTION_BYTES
-from ...network.layers import Layer, Network, Tensor
+from ...network.layers import NO_TENSOR, Layer, Network, Tensor
 from .loads import ABlock, BBlock, ifmap_loads
+
+
+#: Fields of a layer that say which operands an output has.
+_CUT_BY = (
+    "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h",
+    "dilation_w", "groups",
+)  # fmt: skip
 
 
 class Tile(NamedTuple):
@@ -27,7 +34,10 @@ class Tile(NamedTuple):
 
 
 class TileRun(NamedTuple):
-    """Tiles that share one window: the same buffers and the same part of the reduction."""
+    """Tiles that share one window: the same buffers and the same part of the reduction.
+
+    parked : the sums wait in the output buffer until the next part, as other tiles come between.
+    """
 
     ky0: int
     nky: int
@@ -36,6 +46,7 @@ class TileRun(NamedTuple):
     first: bool
     last: bool
     tiles: list[Tile]
+    parked: bool = False
 
 
 class Fill(NamedTuple):
@@ -78,12 +89,34 @@ def needed_step(stride: int, kernel: int, dilation: int) -> int:
     return stride if kernel == 1 else gcd(stride, dilation)
 
 
+@dataclass(frozen=True)
 class Geometry:
     """Index arithmetic of one layer: which input a run of output pixels needs."""
 
-    def __init__(self, layer: Layer, source: Tensor, out: Tensor, batch: int) -> None:
-        self.layer, self.source, self.out = layer, source, out
-        self.pixels = batch * out.h * out.w
+    layer: Layer
+    source: Tensor
+    out: Tensor
+    batch: int
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels of the batch."""
+        return self.batch * self.out.h * self.out.w
+
+    @property
+    def shape(self) -> Geometry:
+        """The same without what has no influence on how it is cut: names, tensors, arithmetic."""
+        la = self.layer
+        layer = Layer(
+            "",
+            la.op,
+            0,
+            0,
+            -1 if la.residual == NO_TENSOR else 0,
+            **{f: getattr(la, f) for f in _CUT_BY},
+        )
+        source, out = (Tensor("", t.h, t.w, t.c, 1.0) for t in (self.source, self.out))
+        return Geometry(layer, source, out, self.batch)
 
     @classmethod
     def of(cls, network: Network, index: int, batch: int) -> Geometry:

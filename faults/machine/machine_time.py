@@ -6,8 +6,9 @@ or the next one, in program order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,26 @@ class HeldWords(NamedTuple):
     end: int
 
 
+class _Work(NamedTuple):
+    """A tile at work, from instruction `first` to `last`: its cycles from `cycle` on."""
+
+    span: Span
+    first: int
+    last: int
+    cycle: int
+    cycles: int
+
+
+def _at_work(span: Span) -> Iterator[_Work]:
+    if not span.gemms:
+        yield _Work(span, span.vec, span.vec, 0, span.cycles)
+    for i, end in pairwise((*span.visits, len(span.gemms))):
+        until = span.starts[end] if end < len(span.gemms) else span.cycles
+        yield _Work(
+            span, span.gemms[i], span.gemms[end - 1], span.starts[i], until - span.starts[i]
+        )
+
+
 class MachineTime:
     """One timed run of a program. cycles : of the whole run."""
 
@@ -51,27 +72,28 @@ class MachineTime:
         check_traceable(program.config)
         self.spans, self.program, self.recorder = spans, program, Recorder()
         self.cycles = CycleModel(program, recorder=self.recorder).run()
-        begin, end = self.recorder.begin, self.recorder.end
-        first = [span.gemms[0] if span.gemms else span.vec for span in spans.all]
-        last = [span.gemms[-1] if span.gemms else span.vec for span in spans.all]
-        self.begins = np.array([begin[pc] for pc in first])
-        self.ends = np.maximum.accumulate(np.array([end[pc] for pc in last]))
+        self.at_work = sorted(
+            (work for span in spans.all for work in _at_work(span)), key=lambda work: work.first
+        )
+        self.begins = np.array([self.recorder.begin[work.first] for work in self.at_work])
+        ends = np.array([self.recorder.end[work.last] for work in self.at_work])
+        self.ends = np.maximum.accumulate(ends)
 
     def at(self, time: int) -> tuple[Span, int]:
         """The tile that is at work at a time, or the next, or the last one; and its cycle."""
         index = int(np.searchsorted(self.ends, time, side="right"))
         index = min(index, len(self.ends) - 1)
-        span = self.spans.all[index]
-        return span, min(max(0, time - int(self.begins[index])), span.cycles - 1)
+        work, since = self.at_work[index], time - int(self.begins[index])
+        return work.span, work.cycle + min(max(0, since), work.cycles - 1)
 
     def stretches(self, layers: Sequence[int]) -> list[tuple[int, int]]:
         """Stretches of time, (begin, end), in which `at` gives a tile of some layers."""
         last = len(self.ends) - 1
         found: list[tuple[int, int]] = []
-        for index, span in enumerate(self.spans.all):
+        for index, work in enumerate(self.at_work):
             begin = int(self.ends[index - 1]) if index else 0
             end = self.cycles if index == last else int(self.ends[index])
-            if span.layer not in layers or begin >= end:
+            if work.span.layer not in layers or begin >= end:
                 continue
             if found and found[-1][1] == begin:
                 begin = found.pop()[0]
@@ -79,11 +101,17 @@ class MachineTime:
         return found
 
     def sums(self, span: Span) -> list[int]:
-        """Cycles that the tile's sums stand in the output buffer, before and after the merge."""
-        end = self.recorder.end
+        """Cycles that the tile's sums stand in the output buffer: parked, before and after the
+        DPPU's merge."""
+        begin, end = self.recorder.begin, self.recorder.end
+        again = [span.gemms[i] for i in span.visits[1:]]
+        parked = [
+            max(0, begin[pc] - end[before])
+            for pc, before in zip(again, (span.gemms[i - 1] for i in span.visits[1:]), strict=True)
+        ]
         drained = end[span.gemms[-1]]
         merged = max([drained, *(end[pc] for pc in span.dppus)])
-        return [merged - drained, max(0, end[span.vec] - merged)]
+        return [*parked, merged - drained, max(0, end[span.vec] - merged)]
 
     def results(self, span: Span) -> int:
         """Cycles that the tile's results stand there."""

@@ -149,7 +149,7 @@ def _in_array(
     """Places of PEs and delay lines in which a tile of some size has an operand or a sum."""
     used = np.zeros(len(places), np.bool_)
     flow = DATAFLOWS[spans.program.config.array.dataflow]
-    for shape in {spans.shape(span) for span in own if span.gemms}:
+    for shape in {visit.shape for span in own for visit in spans.visits(span)}:
         there = places
         if shape.cols < spans.program.config.array.cols and not register.feeds_rows:
             there = places.copy()  # of a third of the array

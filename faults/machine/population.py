@@ -145,7 +145,7 @@ def _registers(
     config = spans.array(own[0])
     places = all_places(register, register.rows(config), register.cols(config))
     units = [unit_in_tile(register.unit, span, spans) for span in own]
-    cycles = np.array([unit.owned(register)[1] for unit in units])
+    cycles = np.array([sum(steps for _, steps in unit.owned(register)) for unit in units])
     bits = [
         (bit, copy)
         for bit in range(register.bits(spans.program.network.arithmetic))
@@ -166,8 +166,11 @@ def _registers(
     def draw(rng: Rng) -> Site:
         at = int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))
         row, col = places[rng.integers(len(places))].tolist()
-        first, steps = units[at].owned(register, row, col)
-        return site(at, row, col, first + int(rng.integers(steps)), rng)
+        stretches = units[at].owned(register, row, col)
+        lasts = np.cumsum([steps for _, steps in stretches])
+        step = int(rng.integers(lasts[-1]))
+        which = int(np.searchsorted(lasts, step, side="right"))
+        return site(at, row, col, sum(stretches[which]) - int(lasts[which]) + step, rng)
 
     def draw_live(rng: Rng) -> Site:
         at = int(np.searchsorted(live_ends, rng.integers(live_ends[-1]), side="right"))

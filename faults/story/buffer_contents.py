@@ -11,10 +11,11 @@ from ...errors import InternalError
 from ...isa.descriptors import LAYER_COLUMNS
 from ...isa.program import chunks
 from ...isa.registers import BY_UNIT, all_handled
-from ...simulator.array.dataflows import DATAFLOWS
+from ...simulator.array.tile import Held
 from ...simulator.inject.fault_plan import make_plan
 from ...simulator.inject.fault_run import FaultRun
 from ...simulator.inject.sites import FLIP, Site
+from ...simulator.inject.units import ArrayInTile
 from ...simulator.text.spans import Span
 from .contents import Content, number_of, operands_of, output_of
 
@@ -24,15 +25,20 @@ def _output(run: FaultRun, span: Span, site: Site) -> Content:
         return Content(site.cycle)
     row, col = divmod(site.row, span.n)
     at, bits = output_of(run, span, row, col), run.network.arithmetic.acc_bits
-    if run.program.config.array.keeps_sums:
+    visits = run.spans.visits(span)
+    last = visits[-1].k0 + visits[-1].shape.k
+    if not run.program.config.array.keeps_sums:
+        array = ArrayInTile(span, run.spans)
+        held = array.hold(BY_UNIT["buffer"][site.register], site.row, 0, site.cycle)
+        assert held is not None
+    elif site.cycle < len(visits) - 1:  # parked
+        held = Held("sum", row, col, 0, visits[site.cycle + 1].k0, start=True)
+    else:
         number = int(run.difference.accumulators(span.layer).reshape(-1)[_element(run, span, site)])
-        when = "before" if site.cycle == 0 else "after"
+        when = "before" if site.cycle == len(visits) - 1 else "after"
         return Content(site.cycle, f"finished sum of {at}, {when} the DPPU's merge", number, bits)
-    flow, shape = DATAFLOWS[run.program.config.array.dataflow], run.spans.shape(span)
-    held = flow.hold(shape, BY_UNIT["buffer"][site.register], site.row, 0, site.cycle)
-    assert held is not None
     bias = int(operands_of(run, span).start[col])
-    meaning = f"sum of {at} after {held.end} of {shape.k} products (bias {bias})"
+    meaning = f"sum of {at} after {held.end} of {last} products (bias {bias})"
     return Content(site.cycle, meaning, number_of(run, span, held, bits), bits)
 
 

@@ -28,7 +28,7 @@ def port_values(
     """Values of the input ports in each step: `rows` steps that load, then those of the tile.
 
     act : (m, k). wgt : (n, k). start : (m, n). flips : (step, register, row, column, bit, copy).
-    cycles : of the tile; in the last `rows` of them a row leaves in each. protect : masks of the
+    cycles : of the tile; in the last m of them a row leaves in each. protect : masks of the
     product's and the sum's columns.
     """
     (m, k), n = act.shape, len(wgt)
@@ -46,7 +46,7 @@ def port_values(
         first = [t - r for r in range(m)]
         acts = [int(act[r, i]) if 0 <= i < k else 0 for r, i in enumerate(first)]
         wgts = [int(wgt[c, t - c]) if 0 <= t - c < k else 0 for c in range(n)]
-        leaves = t - (cycles - rows)
+        leaves = t - (cycles - m)
         yield {
             **idle,
             "act_in": joined(acts, d.act_bits),

@@ -5,7 +5,7 @@ right), `wgt` (moves down), `prod` and `acc`.  Step 0 is the edge at which PE (0
 first operand: PE (r, c) latches operand k at step k+r+c, its product at the next edge, and adds it
 at the one after.  All rows read operand k from the buffer in step k; row r delays it in the r
 stages of its skew line, column c in c.  Accumulation is gated by a valid bit that travels with the
-operands.  After step K+R+C-3 the rows leave one a step.  A flip at step t acts on the stored value
+operands.  After step K+m+n-3 of a tile of m x n sums its rows leave one a step.  A flip at step t acts on the stored value
 before it is read in step t.
 
 With `array.double_buffered_accumulators` the two accumulators of a PE take turns: a tile has one of
@@ -54,16 +54,15 @@ from .unit import ArrayUnit, Changes
 
 def os_plan(
     flips: Sequence[Flip],
-    k: int,
+    tile: tuple[int, int, int],
     rows: int,
     cols: int,
     arithmetic: Arithmetic,
     protected: range = range(0),
     product: range | None = None,
 ) -> I64:
-    """The faults of a tile over k operands as the kernels read them (`flips.tile_plan`)."""
-
-    steps, places = os_tile_cycles(k, rows, cols), partial(places_of, rows=rows, cols=cols)
+    """The faults of a tile (k, m, n) as the kernels read them (`flips.tile_plan`)."""
+    steps, places = os_tile_cycles(*tile), partial(places_of, rows=rows, cols=cols)
     return tile_plan(("array", "skew"), flips, steps, places, arithmetic, protected, product)
 
 
@@ -92,7 +91,7 @@ def os_tile(
     n = wgt.shape[0]
     if m > rows or n > cols or wgt.shape[1] != k or k < 1:
         raise InternalError(f"tile {act.shape} x {wgt.shape} on a {rows}x{cols} array")
-    plan = os_plan(flips, k, rows, cols, arithmetic, protected, product)
+    plan = os_plan(flips, (k, m, n), rows, cols, arithmetic, protected, product)
     tile = (
         np.ascontiguousarray(act, np.int8),
         np.ascontiguousarray(wgt, np.int8),
@@ -132,11 +131,12 @@ def os_tile_faults(
     product : as of `os_tile`. The changes are modulo 2**acc_bits. Raises FlexhycaError for a flip
     outside the array.
     """
-    plan = os_plan(flips, act.shape[1], rows, cols, arithmetic, protected, product)
+    tile = act.shape[1], len(act), len(wgt)
+    plan = os_plan(flips, tile, rows, cols, arithmetic, protected, product)
     if protected or product:
         dropped = outvoted(flips, protected, voter, product)
         left = [flip for flip, drop in zip(flips, dropped, strict=True) if not drop]
-        plan = os_plan(left, act.shape[1], rows, cols, arithmetic, protected, product)
+        plan = os_plan(left, tile, rows, cols, arithmetic, protected, product)
     return os_corrections(
         np.ascontiguousarray(act, np.int8),
         np.ascontiguousarray(wgt, np.int8),
@@ -179,7 +179,7 @@ _USES = {
         lambda row, col, i, k: Held("sum", row, col, i, i + 1),
     ),
     "acc": _Use(  # until its row has left
-        lambda s, row, col: (0 * row, os_leaves(s.k, s.rows, s.cols, row) + 1),
+        lambda s, row, col: (0 * row, os_leaves(s.k, s.m, s.n, row) + 1),
         lambda row, col, i, k: Held(
             "sum", row, col, 0, min(max(i - os_reads(row, col) - 1, 0), k), start=True
         ),
@@ -206,21 +206,21 @@ class OutputStationary(ArrayUnit):
 
     def cycles(self, shape: TileShape) -> int:
         """See `ArrayUnit.cycles`."""
-        return os_tile_cycles(shape.k, shape.rows, shape.cols)
+        return os_tile_cycles(shape.k, shape.m, shape.n)
 
-    def gemm_cycles(self, m: Count, k: Count, n: Count, rows: int, cols: int) -> Count:
+    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
         """See `ArrayUnit.gemm_cycles`."""
-        return k + os_tile_cycles(0, rows, cols)
+        return os_tile_cycles(k, m, n)
 
     def starts(self, shape: TileShape) -> tuple[int, ...]:
         """See `ArrayUnit.starts`: the next part's operands follow at once."""
         return tuple(accumulate(shape.parts[:-1], initial=0))
 
-    def moments(self, shape: TileShape) -> int:
-        """See `ArrayUnit.moments`: after the drain, and after the DPPU's merge."""
-        return 2
+    def moments(self, visits: Sequence[TileShape]) -> int:
+        """See `ArrayUnit.moments`: after each drain, and after the DPPU's merge."""
+        return len(visits) + 1
 
-    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[I64, I64]:
+    def read_steps(self, m: int, k: int, n: int) -> tuple[I64, I64]:
         """See `ArrayUnit.read_steps`: all rows and columns read operand k before the skew."""
         k_of = np.arange(k)[None]
         return k_of, k_of

@@ -153,7 +153,7 @@ def os_corrections(
     m, k = act.shape
     n = wgt.shape[0]
     bits = act_bits + weight_bits, acc_bits
-    leaves = os_leaves(k, rows, cols, 0)
+    leaves = os_leaves(k, m, n, 0)
     hit = _reached(plan, m, n, k, leaves)
     found = hit.sum()
     out_r, out_c = np.empty(found, np.int64), np.empty(found, np.int64)

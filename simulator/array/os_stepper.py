@@ -57,9 +57,9 @@ def step_os_tile(
             acc[r * cols + c] = start[r, c]
     out = np.zeros((m, n), np.int32)
     up = np.int32(32 - acc_bits)
-    first_row_leaves = os_leaves(k, rows, cols, 0)
+    first_row_leaves = os_leaves(k, m, n, 0)
     t = flip = done = 0
-    while done < rows:
+    while done < m:
         while flip < len(flips) and flips[flip, 0] == t:
             _, register, r, c, bit = flips[flip]
             at = r * cols + c
@@ -75,9 +75,8 @@ def step_os_tile(
                 raise InternalError("os_stepper.py: step_os_tile has no branch for a register")
             flip += 1
         if t >= first_row_leaves:  # one row leaves through the column buses
-            if done < m:
-                for c in range(n):
-                    out[done, c] = np.int32(acc[done * cols + c] << up) >> up
+            for c in range(n):
+                out[done, c] = np.int32(acc[done * cols + c] << up) >> up
             done += 1
         for i in range(size):
             acc[i] += np.int32(prod[i] & valid_prod[i])
@@ -135,8 +134,8 @@ def step_os_tile_copies(
     for r in range(m):
         for c in range(n):
             acc[r, c, :] = start[r, c]
-    first_row_leaves = os_leaves(k, rows, cols, 0)
-    total = first_row_leaves + rows
+    first_row_leaves = os_leaves(k, m, n, 0)
+    total = first_row_leaves + m
     for t in range(total):
         for i in range(len(plan)):
             if not plan[i, FROM] <= t < plan[i, TO]:
@@ -156,7 +155,7 @@ def step_os_tile_copies(
                 skew_wgt[r, c] = strike(plan, i, skew_wgt[r, c], weight_bits)
             else:
                 raise InternalError("os_stepper.py: step_os_tile_copies: no branch for a register")
-        if t >= first_row_leaves and t - first_row_leaves < m:
+        if t >= first_row_leaves:
             for c in range(n):
                 out[t - first_row_leaves, c] = vote(acc[t - first_row_leaves, c])
         for r in range(rows):

@@ -3,23 +3,24 @@
 The reference steps every register of every PE on every clock edge.  WS PE (r, c) keeps one weight:
 row r of the array is operand k of the reduction, column c is filter n.  Its registers are `preload`
 (moves down, only while a fold is preloaded), `wgt` (the weight in use), `act` (moves right) and
-`psum` (moves down); the product is combinational.  A fold holds R operands of C filters and streams
-M pixels through them.  In the steps of a fold:
+`psum` (moves down); the product is combinational.  A fold holds up to R operands of C filters and
+streams M pixels through them.  In the steps of a fold:
 
-    0 .. R-1       the chain of `preload` takes a weight a column and step, the last row's first
-    R              every `wgt` latches its `preload`
-    R+m+r+c        PE (r, c) latches `act` of pixel m
-    R+1+m+r+c      PE (r, c) latches `psum` = the one above + act * wgt
-    2R+1+m+c       the bottom `psum` of column c is added to word (m, c) of the partial-sum buffer
+    0 .. U-1       the chain of `preload` takes a weight a column and step, the last row's first
+    U              every `wgt` latches its `preload`
+    U+m+r+c        PE (r, c) latches `act` of pixel m
+    U+1+m+r+c      PE (r, c) latches `psum` = the one above + act * wgt
+    2U+1+m+c       `psum` of row U-1 and column c is added to word (m, c) of the partial-sum buffer
 
-So the last operand is latched in step M+2R+C-3, and a fold takes M + 2R + C - 2 cycles.  The two
+where U rows have operands (all but in a partial fold) and H columns a filter.  So the last operand
+is latched in step M+2U+H-3, and a fold takes M + 2U + H - 2 cycles.  The two
 pipeline edges after it, sum and write, fall into the first two steps of the next fold, which only
 move its preload chain; after the last fold they are the steps `cycles` and `cycles`+1.  Valid bits
 travel with the operands: what belongs to no pixel adds nothing and is not written, and in a partial
-fold the rows without operands pass the sum on.  A flip at step t acts on the stored value before it
+fold sums leave above the rows without operands.  A flip at step t acts on the stored value before it
 is read in step t; one in `wgt` stays until the next fold latches.
 
-All rows read pixel m from the buffer in step R+m; row r delays it in the r stages of its skew line.
+All rows read pixel m from the buffer in step U+m; row r delays it in the r stages of its skew line.
 The words of the partial-sum buffer are stored state, too (unit `buffer`, register `output`): word
 m * N + n, from step 0 on.
 
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -49,12 +51,11 @@ from .unit import ArrayUnit, Changes
 
 
 class _Folds(NamedTuple):
-    """The folds of a tile on `rows` rows. vectors, held : streamed and held ones of each.
+    """The folds of a tile. vectors, held : streamed and held ones of each.
 
     used : (folds, 1), rows that have operands.
     """
 
-    rows: int
     vectors: int
     held: int
     used: I64
@@ -66,7 +67,6 @@ class _Moment(NamedTuple):
     i : how long it has been in use. k0, used : first operand of the fold, and how many it has.
     """
 
-    rows: int
     row: int
     col: int
     step: int
@@ -86,9 +86,8 @@ class _Use(NamedTuple):
 
 
 def _chain(f: _Folds, row: I64, col: I64) -> tuple[I64, I64, Any]:
-    """What stands in the chain goes to row R - step + row, and comes in step row + 1."""
-    first = np.maximum(row + 1, f.rows - f.used + row + 1)
-    return first, f.rows + 1 - first, col < f.held
+    """What stands in the chain goes to row U - step + row, and comes in step row + 1."""
+    return row + 1, f.used - row, (col < f.held) & (row < f.used)
 
 
 def _sum(roles: Roles, at: _Moment) -> Held:
@@ -99,11 +98,11 @@ def _sum(roles: Roles, at: _Moment) -> Held:
 #: Of the registers of PEs, by role.
 _USES = {
     "preload": _Use(
-        _chain, lambda roles, at: operand(roles.held, at.col, at.k0 + at.rows - at.step + at.row)
+        _chain, lambda roles, at: operand(roles.held, at.col, at.k0 + at.used - at.step + at.row)
     ),
     "held": _Use(
         lambda f, row, col: (
-            fold_reads(f.rows, 0, 0),
+            fold_reads(f.used, 0, 0),
             f.vectors + row + col,
             (col < f.held) & (row < f.used),
         ),
@@ -111,20 +110,25 @@ _USES = {
     ),
     "streamed": _Use(
         lambda f, row, col: (
-            fold_reads(f.rows, row, col),
+            fold_reads(f.used, row, col),
             f.vectors,
             (col < f.held) & (row < f.used),
         ),
         lambda roles, at: operand(roles.streamed, at.i, at.k0 + at.row),
     ),
     "psum": _Use(
-        lambda f, row, col: (fold_reads(f.rows, row + 1, col), f.vectors, col < f.held), _sum
+        lambda f, row, col: (
+            fold_reads(f.used, row + 1, col),
+            f.vectors,
+            (col < f.held) & (row < f.used),
+        ),
+        _sum,
     ),
 }
 #: Of the delay lines, by role; the column is the stage.
 _DELAYED = {
     "streamed": _Use(
-        lambda f, row, stage: (fold_reads(f.rows, 0 * stage, stage), f.vectors, row < f.used),
+        lambda f, row, stage: (fold_reads(f.used, 0 * stage, stage), f.vectors, row < f.used),
         lambda roles, at: operand(roles.streamed, at.i, at.k0 + at.row),
     )
 }
@@ -141,30 +145,31 @@ class Stationary(ArrayUnit):
 
     # ---- time ---------------------------------------------------------------------------------
 
-    def gemm_cycles(self, m: Count, k: Count, n: Count, rows: int, cols: int) -> Count:
+    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
         """See `ArrayUnit.gemm_cycles`: those of a fold."""
-        return fold_cycles(self.roles.by_role(m, n)[0], rows, cols)
+        vectors, held = self.roles.by_role(m, n)
+        return fold_cycles(vectors, k, held)
 
-    def period(self, shape: TileShape) -> int:
-        """Cycles of a fold."""
-        return fold_cycles(self.roles.by_role(shape.m, shape.n)[0], shape.rows, shape.cols)
+    def periods(self, shape: TileShape) -> list[int]:
+        """Cycles of each fold."""
+        return [self.gemm_cycles(shape.m, used, shape.n) for used in shape.parts]
 
     def cycles(self, shape: TileShape) -> int:
         """See `ArrayUnit.cycles`."""
-        return len(shape.parts) * self.period(shape) + STATIONARY_PIPELINE_STEPS
+        return sum(self.periods(shape)) + STATIONARY_PIPELINE_STEPS
 
     def starts(self, shape: TileShape) -> tuple[int, ...]:
         """See `ArrayUnit.starts`: a part is a fold."""
-        return tuple(i * self.period(shape) for i in range(len(shape.parts)))
+        return tuple(accumulate(self.periods(shape)[:-1], initial=0))
 
-    def moments(self, shape: TileShape) -> int:
+    def moments(self, visits: Sequence[TileShape]) -> int:
         """See `ArrayUnit.moments`: all the time."""
-        return self.cycles(shape)
+        return sum(map(self.cycles, visits))
 
-    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[I64, I64]:
+    def read_steps(self, m: int, k: int, n: int) -> tuple[I64, I64]:
         """See `ArrayUnit.read_steps`: what is held, the last row first; then what streams."""
-        held = rows - 1 - np.arange(k)[None]
-        streamed = rows + np.arange(self.roles.by_role(m, n)[0])[:, None]
+        held = k - 1 - np.arange(k)[None]
+        streamed = k + np.arange(self.roles.by_role(m, n)[0])[:, None]
         return self.roles.by_role(streamed, held)
 
     # ---- values -------------------------------------------------------------------------------
@@ -263,7 +268,7 @@ class Stationary(ArrayUnit):
             there = np.where(row < shape.m * shape.n, self.cycles(shape), 0)
             return Uses(places, np.zeros_like(row), there)
         vectors, held = self.roles.by_role(shape.m, shape.n)
-        folds = _Folds(shape.rows, vectors, held, np.array(shape.parts)[:, None])
+        folds = _Folds(vectors, held, np.array(shape.parts)[:, None])
         first, length, there = self._use(register).when(folds, row, col)
         first = first + np.array(self.starts(shape))[:, None]
         count = np.where(there, np.maximum(0, length), 0)
@@ -279,12 +284,13 @@ class Stationary(ArrayUnit):
             return None
         if register.unit == "buffer":  # a fold adds to the word at the end of this step
             place = divmod(row, shape.n)
-            adds = np.array(self.starts(shape)) + fold_reads(shape.rows, shape.rows, sum(place))
+            used = np.array(shape.parts)
+            adds = np.array(self.starts(shape)) + fold_reads(used, used, sum(place))
             end = sum(shape.parts[: int((adds < step).sum())])
             return Held("sum", *place, 0, end, start=True)
         fold, i = found
-        own, k0 = step - fold * self.period(shape), sum(shape.parts[:fold])
-        at = _Moment(shape.rows, row, col, own, i, k0, shape.parts[fold])
+        own, k0 = step - self.starts(shape)[fold], sum(shape.parts[:fold])
+        at = _Moment(row, col, own, i, k0, shape.parts[fold])
         return self._use(register).what(self.roles, at)
 
     def _use(self, register: Register) -> _Use:

@@ -39,18 +39,18 @@ def _reached(
     some = held = preload = False
     for i in range(len(plan)):
         register, r, at = plan[i, REGISTER], plan[i, ROW], plan[i, COL]
-        begins, ends, first = plan[i, FROM], plan[i, TO], begin + fold_reads(rows, 0, 0)
+        begins, ends, first = plan[i, FROM], plan[i, TO], begin + fold_reads(used, 0, 0)
         reaches = False
         if register == _PRELOAD:
-            preload |= at == c and begins <= begin + rows and ends > begin
+            preload |= at == c and begins <= begin + used and ends > begin
         elif register == _HELD:
             held |= at == c and r < used and begins <= begin + period + rows and ends > first
         elif register == _PSUM:
-            reaches, first = at == c, begin + fold_reads(rows, r + 1, c)
+            reaches, first = at == c and r < used, begin + fold_reads(used, r + 1, c)
         elif register == _STREAMED:
-            reaches, first = at <= c and r < used, begin + fold_reads(rows, r, at)
+            reaches, first = at <= c and r < used, begin + fold_reads(used, r, at)
         elif register == _SKEW_STREAMED:
-            reaches, first = r < used, begin + fold_reads(rows, 0, at)
+            reaches, first = r < used, begin + fold_reads(used, 0, at)
         elif register != SUMS:  # which are followed word by word
             raise InternalError("stationary_corrections.py: _reached has no branch for a register")
         if reaches and ends > first and begins < first + len(touched):
@@ -74,7 +74,8 @@ def stationary_corrections(
 ) -> tuple[I64, I64, I64]:
     """Vectors, columns and changes of the sums; arguments as of `step_stationary`."""
     count, n = len(streamed), len(held)
-    period = fold_cycles(count, rows, cols)
+    begins = np.zeros(len(folds) + 1, np.int64)
+    begins[1:] = np.cumsum(fold_cycles(count, folds, n))
     faults = len(plan)
     hit = np.zeros((count, n), np.bool_)
     change = np.zeros((count, n), np.int64)
@@ -102,38 +103,37 @@ def stationary_corrections(
                 row_hit[plan[i, ROW] :] = True
         k0 = 0
         for fold in range(len(folds)):
-            begin, used = fold * period, folds[fold]
+            begin, used, period = begins[fold], folds[fold], begins[fold + 1] - begins[fold]
             moves, all_vectors, some = _reached(plan, c, begin, used, rows, period, touched)
             if not (some or all_vectors or words[c]):
                 k0 += used
                 continue
-            for r in range(used):  # down the preload chain; the PE latches at the end of step R
-                value[r], now[r] = held[c, k0 + r], begin + rows
+            for r in range(used):  # down the preload chain; the PE latches at the end of step U
+                value[r], now[r] = held[c, k0 + r], begin + used
                 if all_vectors:
                     for above in range(r + 1):
-                        step = begin + rows - r + above
+                        step = begin + used - r + above
                         value[r] = stored(plan, _PRELOAD, above, c, step, value[r], held_bits)
             for i in range(count):
                 if not (touched[i] or all_vectors or word[i, c] >= 0):
                     continue
                 total = clean = 0
                 # Step in which the first register before a row's first PE is read.
-                first = begin + fold_reads(rows, 0, 0) + i
-                for r in range(rows):
+                first = begin + fold_reads(used, 0, 0) + i
+                for r in range(used):
                     if not (alone or row_hit[r]):
                         continue
                     read = first + r + c
                     if r:
                         total = stored(plan, _PSUM, r - 1, c, read, total, acc_bits)
-                    if r < used:
-                        while moves and now[r] < read:
-                            now[r] += 1
-                            value[r] = stored(plan, _HELD, r, c, now[r], value[r], held_bits)
-                        x = int(streamed[i, k0 + r])
-                        clean += x * int(held[c, k0 + r])
-                        x = arrives(plan, own[r], many[r], first, x, streamed_bits)
-                        total = signed(total + x * value[r], acc_bits)
-                total = stored(plan, _PSUM, rows - 1, c, first + rows + c, total, acc_bits)
+                    while moves and now[r] < read:
+                        now[r] += 1
+                        value[r] = stored(plan, _HELD, r, c, now[r], value[r], held_bits)
+                    x = int(streamed[i, k0 + r])
+                    clean += x * int(held[c, k0 + r])
+                    x = arrives(plan, own[r], many[r], first, x, streamed_bits)
+                    total = signed(total + x * value[r], acc_bits)
+                total = stored(plan, _PSUM, used - 1, c, first + used + c, total, acc_bits)
                 change[i, c] += total - clean
                 hit[i, c] = True
                 if word[i, c] >= 0:
@@ -144,14 +144,15 @@ def stationary_corrections(
             if word[i, c] >= 0:  # its sums, and then again with its own faults
                 at, clean = word[i, c], int(buffer[i, c])
                 total = clean
-                added = fold_reads(rows, rows, c) + i - STATIONARY_PIPELINE_STEPS
-                for t in range(len(folds) * period + STATIONARY_PIPELINE_STEPS):
+                fold = 0
+                for t in range(begins[-1] + STATIONARY_PIPELINE_STEPS):
                     total = stored(plan, SUMS, i, c, t, total, acc_bits)
-                    step = t - STATIONARY_PIPELINE_STEPS
-                    fold = step // period
-                    if step >= 0 and step % period == added:
+                    if fold == len(folds):
+                        continue
+                    if t == begins[fold] + fold_reads(folds[fold], folds[fold], c) + i:
                         clean += parts[at, fold]
                         total = signed(total + parts[at, fold], acc_bits)
+                        fold += 1
                 change[i, c] += total - clean
     found = hit.sum()
     out_i, out_c = np.empty(found, np.int64), np.empty(found, np.int64)

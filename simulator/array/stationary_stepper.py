@@ -50,10 +50,12 @@ def step_stationary(
     psum, psum_next = np.zeros((rows, cols), np.int32), np.zeros((rows, cols), np.int32)
     product = np.zeros(cols, np.int16)  # of the row at hand: wires, no register
     sums = buffer << up
-    period = fold_cycles(count, rows, cols)
-    first = np.zeros(len(folds) + 1, np.int64)  # operand of each fold
+    first = np.zeros(len(folds) + 1, np.int64)  # operand of each fold, and step
+    begin = np.zeros(len(folds) + 1, np.int64)
     first[1:] = np.cumsum(folds)
-    for t in range(len(folds) * period + STATIONARY_PIPELINE_STEPS):
+    begin[1:] = np.cumsum(fold_cycles(count, folds, n))
+    fold = 0
+    for t in range(begin[-1] + STATIONARY_PIPELINE_STEPS):
         for i in range(len(plan)):
             if not plan[i, FROM] <= t < plan[i, TO]:
                 continue
@@ -73,12 +75,14 @@ def step_stationary(
             else:
                 raise InternalError("stationary_stepper.py: no branch for a register")
         # Each pipeline stage works on the fold that the stage before it worked on a step ago.
-        if t >= 2:  # write: vector i leaves column c in step 2R+1+i+c of its fold, if it is valid
-            behind = (t - 2) % period - (2 * rows - 1)
+        if t >= 2:  # write: vector i leaves column c in step 2U+1+i+c of its fold, if it is valid
+            own = fold - 1 if fold and t - 2 < begin[fold] else fold
+            used = folds[own]
+            behind = t - 2 - begin[own] - (2 * used - 1)
             for c in range(max(0, behind - count + 1), min(n, behind + 1)):
-                sums[behind - c, c] += psum[rows - 1, c]
-        if t >= 1:  # sum: a row without operands (partial fold) has no valid bit, and passes it on
-            used = folds[min((t - 1) // period, len(folds) - 1)]
+                sums[behind - c, c] += psum[used - 1, c]
+        if t >= 1:  # sum: a row without operands (partial fold) has no valid bit
+            used = folds[fold - 1 if fold and t - 1 < begin[fold] else fold]
             for r in range(rows):
                 if r < used:
                     for c in range(cols):
@@ -92,30 +96,31 @@ def step_stationary(
                     for c in range(cols):
                         psum_next[0, c] = np.int32(product[c]) << up
             psum, psum_next = psum_next, psum
-        fold, step = t // period, t % period
-        if step == rows:
+        if fold < len(folds) - 1 and t == begin[fold + 1]:
+            fold += 1
+        step, used = t - begin[fold], folds[fold]
+        runs = t < begin[-1]
+        if step == used and runs:
             for r in range(rows):
                 for c in range(cols):
                     held[r, c] = preload[r, c]
-        runs = fold < len(folds)
-        if step < rows and runs:
+        if step < used and runs:
             for r in range(rows - 1, 0, -1):
                 for c in range(cols):
                     preload[r, c] = preload[r - 1, c]
-            last = rows - 1 - step  # the row that the value is for
+            last = used - 1 - step  # the row that the value is for
             for c in range(cols):
-                exists = c < n and last < folds[fold]
-                preload[0, c] = held_in[c, first[fold] + last] if exists else 0
+                preload[0, c] = held_in[c, first[fold] + last] if c < n else 0
         for r in range(rows):
             for c in range(1, cols):
                 streamed_next[r, c] = streamed[r, c - 1]
-            i = step - rows  # all rows read vector i in one step, and delay it
+            i = step - used  # all rows read vector i in one step, and delay it
             valid = runs and 0 <= i < count
-            enters = streamed_in[i, first[fold] + r] if valid and r < folds[fold] else 0
+            enters = streamed_in[i, first[fold] + r] if valid and r < used else 0
             streamed_next[r, 0] = skew[r, r - 1] if r else enters
             for stage in range(r - 1, 0, -1):
                 skew[r, stage] = skew[r, stage - 1]
             if r:
                 skew[r, 0] = enters
         streamed, streamed_next = streamed_next, streamed
-    return sums >> up, len(folds) * period
+    return sums >> up, begin[-1]

@@ -35,52 +35,53 @@ def os_reads(row: Count, col: Count) -> Count:
 
 
 @register_jitable
-def os_leaves(k: int, rows: int, cols: int, row: Count) -> Count:
+def os_leaves(k: Count, m: Count, n: Count, row: Count) -> Count:
     """Step in which a row's sums of `k` products are read for the last time, to leave.
 
     Rows leave one a step through the column buses.  The product and accumulator edges of the last
-    PE fall into the drain; an array of fewer than three rows waits for them first.
+    PE of the m x n that have a tile fall into the drain; fewer than three rows wait for them first.
     """
-    return row + (k + rows + cols - 2 + max(0, PIPELINE_STEPS - rows))
+    return row + (k + m + n - 2 + (PIPELINE_STEPS - m) * (m < PIPELINE_STEPS))
 
 
-def os_tile_cycles(k: int, rows: int, cols: int, last: bool = True) -> int:
-    """Cycles of an output-stationary tile over `k` operands, without stalls.
+def os_tile_cycles(k: Count, m: Count, n: Count, last: bool = True) -> Count:
+    """Cycles of an output-stationary tile of m x n sums over `k` operands, without stalls.
 
-    K + 2R + C - 2 for R >= 3. A part of the reduction that is not the last one costs its K only:
-    the next part's operands follow at once, and the skew and drain come after the last.
+    K + 2m + n - 2 for m >= 3: skew and drain are those of the PEs that have a sum. A part of the
+    reduction that is not the last one costs its K only: the next part's operands follow at once,
+    and the skew and drain come after the last.
     """
-    return os_leaves(k, rows, cols, rows) if last else k
+    return os_leaves(k, m, n, m) if last else k
 
 
-def restore_steps(rows: int) -> int:
+def restore_steps(m: Count) -> Count:
     """Steps in which sums go back into the accumulators: a row a step through the column buses.
 
-    A tile that runs three times (redundancy `time`) has one set of accumulators for its runs. Where
-    its reduction is cut, every run over a part but the first leaves its sums in the output buffer
-    and takes them from there before the next part, so that operands are loaded once.
+    Sums that were parked in the output buffer come back so.  And a tile that runs three times
+    (redundancy `time`) has one set of accumulators for its runs: where its reduction is cut, every
+    run over a part but the first takes its sums from there, so that operands are loaded once.
     """
-    return rows
+    return m
 
 
 # ---- weight- and input-stationary ---------------------------------------------------------------
 
 
 @register_jitable
-def fold_reads(rows: int, row: Count, col: Count) -> Count:
-    """Step of a fold in which PE (row, col) reads vector 0 of what is streamed.
+def fold_reads(used: Count, row: Count, col: Count) -> Count:
+    """Step of a fold of `used` operands in which PE (row, col) reads vector 0 of what is streamed.
 
-    The chain of `rows` values to be held is full then, and latched in step `rows`.  The sum is read
-    one step later, by the row below; "row `rows`" is the buffer, which adds it.
+    The chain of values to be held is full then, and latched in step `used`.  The sum is read one
+    step later, by the row below; "row `used`" is the buffer, which adds it.
     """
-    return row + col + (rows + 1)
+    return row + col + (used + 1)
 
 
 @register_jitable
-def fold_cycles(vectors: Count, rows: int, cols: int) -> Count:
-    """Cycles of a fold that streams `vectors` (pixels, or filters), without stalls: M + 2R + C - 2.
+def fold_cycles(vectors: Count, used: Count, held: Count) -> Count:
+    """Cycles of a fold that streams `vectors` (pixels, or filters), without stalls.
 
-    R to preload, then M to stream and R + C - 2 for the skew. A fold that fills only part of the
-    array costs a full one.
+    M + 2U + H - 2 with U rows of operands and H columns that hold them: U to preload, then M to
+    stream and U + H - 2 for the skew. Sums leave below the last row that has an operand.
     """
-    return vectors + (2 * rows + cols - 2)
+    return vectors + (2 * used + held - 2)

@@ -43,7 +43,7 @@ class ArrayUnit(ABC):
         """Steps in which registers of a tile can be hit, those in which its last sum leaves too."""
 
     @abstractmethod
-    def gemm_cycles(self, m: Count, k: Count, n: Count, rows: int, cols: int) -> Count:
+    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
         """Cycles of a GEMM that computes m x n sums of k operands, from the first to the last."""
 
     @abstractmethod
@@ -51,11 +51,11 @@ class ArrayUnit(ABC):
         """The step in which each part of the reduction begins."""
 
     @abstractmethod
-    def moments(self, shape: TileShape) -> int:
+    def moments(self, visits: Sequence[TileShape]) -> int:
         """Moments at which the sums of a tile can be hit in the output buffer."""
 
     @abstractmethod
-    def read_steps(self, rows: int, m: int, k: int, n: int) -> tuple[I64, I64]:
+    def read_steps(self, m: int, k: int, n: int) -> tuple[I64, I64]:
         """Steps of a GEMM in which its operands leave the buffers, for act (m, k) and wgt (n, k).
 
         They broadcast. Biases are read in step 0.

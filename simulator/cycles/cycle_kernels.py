@@ -191,7 +191,7 @@ def _gemm(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
             a.booked_end += 1
         stall = end - now - k
     if leaves:
-        wait = max(0, a.bus_free + m.rows - (now + leaves + stall))
+        wait = max(0, a.bus_free + t.code[pc].buses - (now + leaves + stall))
         a.bus_free = now + cycles + stall + wait
     spent[_WINDOW] += stall
     spent[_DRAIN] += wait + waits

@@ -250,12 +250,12 @@ class CycleModel:
 
     def _gemm(self, engine: Engine, pc: int) -> Process:
         """GEMM: stream the operands (the DPPU's register files may hold them up), skew, drain."""
-        now, (cycles, leaves, under, waits) = self.clock.now, self.gemm_time[pc]
+        now, (cycles, leaves, under, waits, buses) = self.clock.now, self.gemm_time[pc]
         stall = self._tap(pc, now, self.k[pc]) if self.taps[pc] else 0
         wait = 0
         if leaves:
             # The rows of this tile follow those of the last one on the column buses.
-            wait = max(0, self.bus_free + self.config.array.rows - (now + leaves + stall))
+            wait = max(0, self.bus_free + buses - (now + leaves + stall))
             self.bus_free = now + cycles + stall + wait
         if stall:
             self._spend(engine, pc, "dppu_window", stall)

@@ -21,7 +21,6 @@ class Machine(NamedTuple):
     groups: int
     width: int
     port_bytes: int  #: a cycle through the DPPU's own port
-    rows: int
     chunk: int  #: instructions fetched together
     held: int  #: chunks that the instruction buffer holds
     text_base: int
@@ -33,10 +32,10 @@ def record(*names: str) -> np.dtype[np.void]:
 
 
 #: An instruction. waits, posts : masks; reads begin and end at first_read, last_read; gemm_cycles,
-#: leaves, under, bus_waits : `work.GemmTime`.
+#: leaves, under, bus_waits, buses : `work.GemmTime`.
 INSTRUCTION = record(
     "op", "layer", "waits", "array_token", "posts", "k", "fixed", "gemm_cycles", "leaves", "under",
-    "bus_waits", "taps", "count", "kind", "first_read", "last_read", "source", "excess_bytes",
+    "bus_waits", "buses", "taps", "count", "kind", "first_read", "last_read", "source", "excess_bytes",
     "neuron_cycles", "last_window_cycles", "fetch_bytes",
 )  # fmt: skip
 #: A row of `work.Strided`.

@@ -6,7 +6,7 @@ A redundant layer has three runs (or thirds) of the array, whose sums are voted 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from ..array.flips import Flip
 from ..array.kernels import dot
 from ..array.tile import Pes, TileShape
 from ..array.unit import ArrayUnit
-from ..text.spans import Span, Spans
+from ..text.spans import Span, Spans, Visit
+from .sites import END, FLIP
 
 Runs = Sequence[Sequence[Flip]]  #: faults of each run of the tile, one or three
 
@@ -73,6 +74,20 @@ def changes(
     out = np.zeros(start.shape, np.int64)
     out[rows, cols] = after - before
     return out
+
+
+def of_visit(runs: Runs, visit: Visit, cycles: int) -> list[list[Flip]]:
+    """Those faults of a tile that meet a visit of so many cycles, in its steps."""
+    return [[f for flip in own for f in _within(flip, visit.start, cycles)] for own in runs]
+
+
+def _within(flip: Flip, start: int, cycles: int) -> Iterator[Flip]:
+    step, until = flip.step - start, flip.until if flip.until == END else flip.until - start
+    if flip.stuck == FLIP:
+        if 0 <= step < cycles:
+            yield flip._replace(step=step)
+    elif step < cycles and (until == END or until > 0):
+        yield flip._replace(step=max(0, step), until=END if until >= cycles else until)
 
 
 def tile_steps(spans: Spans, span: Span, m: int, n: int, folds: Sequence[int]) -> int:

@@ -73,6 +73,9 @@ class Reads:
         self.end = self.first + c["row_bytes"][self.load] * c["count"][self.load]
         self.slot_words = program.config.tile_words
         self.span_ends = np.array([span.end for span in spans.all])
+        #: Where the instructions of a tile begin, and those of it or any later one.
+        self.begins = [min([span.begin, *span.gemms[:1]]) for span in spans.all]
+        self.least = np.minimum.accumulate(self.begins[::-1])[::-1].tolist()
 
     def find(self, words: Iterable[Word]) -> dict[tuple[int, int], list[Read]]:
         """Every read of a wrong byte, by layer and tile."""
@@ -89,15 +92,15 @@ class Reads:
 
     def _reached(self, course: Sequence[tuple[int, int, ByteChange]]) -> Iterator[Span]:
         """Tiles in which a byte is wrong; each once, however often it is right in between."""
-        following = 0
+        seen = set()
         for begin, end in _wrong(course):
             first = int(np.searchsorted(self.span_ends, begin, side="right"))
-            for index in range(max(first, following), len(self.spans.all)):
-                span = self.spans.all[index]
-                if span.begin > end:
+            for index in range(first, len(self.spans.all)):
+                if self.least[index] > end:
                     break
-                following = index + 1
-                yield span
+                if self.begins[index] <= end and index not in seen:
+                    seen.add(index)
+                    yield self.spans.all[index]
 
     def _course(
         self, buffer: Buffer, address: int, words: Sequence[Word]

@@ -99,7 +99,7 @@ def _unread_by_vec(c: Mapping[str, int], layer: Layer) -> set[str]:
 _UNREAD: dict[str, Callable[[Mapping[str, int], Layer], set[str]]] = {
     "LOAD": lambda c, layer: {"kind"} | ({"stride"} if c["count"] == 1 else set()),
     "STORE": lambda c, layer: set(),
-    "GEMM": lambda c, layer: set() if c["first"] or c["last"] else {"slot"},
+    "GEMM": lambda c, layer: set() if c["first"] or c["resume"] or c["last"] else {"slot"},
     "DPPU": lambda c, layer: set() if c["last"] else {"slot"},
     "VEC": _unread_by_vec,
     "SETCFG": lambda c, layer: set(),

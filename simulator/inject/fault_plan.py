@@ -61,7 +61,8 @@ class Word(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """A wrong bit of a word in a tile's slot. moment : 0 before the DPPU's merge, 1 after it."""
+    """A wrong bit of a word in a tile's slot. moment : after that visit of the array, or at last
+    after the DPPU's merge."""
 
     moment: int
     word: int

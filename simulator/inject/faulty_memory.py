@@ -7,6 +7,7 @@ execution, and by nothing else; `fault_run` has to come to the same.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
 
@@ -27,7 +28,7 @@ from ..machine.memory import (
     within,
 )
 from ..text.spans import Span, Spans
-from .array_unit import corrected, stepped, tile_steps
+from .array_unit import corrected, of_visit, stepped, tile_steps
 from .dppu_unit import DppuPart, run_dppu
 from .fault_plan import (
     Key,
@@ -114,7 +115,7 @@ class FaultyMemory(Memory):
     def _stream(self, i: dict[str, int]) -> Operands:
         act, wgt, bias = super()._stream(i)
         array, (m, k) = self.config.array, act.shape
-        act_steps, wgt_steps = DATAFLOWS[array.dataflow].read_steps(array.rows, m, k, len(wgt))
+        act_steps, wgt_steps = DATAFLOWS[array.dataflow].read_steps(m, k, len(wgt))
         for step, happen in self.events.get(i["pc"], []):
             happen()
             new_act, new_wgt, new_bias = super()._stream(i)
@@ -164,14 +165,19 @@ class FaultyMemory(Memory):
             if self.registers_true:
                 return super()._registers(act, wgt, start, pc, folds)
             return self._product(act, wgt, start, pc)
+        size = tile_steps(self.spans, span, len(act), len(wgt), folds)
+        runs = of_visit(runs, self.spans.visits(span)[self._visit(span, pc)], size)
         if self.plan.instructions:  # the tile may be smaller than that of the sites
-            size = tile_steps(self.spans, span, len(act), len(wgt), folds)
-            runs = tuple([f for f in own if self._exists(f, size, start.size)] for own in runs)
+            runs = [[f for f in own if self._exists(f, size, start.size)] for own in runs]
         unit = stepped if self.registers_true else corrected
         return unit(act, wgt, start, self.spans, span, runs, folds)
 
     def _exists(self, flip: Flip, size: int, words: int) -> bool:
         return flip.step < size and (flip.unit != "buffer" or flip.row < words)
+
+    def _visit(self, span: Span, pc: int) -> int:
+        """Which visit of its tile a GEMM is of."""
+        return bisect_right(span.visits, span.gemms.index(pc)) - 1
 
     def _tile(self, pc: int) -> Span | None:
         """The tile of a GEMM; None for what is one by mistake."""
@@ -205,7 +211,7 @@ class FaultyMemory(Memory):
         super()._gemm(i)
         span = self._tile(i["pc"])
         if span is not None and i["last"]:
-            self._wrong_sums(i, span, 0)
+            self._wrong_sums(i, span, self._visit(span, i["pc"]))
 
     def _wrong_sums(self, i: dict[str, int], span: Span, moment: int) -> None:
         for fault in self.plan.sums.get(_key(span), []):
@@ -220,7 +226,7 @@ class FaultyMemory(Memory):
         if span is None or i["pc"] != span.vec:
             super()._vec(i)
             return
-        self._wrong_sums(i, span, 1)
+        self._wrong_sums(i, span, span.moments - 1)
         super()._vec(i)
         for fault in self.plan.results.get(_key(span), []):
             self._wrong(self.results[i["slot"]], fault, self.arithmetic.act_bits)

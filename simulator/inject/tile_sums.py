@@ -19,7 +19,7 @@ from ..array.flips import Flip
 from ..text.kernels import gather
 from ..text.spans import Span, Spans
 from ..text.work import REDUCTION, gather_geometry
-from .array_unit import changes
+from .array_unit import Runs, changes, of_visit
 from .buffer_faults import Read, positions_with
 from .dppu_unit import DppuPart, run_dppu
 from .fault_plan import Plan, Sum, force
@@ -38,6 +38,18 @@ class TileOperands:
         """Sums, not wrapped, of some neurons of the tile."""
         found: I64 = sums_at(self.act, self.wgt, self.start, rows, cols)
         return found
+
+    def all_sums(self) -> I64:
+        """Those of all neurons: (m, n)."""
+        rows, cols = np.divmod(np.arange(len(self.act) * len(self.wgt)), len(self.wgt))
+        return self.sums(rows, cols).reshape(len(self.act), len(self.wgt))
+
+    def part(self, first: int, end: int) -> TileOperands:
+        """Operands first..end-1 of each sum."""
+        if end - first == self.act.shape[1]:
+            return self
+        act, wgt = (np.ascontiguousarray(x[:, first:end]) for x in (self.act, self.wgt))
+        return TileOperands(act, wgt, self.start)
 
     def change(self, wrong: TileOperands) -> I64:
         """How much the sums of `wrong` differ from these: (m, n)."""
@@ -82,8 +94,7 @@ class Evaluator:
         self.spans, self.program = spans, spans.program
         self.network = self.program.network
         self.arithmetic = self.network.arithmetic
-        array = self.program.config.array
-        self.flow, self.rows = DATAFLOWS[array.dataflow], array.rows
+        self.flow = DATAFLOWS[self.program.config.array.dataflow]
 
     def __call__(self, span: Span, x: I8, plan: Plan, reads: Sequence[Read]) -> TileSums:
         """x : the layer's input (h, w, c) in this run, as it is in DRAM."""
@@ -91,13 +102,8 @@ class Evaluator:
         clean = self.operands(span, x)
         wrong = self._read(span, x, clean, [r for r in reads if r.engine == Engine.ARRAY])
         by = clean.change(wrong)
-        if key in plan.flips:
-            start = np.empty((span.m, span.n), np.int32)
-            start[:] = wrong.start
-            folds = self.spans.depth[list(span.gemms)].tolist()
-            runs = plan.flips[key]
-            by += changes(wrong.act, wrong.wgt, start, self.spans, span, runs, folds)
-        self._wrong_sums(clean, by, plan.sums.get(key, []), span, moment=0)
+        if key in plan.flips or key in plan.sums:
+            by += self._array(span, wrong, plan.flips.get(key, ()), plan.sums.get(key, []))
         array, overwritten = by.copy() if span.dppus else by, np.zeros(by.shape, np.bool_)
         for source, positions in self._positions(span, reads):
             fetched = clean if source.fetched else wrong
@@ -115,10 +121,32 @@ class Evaluator:
             else:
                 by[rows, cols] = clean.change(fetched)[rows, cols]
             overwritten[rows, cols] = True
-        self._wrong_sums(clean, by, plan.sums.get(key, []), span, moment=1)
+        self._wrong_sums(clean, by, plan.sums.get(key, []), span, moment=span.moments - 1)
         by = fixedpoint.wrap(by, acc_bits)
         array = fixedpoint.wrap(array, acc_bits) if span.dppus else by
         return TileSums(span, clean, by, array, overwritten)
+
+    def _array(self, span: Span, operands: TileOperands, flips: Runs, sums: Sequence[Sum]) -> I64:
+        """What wrong registers and parked sums add to the sums of these operands: (m, n)."""
+        by = np.zeros((span.m, span.n), np.int64)
+        for moment, visit in enumerate(self.spans.visits(span)):
+            own = of_visit(flips, visit, self.flow.cycles(visit.shape))
+            if any(own):
+                before = operands.part(0, visit.k0)
+                now = operands.part(visit.k0, visit.k0 + visit.shape.k)
+                start = fixedpoint.wrap(before.all_sums() + by, self.arithmetic.acc_bits)
+                by += changes(
+                    now.act,
+                    now.wgt,
+                    start.astype(np.int32),
+                    self.spans,
+                    span,
+                    own,
+                    visit.shape.parts,
+                )
+            done = operands.part(0, visit.k0 + visit.shape.k)
+            self._wrong_sums(done, by, sums, span, moment)
+        return by
 
     def depth(self, span: Span) -> int:
         """TileOperands of each sum of a tile."""
@@ -174,7 +202,7 @@ class Evaluator:
         words: dict[int, int] = {}
         for read in reads:
             begin, length = self._part(span, read)
-            steps = self.flow.read_steps(self.rows, span.m, length, span.n)
+            steps = self.flow.read_steps(span.m, length, span.n)
             if read.engine == Engine.DPPU:  # it reads at once
                 steps = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.int64)
             own = slice(begin, begin + length)

@@ -20,7 +20,7 @@ from ..array.tile import Held, PlaceStep, TileShape, Uses, places_of
 from ..dppu.held import Neurons
 from ..dppu.schedule import shape_of
 from ..dppu.unit import DppuUnit
-from ..text.spans import Span, Spans
+from ..text.spans import Span, Spans, Visit
 
 
 class TileUnit(ABC):
@@ -44,13 +44,13 @@ class TileUnit(ABC):
     def hold(self, register: Register, row: int, col: int, step: int) -> Held | None:
         """What a place holds in a step of the fault-free tile, None for nothing that is used."""
 
-    def owned(self, register: Register, row: int = 0, col: int = 0) -> tuple[int, int]:
-        """First step and number of steps in which the tile has a place of a register."""
-        return 0, self.cycles
+    def owned(self, register: Register, row: int = 0, col: int = 0) -> list[tuple[int, int]]:
+        """Stretches, (first step, steps), in which the tile has a place of a register."""
+        return [(0, self.cycles)]
 
 
-class _Array(TileUnit):
-    """The array, or its delay lines."""
+class ArrayInTile(TileUnit):
+    """The array or its delay lines; and words of the output buffer where sums stand there."""
 
     def __init__(self, span: Span, spans: Spans) -> None:
         self.span, self.spans, self.cycles = span, spans, span.cycles
@@ -58,24 +58,46 @@ class _Array(TileUnit):
         self.flow = DATAFLOWS[self.array.dataflow]
 
     @cached_property
-    def shape(self) -> TileShape:
-        return self.spans.shape(self.span)
+    def visits(self) -> list[Visit]:
+        return self.spans.visits(self.span)
+
+    def _totals(self, register: Register) -> list[int]:
+        return [_total(self.array.dataflow, visit.shape, register) for visit in self.visits]
 
     def total(self, register: Register) -> int:
-        return _total(self.array.dataflow, self.shape, register)
+        return sum(self._totals(register))
 
     def draw(self, register: Register, rng: np.random.Generator) -> PlaceStep:
-        return _uses(self.array.dataflow, self.shape, register).draw(rng)
+        visit = self.visits[0]
+        if len(self.visits) > 1:
+            ends = np.cumsum(self._totals(register))
+            slot = int(rng.integers(ends[-1]))
+            visit = self.visits[int(np.searchsorted(ends, slot, side="right"))]
+        row, col, step = _uses(self.array.dataflow, visit.shape, register).draw(rng)
+        return row, col, visit.start + step
 
     def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
-        return self.flow.count(self.shape, register, np.array([[row, col]])).stretches()
+        place = np.array([[row, col]])
+        return [
+            (visit.start + first, visit.start + last)
+            for visit in self.visits
+            for first, last in self.flow.count(visit.shape, register, place).stretches()
+        ]
 
     def hold(self, register: Register, row: int, col: int, step: int) -> Held | None:
-        return self.flow.hold(self.shape, register, row, col, step)
+        visit = [visit for visit in self.visits if visit.start <= step][-1]
+        held = self.flow.hold(visit.shape, register, row, col, step - visit.start)
+        if held is None:
+            return None
+        first = 0 if held.start else held.first + visit.k0
+        return held._replace(first=first, end=held.end + visit.k0)
 
-    def owned(self, register: Register, row: int = 0, col: int = 0) -> tuple[int, int]:
-        overlapped = self.array.double_buffered_accumulators
-        return self.flow.owned(self.shape, register, row, col, overlapped)
+    def owned(self, register: Register, row: int = 0, col: int = 0) -> list[tuple[int, int]]:
+        overlapped, found = self.array.double_buffered_accumulators, []
+        for visit in self.visits:
+            first, steps = self.flow.owned(visit.shape, register, row, col, overlapped)
+            found.append((visit.start + first, steps))
+        return found
 
 
 def _uses(dataflow: str, shape: TileShape, register: Register) -> Uses:
@@ -116,8 +138,8 @@ class _Dppu(TileUnit):
 
 
 _UNITS: dict[str, Callable[[Span, Spans], TileUnit]] = {
-    **dict.fromkeys(UNIT_OF_DATAFLOW.values(), _Array),
-    **dict.fromkeys(SKEW_OF_DATAFLOW.values(), _Array),
+    **dict.fromkeys(UNIT_OF_DATAFLOW.values(), ArrayInTile),
+    **dict.fromkeys(SKEW_OF_DATAFLOW.values(), ArrayInTile),
     **{unit: partial(_Dppu, excess=bool(i)) for i, unit in enumerate(DPPU_UNITS)},
 }
 complete(

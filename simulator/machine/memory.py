@@ -311,6 +311,9 @@ class Memory:
         start = self.accumulators[: m * n].reshape(m, n)
         if i["first"]:
             start = np.tile(bias, (m, 1))
+        elif i["resume"]:
+            start = self.slots[i["slot"], : m * n].reshape(m, n).copy()
+        if i["first"] or i["resume"]:
             self.streamed.clear()
             self.sizes.clear()
         self.sizes.add((m, n))

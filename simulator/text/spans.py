@@ -2,11 +2,14 @@
 
 A span ends with its tile's STORE and begins after the one before, so that each instruction belongs
 to one; loads of later tiles among them.  Faults of buffers and instructions are placed with it.
+GEMMs of a tile whose sums are parked may stand before that, in the spans of other tiles.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -42,9 +45,10 @@ class Span(NamedTuple):
     """A tile and its instructions. number : within the layer. pcs begin..end-1 are its own.
 
     gemms : one for each part of the reduction (fold of a stationary array), none in a layer that
-    only the vector unit computes. starts : the cycle of the tile in which each begins.
-    cycles : of the tile on the array, 1 where it is not. moments : at which its sums in the output
-    buffer can be hit. Of `os` after the drain, and after the DPPU's merge; the partial sums of a
+    only the vector unit computes. starts : the cycle of the tile in which each begins. visits :
+    which of them begin at the bias or at parked sums; from there to the drain the tile is on the
+    array. cycles : of all visits, 1 where there is none. moments : at which its sums in the output
+    buffer can be hit. Of `os` after each drain, and after the DPPU's merge; the partial sums of a
     stationary array stand there in all of its cycles.
     """
 
@@ -58,11 +62,24 @@ class Span(NamedTuple):
     end: int
     gemms: tuple[int, ...]
     starts: tuple[int, ...]
+    visits: tuple[int, ...]
     dppus: tuple[int, ...]
     vec: int
     store: int
     cycles: int
     moments: int
+
+
+class Visit(NamedTuple):
+    """A tile on the array, from its bias or parked sums to the drain.
+
+    start : its first cycle, of the tile's. k0 : its first operand. shape : the tile, with the parts
+    of the reduction of this visit.
+    """
+
+    start: int
+    k0: int
+    shape: TileShape
 
 
 class DppuWork(NamedTuple):
@@ -90,19 +107,31 @@ class Spans:
         marked = np.flatnonzero(np.isin(c["op"], list(kinds.values())))
         ops = c["op"][marked].tolist()
         layers = program.debug_layer[marked].tolist()
-        begin, gemms, dppus, vec = 0, [], [], -1
-        for pc, op, layer in zip(marked.tolist(), ops, layers, strict=True):
+        begin, vec = 0, -1
+        gemms: dict[tuple[int, int], list[int]] = {}  # by first pixel and channel of the tile
+        dppus: dict[tuple[int, int], list[int]] = {}
+        places = list(zip(c["m0"][marked].tolist(), c["n0"][marked].tolist(), strict=True))
+        for pc, op, layer, place in zip(marked.tolist(), ops, layers, places, strict=True):
             if op == kinds["GEMM"]:
-                gemms.append(pc)
+                gemms.setdefault(place, []).append(pc)
             elif op == kinds["DPPU"]:
-                dppus.append(pc)
+                dppus.setdefault(place, []).append(pc)
             elif op == kinds["VEC"]:
                 vec = pc
             elif op == kinds["STORE"]:
                 m0, m, n0, n = (int(c[f][pc]) for f in ("m0", "m", "n0", "n"))
-                lengths, columns = k[gemms].tolist(), layer_columns(config, names[layer])
-                shape = TileShape(m, n, tuple(lengths), config.array.rows, columns)
-                starts, cycles, moments = _times(config.array.dataflow, shape)
+                own = tuple(gemms.pop(place, ()))
+                rows, columns = config.array.rows, layer_columns(config, names[layer])
+                visits = tuple(
+                    i
+                    for i, gemm in enumerate(own)
+                    if c["first"][gemm] or c["resume"][gemm] or not i
+                )
+                shapes = [
+                    TileShape(m, n, tuple(k[list(own[i:end])].tolist()), rows, columns)
+                    for i, end in pairwise((*visits, len(own)))
+                ]
+                starts, cycles, moments = _times(config.array.dataflow, shapes)
                 span = Span(
                     layer,
                     len(self.own[layer]),
@@ -112,9 +141,10 @@ class Spans:
                     n,
                     begin,
                     pc + 1,
-                    tuple(gemms),
+                    own,
                     starts,
-                    tuple(dppus),
+                    visits,
+                    tuple(dppus.pop(place, ())),
                     vec,
                     pc,
                     cycles,
@@ -122,7 +152,7 @@ class Spans:
                 )
                 self.all.append(span)
                 self.own[layer].append(span)
-                begin, gemms, dppus, vec = pc + 1, [], [], -1
+                begin, vec = pc + 1, -1
         if self.all:  # HALT
             last = self.all[-1]._replace(end=len(program.text))
             self.all[-1] = self.own[last.layer][-1] = last
@@ -135,12 +165,16 @@ class Spans:
             return config
         return config.model_copy(update={"array": config.array.model_copy(update={"cols": cols})})
 
-    def shape(self, span: Span) -> TileShape:
-        """A tile on the PEs that compute it."""
-        array = self.program.config.array
+    def visits(self, span: Span) -> list[Visit]:
+        """A tile on the PEs that compute it, visit by visit."""
+        rows = self.program.config.array.rows
         columns = layer_columns(self.program.config, self.program.layer_names[span.layer])
-        parts = tuple(self.depth[list(span.gemms)].tolist())
-        return TileShape(span.m, span.n, parts, array.rows, columns)
+        parts, k0, found = self.depth[list(span.gemms)].tolist(), 0, []
+        for i, end in pairwise((*span.visits, len(parts))):
+            shape = TileShape(span.m, span.n, tuple(parts[i:end]), rows, columns)
+            found.append(Visit(span.starts[i], k0, shape))
+            k0 += shape.k
+        return found
 
     def dppu(self, span: Span, excess: bool) -> DppuWork:
         """What the DPPU does in a tile, from the taps or of the excess."""
@@ -224,12 +258,15 @@ class Spans:
         return bool(self.program.column("op")[layer] != LayerOp.CONV)
 
 
-def _times(dataflow: str, shape: TileShape) -> tuple[tuple[int, ...], int, int]:
+def _times(dataflow: str, visits: Sequence[TileShape]) -> tuple[tuple[int, ...], int, int]:
     """(starts, cycles, moments) of a tile.
 
     One that runs three times has the times of one run; one without GEMMs is not on the array.
     """
-    if not shape.parts:
+    if not visits:
         return (), 1, 0
-    flow = DATAFLOWS[dataflow]
-    return flow.starts(shape), flow.cycles(shape), flow.moments(shape)
+    flow, starts, cycles = DATAFLOWS[dataflow], list[int](), 0
+    for shape in visits:
+        starts += (cycles + start for start in flow.starts(shape))
+        cycles += flow.cycles(shape)
+    return tuple(starts), cycles, flow.moments(visits)

@@ -119,40 +119,43 @@ def fixed_cycles(program: Program) -> NDArray[np.int64]:
 class GemmTime(NamedTuple):
     """How long GEMMs take without stalls of the DPPU, by pc.
 
-    The last three are about the column buses, over which results leave underneath the next
-    operands with double-buffered accumulators; without those they are 0.
+    The last four are about the column buses, over which results leave, and parked sums come back,
+    underneath other operands with double-buffered accumulators; without those they are 0.
     """
 
     cycles: NDArray[np.int64]  #: from the first operand to the last sum
     leaves: NDArray[np.int64]  #: to the end of the first results on the buses, 0 without any
     under: NDArray[np.int64]  #: the last of `cycles`, underneath the next GEMM
     waits: NDArray[np.int64]  #: those of `cycles` in which operands of a copy wait for the buses
+    buses: NDArray[np.int64]  #: in which sums move over the buses, of one copy
 
 
 def gemm_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     """The time of each GEMM. k : its operands (`reductions`)."""
     c, array = program.columns, program.config.array
-    rows, cols, none = array.rows, array.cols, np.zeros(len(k), np.int64)
+    m, n, none = c["m"].astype(np.int64), c["n"].astype(np.int64), np.zeros(len(k), np.int64)
     if not array.keeps_sums:
-        fold = DATAFLOWS[array.dataflow].gemm_cycles(c["m"], k, c["n"], rows, cols)
-        return GemmTime(fold, none, none, none)
+        fold = np.where(k > 0, DATAFLOWS[array.dataflow].gemm_cycles(m, k, n), 0)
+        return GemmTime(fold, none, none, none, none)
     code = program.column("redundancy")[program.debug_layer]
     copies = [row.copies for row in Redundancy]
     runs = np.array([own.runs for own in copies])[code]
     repeated = runs > 1
-    first, last = c["first"] != 0, c["last"] != 0
-    tails = np.array([os_tile_cycles(0, rows, cols // own.parts) for own in copies])[code]
-    tail = np.where(last | repeated, tails, 0)
-    start = np.where(repeated & ~first, restore_steps(rows), 0)
+    first, last, resumed = c["first"] != 0, c["last"] != 0, c["resume"] != 0
+    tail = np.where(last | repeated, os_tile_cycles(0, m, n), 0)
+    double = array.double_buffered_accumulators
+    again = repeated & ~first | resumed & (repeated | (not double))
+    start = np.where(again, restore_steps(m), 0)
     run = start + k + tail
     cycles = runs * run
-    if not array.double_buffered_accumulators:
-        return GemmTime(cycles, none, none, none)
+    if not double:
+        return GemmTime(cycles, none, none, none, none)
     # The copies of an uncut tile follow at once, as other tiles do, a step of the buses apart.
     uncut = repeated & first & last
-    cycles = np.where(uncut, run + (runs - 1) * np.maximum(k, rows), cycles)
-    waits = np.where(uncut, (runs - 1) * np.maximum(0, rows - k), 0)
-    return GemmTime(cycles, np.where(tail > 0, run, 0), np.where(last, tail, 0), waits)
+    cycles = np.where(uncut, run + (runs - 1) * np.maximum(k, m), cycles)
+    waits = np.where(uncut, (runs - 1) * np.maximum(0, m - k), 0)
+    buses = m + np.where(resumed & ~repeated, restore_steps(m), 0)
+    return GemmTime(cycles, np.where(tail > 0, run, 0), np.where(last, tail, 0), waits, buses)
 
 
 Strided = Sequence[int]  #: (address, bytes of a row, rows, bytes from row to row)

@@ -37,7 +37,7 @@ def cases(draw):
     act = operands(rng, act_bits, (m, k), extreme).astype(np.int8)
     wgt = operands(rng, weight_bits, (n, k), extreme).astype(np.int8)
     start = operands(rng, acc_bits, (m, n), False).astype(np.int32)
-    steps, flips = os_tile_cycles(k, rows, cols), []
+    steps, flips = os_tile_cycles(k, m, n), []
     around = int(rng.integers(steps))
     registers = [("array", name) for name in BY_UNIT["array"]]
     registers += [("skew", "act")] * (rows > 1) + [("skew", "wgt")] * (cols > 1)
@@ -117,7 +117,7 @@ def test_the_fast_stepper_and_the_one_with_copies_are_the_same_array(case):
     for feedback in (True, False):
         slow, steps = step_os_tile_copies(
             act, wgt, start, rows, cols, bits.act_bits, bits.weight_bits, bits.acc_bits,
-            os_plan(flips, k, rows, cols, bits), 0, 0, feedback,
+            os_plan(flips, (k, *start.shape), rows, cols, bits), 0, 0, feedback,
         )  # fmt: skip
         np.testing.assert_array_equal(fast, slow)
         assert steps == cycles

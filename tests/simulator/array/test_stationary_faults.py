@@ -34,7 +34,7 @@ def cases(draw):
     act = operands(rng, act_bits, (m, sum(folds)), extreme).astype(np.int8)
     wgt = operands(rng, weight_bits, (n, sum(folds)), extreme).astype(np.int8)
     psum = operands(rng, acc_bits, (m, n), False).astype(np.int32)
-    steps = len(folds) * (stream + 2 * rows + cols - 2) + 2
+    steps = sum(stream + 2 * used + held - 2 for used in folds) + 2
     around, flips = int(rng.integers(steps)), []
     unit = f"array_{dataflow}"
     registers = [(unit, name) for name in BY_UNIT[unit]] + [("buffer", "output")]

@@ -41,9 +41,10 @@ def tiles(draw):
 def test_closed_form_cycles_and_numpy_values(tile):
     act, wgt, bias, rows, cols, arithmetic = tile
     out, cycles = os_tile(act, wgt, bias, rows=rows, cols=cols, arithmetic=arithmetic)
-    assert cycles == os_tile_cycles(act.shape[1], rows, cols)
-    if rows >= 3:
-        assert cycles == act.shape[1] + 2 * rows + cols - 2
+    (m, k), n = act.shape, len(wgt)
+    assert cycles == os_tile_cycles(k, m, n)  # whatever PEs have no sum
+    if m >= 3:
+        assert cycles == k + 2 * m + n - 2
     exact = act.astype(np.int64) @ wgt.astype(np.int64).T + bias
     np.testing.assert_array_equal(out, wrap(exact, arithmetic.acc_bits))
 

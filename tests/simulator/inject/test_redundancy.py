@@ -104,11 +104,7 @@ def test_register_true_values(case):
 def array_cycles(program):
     """The array's cycles as the rules of docs/schemes.md give them, tile by tile."""
     c, config = program.columns, program.config
-    rows, cols, double = (
-        config.array.rows,
-        config.array.cols,
-        config.array.double_buffered_accumulators,
-    )
+    cols, double = config.array.cols, config.array.double_buffered_accumulators
     total = 0
     spans = Spans(program)
     for index in program.network.weights:
@@ -118,14 +114,14 @@ def array_cycles(program):
             assert tile.n <= width
             parts = spans.depth[list(tile.gemms)].tolist()
             if code in (Redundancy.NONE, Redundancy.SPACE):
-                total += sum(parts) if double else os_tile_cycles(sum(parts), rows, width)
+                total += sum(parts) if double else os_tile_cycles(sum(parts), tile.m, tile.n)
             elif len(parts) == 1:
-                total += 3 * (parts[0] if double else os_tile_cycles(parts[0], rows, cols))
+                total += 3 * (parts[0] if double else os_tile_cycles(parts[0], tile.m, tile.n))
             else:  # every copy of every part for itself; its sums go back before all but the first
-                total += 3 * sum(os_tile_cycles(k, rows, cols) for k in parts)
-                total += 3 * rows * (len(parts) - 1)
+                total += 3 * sum(os_tile_cycles(k, tile.m, tile.n) for k in parts)
+                total += 3 * tile.m * (len(parts) - 1)
                 if double:  # the last one leaves underneath the next tile
-                    total -= os_tile_cycles(0, rows, cols)
+                    total -= os_tile_cycles(0, tile.m, tile.n)
     setcfg = (c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == Engine.ARRAY)
     return total + int(setcfg.sum())
 

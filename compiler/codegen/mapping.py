@@ -1,0 +1,432 @@
+"""Mappings of a layer: what there is to choose from, and what each costs.
+
+A mapping says how a convolution is cut: pixels and channels of a tile, how many tiles of each share
+one fill of the buffers, the part of the reduction that is loaded at a time, whether sums wait in
+the output buffer between parts, and which operand stays.  Its cost is the time of its fills, each
+as long as its tiles take or the loads of the next one, whichever is longer, and at least that of
+the vector unit and the stores.  All mappings of a layer are compared at once, as arrays of
+(pixel side, channel side, loop order).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...config import Config
+from ...isa.descriptors import Redundancy
+from ...isa.instructions import INSTRUCTION_BYTES
+from ...simulator.array.timing import fold_cycles, restore_steps
+from ...simulator.text.work import VEC_LATENCY
+from .loads import PIECES
+from .tiles import Geometry, needed_step
+
+_Ints = NDArray[np.int64]
+_Reals = NDArray[np.float64]
+
+#: Mappings whose estimated cycles differ by less are told apart by their traffic.
+_ALIKE = 0.01
+#: Instructions that a tile of one part of the reduction has, and those that a fill adds.
+_OF_TILE, _OF_FILL = 4, 8
+
+
+class Mapping(NamedTuple):
+    """rows, cols : pixels and channels of a tile at most. cut_rows : no tile has pixels of two output
+    rows. whole : blocks hold whole input rows with all channels. pixel_tiles, channel_tiles : that
+    share a fill. step_ky, step_c : of the reduction. parked : sums wait in the output buffer.
+    weights_outside : the outer loop is over channels."""
+
+    rows: int
+    cols: int
+    cut_rows: bool
+    whole: bool
+    pixel_tiles: int
+    channel_tiles: int
+    step_ky: int
+    step_c: int
+    parked: bool
+    weights_outside: bool
+
+
+class MappingCost(NamedTuple):
+    """cycles : estimated. traffic : bytes of operands and results."""
+
+    cycles: int
+    traffic: int
+
+
+@lru_cache(4096)
+def best_mapping(
+    geometry: Geometry, config: Config, redundancy: Redundancy, most_cols: int, may_park: bool
+) -> tuple[Mapping, MappingCost] | None:
+    """The mapping of least cycles, then traffic; None if not one PE's operands fit the buffers."""
+    choice = _Choice(geometry, config, redundancy, most_cols, may_park)
+    cycles, traffic = choice.costs()
+    if not np.isfinite(cycles).any():
+        return None
+    nearly = cycles <= cycles.min() * (1 + _ALIKE)
+    at = np.unravel_index(np.argmin(np.where(nearly, traffic, np.inf)), cycles.shape)
+    return choice.mapping(at), MappingCost(int(cycles[at]), int(traffic[at]))
+
+
+class _PixelSide(NamedTuple):
+    """How pixels are cut, a row each. tiles : of the layer. blocks : runs of them.
+
+    most : input bytes of the largest block, of one channel where it has not `whole` rows. loaded :
+    of all blocks together, over the whole reduction. m : pixels of the largest tile.
+    """
+
+    rows: _Ints
+    cut_rows: _Ints
+    whole: _Ints
+    nky: _Ints
+    pixel_tiles: _Ints
+    tiles: _Ints
+    blocks: _Ints
+    most: _Ints
+    loaded: _Ints
+
+
+class _ChannelSide(NamedTuple):
+    """How channels are cut, a row each. tiles : of a group."""
+
+    cols: _Ints
+    channel_tiles: _Ints
+    tiles: _Ints
+
+
+class _Choice:
+    """All mappings of a layer on a machine."""
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        config: Config,
+        redundancy: Redundancy,
+        most_cols: int,
+        may_park: bool,
+    ) -> None:
+        layer = geometry.layer
+        self.geometry, self.layer, self.config = geometry, layer, config
+        self.copies, self.may_park = redundancy.copies, may_park
+        self.half_a = config.buffers.ifmap_bytes // 2
+        self.half_b = config.buffers.weight_bytes // 2
+        self.per_group = geometry.source.c // layer.groups
+        self.width = geometry.out.c // layer.groups
+        self.most_cols = min(most_cols, self.width)
+        pixel_rows = list(self._pixel_rows())
+        table = np.array(pixel_rows, np.int64).reshape(-1, len(_PixelSide._fields))
+        self.px = _PixelSide(*table.T[:, :, None, None])
+        cols = np.array(list(self._channel_rows()), np.int64)
+        self.ch = _ChannelSide(*cols.T[:, None, :, None])
+        self.outside = np.array([True, False])[None, None]
+        self._reduction()
+
+    # ---- what there is to choose from ----------------------------------------------------------
+
+    def _pixel_rows(self) -> Iterator[tuple[int, ...]]:
+        source = self.geometry.source
+        for rows, cut in self._tile_sizes():
+            tiles = PixelTiles(self.geometry, rows, cut)
+            count = len(tiles.m)
+            for together in tiles.runs():
+                blocks = tiles.blocks(together)
+                for nky in _even_parts(self.layer.kernel_h):
+                    loaded, most = blocks.windows(nky)
+                    shape = rows, cut, together, count, len(blocks.first), nky
+                    yield self._row(*shape, False, most, loaded * source.c)
+                    row_bytes = blocks.row_size * source.c
+                    largest, together_rows = blocks.rows()
+                    if largest * row_bytes <= self.half_a:
+                        yield self._row(
+                            *shape, True, largest * row_bytes, together_rows * row_bytes
+                        )
+
+    @staticmethod
+    def _row(
+        rows: int, cut: bool, together: int, tiles: int, blocks: int, nky: int, whole: bool,
+        most: int, loaded: int,
+    ) -> tuple[int, ...]:  # fmt: skip
+        return rows, cut, whole, nky, together, tiles, blocks, most, loaded
+
+    def _tile_sizes(self) -> Iterator[tuple[int, bool]]:
+        """Pixels of a tile, and whether none has pixels of two output rows."""
+        most, wide = self.config.tile_rows, self.geometry.out.w
+        size = min(most, self.geometry.pixels)
+        while size:
+            yield size, False
+            size //= 2
+        if self.geometry.pixels == wide:
+            return
+        tried = set()
+        size = most
+        while size:
+            own = -(-wide // -(-wide // size))  # as even as can be
+            if own not in tried and own <= size:
+                tried.add(own)
+                yield own, True
+            size //= 2
+
+    def _channel_rows(self) -> Iterator[tuple[int, int, int]]:
+        layer, found = self.layer, {self.most_cols}
+        size = self.most_cols
+        while size := size // 2:
+            found.add(size)
+        for parts in range(1, layer.kernel_h + 1):
+            depth = -(-layer.kernel_h // parts) * layer.kernel_w * self.per_group
+            found.add(min(self.most_cols, self.half_b // (depth + 4)))
+        found.discard(0)
+        for cols in sorted(found, reverse=True):
+            tiles = -(-self.width // cols)
+            for together in _runs(tiles * layer.groups):
+                yield cols, together, tiles
+
+    def _reduction(self) -> None:
+        """The largest part of the reduction that fits, cut evenly; and what follows from it."""
+        px, ch, layer = self.px, self.ch, self.layer
+        unit = px.nky * layer.kernel_w
+        room = self.half_b // (ch.cols * ch.channel_tiles) - 4  # 4 bytes of bias a channel
+        channels = np.maximum(0, room) // unit
+        own = np.where(px.whole > 0, self.per_group, self.half_a // np.maximum(1, px.most))
+        channels = np.minimum(np.minimum(channels, own), self.per_group)
+        fits = channels > 0
+        channels = np.maximum(1, channels)
+        channels = -(-self.per_group // -(-self.per_group // channels))
+        rows = self.config.array.rows
+        if not self.config.array.keeps_sums:  # whole folds, where there is more than one
+            step = rows // np.gcd(rows, unit)
+            channels = np.where(channels > step, channels // step * step, channels)
+        self.channels = channels
+        self.parts = -(-layer.kernel_h // px.nky) * -(-self.per_group // channels)
+        one_group = ch.channel_tiles <= ch.tiles
+        across = (self.parts == 1) & (px.whole > 0) & (ch.channel_tiles % ch.tiles == 0)
+        together = px.pixel_tiles * ch.channel_tiles
+        self.parked = (self.parts > 1) & (together > 1)
+        room_to_park = (together <= self.config.output_slots) & self.may_park
+        self.fits = fits & (one_group | across) & (~self.parked | room_to_park)
+
+    def mapping(self, at: Any) -> Mapping:
+        """The mapping of a place in the arrays."""
+
+        def of(values: NDArray[Any]) -> int:
+            return int(np.broadcast_to(values, self.shape)[at])
+
+        px, ch = self.px, self.ch
+        return Mapping(
+            of(px.rows),
+            of(ch.cols),
+            bool(of(px.cut_rows)),
+            bool(of(px.whole)),
+            of(px.pixel_tiles),
+            of(ch.channel_tiles),
+            of(px.nky),
+            of(self.channels),
+            bool(of(self.parked)),
+            bool(of(self.outside)),
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the arrays."""
+        return len(self.px.rows), self.ch.cols.shape[1], 2
+
+    # ---- what it costs ------------------------------------------------------------------------
+
+    def costs(self) -> tuple[_Reals, _Reals]:
+        """Estimated cycles and bytes of DRAM of each; infinite where it does not fit."""
+        px, ch, layer, groups = self.px, self.ch, self.layer, self.layer.groups
+        dram, whole, parts = self.config.dram, px.whole > 0, self.parts
+        runs = np.where(
+            ch.channel_tiles <= ch.tiles,
+            groups * -(-ch.tiles // ch.channel_tiles),
+            -(-groups * ch.tiles // ch.channel_tiles),
+        )
+        blocks, fills = px.blocks, px.blocks * runs * parts
+        tiles = px.tiles * ch.tiles * groups
+        depth = layer.kernel_h * layer.kernel_w * self.per_group
+        outputs = self.geometry.pixels * self.geometry.out.c
+        stored = outputs * (2 if layer.residual >= 0 else 1)
+        bandwidth, loads = dram.bytes_per_cycle, self.copies.loads
+
+        # Bytes of one fill, and how many of the fills of a loop bring new ones.
+        a = loads * px.loaded / blocks / np.where(whole, 1, groups * parts)
+        b = loads * (depth + 4) * groups * self.width / (runs * parts)
+        single = parts == 1
+        # A block of some channels serves one group, and of a cut reduction one part.
+        a_groups = np.where(whole, 1, groups)
+        a_fills = np.where(
+            single | whole,
+            np.where(
+                self.outside & (blocks > 1),
+                blocks * runs,
+                blocks * a_groups,
+            ),
+            fills,
+        )
+        b_fills = np.where(single, np.where(self.outside | (runs == 1), runs, blocks * runs), fills)
+        traffic = a * a_fills + b * b_fills + stored
+        instructions = (tiles * parts * _OF_TILE + fills * _OF_FILL) * INSTRUCTION_BYTES
+        array = self._array(tiles, depth) / fills
+        moved = (stored + instructions) / fills / bandwidth
+        a, b, late = a / bandwidth, b / bandwidth, dram.latency_cycles
+
+        def period(loads: Any) -> Any:
+            """Of a fill: a half of the buffers is loaded while the other one is at work."""
+            busy = loads + moved
+            return np.maximum(np.maximum(array, busy), (array + busy + late) / 2)
+
+        # Fills of one kind are alike: with both operands new, or one of them, or none.
+        both = np.minimum(np.minimum(a_fills, b_fills), fills)
+        only_a, only_b = a_fills - both, b_fills - both
+        rest = np.maximum(0, fills - both - only_a - only_b)
+        cycles = (
+            both * period(a + b)
+            + only_a * period(a)
+            + only_b * period(b)
+            + rest * np.maximum(array, moved)
+        )
+        # Before the first tile its weights and input rows come, behind the last one its results go.
+        words, lanes = px.rows * ch.cols, self.config.vec.lanes
+        cycles = cycles + late + b + a / PIECES + np.maximum(0, a - array)
+        cycles = cycles + words / lanes + words / bandwidth + VEC_LATENCY
+        store = outputs / lanes + VEC_LATENCY * tiles + outputs / bandwidth
+        cycles = np.maximum(cycles, store)
+        shape = self.shape
+        fits = np.broadcast_to(self.fits, shape)
+        return (
+            np.where(fits, np.broadcast_to(cycles, shape), np.inf),
+            np.where(fits, np.broadcast_to(traffic, shape), np.inf),
+        )
+
+    def _array(self, tiles: Any, depth: int) -> Any:
+        """Cycles of all tiles on the array."""
+        array, px, ch, parts = self.config.array, self.px, self.ch, self.parts
+        pixels, channels = self.geometry.pixels, self.layer.groups * self.width
+        # Sums over all tiles of their pixels, and of their channels.
+        rows, cols = pixels * ch.tiles * self.layer.groups, channels * px.tiles
+        if not array.keeps_sums:
+            unit, most = px.nky * self.layer.kernel_w, array.rows
+            folds = -(-self.layer.kernel_h // px.nky) * (
+                self.per_group // self.channels * -(-self.channels * unit // most)
+                + -(-(self.per_group % self.channels) * unit // most)
+            )
+            return folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
+        repeated = self.copies.runs > 1
+        ends = np.where(self.parked | repeated, parts, 1)
+        tail = 2 * rows + cols - 2 * tiles  # as `os_tile_cycles(0, m, n)`
+        if array.double_buffered_accumulators and not repeated:
+            buses = np.where(self.parked, 2, 1) * np.minimum(px.rows, pixels)
+            one = np.where(ends == parts, parts * np.maximum(depth / parts, buses), depth)
+            return tiles * one + tail / tiles
+        return self.copies.runs * (tiles * depth + ends * tail + (ends - 1) * restore_steps(rows))
+
+
+def _runs(count: int) -> list[int]:
+    """How many of `count` tiles may come together: powers of two, and all; as even as can be."""
+    found, size = {count}, 1
+    while size < count:
+        found.add(-(-count // -(-count // size)))
+        size *= 2
+    return sorted(found)
+
+
+def _even_parts(count: int) -> list[int]:
+    """Sizes of the parts of `count` rows, cut evenly."""
+    return sorted({-(-count // parts) for parts in range(1, count + 1)}, reverse=True)
+
+
+def run_starts(count: int, row: int, together: int) -> _Ints:
+    """The first of each run of at most `together` of `count` tiles.
+
+    row : tiles of an output row where none has pixels of two, else all; runs begin with rows.
+    """
+    span = max(row, together)
+    starts = np.arange(0, count, span)[:, None] + np.arange(0, span, together)
+    return starts[starts < count]
+
+
+class PixelTiles:
+    """Tiles of pixels: first and number of each, and the input rows and columns that they read."""
+
+    def __init__(self, g: Geometry, size: int, cut_rows: bool) -> None:
+        span = g.out.w if cut_rows else g.pixels
+        within = np.arange(0, span, size)
+        starts = np.arange(0, g.pixels, span)
+        self.g, self.together = g, len(within)
+        self.m0: _Ints = (starts[:, None] + within).ravel()
+        self.m: _Ints = np.tile(np.minimum(size, span - within), len(starts))
+
+    def runs(self) -> list[int]:
+        """How many tiles may share a block: of an output row, or of so many whole rows.
+
+        Blocks of whole rows read the fewest input rows twice.
+        """
+        count, wide = len(self.m), self.g.out.w
+        aligned = self.together
+        if aligned == count:
+            aligned = math.lcm(wide, int(self.m[0])) // int(self.m[0])
+        whole = {aligned * n for n in _runs(-(-count // aligned))}
+        return sorted({*_runs(self.together), *(n for n in whole if n < count), count})
+
+    def blocks(self, together: int) -> _Blocks:
+        """Runs of so many tiles, that one block of the input serves."""
+        starts = run_starts(len(self.m), self.together, together)
+        last = np.append(starts[1:], len(self.m)) - 1
+        return _Blocks(self.g, self.m0[starts], self.m0[last] + self.m[last] - 1)
+
+
+class _Blocks(NamedTuple):
+    """Runs of pixels from `first` to `last`, both included."""
+
+    g: Geometry
+    first: _Ints
+    last: _Ints
+
+    def _rows(self, ky0: int, nky: int) -> _Ints:
+        """Input rows that each needs over kernel rows."""
+        g, la = self.g, self.g.layer
+        lo_image, lo_y = np.divmod(self.first // g.out.w, g.out.h)
+        hi_image, hi_y = np.divmod(self.last // g.out.w, g.out.h)
+        lo = lo_y * la.stride_h + ky0 * la.dilation_h - la.pad_top
+        hi = hi_y * la.stride_h + (ky0 + nky - 1) * la.dilation_h - la.pad_top
+        h, step = g.source.h, needed_step(la.stride_h, nky, la.dilation_h)
+        steps = np.where((lo_image < hi_image) & (h % step > 0), 1, step)
+        return _count(lo_image * h, lo, hi_image * h, hi, h, steps)
+
+    def _cols(self) -> _Ints:
+        g, la = self.g, self.g.layer
+        w, ow = g.source.w, g.out.w
+        lo = (self.first % ow) * la.stride_w - la.pad_left
+        hi = (self.last % ow) * la.stride_w + (la.kernel_w - 1) * la.dilation_w - la.pad_left
+        count = _count(0, lo, 0, hi, w, g.col_step)
+        return np.where(self.first // ow != self.last // ow, self.row_size, count)
+
+    @property
+    def row_size(self) -> int:
+        """Columns of a whole input row that are loaded."""
+        return self.g.cols(0, self.g.out.w, wide=True).size
+
+    def rows(self) -> tuple[int, int]:
+        """Whole input rows: of the largest block, and of all."""
+        rows = self._rows(0, self.g.layer.kernel_h)
+        return int(rows.max()), int(rows.sum())
+
+    def windows(self, nky: int) -> tuple[int, int]:
+        """Elements of one channel, in parts of so many kernel rows: all that is loaded, and most."""
+        kernel_h, cols = self.g.layer.kernel_h, self._cols()
+        areas = [self._rows(ky, min(nky, kernel_h - ky)) * cols for ky in range(0, kernel_h, nky)]
+        return sum(int(area.sum()) for area in areas), max(int(area.max()) for area in areas)
+
+
+def _count(first_base: Any, lo: _Ints, last_base: Any, hi: _Ints, size: int, step: Any) -> _Ints:
+    """Places of a map of `size` from lo to hi, as `Geometry.rows` and `cols` count them."""
+    first = np.where(lo < 0, lo % step, np.where(lo < size, lo, size + lo % step))
+    below = np.where(hi < 0, -1 - (-1 - hi) % step, hi)
+    last = np.where(hi < size, below, size - 1 - (size - 1 - hi) % step)
+    found: _Ints = np.maximum(1, (last_base + last - first_base - first) // step + 1)
+    return found
