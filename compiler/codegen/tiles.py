@@ -120,7 +120,8 @@ class Geometry:
             step = 1  # what is needed of the next image is not as far apart
         first = lo_image * h + _first_inside(lo, h, step)
         last = hi_image * h + _last_inside(hi, h, step)
-        return _places(first, last, step, lo_image * h)
+        nearest = lo_image * h if lo < 0 else hi_image * h + h - 1
+        return _places(first, last, step, nearest)
 
     def cols(self, m_lo: int, m_hi: int, wide: bool = False) -> Places:
         """Input columns that pixels [m_lo, m_hi) need, at least one.
@@ -143,7 +144,8 @@ class Geometry:
         la, w = self.layer, self.source.w
         lo = lo_x * la.stride_w - la.pad_left
         hi = hi_x * la.stride_w + (la.kernel_w - 1) * la.dilation_w - la.pad_left
-        return _places(_first_inside(lo, w, step), _last_inside(hi, w, step), step, 0)
+        nearest = 0 if lo < 0 else w - 1
+        return _places(_first_inside(lo, w, step), _last_inside(hi, w, step), step, nearest)
 
     def block(self, m_lo: int, m_hi: int) -> ABlock:
         """All rows, columns and channels that pixels [m_lo, m_hi) need."""
@@ -184,9 +186,9 @@ def _last_inside(place: int, size: int, step: int) -> int:
     return place if place >= 0 else -1 - (-1 - place) % step
 
 
-def _places(first: int, last: int, step: int, instead: int) -> Places:
-    """From `first` to `last`, or a place that is there `instead` of none."""
+def _places(first: int, last: int, step: int, nearest: int) -> Places:
+    """From `first` to `last`; where none is needed the `nearest`, which often is there already."""
     size = (last - first) // step + 1
     if size > 1:
         return Places(first, size, step)
-    return Places(first if size == 1 else instead, 1, 1)
+    return Places(first if size == 1 else nearest, 1, 1)
