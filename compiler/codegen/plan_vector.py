@@ -18,7 +18,7 @@ from ...errors import CompileError
 from ...isa.instructions import BY_NAME, INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...network.layers import LayerOp
 from .loads import BURST_BYTES, ABlock, ifmap_loads
-from .tiles import Fill, Geometry, LayerPlan, Places, Tile, TileRun
+from .tiles import Fill, Geometry, LayerPlan, Lines, Tile, TileRun
 
 _MAX_TILE_PIXELS = BY_NAME["VEC"].layout()["m"][1].limit
 _MAX_TILE_CHANNELS = 256
@@ -94,7 +94,7 @@ class _Shape:
                 return
             channels = -(-channels // 2)
 
-    def col_runs(self, cut: _Cut) -> list[tuple[int, int, Places]]:
+    def col_runs(self, cut: _Cut) -> list[tuple[int, int, Lines]]:
         """(first output column, the one after the last, the input's) of the blocks."""
         wide = cut.cols == self.g.out.w
         ends = [(x, min(x + cut.cols, self.g.out.w)) for x in range(0, self.g.out.w, cut.cols)]
@@ -113,11 +113,11 @@ class _Shape:
             runs.append(_Channels(n0, n, low, high - low))
         return runs
 
-    def _row_runs(self, most: int, single: bool) -> list[tuple[int, int, Places]]:
+    def _row_runs(self, most: int, single: bool) -> list[tuple[int, int, Lines]]:
         """The same of rows, of which `most` input rows fit; none if they do not."""
         w, runs, y = self.g.out.w, [], 0
 
-        def rows(end: int) -> Places:
+        def rows(end: int) -> Lines:
             return self.g.rows(y * w, end * w, 0, self.g.layer.kernel_h)
 
         while y < self.out_rows:
@@ -131,7 +131,7 @@ class _Shape:
 
     def _runs(
         self, cut: _Cut
-    ) -> tuple[list[tuple[int, int, Places]], list[tuple[int, int, Places]], list[_Channels]]:
+    ) -> tuple[list[tuple[int, int, Lines]], list[tuple[int, int, Lines]], list[_Channels]]:
         cols, channels = self.col_runs(cut), self.channel_runs(cut)
         area = max(run.size for _, _, run in cols) * max(run.cc for run in channels)
         return self.row_runs(self.half // area, cut.single), cols, channels

@@ -71,7 +71,7 @@ class LayerPlan:
         return (t for f in self.fills for r in f.runs if r.last for t in r.tiles)
 
 
-class Places(NamedTuple):
+class Lines(NamedTuple):
     """Input rows or columns: `size` of them from `first` on, `step` apart."""
 
     first: int
@@ -141,7 +141,7 @@ class Geometry:
 
         return step if step > 1 and nbytes(step) < nbytes(1) else 1
 
-    def rows(self, m_lo: int, m_hi: int, ky0: int, nky: int) -> Places:
+    def rows(self, m_lo: int, m_hi: int, ky0: int, nky: int) -> Lines:
         """Input rows that pixels [m_lo, m_hi) need for `nky` kernel rows; at least one."""
         la, h, ow = self.layer, self.source.h, self.out.w
         lo_image, lo_y = divmod(m_lo // ow, self.out.h)
@@ -153,9 +153,10 @@ class Geometry:
             step = 1  # what is needed of the next image is not as far apart
         first = lo_image * h + _first_inside(lo, h, step)
         last = hi_image * h + _last_inside(hi, h, step)
-        return _places(first, last, step, lo_image * h)
+        nearest = lo_image * h if lo < 0 else hi_image * h + h - 1
+        return _lines(first, last, step, nearest)
 
-    def cols(self, m_lo: int, m_hi: int, wide: bool = False) -> Places:
+    def cols(self, m_lo: int, m_hi: int, wide: bool = False) -> Lines:
         """Input columns that pixels [m_lo, m_hi) need, at least one.
 
         All that any pixel needs if these span rows; where no column is left out also those that
@@ -166,17 +167,18 @@ class Geometry:
             return self._cols(m_lo % ow, (m_hi - 1) % ow, self.col_step)
         return self._all_cols(self.col_step)
 
-    def _all_cols(self, step: int) -> Places:
+    def _all_cols(self, step: int) -> Lines:
         if step == 1:
-            return Places(0, self.source.w, 1)
+            return Lines(0, self.source.w, 1)
         return self._cols(0, self.out.w - 1, step)
 
-    def _cols(self, lo_x: int, hi_x: int, step: int) -> Places:
+    def _cols(self, lo_x: int, hi_x: int, step: int) -> Lines:
         """Input columns that output columns lo_x to hi_x need."""
         la, w = self.layer, self.source.w
         lo = lo_x * la.stride_w - la.pad_left
         hi = hi_x * la.stride_w + (la.kernel_w - 1) * la.dilation_w - la.pad_left
-        return _places(_first_inside(lo, w, step), _last_inside(hi, w, step), step, 0)
+        nearest = 0 if lo < 0 else w - 1
+        return _lines(_first_inside(lo, w, step), _last_inside(hi, w, step), step, nearest)
 
     def block(self, m_lo: int, m_hi: int) -> ABlock:
         """All rows, columns and channels that pixels [m_lo, m_hi) need."""
@@ -217,9 +219,9 @@ def _last_inside(place: int, size: int, step: int) -> int:
     return place if place >= 0 else -1 - (-1 - place) % step
 
 
-def _places(first: int, last: int, step: int, instead: int) -> Places:
-    """From `first` to `last`, or a place that is there `instead` of none."""
+def _lines(first: int, last: int, step: int, nearest: int) -> Lines:
+    """From `first` to `last`; where none is needed the `nearest`, which often is there already."""
     size = (last - first) // step + 1
     if size > 1:
-        return Places(first, size, step)
-    return Places(first if size == 1 else instead, 1, 1)
+        return Lines(first, size, step)
+    return Lines(first if size == 1 else nearest, 1, 1)
