@@ -265,12 +265,15 @@ OF_TILE = tuple(i.name for i in INSTRUCTIONS if set(_TILE) <= set(i.fields))
 
 #: Columns of the window table: which part of the input an ifmap buffer holds, and which part of
 #: the reduction a GEMM or DPPU instruction runs over.  Rows count over the batch: image*h + y.
+#: Where a layer steps over rows or columns that no window needs, they are not in the buffer.
 WINDOW_FIELDS: tuple[tuple[str, str], ...] = (
     ("a_base", "ifmap-buffer byte of the first element"),
     ("row0", "first input row in the buffer"),
     ("rows", "input rows in the buffer"),
+    ("row_step", "from one of these rows to the next; 1: every row"),
     ("col0", "first input column in the buffer"),
     ("cols", "input columns in the buffer"),
+    ("col_step", "from one of these columns to the next; 1: every column"),
     ("c0", "first input channel in the buffer"),
     ("cc", "input channels in the buffer"),
     ("ky0", "first kernel row of the reduction"),

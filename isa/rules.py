@@ -77,6 +77,7 @@ class Rule(Enum):
     # windows
     WINDOW_FIELD = auto()
     WINDOW_PLACE = auto()
+    WINDOW_STEP = auto()
     WINDOW_REDUCTION = auto()
     WINDOW_BASE = auto()
     # the text as a whole
@@ -194,6 +195,7 @@ RULES: dict[Rule, RuleText] = {
     ),
     Rule.WINDOW_FIELD: RuleText("a window has a negative field", _UNSEEN),
     Rule.WINDOW_PLACE: RuleText("a window ends outside the ifmap buffer", _UNSEEN),
+    Rule.WINDOW_STEP: RuleText("a window's rows or columns are 0 apart", _UNSEEN),
     Rule.WINDOW_REDUCTION: RuleText("a window reduces over nothing", _UNSEEN),
     Rule.WINDOW_BASE: RuleText("a window's base is wrong", _UNSEEN),
     Rule.EMPTY_TEXT: RuleText("no instructions", _UNSEEN),

@@ -240,6 +240,7 @@ def _validate_windows(p: Program, check: Check) -> None:
     check(fits and (held <= ifmap).all(), Rule.WINDOW_PLACE)
     held = held * w["cc"]
     check((w["a_base"] + held <= ifmap).all(), Rule.WINDOW_PLACE)
+    check(((w["row_step"] > 0) & (w["col_step"] > 0)).all(), Rule.WINDOW_STEP)
     check(((w["nky"] > 0) & (w["kcc"] > 0)).all(), Rule.WINDOW_REDUCTION)
     largest = max(ifmap, p.config.buffers.weight_bytes)
     check(((w["b_base"] < largest) & (w["bias_base"] < largest)).all(), Rule.WINDOW_BASE)

@@ -102,7 +102,7 @@ def networks(draw: st.DrawFn, arithmetic: Arithmetic, max_layers: int = 4) -> Ne
         kinds += ["maxpool", "avgpool"] + ["add"] * (i > 0)
         kind = draw(st.sampled_from(kinds))
         kh, kw = draw(st.integers(1, min(4, source.h))), draw(st.integers(1, min(4, source.w)))
-        sh, sw = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+        sh, sw = draw(st.integers(1, 3)), draw(st.integers(1, 3))
         pt, pl = draw(st.integers(0, kh - 1)), draw(st.integers(0, kw - 1))
         dh = dw = 1
         values: dict[str, int] = {}

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from ...isa.program import chunks
 from ...network.layers import Network
+from .loads import BURST_BYTES
 from .tiles import LayerPlan
-
-_ALIGN = 64
 
 
 def align(nbytes: int) -> int:
     """The next multiple of a DRAM burst."""
-    return -(-nbytes // _ALIGN) * _ALIGN
+    return -(-nbytes // BURST_BYTES) * BURST_BYTES
 
 
 class Constants(NamedTuple):

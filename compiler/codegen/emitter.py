@@ -101,8 +101,9 @@ class Emitter:
     def _operands_ready(self, layer: int, placed: Placed, work: TileWork) -> int:
         """The pc of the LOAD after which all input rows of a tile are there."""
         run, tile, a = work.run, work.tile, placed.a
-        row, count = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
-        return ready(a.pieces, row + count)
+        rows = self.geometry[layer].rows(tile.m0, tile.m0 + tile.m, run.ky0, run.nky)
+        # A tile that needs none names one that the block may have left out.
+        return ready(a.pieces, min(rows.last + 1, a.block.end_row))
 
     def _emit_unit(self, unit: Unit, placed: Placed, ahead: list[Iterator[None]]) -> None:
         """The tiles of a unit, and between them the loads `ahead` for the next one.

@@ -13,6 +13,7 @@ _MAX_COUNT = _LOAD["count"][1].limit
 _MAX_STRIDE = _LOAD["stride"][1].limit
 PIECES = 16  #: LOADs a block is cut into at most
 PIECE_CHANNELS = 32  #: channels of a piece of weights at least
+BURST_BYTES = 64  #: of DRAM
 
 
 class Load(NamedTuple):
@@ -26,12 +27,18 @@ class Load(NamedTuple):
 
 
 class ABlock(NamedTuple):
-    """Part of the input in the ifmap buffer (for ADD: of both inputs, b after a)."""
+    """Part of the input in the ifmap buffer (for ADD: of both inputs, b after a).
+
+    Row i is input row row0 + i * row_step, column j is col0 + j * col_step. The fields are those
+    of the window table, in its order.
+    """
 
     row0: int
     rows: int
+    row_step: int
     col0: int
     cols: int
+    col_step: int
     c0: int
     cc: int
 
@@ -45,11 +52,16 @@ class ABlock(NamedTuple):
         """Bytes of one operand."""
         return self.rows * self.row_bytes
 
+    @property
+    def end_row(self) -> int:
+        """Input rows below this one are there, or nobody needs them."""
+        return self.row0 + self.rows * self.row_step
+
     def pieces(self, nbytes: int) -> list[ABlock]:
         """Cut into runs of rows of about `nbytes`, at most PIECES: tiles can start early."""
         step = max(1, nbytes // self.row_bytes, -(-self.rows // PIECES))
         return [
-            self._replace(row0=self.row0 + r, rows=min(step, self.rows - r))
+            self._replace(row0=self.row0 + r * self.row_step, rows=min(step, self.rows - r))
             for r in range(0, self.rows, step)
         ]
 
@@ -72,16 +84,17 @@ def ifmap_loads(block: ABlock, source: Tensor) -> list[Load]:
     """The LOADs that bring `block` of `source` into the ifmap buffer, packed."""
     w, c = source.w, source.c
     at = (block.row0 * w + block.col0) * c + block.c0
-    if block.cc == c and block.cols == w:
-        return _cut(Kind.IFMAP, at, block.nbytes, 1, 0)
-    if block.cc == c:
-        return _cut(Kind.IFMAP, at, block.cols * c, block.rows, w * c)
-    if block.cols == w:
-        return _cut(Kind.IFMAP, at, block.cc, block.rows * w, c)
+    from_row, from_col = block.row_step * w * c, block.col_step * c
+    if block.cols == 1 or (block.cc == c and block.col_step == 1):  # a row lies in one piece
+        if block.row_bytes == from_row:
+            return _cut(Kind.IFMAP, at, block.nbytes, 1, 0)
+        return _cut(Kind.IFMAP, at, block.row_bytes, block.rows, from_row)
+    if block.cols * from_col == from_row:  # rows follow one another as columns do
+        return _cut(Kind.IFMAP, at, block.cc, block.rows * block.cols, from_col)
     return [
         load
         for row in range(block.rows)
-        for load in _cut(Kind.IFMAP, at + row * w * c, block.cc, block.cols, c)
+        for load in _cut(Kind.IFMAP, at + row * from_row, block.cc, block.cols, from_col)
     ]
 
 

@@ -23,7 +23,7 @@ from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...simulator.array.timing import fold_cycles, restore_steps
 from ...simulator.text.work import VEC_LATENCY
 from .loads import PIECE_CHANNELS, PIECES
-from .tiles import Geometry
+from .tiles import Geometry, needed_step
 
 _Ints = NDArray[np.int64]
 _Reals = NDArray[np.float64]
@@ -156,7 +156,7 @@ class _Choice:
             count = len(tiles.m)
             for together in tiles.runs():
                 blocks = tiles.blocks(together)
-                row_bytes = source.w * source.c
+                row_bytes = blocks.row_size * source.c
                 highest, all_rows = blocks.rows()
                 for nky in _even_parts(self.layer.kernel_h):
                     loaded, most, height, width = blocks.windows(nky)
@@ -445,18 +445,22 @@ class _Blocks(NamedTuple):
         hi_image, hi_y = np.divmod(self.last // g.out.w, g.out.h)
         lo = lo_y * la.stride_h + ky0 * la.dilation_h - la.pad_top
         hi = hi_y * la.stride_h + (ky0 + nky - 1) * la.dilation_h - la.pad_top
-        first = lo_image * g.source.h + np.clip(lo, 0, g.source.h - 1)
-        last = hi_image * g.source.h + np.clip(hi, 0, g.source.h - 1)
-        found: _Ints = last - first + 1
-        return found
+        h, step = g.source.h, needed_step(la.stride_h, nky, la.dilation_h)
+        steps = np.where((lo_image < hi_image) & (h % step > 0), 1, step)
+        return _count(lo_image * h, lo, hi_image * h, hi, h, steps)
 
     def _cols(self) -> _Ints:
         g, la = self.g, self.g.layer
         w, ow = g.source.w, g.out.w
         lo = (self.first % ow) * la.stride_w - la.pad_left
         hi = (self.last % ow) * la.stride_w + (la.kernel_w - 1) * la.dilation_w - la.pad_left
-        count = np.clip(hi, 0, w - 1) - np.clip(lo, 0, w - 1) + 1
-        return np.where(self.first // ow != self.last // ow, w, count)
+        count = _count(0, lo, 0, hi, w, g.col_step)
+        return np.where(self.first // ow != self.last // ow, self.row_size, count)
+
+    @property
+    def row_size(self) -> int:
+        """Columns of a whole input row that are loaded."""
+        return self.g.cols(0, self.g.out.w, wide=True).size
 
     def rows(self) -> tuple[int, int]:
         """Whole input rows: of the largest block, and of all."""
@@ -475,3 +479,12 @@ class _Blocks(NamedTuple):
             max(int(own.max()) for own in rows),
             int(cols.max()),
         )
+
+
+def _count(first_base: Any, lo: _Ints, last_base: Any, hi: _Ints, size: int, step: Any) -> _Ints:
+    """Places of a map of `size` from lo to hi, as `Geometry.rows` and `cols` count them."""
+    first = np.where(lo < 0, lo % step, np.where(lo < size, lo, size + lo % step))
+    below = np.where(hi < 0, -1 - (-1 - hi) % step, hi)
+    last = np.where(hi < size, below, size - 1 - (size - 1 - hi) % step)
+    found: _Ints = np.maximum(1, (last_base + last - first_base - first) // step + 1)
+    return found

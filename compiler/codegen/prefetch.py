@@ -182,17 +182,19 @@ class Prefetch:
         base, last = self.a.flip()
         first, source = len(self.text.engine), self.network.tensors[layer.input]
         done: list[tuple[int, int]] = []
+        before = 0
         for piece in unit.a.pieces(self.config.dram.grant_bytes):
             pc = NO_PC
             for i, t in enumerate(tensors):
-                at = base + i * unit.a.nbytes + (piece.row0 - unit.a.row0) * unit.a.row_bytes
+                at = base + i * unit.a.nbytes + before
                 loads = ifmap_loads(piece, source)
                 pc = self._load(loads, Buffer.IFMAP, at, self.memory.tensors[t], unit.layer)
             if not done:
                 self._release(first, last)
                 for t in tensors:
                     self.text.need(first, Engine.STORE, self.stored[t])
-            done.append((piece.row0 + piece.rows, pc))
+            done.append((piece.end_row, pc))
+            before += piece.nbytes
             yield
         self.held_a = HeldOperands(unit.a, base, self.a.readers, done)
 

@@ -226,8 +226,9 @@ class Reads:
         row, column = divmod(place, w["cols"])
         network = self.spans.program.network
         tensor = network.tensors[network.layers[span.layer].input]
-        row, column, channel = row + w["row0"], column + w["col0"], channel + w["c0"]
-        return (row * tensor.w + column) * tensor.c + channel
+        row = w["row0"] + row * w["row_step"]
+        column = w["col0"] + column * w["col_step"]
+        return (row * tensor.w + column) * tensor.c + w["c0"] + channel
 
     def _window(self, engine: Engine, pc: int) -> dict[str, int]:
         row = self.spans.program.windows[self.spans.windows[engine][pc]].tolist()

@@ -187,7 +187,7 @@ class Evaluator:
         parts = []
         windows = self.program.windows[list(self._windows(span))][:, REDUCTION]
         for ky0, nky, kc0, kcc in windows.tolist():
-            held = (0, height, 0, width, 0, channels, ky0, nky, kc0, kcc)
+            held = (0, height, 1, 0, width, 1, 0, channels, ky0, nky, kc0, kcc)
             out = np.empty((span.m, nky * kernel_w * kcc), np.int8)
             gather(memory, 0, np.array(held, np.int64), geometry, pixels, out)
             parts.append(out)

@@ -38,7 +38,7 @@ from ..array.dataflows import DATAFLOWS
 from ..array.kernels import dot
 from ..array.tile import Pes
 from ..text.kernels import decode_positions, gather
-from ..text.work import gather_geometry, weight_address
+from ..text.work import HELD, gather_geometry, weight_address
 from .vector_unit import window_operands
 
 _GARBAGE = 0x55
@@ -214,10 +214,10 @@ class Memory:
         reduction = [w[f] for f in ("ky0", "nky", "kc0", "kcc")]
         if source == Source.DRAM:
             h, width, c, base = (int(x) for x in self.program.tensors[layer["input"]])
-            held = [0, self.program.batch * h, 0, width, 0, c]
+            held = [0, self.program.batch * h, 1, 0, width, 1, 0, c]
             memory = self.dram
         elif source == Source.BUFFER:
-            held = [w[f] for f in ("row0", "rows", "col0", "cols", "c0", "cc")]
+            held = [w[f] for f in HELD]
             memory, base = self.buffers[Buffer.IFMAP], w["a_base"]
             size = w["rows"] * w["cols"] * w["cc"]
             if min(held) < 0 or base < 0 or base + size > len(memory):

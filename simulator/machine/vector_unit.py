@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import ProgramError
 from ...isa.program import Program
+from ...network import fixedpoint
 from ...network.arrays import I64
 from ...network.layers import WITHOUT_WEIGHTS, LayerOp
 from ...tables import complete
@@ -23,12 +24,20 @@ REDUCE: dict[LayerOp, Callable[[I64], I64]] = {
     LayerOp.ADD: lambda part: part.sum((0, 1)),  # of one element
     LayerOp.COPY: lambda part: part.sum((0, 1)),  # of one element
 }
-complete(
-    "LayerOp in network/layers.py",
-    WITHOUT_WEIGHTS,
-    REDUCE,
-    "simulator/machine/vector_unit.py: REDUCE",
-)
+#: Operation -> what it makes of a window of which nothing lies inside the map, by `act_bits`.
+_EMPTY: dict[LayerOp, Callable[[int], int]] = {
+    LayerOp.MAXPOOL: lambda bits: fixedpoint.limits(bits)[0],
+    LayerOp.AVGPOOL: lambda bits: 0,
+    LayerOp.ADD: lambda bits: 0,
+    LayerOp.COPY: lambda bits: 0,
+}
+for _where, _table in (("REDUCE", REDUCE), ("_EMPTY", _EMPTY)):
+    complete(
+        "LayerOp in network/layers.py",
+        WITHOUT_WEIGHTS,
+        _table,
+        f"simulator/machine/vector_unit.py: {_where}",
+    )
 
 
 def window_operands(
@@ -53,7 +62,11 @@ def window_operands(
     at = channels[exists] - w["c0"]
     if at.size and (at.min() < 0 or at.max() >= w["cc"]):
         raise ProgramError("the vector unit needs channels that its window does not hold")
-    out = np.zeros((i["m"], i["n"]), np.int64)
+    other = None
+    if op == LayerOp.ADD:
+        other = read(w["b_base"], size).reshape(held.shape)
+    out, residual = np.zeros((2, i["m"], i["n"]), np.int64)
+    out[:] = _EMPTY[op](program.config.arithmetic.act_bits)
     for row, pixel in enumerate(range(i["m0"], i["m0"] + i["m"])):
         image, rest = divmod(pixel, oh * ow)
         oy, ox = divmod(rest, ow)
@@ -61,24 +74,23 @@ def window_operands(
         xs = _inside(ox * sw - pl, dw, kw, iw)
         if not ys or not xs:
             continue
-        top, left = image * ih - w["row0"], -w["col0"]
-        if (
-            min(ys[0] + top, xs[0] + left) < 0
-            or ys[-1] + top >= w["rows"]
-            or xs[-1] + left >= w["cols"]
-        ):
+        rows = _held(np.array(ys) + image * ih, w["row0"], w["row_step"], w["rows"])
+        cols = _held(np.array(xs), w["col0"], w["col_step"], w["cols"])
+        if rows is None or cols is None:
             raise ProgramError(f"pixel {pixel} needs operands that its window does not hold")
-        part = held[ys[0] + top : ys[-1] + top + 1 : dh, xs[0] + left : xs[-1] + left + 1 : dw][
-            ..., at
-        ]
-        out[row, exists] = REDUCE[op](part)
-    if op == LayerOp.ADD:
-        other = read(w["b_base"], size).reshape(-1, w["cc"])
-        first = i["m0"] - w["row0"] * ow
-        if first < 0 or first + i["m"] > len(other):
-            raise ProgramError(f"pixel {i['m0']} needs operands that its window does not hold")
-        return out, other[first : first + i["m"], at]
-    return out, None
+        place = np.ix_(rows, cols, at)
+        out[row, exists] = REDUCE[op](held[place])
+        if other is not None:
+            residual[row, exists] = REDUCE[op](other[place])
+    return out, residual if other is not None else None
+
+
+def _held(wanted: I64, first: int, step: int, count: int) -> I64 | None:
+    """Where rows or columns lie among the `count` of a window; None if one of them does not."""
+    at, between = np.divmod(wanted - first, step)
+    if between.any() or at.min() < 0 or at.max() >= count:
+        return None
+    return at
 
 
 def _inside(first: int, step: int, count: int, size: int) -> range:

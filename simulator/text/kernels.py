@@ -48,12 +48,13 @@ def decode_positions(
 def gather(memory: I8, base: int, window: I64, geometry: I64, pixels: I64, out: I8) -> int:
     """im2col as address generation: operand k of each pixel, 0 outside the map.
 
-    window : row0, rows, col0, cols, c0, cc (what is in memory), ky0, nky, kc0, kcc (the reduction).
+    window : row0, rows, row_step, col0, cols, col_step, c0, cc (what is in memory), ky0, nky, kc0,
+    kcc (the reduction).
     geometry : in_h, in_w, out_h, out_w, kernel_w, stride_h, stride_w, pad_top, pad_left,
     dilation_h, dilation_w. out : (pixels, nky*kernel_w*kcc). Returns the first pixel whose operand
     lies in the map but not in memory, -1: none.
     """
-    row0, rows, col0, cols, c0, cc, ky0, nky, kc0, kcc = window
+    row0, rows, row_step, col0, cols, col_step, c0, cc, ky0, nky, kc0, kcc = window
     in_h, in_w, out_h, out_w, kw, sh, sw, pt, pl, dh, dw = geometry
     for i in range(len(pixels)):
         image, rest = divmod(pixels[i], out_h * out_w)
@@ -68,12 +69,16 @@ def gather(memory: I8, base: int, window: I64, geometry: I64, pixels: I64, out: 
                         out[i, at] = 0
                         at += 1
                     continue
-                row, col, channel = image * in_h + iy - row0, ix - col0, kc0 - c0
+                row, between_rows = divmod(image * in_h + iy - row0, row_step)
+                col, between_cols = divmod(ix - col0, col_step)
+                channel = kc0 - c0
                 if (
                     row < 0
                     or row >= rows
+                    or between_rows
                     or col < 0
                     or col >= cols
+                    or between_cols
                     or channel < 0
                     or channel + kcc > cc
                 ):

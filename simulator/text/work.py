@@ -43,6 +43,8 @@ _GATHERED = (
     "dilation_w",
 )
 _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
+#: Window columns of the part of the input in the buffer, in the order of `gather`.
+HELD = ("row0", "rows", "row_step", "col0", "cols", "col_step", "c0", "cc")
 #: Window columns of a part of the reduction: ky0, nky, kc0, kcc.
 REDUCTION = [_WINDOW[f] for f in ("ky0", "nky", "kc0", "kcc")]
 

@@ -55,13 +55,10 @@ def test_addresses(case: tuple) -> None:
             w = reads._window(Engine.ARRAY, pc)
             depth = w["nky"] * layer.kernel_w * w["kcc"]
             for _ in range(5):
-                y, x, c = (
-                    w[first] + int(rng.integers(w[size]))
-                    for first, size in (("row0", "rows"), ("col0", "cols"), ("c0", "cc"))
-                )
-                at = w["a_base"] + ((y - w["row0"]) * w["cols"] + x - w["col0"]) * w["cc"]
-                at += c - w["c0"]
-                element = (y * source.w + x) * source.c + c
+                i, j, c = (int(rng.integers(w[size])) for size in ("rows", "cols", "cc"))
+                at = w["a_base"] + (i * w["cols"] + j) * w["cc"] + c
+                y, x = w["row0"] + i * w["row_step"], w["col0"] + j * w["col_step"]
+                element = (y * source.w + x) * source.c + w["c0"] + c
                 found = list(reads._readers(Buffer.IFMAP, at, span))
                 assert (Engine.ARRAY, pc, part, "input", (element, 0)) in found
                 n, k = int(rng.integers(span.n)), int(rng.integers(depth))

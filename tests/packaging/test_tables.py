@@ -251,6 +251,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
             "simulator/inject/vector_faults.py: _REDUCE",
             "simulator/machine/memory.py: _OPERANDS",
             "simulator/machine/vector_unit.py: REDUCE",
+            "simulator/machine/vector_unit.py: _EMPTY",
         },
     ),
     (
