@@ -15,7 +15,7 @@ from ...isa.descriptors import Redundancy
 from ...network.layers import NO_TENSOR, Network, Tensor
 from ...simulator.cycles.compiled import CompiledModel
 from .emitter import Emitter
-from .mapping import Mapping, mappings
+from .mapping import ALIKE, Mapping, mappings
 from .plan_conv import plan_conv
 from .tiles import Geometry
 
@@ -35,8 +35,10 @@ def chosen_mapping(
     short = [c for c in found if c.instructions <= _MOST_INSTRUCTIONS]
     if not found or len(short) < len(found) or not machine.runs_engines:
         return found[0].mapping if found else None
-    timed = [(_cycles(geometry, machine, c.mapping), c.traffic, c.mapping) for c in short]
-    return min(timed, key=lambda row: row[:2])[-1]
+    timed = [(_cycles(geometry, machine, c.mapping), c) for c in short]
+    most = min(cycles for cycles, _ in timed) * (1 + ALIKE)
+    alike = [(c.traffic, cycles, c.mapping) for cycles, c in timed if cycles <= most]
+    return min(alike, key=lambda row: row[:2])[-1]
 
 
 def machine_of(config: Config, redundancy: Redundancy) -> Config:

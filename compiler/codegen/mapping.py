@@ -28,8 +28,8 @@ from .tiles import Geometry, needed_step
 _Ints = NDArray[np.int64]
 _Reals = NDArray[np.float64]
 
-#: Mappings whose estimated cycles differ by less are told apart by their traffic.
-_ALIKE = 0.01
+#: Mappings whose cycles differ by less are told apart by their traffic.
+ALIKE = 0.01
 #: Instructions of a tile beside its GEMMs: VEC and STORE.
 _OF_TILE = 2
 
@@ -74,7 +74,7 @@ def mappings(
     cycles, traffic, instructions = (values.ravel() for values in choice.costs())
     if not np.isfinite(cycles).any():
         return []
-    group = np.floor(np.log(cycles / cycles.min()) / np.log1p(_ALIKE))
+    group = np.floor(np.log(cycles / cycles.min()) / np.log1p(ALIKE))
     order = np.lexsort([cycles, traffic, group])
     # Where loop order or whole rows make no difference, one of them is enough.
     _, first = np.unique(np.stack([cycles, traffic])[:, order], axis=1, return_index=True)
@@ -190,13 +190,15 @@ class _Choice:
         size = self.most_cols
         while size := size // 2:
             found.add(size)
-        for parts in range(1, layer.kernel_h + 1):
-            depth = -(-layer.kernel_h // parts) * layer.kernel_w * self.per_group
-            found.add(min(self.most_cols, self.half_b // (depth + 4)))
+        rows = {-(-layer.kernel_h // parts) for parts in range(1, layer.kernel_h + 1)}
+        room = [self.half_b // (n * layer.kernel_w * self.per_group + 4) for n in rows]
+        found |= {min(self.most_cols, channels) for channels in room}
         found.discard(0)
         for cols in sorted(found, reverse=True):
             tiles = -(-self.width // cols)
-            for together in _runs(tiles * layer.groups):
+            count = tiles * layer.groups
+            full = {_evenly(tiles, channels // cols) for channels in room if channels >= cols}
+            for together in sorted({*_runs(count), *full}):
                 yield cols, together, tiles
 
     def _reduction(self) -> None:
@@ -209,7 +211,7 @@ class _Choice:
         channels = np.minimum(np.minimum(channels, own), self.per_group)
         fits = channels > 0
         most = np.maximum(1, channels)
-        channels = -(-self.per_group // -(-self.per_group // most))
+        channels = -(-self.per_group // -(-self.per_group // most))  # as `_evenly`
         if not self.config.array.keeps_sums:  # whole folds, but for those of the last part
             step = self.config.array.rows // np.gcd(self.config.array.rows, unit)
             folded = -(-channels // step) * step
@@ -378,12 +380,17 @@ class _Choice:
 
 
 def _runs(count: int) -> list[int]:
-    """How many of `count` tiles may come together: powers of two, and all; as even as can be."""
-    found, size = {count}, 1
+    """How many of `count` tiles may come together: up to 3 and their doubles; as even as can be."""
+    found, size = {count, _evenly(count, 3)}, 1
     while size < count:
-        found.add(-(-count // -(-count // size)))
+        found |= {_evenly(count, size), _evenly(count, 3 * size)}
         size *= 2
     return sorted(found)
+
+
+def _evenly(count: int, most: int) -> int:
+    """The least number a run that gives as few runs of `count` as at most `most` a run do."""
+    return -(-count // -(-count // most))
 
 
 def _even_parts(count: int) -> list[int]:
