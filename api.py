@@ -26,7 +26,7 @@ from .isa.program import Program
 from .network.layers import Network
 
 if TYPE_CHECKING:
-    from .compiler.codegen.emit import Masks
+    from .compiler.codegen.emitter import Masks
     from .compiler.importance.ranking import Ranking
     from .simulator.cycles.trace import Recorder
     from .simulator.run import CycleModels, Result, Values

@@ -12,9 +12,9 @@ from ...isa.program import Program
 from ...isa.validate import validate
 from ...network.layers import LayerOp, Network
 from ...network.names import match_layers
+from ..mapping.plan import plan_layer
+from ..mapping.plan_conv import tile_columns
 from .emitter import Emitter, Masks
-from .plan import plan_layer
-from .plan_conv import tile_columns
 
 #: Tiles of a program: about four instructions and two kilobytes of memory each.
 _MOST_TILES = 1 << 22

@@ -31,18 +31,18 @@ from ...network.layers import (
     LayerOp,
     Network,
 )
+from ..mapping.tiles import Geometry, LayerPlan, Tile, TileRun
 from .constants import Constants, place_constants
 from .memory_map import MemoryMap
 from .prefetch import MOST_LOADS, Placed, Prefetch, ready
 from .text import NO_PC, TextBuilder
-from .tiles import Geometry, LayerPlan, Tile, TileRun
 from .units import TileWork, Unit, units_of_layer
 
 Masks = Mapping[int, NDArray[np.bool_]]  #: layer index -> (h, w, c), True where important
 
 
 class Emitter:
-    """Emits a network's tiles. plans : of its layers. important : neurons that the DPPU computes."""
+    """Emits a network's tiles. plans : of the layers. important : what the DPPU computes."""
 
     def __init__(
         self,

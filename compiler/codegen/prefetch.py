@@ -15,6 +15,7 @@ from ...config import Config
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import Buffer, Engine, Kind
 from ...network.layers import LayerOp, Network
+from ..mapping.tiles import Tile
 from .buffers import Halves, Readers
 from .constants import Constants
 from .loads import (
@@ -27,7 +28,6 @@ from .loads import (
 )
 from .memory_map import MemoryMap
 from .text import NO_PC, TextBuilder
-from .tiles import Tile
 from .units import Unit
 
 #: Pieces that a round of loads has at most: tables, weights, operands.

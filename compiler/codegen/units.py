@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ...config import Config, choices
 from ...isa.instructions import Source
 from ...tables import complete
+from ..mapping.tiles import LayerPlan, Tile, TileRun
 from .loads import ABlock, BBlock
 from .positions import TilePositions, pack_positions, split_positions
-from .tiles import LayerPlan, Tile, TileRun
 
 _WORD = 4  # position tables start at multiples of this
 

@@ -25,11 +25,11 @@ from ...files import reading
 from ...given import given_scores
 from ...network.layers import Network
 from ...tables import complete
-from ..codegen.plan import tile_ids
 from ..data import Dataset, Images, normalise
 from ..execute import graph_steps
 from ..graph import OPS
 from ..heap import trim
+from ..mapping.plan import tile_ids
 from ..model import Model
 
 _FORMAT = "flexhyca-ranking-1"

@@ -5,8 +5,8 @@ right), `wgt` (moves down), `prod` and `acc`.  Step 0 is the edge at which PE (0
 first operand: PE (r, c) latches operand k at step k+r+c, its product at the next edge, and adds it
 at the one after.  All rows read operand k from the buffer in step k; row r delays it in the r
 stages of its skew line, column c in c.  Accumulation is gated by a valid bit that travels with the
-operands.  After step K+m+n-3 of a tile of m x n sums its rows leave one a step.  A flip at step t acts on the stored value
-before it is read in step t.
+operands.  After step K+m+n-3 of a tile of m x n sums its rows leave one a step.  A flip at step t
+acts on the stored value before it is read in step t.
 
 With `array.double_buffered_accumulators` the two accumulators of a PE take turns: a tile has one of
 them, from its first step to its last, while the next tile's operands follow in the other registers.
@@ -206,7 +206,7 @@ class OutputStationary(ArrayUnit):
 
     def cycles(self, shape: TileShape) -> int:
         """See `ArrayUnit.cycles`."""
-        return os_tile_cycles(shape.k, shape.m, shape.n)
+        return int(os_tile_cycles(shape.k, shape.m, shape.n))
 
     def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
         """See `ArrayUnit.gemm_cycles`."""

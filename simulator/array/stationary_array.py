@@ -13,12 +13,12 @@ streams M pixels through them.  In the steps of a fold:
     2U+1+m+c       `psum` of row U-1 and column c is added to word (m, c) of the partial-sum buffer
 
 where U rows have operands (all but in a partial fold) and H columns a filter.  So the last operand
-is latched in step M+2U+H-3, and a fold takes M + 2U + H - 2 cycles.  The two
-pipeline edges after it, sum and write, fall into the first two steps of the next fold, which only
-move its preload chain; after the last fold they are the steps `cycles` and `cycles`+1.  Valid bits
-travel with the operands: what belongs to no pixel adds nothing and is not written, and in a partial
-fold sums leave above the rows without operands.  A flip at step t acts on the stored value before it
-is read in step t; one in `wgt` stays until the next fold latches.
+is latched in step M+2U+H-3, and a fold takes M + 2U + H - 2 cycles.  The two pipeline edges after
+it, sum and write, fall into the first two steps of the next fold, which only move its preload
+chain; after the last fold they are the steps `cycles` and `cycles`+1.  Valid bits travel with the
+operands: what belongs to no pixel adds nothing and is not written, and in a partial fold sums leave
+above the rows without operands.  A flip at step t acts on the stored value before it is read in
+step t; one in `wgt` stays until the next fold latches.
 
 All rows read pixel m from the buffer in step U+m; row r delays it in the r stages of its skew line.
 The words of the partial-sum buffer are stored state, too (unit `buffer`, register `output`): word

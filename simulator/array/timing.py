@@ -6,14 +6,12 @@ from the tile's first operand, within a fold from its first step.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeAlias
 
 from numba.extending import register_jitable
 
-from ...network.arrays import I64
-
-#: A number, or one for each of many places.
-Count = TypeVar("Count", int, I64)
+#: A number, or an array with one for each of many places; the forms take them mixed.
+Count: TypeAlias = Any
 
 #: Edges from latching an operand to reading the finished accumulator: product, sum, read.
 PIPELINE_STEPS = 3

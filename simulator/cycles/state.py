@@ -35,8 +35,8 @@ def record(*names: str) -> np.dtype[np.void]:
 #: leaves, under, bus_waits, buses : `work.GemmTime`.
 INSTRUCTION = record(
     "op", "layer", "waits", "array_token", "posts", "k", "fixed", "gemm_cycles", "leaves", "under",
-    "bus_waits", "buses", "taps", "count", "kind", "first_read", "last_read", "source", "excess_bytes",
-    "neuron_cycles", "last_window_cycles", "fetch_bytes",
+    "bus_waits", "buses", "taps", "count", "kind", "first_read", "last_read", "source",
+    "excess_bytes", "neuron_cycles", "last_window_cycles", "fetch_bytes",
 )  # fmt: skip
 #: A row of `work.Strided`.
 READ = record("address", "row", "rows", "stride")

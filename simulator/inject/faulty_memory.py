@@ -160,13 +160,13 @@ class FaultyMemory(Memory):
         folds: list[int],
     ) -> NDArray[np.int32]:
         span = self._tile(pc)
-        runs = self.plan.flips.get(_key(span)) if span else None
-        if span is None or runs is None:
+        of_tile = self.plan.flips.get(_key(span)) if span else None
+        if span is None or of_tile is None:
             if self.registers_true:
                 return super()._registers(act, wgt, start, pc, folds)
             return self._product(act, wgt, start, pc)
         size = tile_steps(self.spans, span, len(act), len(wgt), folds)
-        runs = of_visit(runs, self.spans.visits(span)[self._visit(span, pc)], size)
+        runs = of_visit(of_tile, self.spans.visits(span)[self._visit(span, pc)], size)
         if self.plan.instructions:  # the tile may be smaller than that of the sites
             runs = [[f for f in own if self._exists(f, size, start.size)] for own in runs]
         unit = stepped if self.registers_true else corrected

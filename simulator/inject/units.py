@@ -59,15 +59,18 @@ class ArrayInTile(TileUnit):
 
     @cached_property
     def visits(self) -> list[Visit]:
+        """Of the array."""
         return self.spans.visits(self.span)
 
     def _totals(self, register: Register) -> list[int]:
         return [_total(self.array.dataflow, visit.shape, register) for visit in self.visits]
 
     def total(self, register: Register) -> int:
+        """See `TileUnit.total`."""
         return sum(self._totals(register))
 
     def draw(self, register: Register, rng: np.random.Generator) -> PlaceStep:
+        """See `TileUnit.draw`."""
         visit = self.visits[0]
         if len(self.visits) > 1:
             ends = np.cumsum(self._totals(register))
@@ -77,6 +80,7 @@ class ArrayInTile(TileUnit):
         return row, col, visit.start + step
 
     def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
+        """See `TileUnit.stretches`."""
         place = np.array([[row, col]])
         return [
             (visit.start + first, visit.start + last)
@@ -85,6 +89,7 @@ class ArrayInTile(TileUnit):
         ]
 
     def hold(self, register: Register, row: int, col: int, step: int) -> Held | None:
+        """See `TileUnit.hold`."""
         visit = [visit for visit in self.visits if visit.start <= step][-1]
         held = self.flow.hold(visit.shape, register, row, col, step - visit.start)
         if held is None:
@@ -93,6 +98,7 @@ class ArrayInTile(TileUnit):
         return held._replace(first=first, end=held.end + visit.k0)
 
     def owned(self, register: Register, row: int = 0, col: int = 0) -> list[tuple[int, int]]:
+        """See `TileUnit.owned`."""
         overlapped, found = self.array.double_buffered_accumulators, []
         for visit in self.visits:
             first, steps = self.flow.owned(visit.shape, register, row, col, overlapped)

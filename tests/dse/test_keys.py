@@ -7,9 +7,9 @@ import pytest
 
 from flexhyca import api
 from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.compiler.codegen.plan import tile_ids
 from flexhyca.compiler.importance.placement import random_ranking
 from flexhyca.compiler.importance.ranking import important_neurons
+from flexhyca.compiler.mapping.plan import tile_ids
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.config import Arithmetic, Config, choices, load_config
 from flexhyca.config.fields import known_keys, numeric_limits

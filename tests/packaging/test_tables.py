@@ -241,7 +241,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         "operation of a layer",
         [("network/layers.py", "    COPY = 4\n", "    COPY = 4\n    PRODUCT = 5\n")],
         {
-            "compiler/codegen/plan.py: _PLANS",
+            "compiler/mapping/plan.py: _PLANS",
             "compiler/quantise/quantiser.py: _CHOOSE",
             "compiler/quantise/scales.py: _TIES",
             "network/difference_kernels.py: propagate",

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.compiler.codegen.loads import ABlock, ifmap_loads
-from flexhyca.compiler.codegen.plan import plan_layer
-from flexhyca.compiler.codegen.tiles import Geometry
+from flexhyca.compiler.mapping.plan import plan_layer
+from flexhyca.compiler.mapping.tiles import Geometry
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import CompileError
 from flexhyca.isa.instructions import BY_NAME, Engine, Kind

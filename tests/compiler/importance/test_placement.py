@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flexhyca.compiler.codegen.plan import tile_ids
 from flexhyca.compiler.data import load_dataset
 from flexhyca.compiler.frontends.topology import TopologyRow, network_of
 from flexhyca.compiler.importance.placement import (
@@ -25,6 +24,7 @@ from flexhyca.compiler.importance.ranking import (
     select,
     share_count,
 )
+from flexhyca.compiler.mapping.plan import tile_ids
 from flexhyca.compiler.model import load_model
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.config import Arithmetic, load_config

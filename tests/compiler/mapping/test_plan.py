@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.codegen.plan import plan_layer, tile_ids
-from flexhyca.compiler.codegen.tiles import Geometry
+from flexhyca.compiler.mapping.plan import plan_layer, tile_ids
+from flexhyca.compiler.mapping.tiles import Geometry
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import CompileError
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor

@@ -28,7 +28,7 @@ def plan_layer(
 ) -> LayerPlan:
     """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers.
 
-    recomputed : whether the DPPU has neurons of it, whose sums have no room to wait: none are parked.
+    recomputed : whether the DPPU has neurons of it: its sums have no room to wait, none are parked.
     """
     geometry = Geometry.of(network, index, batch)
     return _PLANS[geometry.layer.op](geometry, config, not recomputed)
@@ -64,4 +64,4 @@ _PLANS: dict[LayerOp, Callable[[Geometry, Config, bool], LayerPlan]] = {
     LayerOp.ADD: plan_vector,
     LayerOp.COPY: plan_vector,
 }
-complete("LayerOp in network/layers.py", LayerOp, _PLANS, "compiler/codegen/plan.py: _PLANS")
+complete("LayerOp in network/layers.py", LayerOp, _PLANS, "compiler/mapping/plan.py: _PLANS")

@@ -22,7 +22,7 @@ from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...simulator.array.timing import fold_cycles, restore_steps
 from ...simulator.text.work import VEC_LATENCY
-from .loads import PIECE_CHANNELS, PIECES
+from ..codegen.loads import PIECE_CHANNELS, PIECES
 from .tiles import Geometry, needed_step
 
 _Ints = NDArray[np.int64]
@@ -35,10 +35,13 @@ _OF_TILE = 2
 
 
 class Mapping(NamedTuple):
-    """rows, cols : pixels and channels of a tile at most. cut_rows : no tile has pixels of two output
+    """How a convolution is cut.
+
+    rows, cols : pixels and channels of a tile at most. cut_rows : no tile has pixels of two output
     rows. whole : blocks hold whole input rows with all channels. pixel_tiles, channel_tiles : that
     share a fill. step_ky, step_c : of the reduction. parked : sums wait in the output buffer.
-    weights_outside : the outer loop is over channels."""
+    weights_outside : the outer loop is over channels.
+    """
 
     rows: int
     cols: int
@@ -316,7 +319,7 @@ class _Choice:
             + rest * np.maximum(array, moved)
         )
         # Before the first tile its weights and input rows come, behind the last one its results go.
-        # The tiles of a fill whose sums are parked end together, and the next ones want their slots.
+        # Tiles whose sums were parked end together, and the next ones want their slots.
         together = px.pixel_tiles * ch.channel_tiles
         own = np.where(self.parked, np.minimum(together, tiles), 1)
         tile = array / np.minimum(together, tiles)

@@ -15,8 +15,8 @@ from ...config import Config
 from ...isa.program import chunks
 from ...isa.protection import layer_columns
 from ...network.layers import Layer
-from .loads import ABlock, BBlock
-from .mapping import Mapping, run_starts
+from ..codegen.loads import ABlock, BBlock
+from .candidates import Mapping, run_starts
 from .tiles import (
     Fill,
     Geometry,

@@ -14,8 +14,8 @@ from ...config import Config
 from ...isa.descriptors import Redundancy
 from ...network.layers import NO_TENSOR, Network, Tensor
 from ...simulator.cycles.compiled import CompiledModel
-from .emitter import Emitter
-from .mapping import ALIKE, Mapping, mappings
+from ..codegen.emitter import Emitter
+from .candidates import ALIKE, Mapping, mappings
 from .plan_conv import plan_conv
 from .tiles import Geometry
 
