@@ -28,6 +28,8 @@ from .network.layers import Network
 if TYPE_CHECKING:
     from .compiler.codegen.emitter import Masks
     from .compiler.importance.ranking import Ranking
+    from .compiler.mapping.explain import LayerChoice
+    from .config.mappings import WantedMapping
     from .simulator.cycles.trace import Recorder
     from .simulator.run import CycleModels, Result, Values
 
@@ -39,6 +41,7 @@ __all__ = [
     "build",
     "calibration_data",
     "compile",
+    "explain",
     "float_accuracy",
     "has_images",
     "int8_accuracy",
@@ -189,12 +192,34 @@ def select_important(ranking: Ranking, network: Network, config: Config) -> Mask
 
 
 def compile(
-    network: Network, config: Config, important: Masks | None = None, batch: int = 1
+    network: Network,
+    config: Config,
+    important: Masks | None = None,
+    batch: int = 1,
+    mappings: Mapping[str, WantedMapping] | None = None,
 ) -> Program:
-    """Tile `network`, place the important neurons and emit the program of one inference."""
+    """Tile `network`, place the important neurons and emit the program of one inference.
+
+    mappings : what is wanted of layers' mappings, by name or pattern (`load_mappings`).
+    """
     from .compiler.codegen.emit import compile_network
 
-    return compile_network(network, config, important, batch)
+    return compile_network(network, config, important, batch, mappings or {})
+
+
+def explain(
+    network: Network,
+    config: Config,
+    important: Masks | None = None,
+    batch: int = 1,
+    mappings: Mapping[str, WantedMapping] | None = None,
+) -> list[LayerChoice]:
+    """The mapping of each layer, the next best, and what no mapping can beat; as `compile`."""
+    from .compiler.mapping.explain import choices
+    from .compiler.mapping.plan import layer_requests
+
+    requests = layer_requests(network, config, important or {}, batch, mappings or {})
+    return choices(requests, network)
 
 
 def simulate(
@@ -331,6 +356,7 @@ def build(
     timing_only: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    mappings: Mapping[str, WantedMapping] | None = None,
     say: Callable[[str], object] = lambda what: None,
 ) -> Build:
     """Everything from a model's name, an ONNX or a topology file (.csv), to its program.
@@ -384,7 +410,7 @@ def build(
         del ranking  # a number for each neuron
     times.append(time.perf_counter())
     say("compiling")
-    program = compile(network, config, important, batch)
+    program = compile(network, config, important, batch, mappings)
     network = replace(network, weights=program.network.weights)  # those of large ones once
     times.append(time.perf_counter())
     steps = ("quantize", "importance", "compile")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..compiler.mapping.explain import LayerChoice
 from . import output
 from .busy import busy
 from .options import (
@@ -13,6 +14,7 @@ from .options import (
     ConfigOption,
     DataOption,
     JsonOption,
+    MappingOption,
     MeanOption,
     ModelOrTopologyArgument,
     PlacementOption,
@@ -45,6 +47,14 @@ def command(
     std: StdOption = None,
     batch: BatchOption = 1,
     placement: PlacementOption = None,
+    mapping: MappingOption = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Print each layer's mapping beside the next best one and the least possible.",
+        ),
+    ] = False,
     json: JsonOption = None,
     seed: SeedOption = 0,
 ) -> None:
@@ -52,11 +62,17 @@ def command(
 
     The program carries weights, position tables of the important neurons, the layer table and the
     configuration: everything that a simulation needs.
+
+    With --explain: cycles of each layer by itself, bytes that it moves, and those of the next best
+    mapping; then the bytes of the mapping that moves fewest, of every operand and result once, and
+    the cycles that no mapping can beat.
     """
     from .. import api
+    from ..config.mappings import load_mappings
 
     output.check_target(out, json)
     settings = load_settings(config, set_ or (), scheme, protect)
+    mappings = load_mappings(mapping) if mapping is not None else None
     with busy() as say:
         built = api.build(
             model,
@@ -68,6 +84,7 @@ def command(
             batch=batch,
             seed=seed,
             placement=placement,
+            mappings=mappings,
             say=say,
         )
     output.warn(built.warnings)
@@ -87,9 +104,47 @@ def command(
         "important_neurons": sum(int(mask.sum()) for mask in built.important.values()),
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
     }
+    if explain:
+        chosen = api.explain(built.network, settings, built.important, batch, mappings)
+        summary["mappings"] = [_row(choice) for choice in chosen]
+        if json != output.STDOUT:
+            output.print_table(_COLUMNS, [_cells(choice) for choice in chosen])
     output.write_json(json, summary)
     if json != output.STDOUT:
         print(
             f"{out}: {summary['instructions']:,} instructions for {summary['layers']} layers, "
             f"{summary['bytes']:,} bytes, {summary['important_neurons']:,} important neurons"
         )
+
+
+_COLUMNS = (
+    *("layer", "cycles", "bytes", "next: cycles", "bytes"),
+    *("least bytes", "once each", "bound", "mapping"),
+)
+
+
+def _cells(choice: LayerChoice) -> list[object]:
+    after = choice.runner_up
+    return [
+        choice.name,
+        "-" if choice.cycles is None else int(choice.cycles),
+        choice.traffic,
+        "-" if after is None else int(after.cycles),
+        "-" if after is None else int(after.traffic),
+        choice.least,
+        choice.compulsory,
+        choice.bound,
+        choice.op if choice.mapping is None else choice.mapping,
+    ]
+
+
+def _row(choice: LayerChoice) -> dict[str, object]:
+    row: dict[str, object] = choice._asdict()
+    if choice.mapping is not None:
+        row["mapping"] = choice.mapping._asdict()
+    if choice.runner_up is not None:
+        row["runner_up"] = {
+            **choice.runner_up._asdict(),
+            "mapping": choice.runner_up.mapping._asdict(),
+        }
+    return row

@@ -74,6 +74,15 @@ PlacementOption = Annotated[
         "default), random, or clustered like a measured ranking (default for a topology).",
     ),
 ]
+MappingOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping",
+        metavar="FILE",
+        help="Mappings of layers that you want, in YAML: LAYER: {rows: 16, weights_outside: true}, "
+        "a name or pattern each; what is left out is the compiler's choice.",
+    ),
+]
 DEFAULT_CONFIG = "flexhyca-32x32"
 ConfigOption = Annotated[
     str,

@@ -219,6 +219,15 @@ class Vec(Section):
     lanes: int = _int(32, 1, 4096, "elements per cycle")
 
 
+class MappingOptions(Section):
+    """How the compiler cuts layers into tiles."""
+
+    objective: Literal["cycles", "traffic"] = Field(
+        default="cycles",
+        description="what a layer's mapping has least of; the other one decides between equals",
+    )
+
+
 class Config(Section):
     """One accelerator; every field has a default, and all together are ``flexhyca-32x32``."""
 
@@ -232,6 +241,7 @@ class Config(Section):
     buffers: Buffers = Buffers()
     dram: Dram = Dram()
     vec: Vec = Vec()
+    mapping: MappingOptions = MappingOptions()
     timing: Timing = Field(
         default="native",
         description="native = the register-true reference array and the engines around it; "

@@ -12,7 +12,7 @@ from ...isa.program import Program
 from ...isa.validate import validate
 from ...network.layers import LayerOp, Network
 from ...network.names import match_layers
-from ..mapping.plan import plan_layer
+from ..mapping.plan import NOTHING_WANTED, WantedMappings, layer_requests, plan_layer
 from ..mapping.plan_conv import tile_columns
 from .emitter import Emitter, Masks
 
@@ -21,22 +21,25 @@ _MOST_TILES = 1 << 22
 
 
 def compile_network(
-    network: Network, config: Config, important: Masks | None = None, batch: int = 1
+    network: Network,
+    config: Config,
+    important: Masks | None = None,
+    batch: int = 1,
+    wanted: WantedMappings = NOTHING_WANTED,
 ) -> Program:
     """Compile `network` for the machine of `config`.
 
-    important : neurons that the DPPU recomputes; None or a missing layer means none. The network's
-    arithmetic must be that of `config`. Raises CompileError with layer, value and limit.
+    important : neurons that the DPPU recomputes; None or a missing layer means none. wanted : of
+    the mappings of layers by name or pattern. The network's arithmetic must be that of `config`.
+    Raises CompileError with layer, value and limit.
     What is returned keeps the rules of the program file, so that it loads wherever it is saved.
     """
     _check_redundant_layers(network, config)
     _check_tiles(network, config, batch)
     _check_weights(network)
     masks = _checked_masks(network, important or {})
-    recomputed = {i for i, mask in masks.items() if config.dppu.size and mask.any()}
-    plans = [
-        plan_layer(network, i, config, batch, i in recomputed) for i in range(len(network.layers))
-    ]
+    requests = layer_requests(network, config, masks, batch, wanted)
+    plans = [plan_layer(request) for request in requests]
     program = Emitter(network, config, plans, masks, batch).program()
     try:
         validate(program, network.name)

@@ -11,13 +11,14 @@ the vector unit and the stores.  All mappings of a layer are compared at once, a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Config
+from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...simulator.array.timing import fold_cycles, restore_steps
@@ -54,6 +55,30 @@ class Mapping(NamedTuple):
     parked: bool
     weights_outside: bool
 
+    def __str__(self) -> str:
+        """In few words."""
+        order = "weights stay" if self.weights_outside else "inputs stay"
+        parts = f", parts of {self.step_ky} kernel rows x {self.step_c} channels"
+        return (
+            f"tiles of {self.rows} x {self.cols}, {self.pixel_tiles} x {self.channel_tiles} a fill"
+            f"{parts}{', parked' if self.parked else ''}, {order}"
+        )
+
+
+class LayerOnMachine(NamedTuple):
+    """A layer to be cut, and the machine.
+
+    geometry : `Geometry.shape`. machine : `choose.machine_of`. columns : channels that a tile has
+    at most. may_park : whether sums may wait in the output buffer.
+    """
+
+    geometry: Geometry
+    machine: Config
+    redundancy: Redundancy
+    columns: int
+    may_park: bool
+    wanted: WantedMapping = ANY_MAPPING
+
 
 class Candidate(NamedTuple):
     """A mapping, what it is estimated to cost, and about how many instructions it takes."""
@@ -64,24 +89,20 @@ class Candidate(NamedTuple):
     instructions: int
 
 
-def mappings(
-    geometry: Geometry,
-    config: Config,
-    redundancy: Redundancy,
-    most_cols: int,
-    may_park: bool,
-    count: int,
-) -> list[Candidate]:
-    """The `count` best ones, by estimated cycles, then traffic; none if no PE's operands fit."""
-    choice = _Choice(geometry, config, redundancy, most_cols, may_park)
+def mappings(layer: LayerOnMachine, count: int) -> list[Candidate]:
+    """The `count` best ones, by what `mapping.objective` names; none if no PE's operands fit."""
+    choice = _Choice(layer)
     cycles, traffic, instructions = (values.ravel() for values in choice.costs())
     if not np.isfinite(cycles).any():
         return []
-    group = np.floor(np.log(cycles / cycles.min()) / np.log1p(ALIKE))
-    order = np.lexsort([cycles, traffic, group])
+    first, then = (cycles, traffic)
+    if layer.machine.mapping.objective == "traffic":
+        first, then = then, first
+    group = np.floor(np.log(first / first.min()) / np.log1p(ALIKE))
+    order = np.lexsort([first, then, group])
     # Where loop order or whole rows make no difference, one of them is enough.
-    _, first = np.unique(np.stack([cycles, traffic])[:, order], axis=1, return_index=True)
-    best = order[np.sort(first)][:count]
+    _, once = np.unique(np.stack([cycles, traffic])[:, order], axis=1, return_index=True)
+    best = order[np.sort(once)][:count]
     return [
         Candidate(
             choice.mapping(np.unravel_index(at, choice.shape)),
@@ -92,6 +113,11 @@ def mappings(
         for at in best.tolist()
         if np.isfinite(cycles[at])
     ]
+
+
+def least_traffic(layer: LayerOnMachine) -> float:
+    """Bytes of DRAM of the mapping that takes the fewest, whatever its cycles."""
+    return float(_Choice(layer).costs()[1].min())
 
 
 class _PixelSide(NamedTuple):
@@ -126,22 +152,16 @@ class _ChannelSide(NamedTuple):
 class _Choice:
     """All mappings of a layer on a machine."""
 
-    def __init__(
-        self,
-        geometry: Geometry,
-        config: Config,
-        redundancy: Redundancy,
-        most_cols: int,
-        may_park: bool,
-    ) -> None:
-        layer = geometry.layer
+    def __init__(self, on_machine: LayerOnMachine) -> None:
+        geometry, config = on_machine.geometry, on_machine.machine
+        layer, self.wanted = geometry.layer, on_machine.wanted
         self.geometry, self.layer, self.config = geometry, layer, config
-        self.copies, self.may_park = redundancy.copies, may_park
+        self.copies, self.may_park = on_machine.redundancy.copies, on_machine.may_park
         self.half_a = config.buffers.ifmap_bytes // 2
         self.half_b = config.buffers.weight_bytes // 2
         self.per_group = geometry.source.c // layer.groups
         self.width = geometry.out.c // layer.groups
-        self.most_cols = min(most_cols, self.width)
+        self.most_cols = min(on_machine.columns, self.width)
         pixel_rows = list(self._pixel_rows())
         table = np.array(pixel_rows, np.int64).reshape(-1, len(_PixelSide._fields))
         self.px = _PixelSide(*table.T[:, :, None, None])
@@ -157,11 +177,12 @@ class _Choice:
         for rows, cut in self._tile_sizes():
             tiles = PixelTiles(self.geometry, rows, cut)
             count = len(tiles.m)
-            for together in tiles.runs():
+            for together in self._asked(self.wanted.pixel_tiles, tiles.runs(), count):
                 blocks = tiles.blocks(together)
                 row_bytes = blocks.row_size * source.c
                 highest, all_rows = blocks.rows()
-                for nky in _even_parts(self.layer.kernel_h):
+                kernel_h = self.layer.kernel_h
+                for nky in self._asked(self.wanted.step_ky, _even_parts(kernel_h), kernel_h):
                     loaded, most, height, width = blocks.windows(nky)
                     size = nky, together, count, len(blocks.first)
                     narrow = most, loaded * source.c, height, int(width < source.w)
@@ -172,6 +193,10 @@ class _Choice:
 
     def _tile_sizes(self) -> Iterator[tuple[int, bool]]:
         """Pixels of a tile, and whether none has pixels of two output rows."""
+        if self.wanted.rows is not None:
+            cuts = (False, True) if self.wanted.cut_rows is None else (self.wanted.cut_rows,)
+            yield from ((min(self.wanted.rows, self.config.tile_rows), cut) for cut in cuts)
+            return
         most, wide = self.config.tile_rows, self.geometry.out.w
         size = min(most, self.geometry.pixels)
         while size:
@@ -197,12 +222,18 @@ class _Choice:
         room = [self.half_b // (n * layer.kernel_w * self.per_group + 4) for n in rows]
         found |= {min(self.most_cols, channels) for channels in room}
         found.discard(0)
-        for cols in sorted(found, reverse=True):
+        for cols in self._asked(self.wanted.cols, sorted(found, reverse=True), self.most_cols):
             tiles = -(-self.width // cols)
             count = tiles * layer.groups
             full = {_evenly(tiles, channels // cols) for channels in room if channels >= cols}
-            for together in sorted({*_runs(count), *full}):
+            choices = sorted({*_runs(count), *full})
+            for together in self._asked(self.wanted.channel_tiles, choices, count):
                 yield cols, together, tiles
+
+    @staticmethod
+    def _asked(wanted: int | None, choices: Sequence[int], most: int) -> Sequence[int]:
+        """What there is to choose from, or what is wanted, as far as there is as much."""
+        return choices if wanted is None else [min(wanted, most)]
 
     def _reduction(self) -> None:
         """The largest part of the reduction that fits, cut evenly; and what follows from it."""
@@ -211,7 +242,8 @@ class _Choice:
         room = self.half_b // (ch.cols * ch.channel_tiles) - 4  # 4 bytes of bias a channel
         channels = np.maximum(0, room) // unit
         own = np.where(px.whole > 0, self.per_group, self.half_a // np.maximum(1, px.most))
-        channels = np.minimum(np.minimum(channels, own), self.per_group)
+        channels = np.minimum(np.minimum(channels, own), self.wanted.step_c or self.per_group)
+        channels = np.minimum(channels, self.per_group)
         fits = channels > 0
         most = np.maximum(1, channels)
         channels = -(-self.per_group // -(-self.per_group // most))  # as `_evenly`
@@ -227,6 +259,14 @@ class _Choice:
         self.parked = (self.parts > 1) & (together > 1)
         room_to_park = (together <= self.config.output_slots) & self.may_park
         self.fits = fits & (one_group | across) & (~self.parked | room_to_park)
+        for wanted, values in (
+            (self.wanted.cut_rows, px.cut_rows),
+            (self.wanted.whole, px.whole),
+            (self.wanted.parked, self.parked),
+            (self.wanted.weights_outside, self.outside),
+        ):
+            if wanted is not None:
+                self.fits = self.fits & (values == wanted)
 
     def mapping(self, at: Any) -> Mapping:
         """The mapping of a place in the arrays."""

@@ -15,30 +15,26 @@ from ...isa.descriptors import Redundancy
 from ...network.layers import NO_TENSOR, Network, Tensor
 from ...simulator.cycles.compiled import CompiledModel
 from ..codegen.emitter import Emitter
-from .candidates import ALIKE, Mapping, mappings
+from .candidates import ALIKE, Candidate, LayerOnMachine, Mapping, mappings
 from .plan_conv import plan_conv
-from .tiles import Geometry
 
 #: Mappings that are timed at most, and instructions of one that is.
 _TIMED, _MOST_INSTRUCTIONS = 6, 3000
 
 
 @lru_cache(4096)
-def chosen_mapping(
-    geometry: Geometry, machine: Config, redundancy: Redundancy, most_cols: int, may_park: bool
-) -> Mapping | None:
-    """The mapping of a layer (`Geometry.shape`); None if not one PE's operands fit the buffers.
-
-    machine : see `machine_of`. most_cols : channels of a tile. may_park : whether sums may wait.
-    """
-    found = mappings(geometry, machine, redundancy, most_cols, may_park, _TIMED)
-    short = [c for c in found if c.instructions <= _MOST_INSTRUCTIONS]
-    if not found or len(short) < len(found) or not machine.runs_engines:
-        return found[0].mapping if found else None
-    timed = [(_cycles(geometry, machine, c.mapping), c) for c in short]
-    most = min(cycles for cycles, _ in timed) * (1 + ALIKE)
-    alike = [(c.traffic, cycles, c.mapping) for cycles, c in timed if cycles <= most]
-    return min(alike, key=lambda row: row[:2])[-1]
+def best_candidates(layer: LayerOnMachine) -> tuple[Candidate, ...]:
+    """The best mappings of a layer, the one to take first; none if no PE's operands fit."""
+    found = mappings(layer, _TIMED)
+    if (
+        any(c.instructions > _MOST_INSTRUCTIONS for c in found)
+        or layer.machine.mapping.objective != "cycles"
+        or not layer.machine.runs_engines
+    ):
+        return tuple(found)
+    timed = [c._replace(cycles=_cycles(layer, c.mapping)) for c in found]
+    most = min((c.cycles for c in timed), default=0) * (1 + ALIKE)
+    return tuple(sorted(timed, key=lambda c: (c.cycles > most, c.traffic, c.cycles)))
 
 
 def machine_of(config: Config, redundancy: Redundancy) -> Config:
@@ -55,8 +51,9 @@ def machine_of(config: Config, redundancy: Redundancy) -> Config:
     return config.model_copy(update={"name": "", "protection": plain, "dppu": dppu})
 
 
-def _cycles(geometry: Geometry, machine: Config, mapping: Mapping) -> int:
+def _cycles(on_machine: LayerOnMachine, mapping: Mapping) -> int:
     """Of the layer alone."""
+    geometry, machine = on_machine.geometry, on_machine.machine
     layer, out = geometry.layer, geometry.out
     per_group = geometry.source.c // layer.groups
     tensors = [geometry.source, out]

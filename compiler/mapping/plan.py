@@ -7,61 +7,148 @@ vector unit computes in `plan_vector`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Config
-from ...errors import CompileError
+from ...config.mappings import ANY_MAPPING, WantedMapping
+from ...errors import CompileError, FlexhycaError
 from ...isa.protection import redundancy_of
 from ...network.layers import LayerOp, Network
+from ...network.names import match_layers
 from ...tables import complete
-from .choose import chosen_mapping, machine_of
+from .candidates import LayerOnMachine
+from .choose import best_candidates, machine_of
 from .plan_conv import plan_conv, tile_columns
 from .plan_vector import plan_vector
 from .tiles import Geometry, LayerPlan
 
+WantedMappings = Mapping[str, WantedMapping]  #: layer name or pattern -> what is wanted
+NOTHING_WANTED: WantedMappings = MappingProxyType({})
 
-def plan_layer(
-    network: Network, index: int, config: Config, batch: int, recomputed: bool = False
-) -> LayerPlan:
-    """Tile layer `index`. Raises CompileError if even one tile does not fit the buffers.
+
+class LayerRequest(NamedTuple):
+    """What is to be tiled.
 
     recomputed : whether the DPPU has neurons of it: its sums have no room to wait, none are parked.
+    wanted : of the mapping of a conv or linear layer.
     """
-    geometry = Geometry.of(network, index, batch)
-    return _PLANS[geometry.layer.op](geometry, config, not recomputed)
+
+    geometry: Geometry
+    config: Config
+    recomputed: bool = False
+    wanted: WantedMapping = ANY_MAPPING
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        index: int,
+        config: Config,
+        batch: int,
+        recomputed: bool = False,
+        wanted: WantedMapping = ANY_MAPPING,
+    ) -> LayerRequest:
+        """For layer `index` of a network."""
+        return cls(Geometry.of(network, index, batch), config, recomputed, wanted)
+
+    @property
+    def on_machine(self) -> LayerOnMachine:
+        """A conv or linear layer with all that its mapping depends on."""
+        geometry, config = self.geometry, self.config
+        redundancy = redundancy_of(config, geometry.layer.name)
+        return LayerOnMachine(
+            geometry.shape,
+            machine_of(config, redundancy),
+            redundancy,
+            tile_columns(geometry.layer, config),
+            not self.recomputed,
+            self.wanted,
+        )
+
+
+def layer_requests(
+    network: Network,
+    config: Config,
+    important: Mapping[int, NDArray[np.bool_]],
+    batch: int,
+    wanted: WantedMappings = NOTHING_WANTED,
+) -> list[LayerRequest]:
+    """All layers of a network, to be tiled. important : neurons that the DPPU recomputes.
+
+    wanted : of the mappings, by layer name or pattern; CompileError for one that names no conv or
+    linear layer, or a layer that another one names.
+    """
+    recomputed = {i for i, mask in important.items() if config.dppu.size and mask.any()}
+    weighted = [i for i, layer in enumerate(network.layers) if layer.op == LayerOp.CONV]
+    names, own = [network.layers[i].name for i in weighted], dict[int, tuple[str, WantedMapping]]()
+    for pattern, mapping in wanted.items():
+        try:
+            hits = match_layers([pattern], names)
+        except FlexhycaError as error:
+            raise CompileError(f"{network.name}: mapping: {error}") from None
+        for index in sorted(weighted[hit] for hit in hits):
+            if index in own:
+                raise CompileError(
+                    f"{network.name}: mapping: {network.layers[index].name} is named by "
+                    f"{own[index][0]!r} and by {pattern!r}; name it once"
+                )
+            own[index] = pattern, mapping
+    return [
+        LayerRequest.of(
+            network, i, config, batch, i in recomputed, own[i][1] if i in own else ANY_MAPPING
+        )
+        for i in range(len(network.layers))
+    ]
+
+
+def plan_layer(request: LayerRequest) -> LayerPlan:
+    """Tile a layer. Raises CompileError if even one tile does not fit the buffers."""
+    return _PLANS[request.geometry.layer.op](request)
 
 
 def tile_ids(network: Network, index: int, config: Config) -> NDArray[np.int64]:
     """Tile number of every neuron (h, w, c) of layer `index` for a batch of one (policy `tile`)."""
     out = network.tensors[network.layers[index].output]
     ids = np.zeros((out.h * out.w, out.c), np.int64)
-    for i, t in enumerate(plan_layer(network, index, config, 1, recomputed=True).tiles):
+    request = LayerRequest.of(network, index, config, 1, recomputed=True)
+    for i, t in enumerate(plan_layer(request).tiles):
         ids[t.m0 : t.m0 + t.m, t.n0 : t.n0 + t.n] = i
     return ids.reshape(out.h, out.w, out.c)
 
 
-def _plan_conv(geometry: Geometry, config: Config, may_park: bool) -> LayerPlan:
-    layer = geometry.layer
-    redundancy = redundancy_of(config, layer.name)
-    machine = machine_of(config, redundancy)
-    columns = tile_columns(layer, config)
-    mapping = chosen_mapping(geometry.shape, machine, redundancy, columns, may_park)
-    if mapping is None:
+def _conv(request: LayerRequest) -> LayerPlan:
+    found = best_candidates(request.on_machine)
+    if found:
+        return plan_conv(request.geometry, found[0].mapping)
+    name = request.geometry.layer.name
+    if request.wanted != ANY_MAPPING and best_candidates(
+        request.on_machine._replace(wanted=ANY_MAPPING)
+    ):
+        asked = request.wanted.model_dump(exclude_none=True)
         raise CompileError(
-            f"layer {layer.name}: one kernel row of one channel does not fit half of the ifmap and "
-            "weight buffers; enlarge buffers.ifmap_bytes or buffers.weight_bytes"
+            f"layer {name}: no mapping with {', '.join(f'{f}={v}' for f, v in asked.items())} fits "
+            "the buffers; leave some of it to the compiler (--explain shows what it chooses)"
         )
-    return plan_conv(geometry, mapping)
+    raise CompileError(
+        f"layer {name}: one kernel row of one channel does not fit half of the ifmap and weight "
+        "buffers; enlarge buffers.ifmap_bytes or buffers.weight_bytes"
+    )
 
 
-_PLANS: dict[LayerOp, Callable[[Geometry, Config, bool], LayerPlan]] = {
-    LayerOp.CONV: _plan_conv,
-    LayerOp.MAXPOOL: plan_vector,
-    LayerOp.AVGPOOL: plan_vector,
-    LayerOp.ADD: plan_vector,
-    LayerOp.COPY: plan_vector,
+def _vector(request: LayerRequest) -> LayerPlan:
+    return plan_vector(request.geometry, request.config)
+
+
+_PLANS: dict[LayerOp, Callable[[LayerRequest], LayerPlan]] = {
+    LayerOp.CONV: _conv,
+    LayerOp.MAXPOOL: _vector,
+    LayerOp.AVGPOOL: _vector,
+    LayerOp.ADD: _vector,
+    LayerOp.COPY: _vector,
 }
 complete("LayerOp in network/layers.py", LayerOp, _PLANS, "compiler/mapping/plan.py: _PLANS")

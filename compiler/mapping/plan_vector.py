@@ -41,7 +41,7 @@ class _Channels(NamedTuple):
     cc: int
 
 
-def plan_vector(geometry: Geometry, config: Config, may_park: bool) -> LayerPlan:
+def plan_vector(geometry: Geometry, config: Config) -> LayerPlan:
     """Tile such a layer; CompileError if one window of one channel does not fit the buffer."""
     shape = _Shape(geometry, config)
     best: tuple[int, int] | None = None

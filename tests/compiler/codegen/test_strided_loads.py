@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.compiler.codegen.loads import ABlock, ifmap_loads
-from flexhyca.compiler.mapping.plan import plan_layer
+from flexhyca.compiler.mapping.plan import LayerRequest, plan_layer
 from flexhyca.compiler.mapping.tiles import Geometry
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import CompileError
@@ -110,7 +110,7 @@ def test_images_of_odd_height_share_no_step():
 
 def test_a_window_that_does_not_fit_is_said_in_one_line():
     with pytest.raises(CompileError) as error:
-        plan_layer(pool("MAXPOOL", 40, 40, 1, 40, 40), 0, small_config(), 1)
+        plan_layer(LayerRequest.of(pool("MAXPOOL", 40, 40, 1, 40, 40), 0, small_config(), 1))
     assert str(error.value) == (
         "layer layer: 40 x 40 input elements of one window do not fit 1024 bytes, half of the "
         "ifmap buffer; enlarge buffers.ifmap_bytes"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.mapping.plan import plan_layer, tile_ids
+from flexhyca.compiler.mapping.plan import LayerRequest, plan_layer, tile_ids
 from flexhyca.compiler.mapping.tiles import Geometry
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import CompileError
@@ -35,7 +35,7 @@ def planned(geometry, config=CONFIG):
     """The plan of a layer alone."""
     tensors = geometry.source, geometry.out
     network = Network("n", tensors, (geometry.layer,), {}, {}, config.arithmetic, 0, 1)
-    return plan_layer(network, 0, config, geometry.batch)
+    return plan_layer(LayerRequest.of(network, 0, config, geometry.batch))
 
 
 def _read(plan):
@@ -53,7 +53,7 @@ def test_tiles_cover_every_neuron_once_over_the_whole_reduction(data):
     batch = data.draw(st.integers(1, 3))
     for i, layer in enumerate(network.layers):
         try:
-            plan = plan_layer(network, i, config, batch)
+            plan = plan_layer(LayerRequest.of(network, i, config, batch))
         except CompileError:
             assert layer.op != LayerOp.CONV
             continue
