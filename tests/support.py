@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from flexhyca.compiler.codegen.emit import compile_network
 from flexhyca.config import Arithmetic, Config, choices, load_config
+from flexhyca.config.mappings import WantedMapping
 from flexhyca.config.schema import KEEPS_SUMS, LAYER_COPIES
 from flexhyca.errors import CompileError
 from flexhyca.isa.assembly import assemble, disassemble
@@ -175,10 +176,20 @@ def words(act_bits: int, weight_bits: int, acc_bits: int) -> Arithmetic:
     return Arithmetic(act_bits=act_bits, weight_bits=weight_bits, acc_bits=acc_bits)
 
 
-def compiled(network: Network, config: Config, masks: dict | None, batch: int = 1) -> Program:
+#: Mappings of `one_conv` on a 4x4 machine: full tiles over the whole reduction.
+FULL_TILES = {"*": WantedMapping(rows=4, cols=4, cut_rows=False, step_ky=3, step_c=16)}
+
+
+def compiled(
+    network: Network,
+    config: Config,
+    masks: dict | None,
+    batch: int = 1,
+    wanted: dict[str, WantedMapping] | None = None,
+) -> Program:
     """Compile a drawn case; one that cannot fit is not a case."""
     try:
-        return compile_network(network, config, masks, batch)
+        return compile_network(network, config, masks, batch, wanted or {})
     except CompileError:
         # Only a pool's rows may be too large for such a small buffer; a convolution never is.
         assume(all(la.op == LayerOp.CONV for la in network.layers))

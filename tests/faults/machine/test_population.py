@@ -15,14 +15,17 @@ from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.inject.sites import units_of
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.fuzz.programs import programs
-from flexhyca.tests.support import compiled, one_conv, random_inputs, small_config
+from flexhyca.tests.support import FULL_TILES, compiled, one_conv, random_inputs, small_config
 
 FLIPS = [name for name in MACHINE_MODELS if FAULT_MODELS[name].fault == "flip"]
 
 
 def strata(*overrides):
     program = compiled(
-        one_conv(), small_config("dppu.size=0", "protection.s_th=0", *overrides), None
+        one_conv(),
+        small_config("dppu.size=0", "protection.s_th=0", *overrides),
+        None,
+        wanted=FULL_TILES,
     )
     spans = Spans(program)
     return {(s.unit, s.register): s for s in Population(spans, "register").strata}, spans

@@ -10,6 +10,7 @@ from flexhyca.network import reference
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import ALL, EVERY, Site
 from flexhyca.tests.support import (
+    FULL_TILES,
     REDUNDANT,
     compiled,
     one_conv,
@@ -20,7 +21,7 @@ from flexhyca.tests.support import (
 
 
 def run_of(config, masks=None, **conv):
-    program = compiled(one_conv(**conv), config, masks)
+    program = compiled(one_conv(**conv), config, masks, wanted=FULL_TILES)
     return FaultRun(program, random_inputs(program.network, 1, 0)[0])
 
 

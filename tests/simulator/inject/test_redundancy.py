@@ -22,6 +22,7 @@ from flexhyca.simulator.run import simulate
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.simulator.cycles.test_compiled import assert_equal
 from flexhyca.tests.support import (
+    FULL_TILES,
     REDUNDANT,
     compiled,
     machines,
@@ -112,16 +113,18 @@ def array_cycles(program):
         width = cols // 3 if code == Redundancy.SPACE else cols
         for tile in spans.own[index]:
             assert tile.n <= width
-            parts = spans.depth[list(tile.gemms)].tolist()
-            if code in (Redundancy.NONE, Redundancy.SPACE):
-                total += sum(parts) if double else os_tile_cycles(sum(parts), tile.m, tile.n)
-            elif len(parts) == 1:
-                total += 3 * (parts[0] if double else os_tile_cycles(parts[0], tile.m, tile.n))
-            else:  # every copy of every part for itself; its sums go back before all but the first
-                total += 3 * sum(os_tile_cycles(k, tile.m, tile.n) for k in parts)
-                total += 3 * tile.m * (len(parts) - 1)
-                if double:  # the last one leaves underneath the next tile
-                    total -= os_tile_cycles(0, tile.m, tile.n)
+            tail = os_tile_cycles(0, tile.m, tile.n)
+            for i, gemm in enumerate(tile.gemms):
+                k, begins, again = int(spans.depth[gemm]), i in tile.visits, tile.m * (i > 0)
+                ends = i + 1 in (*tile.visits, len(tile.gemms))
+                if code in (Redundancy.NONE, Redundancy.SPACE):
+                    total += k + (0 if double else ends * tail + begins * again)
+                elif begins and ends and not i:
+                    total += 3 * (k if double else k + tail)
+                else:  # each copy of each part by itself; sums go back before all but the first
+                    total += 3 * (k + tail + again)
+                    if double and ends:  # the last one leaves underneath the next tile
+                        total -= tail
     setcfg = (c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == Engine.ARRAY)
     return total + int(setcfg.sum())
 
@@ -151,13 +154,15 @@ def test_a_part_of_the_array_is_an_array_of_its_columns():
     program = compile_network(one_conv(h=4, n=32), config)
     assert layer_columns(config, "conv") == 10
     tiles = Spans(program).own[0]
-    assert [tile.n for tile in tiles] == [10, 10, 10, 2]
-    act, wgt = np.ones((16, 144), np.int8), np.ones((10, 144), np.int8)
-    _, steps = os_tile(
-        act, wgt, np.zeros(10, np.int32), rows=32, cols=10, arithmetic=program.network.arithmetic
-    )
+    assert max(tile.n for tile in tiles) <= 10
+    assert all(len(tile.gemms) == 1 for tile in tiles)
+    steps = 0
+    for tile in tiles:
+        act, wgt = np.ones((tile.m, 144), np.int8), np.ones((tile.n, 144), np.int8)
+        start, bits = np.zeros(tile.n, np.int32), program.network.arithmetic
+        steps += os_tile(act, wgt, start, rows=32, cols=10, arithmetic=bits)[1]
     setcfg = 2 + program.windows.shape[0] - 1
-    assert simulate(program, values="none").busy["array"] == 4 * steps + setcfg
+    assert simulate(program, values="none").busy["array"] == steps + setcfg
 
 
 def test_copies_that_follow_at_once_wait_for_the_column_buses():
@@ -189,7 +194,8 @@ def test_refetching_reads_operands_three_times():
     runs = {}
     for kind in ("none", "time", "time_refetch"):
         config = with_redundancy(small_config(base="base-32x32"), kind, ["conv"])
-        runs[kind] = simulate(compile_network(network, config), values="none").dram
+        program = compiled(network, config, None, wanted=FULL_TILES)
+        runs[kind] = simulate(program, values="none").dram
     for kind in ("ifmap", "weight", "bias"):
         assert runs["time"][kind] == runs["none"][kind]
         assert runs["time_refetch"][kind] == 3 * runs["none"][kind]
