@@ -242,18 +242,21 @@ def nothing_lost_or_doubled(path: Path, undisturbed: Path) -> None:
         (name,) = study.problems()
         events = study.events(name)
         asked = [event.content["key"] for event in events if event.event == "asked"]
-        seen = [
-            (event.content["key"], event.content["limit"])
-            for event in events
-            if event.event == "seen"
-        ]
+        seen = [seen_as(event) for event in events if event.event == "seen"]
         assert len(set(asked)) == len(asked)
         assert len(set(seen)) == len(seen)
         assert {key for key, _ in seen} == set(asked)
-        own = {e.content["key"]: e.content for e in events if e.event == "seen"}
-        for event in alone.events(name):
-            if event.event == "seen" and event.content["key"] in own:
-                assert own[event.content["key"]] == event.content
+        # Which answers come first decides which limits a candidate is looked at with.
+        own = {seen_as(event): event.content for event in events if event.event == "seen"}
+        same = [e for e in alone.events(name) if e.event == "seen" and seen_as(e) in own]
+        assert same
+        for event in same:
+            assert own[seen_as(event)] == event.content
+
+
+def seen_as(event: Any) -> tuple[str, float]:
+    """The candidate that was seen, and the part of its allowed loss that it was looked at with."""
+    return event.content["key"], event.content["limit"]
 
 
 def test_another_space_is_refused_with_what_differs(undisturbed: Path, tmp_path: Path) -> None:
