@@ -9,9 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
 from ..tables import complete
 
@@ -25,6 +32,29 @@ _PRINTABLE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
 
 Name = Annotated[str, Field(min_length=1, pattern=_PRINTABLE)]
 UnitInterval = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+
+#: Parts of 1 that a `Decimal` counts in.
+THOUSAND = 1000
+
+
+def thousandths(value: float) -> int:
+    """A `Decimal` as a count of thousandths, for exact arithmetic."""
+    return round(value * THOUSAND)
+
+
+def _decimal(value: float) -> float:
+    """The nearest number of thousandths; a whole one as an int, which prints without a point."""
+    whole, rest = divmod(thousandths(value), THOUSAND)
+    return thousandths(value) / THOUSAND if rest else whole
+
+
+#: A number in steps of 0.001: cycles are counted with its thousandths, in integers.
+Decimal = Annotated[
+    float,
+    Field(strict=True, allow_inf_nan=False, multiple_of=0.001),
+    AfterValidator(_decimal),
+    PlainSerializer(_decimal, return_type=Any),
+]
 
 # Values that stand in a command's options, or in a table below, too.
 DataflowName = Literal["os", "ws", "is"]
@@ -204,7 +234,9 @@ class Dram(Section):
         description="timing model: fixed = latency + bytes per cycle; openrow = banks that keep a "
         "row open, and pay row_miss_cycles for another one",
     )
-    bytes_per_cycle: int = _int(32, 1, 4096, "bandwidth of the channel")
+    bytes_per_cycle: Decimal = Field(
+        default=32, ge=0.001, le=4096.0, description="bandwidth of the channel, in steps of 0.001"
+    )
     latency_cycles: int = _int(100, 0, 1_000_000, "cycles from a request to its first byte")
     grant_bytes: int = _int(4096, 64, 4096, "bytes of one grant of the channel", multiple_of=64)
     banks: int = _int(8, 1, 1024, "banks (openrow)")

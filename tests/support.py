@@ -76,7 +76,7 @@ def machines(draw: st.DrawFn) -> Config:
         f"buffers.weight_bytes={draw(st.sampled_from([128, 512, 4096]))}",
         f"buffers.output_bytes={draw(st.sampled_from([512, 2048]))}",
         f"buffers.instruction_bytes={draw(st.sampled_from([64, 256, 16384]))}",
-        f"dram.bytes_per_cycle={draw(st.sampled_from([1, 8, 64]))}",
+        f"dram.bytes_per_cycle={draw(st.sampled_from([1, 8, 64, 6.8, 0.7]))}",
         f"dram.latency_cycles={draw(st.sampled_from([0, 3, 50]))}",
         f"vec.lanes={draw(st.sampled_from([1, 8]))}",
         "protection.q_scale=0",

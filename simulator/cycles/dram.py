@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...config import Dram, choices
+from ...config.schema import THOUSAND, thousandths
 from ...errors import InternalError
 from ...isa.instructions import Kind
 from ...kernels import kernel
@@ -23,7 +24,7 @@ class FixedDram:
     """`latency + bytes / bandwidth`: a grant occupies the channel for its transfer only."""
 
     def __init__(self, config: Dram) -> None:
-        self.bytes_per_cycle = config.bytes_per_cycle
+        self.thousandths = thousandths(config.bytes_per_cycle)  #: of a byte, a cycle
         self.free = 0  #: first cycle at which the channel can start another transfer
         self.busy = [0] * len(Kind)  #: cycles of transfer by kind
         self.nbytes = [0] * len(Kind)
@@ -36,7 +37,7 @@ class FixedDram:
         The data arrive `latency_cycles` after the finish.
         """
         start = self._start(now, address, nbytes, rows, stride)
-        cycles = -(-nbytes * rows // self.bytes_per_cycle)
+        cycles = -(-nbytes * rows * THOUSAND // self.thousandths)
         self.free = start + cycles
         self.busy[kind] += cycles
         self.nbytes[kind] += nbytes * rows
@@ -107,9 +108,9 @@ def make_dram(config: Dram) -> FixedDram:
 # ---- the same for the compiled model ----------------------------------------------------------
 
 
-#: The channel: numbers of the configuration, then what changes.
+#: The channel: numbers of the configuration, then what changes. thousandths : of a byte, a cycle.
 CHANNEL_STATE = record(
-    "model", "bytes_per_cycle", "row_bytes", "miss_cycles", "free", "hits", "misses"
+    "model", "thousandths", "row_bytes", "miss_cycles", "free", "hits", "misses"
 )  # fmt: skip
 BANK = record("open", "ready")
 #: Cycles of transfer, and bytes, by `Kind`.
@@ -128,7 +129,7 @@ def make_channel(config: Dram) -> Channel:
     """The channel of a configuration at cycle 0."""
     channel = np.zeros(1, CHANNEL_STATE)
     channel["model"] = DRAM_MODELS[config.model].code
-    channel["bytes_per_cycle"] = config.bytes_per_cycle
+    channel["thousandths"] = thousandths(config.bytes_per_cycle)
     channel["row_bytes"], channel["miss_cycles"] = config.row_bytes, config.row_miss_cycles
     bank = np.zeros(config.banks, BANK)
     bank["open"] = -1
@@ -149,7 +150,7 @@ def request(
         raise InternalError(
             "simulator/cycles/dram.py: request has no branch for this model; add it there"
         )
-    cycles = -(-nbytes * rows // channel.bytes_per_cycle)
+    cycles = -(-nbytes * rows * THOUSAND // channel.thousandths)
     channel.free = start + cycles
     c.moved[kind].busy += cycles
     c.moved[kind].nbytes += nbytes * rows

@@ -20,6 +20,14 @@ def test_fixed_serves_one_request_after_the_other():
     assert dram.busy[Kind.WEIGHT] == 2
 
 
+def test_a_bandwidth_of_parts_of_a_byte_is_exact():
+    dram = FixedDram(Dram(bytes_per_cycle=6.8))
+    # 4,096 / 6.8 = 602.4; 68 bytes take ten cycles and not eleven, as with 6.8 in binary
+    assert dram.request(0, 0, 4096, Kind.IFMAP) == (0, 603)
+    assert dram.request(603, 0, 68, Kind.IFMAP) == (603, 613)
+    assert FixedDram(Dram(bytes_per_cycle=0.1)).request(0, 0, 3, Kind.IFMAP) == (0, 30)
+
+
 def test_open_rows_on_a_pattern_made_by_hand():
     # Two banks, rows of 64 bytes: bytes 0-63 bank 0 row 0, 64-127 bank 1 row 0, 128-191 bank 0
     # row 1. One byte a cycle, 30 cycles to open a row.

@@ -4,6 +4,8 @@ A model that is added to `simulator.cycles.dram.DRAM_MODELS` is tested here with
 """
 
 import shutil
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,7 @@ every_model = pytest.mark.parametrize("model", DRAM_MODELS)
 def channels(draw):
     """Settings of a channel, small enough that its requests meet."""
     return {
-        "bytes_per_cycle": draw(st.sampled_from([1, 8, 64])),
+        "bytes_per_cycle": draw(st.sampled_from([1, 8, 64, 6.8, 0.4, 3.001])),
         "latency_cycles": draw(st.sampled_from([0, 7])),
         "banks": draw(st.sampled_from([1, 2, 5])),
         "row_bytes": draw(st.sampled_from([64, 256])),
@@ -70,7 +72,8 @@ def test_one_request_after_the_other_at_the_bandwidth(model, values, asked):
         make_dram(Dram(model=model, **values)), asked
     ):
         assert start >= max(now, free)
-        assert finish - start == -(-nbytes * rows // values["bytes_per_cycle"])
+        bandwidth = Fraction(str(values["bytes_per_cycle"]))
+        assert finish - start == ceil(nbytes * rows / bandwidth)
         free = finish
 
 
