@@ -269,6 +269,12 @@ class Config(Section):
         description="native = the register-true reference array and the engines around it; "
         "scalesim = SCALE-Sim's published count, folds one after the other without stalls",
     )
+    clock_mhz: Decimal = Field(
+        default=0,
+        ge=0.0,
+        le=100_000.0,
+        description="clock in MHz, with which reports give seconds beside cycles; 0 = unknown",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
