@@ -9,18 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from ..tables import complete
+from .section import Decimal, Section, decimal
+from .section import integer as _int
 
 #: Slots that an instruction can name (isa.instructions, field `slot`).
 MAX_SLOTS = 255
@@ -32,29 +27,6 @@ _PRINTABLE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
 
 Name = Annotated[str, Field(min_length=1, pattern=_PRINTABLE)]
 UnitInterval = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
-
-#: Parts of 1 that a `Decimal` counts in.
-THOUSAND = 1000
-
-
-def thousandths(value: float) -> int:
-    """A `Decimal` as a count of thousandths, for exact arithmetic."""
-    return round(value * THOUSAND)
-
-
-def _decimal(value: float) -> float:
-    """The nearest number of thousandths; a whole one as an int, which prints without a point."""
-    whole, rest = divmod(thousandths(value), THOUSAND)
-    return thousandths(value) / THOUSAND if rest else whole
-
-
-#: A number in steps of 0.001: cycles are counted with its thousandths, in integers.
-Decimal = Annotated[
-    float,
-    Field(strict=True, allow_inf_nan=False, multiple_of=0.001),
-    AfterValidator(_decimal),
-    PlainSerializer(_decimal, return_type=Any),
-]
 
 # Values that stand in a command's options, or in a table below, too.
 DataflowName = Literal["os", "ws", "is"]
@@ -96,22 +68,6 @@ class ContradictionError(ValueError):
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{path} {message}" for path, message in problems))
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-def _int(
-    default: int, low: int, high: int, description: str, multiple_of: int | None = None
-) -> int:
-    """An integer field with limits (typed as its value, which is how pydantic fields read)."""
-    value: int = Field(
-        default, ge=low, le=high, multiple_of=multiple_of, description=description, strict=True
-    )
-    return value
 
 
 class Array(Section):
@@ -234,8 +190,20 @@ class Dram(Section):
         description="timing model: fixed = latency + bytes per cycle; openrow = banks that keep a "
         "row open, and pay row_miss_cycles for another one",
     )
-    bytes_per_cycle: Decimal = Field(
-        default=32, ge=0.001, le=4096.0, description="bandwidth of the channel, in steps of 0.001"
+    bytes_per_cycle: Decimal = decimal(32, 0.001, 4096.0, "bandwidth of the channel")
+    request_cycles: Decimal = decimal(
+        0, 0.0, 1000.0, "cycles of a contiguous run of bytes, at most a grant, beside its transfer"
+    )
+    burst_bytes: int = _int(
+        1, 1, 4096, "bytes that are moved at least: a run takes whole bursts; divides grant_bytes"
+    )
+    outstanding: int = _int(
+        0, 0, 4096, "runs in flight: so many at most in each latency_cycles; 0 = any number"
+    )
+    duplex: bool = Field(
+        default=False,
+        strict=True,
+        description="stores have a channel of their own, as wide as that of loads",
     )
     latency_cycles: int = _int(100, 0, 1_000_000, "cycles from a request to its first byte")
     grant_bytes: int = _int(4096, 64, 4096, "bytes of one grant of the channel", multiple_of=64)
@@ -269,11 +237,8 @@ class Config(Section):
         description="native = the register-true reference array and the engines around it; "
         "scalesim = SCALE-Sim's published count, folds one after the other without stalls",
     )
-    clock_mhz: Decimal = Field(
-        default=0,
-        ge=0.0,
-        le=100_000.0,
-        description="clock in MHz, with which reports give seconds beside cycles; 0 = unknown",
+    clock_mhz: Decimal = decimal(
+        0, 0.0, 1e5, "clock in MHz: reports give seconds beside cycles; 0 = unknown"
     )
 
     @model_validator(mode="after")
@@ -482,6 +447,14 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"cannot hold two {config.array.rows}x{config.array.cols} tiles of "
                 f"{a.acc_bits}-bit accumulators and {a.act_bits}-bit results{copies}; "
                 f"use at least {outputs}",
+            )
+        )
+    if config.dram.grant_bytes % config.dram.burst_bytes:
+        found.append(
+            (
+                "dram.burst_bytes",
+                f"does not divide dram.grant_bytes = {config.dram.grant_bytes}, and a grant would "
+                "not be whole bursts; use a power of two up to 64, or another grant",
             )
         )
     if p.redundancy != "none":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import flexhyca as fh
 from flexhyca.config import config_from_json, explain_config, list_configs, load_config, to_yaml
 from flexhyca.config.fields import known_keys, numeric_limits
-from flexhyca.config.schema import thousandths
+from flexhyca.config.section import thousandths
 
 SHIPPED = "base-32x32, flexhyca-32x32, flexhyca-32x32-rate2, flexhyca-32x32-saturate, hyca-32x32"
 
@@ -121,6 +121,11 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
         ("dppu.size=", "dppu.size = empty: must be a whole number from 0 to 4096"),
         ("protection.s_th=.nan", "protection.s_th = nan: must be a number from 0.0 to 1.0"),
         ("dram.grant_bytes=100", "dram.grant_bytes = 100: must be a multiple of 64"),
+        (
+            "dram.burst_bytes=48",
+            "dram.burst_bytes = 48 does not divide dram.grant_bytes = 4096, and a grant would not "
+            "be whole bursts; use a power of two up to 64, or another grant",
+        ),
         (
             "dram.bytes_per_cycle=6.80001",
             "dram.bytes_per_cycle = 6.80001: must be a multiple of 0.001",

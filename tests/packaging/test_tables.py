@@ -194,6 +194,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         {
             "dse/costs.py: _CAUSES",
             "report/plots.py: _KINDS",
+            "simulator/cycles/dram.py: _READ, WRITTEN",
             "simulator/text/work.py: _LOADED, _MOVED_BY",
         },
     ),
