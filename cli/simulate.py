@@ -257,6 +257,7 @@ def describe(
         "scheme": scheme,
         "batch": built.program.batch,
         "total_cycles": result.cycles,
+        **clocked(result),
         "macs": result.macs,
         "macs_by_unit": result.macs_by_unit,
         "utilization": result.utilization,
@@ -269,6 +270,14 @@ def describe(
         "stalls": result.stalls,
         "layers": result.layers.to_dict("records"),
     }
+
+
+def clocked(result: Result) -> dict[str, Any]:
+    """What the clock makes of a run, under the names of `RealTime`; nothing without a clock."""
+    time = result.real_time
+    if time is None:
+        return {}
+    return {"clock_mhz": result.program.config.clock_mhz, "real_time": time._asdict()}
 
 
 def run_values(
@@ -320,6 +329,13 @@ def show(report: dict[str, Any]) -> None:
         f"utilization {report['utilization']:.1%}, {traffic:,} DRAM bytes, "
         f"{report['important_neurons']:,} important neurons{place}"
     )
+    if "real_time" in report:
+        time = report["real_time"]
+        print(
+            f"  at {report['clock_mhz']} MHz {1e3 * time['seconds']:,.3g} ms, "
+            f"{time['images_per_second']:,.4g} images a second, "
+            f"{time['dram_gigabytes_per_second']:,.3g} GB/s from and to DRAM"
+        )
     if "accuracy" in report:
         accuracy = report["accuracy"]
         images, seed = accuracy["images"], accuracy["seed"]

@@ -11,12 +11,16 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..tables import complete
+from .section import Decimal, Section, decimal
+from .section import integer as _int
 
 #: Slots that an instruction can name (isa.instructions, field `slot`).
 MAX_SLOTS = 255
+#: Bytes of a buffer that an instruction can name (field `buf_addr`).
+MAX_BUFFER = 1 << 25
 #: Pixels or channels of a tile that an instruction can name (fields `m` and `n`).
 MAX_STREAM = 511
 
@@ -66,22 +70,6 @@ class ContradictionError(ValueError):
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{path} {message}" for path, message in problems))
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-def _int(
-    default: int, low: int, high: int, description: str, multiple_of: int | None = None
-) -> int:
-    """An integer field with limits (typed as its value, which is how pydantic fields read)."""
-    value: int = Field(
-        default, ge=low, le=high, multiple_of=multiple_of, description=description, strict=True
-    )
-    return value
 
 
 class Array(Section):
@@ -189,9 +177,11 @@ class Protection(Section):
 class Buffers(Section):
     """On-chip SRAM, in bytes; each buffer is used in two halves (double buffering)."""
 
-    ifmap_bytes: int = _int(256 * 1024, 64, 1 << 22, "input activations")
-    weight_bytes: int = _int(512 * 1024, 64, 1 << 22, "weights and biases")
-    output_bytes: int = _int(64 * 1024, 64, 1 << 22, "accumulators before VEC, activations after")
+    ifmap_bytes: int = _int(256 * 1024, 64, MAX_BUFFER, "input activations")
+    weight_bytes: int = _int(512 * 1024, 64, MAX_BUFFER, "weights and biases")
+    output_bytes: int = _int(
+        64 * 1024, 64, MAX_BUFFER, "accumulators before VEC, activations after"
+    )
     position_bytes: int = _int(16 * 1024, 0, 1 << 16, "position tables of important neurons")
     instruction_bytes: int = _int(16 * 1024, 64, 1 << 30, "instructions")
 
@@ -204,7 +194,21 @@ class Dram(Section):
         description="timing model: fixed = latency + bytes per cycle; openrow = banks that keep a "
         "row open, and pay row_miss_cycles for another one",
     )
-    bytes_per_cycle: int = _int(32, 1, 4096, "bandwidth of the channel")
+    bytes_per_cycle: Decimal = decimal(32, 0.001, 4096.0, "bandwidth of the channel")
+    request_cycles: Decimal = decimal(
+        0, 0.0, 1000.0, "cycles of a contiguous run of bytes, at most a grant, beside its transfer"
+    )
+    burst_bytes: int = _int(
+        1, 1, 4096, "bytes that are moved at least: a run takes whole bursts; divides grant_bytes"
+    )
+    outstanding: int = _int(
+        0, 0, 4096, "runs in flight: so many at most in each latency_cycles; 0 = any number"
+    )
+    duplex: bool = Field(
+        default=False,
+        strict=True,
+        description="stores have a channel of their own, as wide as that of loads",
+    )
     latency_cycles: int = _int(100, 0, 1_000_000, "cycles from a request to its first byte")
     grant_bytes: int = _int(4096, 64, 4096, "bytes of one grant of the channel", multiple_of=64)
     banks: int = _int(8, 1, 1024, "banks (openrow)")
@@ -246,6 +250,9 @@ class Config(Section):
         default="native",
         description="native = the register-true reference array and the engines around it; "
         "scalesim = SCALE-Sim's published count, folds one after the other without stalls",
+    )
+    clock_mhz: Decimal = decimal(
+        0, 0.0, 1e5, "clock in MHz: reports give seconds beside cycles; 0 = unknown"
     )
 
     @model_validator(mode="after")
@@ -454,6 +461,14 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"cannot hold two {config.array.rows}x{config.array.cols} tiles of "
                 f"{a.acc_bits}-bit accumulators and {a.act_bits}-bit results{copies}; "
                 f"use at least {outputs}",
+            )
+        )
+    if config.dram.grant_bytes % config.dram.burst_bytes:
+        found.append(
+            (
+                "dram.burst_bytes",
+                f"does not divide dram.grant_bytes = {config.dram.grant_bytes}, and a grant would "
+                "not be whole bursts; use a power of two up to 64, or another grant",
             )
         )
     if p.redundancy != "none":

@@ -23,7 +23,7 @@ from ..files import read_text
 from .fields import known_keys, section
 from .load import config_from_json
 from .ranges import values_of
-from .schema import Section
+from .section import Section
 from .yaml_source import parse
 
 _SHIPPED = files(__package__) / "searches"

@@ -52,8 +52,8 @@ complete(
     known_keys(),
     {
         *(name for fields in FIELDS.values() for name in fields),
-        # A name, and where voters stand: one fault that both kinds vote out.
-        *("name", "protection.voter"),
+        # A name, what reports make of cycles, and where voters stand: one fault that both vote out.
+        *("name", "clock_mhz", "protection.voter"),
     },
     "dse/keys.py: FIELDS",
 )

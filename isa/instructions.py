@@ -153,11 +153,11 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         (
             Field("kind", 3, "traffic class", Kind),
             Field("buffer", 2, "destination", Buffer),
-            Field("buf_addr", 22, "first byte in the buffer"),
+            Field("buf_addr", 25, "first byte in the buffer"),
             Field("dram_addr", 32, "first byte in DRAM"),
             Field("row_bytes", 20, "bytes of a row"),
             Field("count", 12, "rows"),
-            Field("stride", 24, "bytes from row to row in DRAM; rows are packed in the buffer"),
+            Field("stride", 21, "bytes from row to row in DRAM; rows are packed in the buffer"),
         ),
         "for i in range(count): buffer[buf_addr + i*row_bytes :][:row_bytes] ="
         " dram[dram_addr + i*stride :][:row_bytes]",

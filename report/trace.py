@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import Config
 from ..isa.instructions import BY_OPCODE, Engine, Kind
 from ..isa.program import Program
 from ..simulator.cycles.occupancy import COUNTERS, leases, levels
@@ -28,7 +29,7 @@ MOST_SLICES = 200_000
 INTERVALS = 2_000
 MOST_CHANGES = 20_000
 
-LAYERS, DRAM_CHANNEL = "layers", "DRAM"
+LAYERS, DRAM_CHANNEL, DRAM_WRITES = "layers", "DRAM", "DRAM writes"
 #: The tracks from top to bottom; the place in this list is the thread's number.
 TRACKS = (LAYERS, *(e.name for e in Engine), DRAM_CHANNEL)
 _PID = 1
@@ -45,6 +46,11 @@ class TraceSlice(NamedTuple):
     nbytes: int
 
 
+def tracks(config: Config) -> tuple[str, ...]:
+    """The tracks of a machine: `TRACKS`, and a write channel of its own (`dram.duplex`)."""
+    return (*TRACKS, DRAM_WRITES) if config.dram.duplex else TRACKS
+
+
 def default_detail(recorder: Recorder, layers: int) -> set[int]:
     """Layers that are drawn tile by tile if none are named: all, or none where that is too much."""
     return set() if slice_count(recorder) > MOST_SLICES else set(range(layers))
@@ -52,7 +58,7 @@ def default_detail(recorder: Recorder, layers: int) -> set[int]:
 
 def slice_count(recorder: Recorder) -> int:
     """Slices of the trace if every tile is drawn."""
-    return len(recorder.channel) + sum(map(len, recorder.engines))
+    return len(recorder.channel) + len(recorder.writes) + sum(map(len, recorder.engines))
 
 
 def slices(track: Track, layer_of: Sequence[int], detail: Set[int]) -> Iterator[TraceSlice]:
@@ -135,7 +141,7 @@ def events(result: Result, recorder: Recorder, detail: Set[int]) -> Iterator[dic
     program = result.program
     title = f"{program.name} on {program.config.name} (1 us is 1 cycle)"
     yield _metadata("process_name", 0, name=title)
-    for tid, name in enumerate(TRACKS, 1):
+    for tid, name in enumerate(tracks(program.config), 1):
         yield _metadata("thread_name", tid, name=name)
         yield _metadata("thread_sort_index", tid, sort_index=tid)
     yield from _layer_events(result)
@@ -143,9 +149,11 @@ def events(result: Result, recorder: Recorder, detail: Set[int]) -> Iterator[dic
     for tid, track in enumerate(recorder.engines, 2):
         for piece in slices(track, named.layer_of, detail):
             yield named.engine_event(tid, piece)
-    for piece in slices(recorder.channel, named.layer_of, detail):
-        yield named.channel_event(len(TRACKS), piece)
-    yield from _traffic(recorder.channel, result.cycles)
+    channels = recorder.channel, recorder.writes
+    for tid, track in enumerate(channels, len(TRACKS)):
+        for piece in slices(track, named.layer_of, detail):
+            yield named.channel_event(tid, piece)
+    yield from _traffic(channels, result.cycles)
     for name, (times, values) in levels(leases(program), recorder).items():
         yield _counter(name, 0, {COUNTERS[name]: 0})
         for at, value in zip(*_thinned(times, values, result.cycles), strict=True):
@@ -226,7 +234,7 @@ class _Names:
         return _slice(piece.state, "dram", piece.start, piece.cycles, tid, args)
 
 
-def _traffic(channel: Track, cycles: int) -> Iterator[dict[str, Any]]:
+def _traffic(channels: Sequence[Track], cycles: int) -> Iterator[dict[str, Any]]:
     """Bytes a cycle by kind, on average over intervals of equal length (the last may be shorter).
 
     The bytes of a transfer are spread evenly over its cycles.
@@ -235,9 +243,11 @@ def _traffic(channel: Track, cycles: int) -> Iterator[dict[str, Any]]:
         return
     width = -(-cycles // INTERVALS)
     edges = np.append(np.arange(0, cycles, width), cycles)
-    states = np.array(channel.states)
-    starts = np.array(channel.starts, np.int64)
-    lengths, nbytes = np.array(channel.cycles, np.int64), np.array(channel.nbytes, np.float64)
+    states = np.concatenate([np.array(track.states, str) for track in channels])
+    starts, lengths, nbytes = (
+        np.concatenate([np.array(column, np.float64) for column in columns])
+        for columns in zip(*((t.starts, t.cycles, t.nbytes) for t in channels), strict=True)
+    )
     name = "DRAM bytes per cycle"
     rates = {}
     for kind in Kind:

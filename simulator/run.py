@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,14 @@ Values = Literal["fast", "machine", "registers", "none"]
 CycleModels = Literal["compiled", "simpy"]
 
 
+class RealTime(NamedTuple):
+    """A run at the machine's clock (`clock_mhz`)."""
+
+    seconds: float  #: of one run (the program's batch)
+    images_per_second: float
+    dram_gigabytes_per_second: float  #: 10^9 bytes, on average over the run
+
+
 @dataclass(frozen=True)
 class Result:
     """What one run of a program costs and, where values ran, what it computes.
@@ -62,6 +70,17 @@ class Result:
     important_neurons: int
     seconds: float = 0.0
     outputs: NDArray[np.int8] | None = None
+
+    @property
+    def real_time(self) -> RealTime | None:
+        """What the cycles are at the configuration's clock; None where it gives none."""
+        clock = self.program.config.clock_mhz * 1e6
+        if not clock:
+            return None
+        seconds = self.cycles / clock
+        return RealTime(
+            seconds, self.program.batch / seconds, sum(self.dram.values()) / seconds / 1e9
+        )
 
 
 def simulate(

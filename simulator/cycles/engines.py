@@ -197,7 +197,8 @@ class CycleModel:
         self.nbytes[self.layer_of[pc]][Kind.INSTRUCTION] += nbytes
         start, end = self.dram.request(self.clock.now, address, nbytes, Kind.INSTRUCTION)
         if self.recorder is not None:
-            self.recorder.transfer(pc, Kind.INSTRUCTION, start, end, nbytes)
+            port = self.dram.port(Kind.INSTRUCTION)
+            self.recorder.transfer(pc, Kind.INSTRUCTION, port, start, end, nbytes)
         return end
 
     def _transfer(self, engine: Engine, pc: int, kind: int, reads: Sequence[Strided]) -> Process:
@@ -224,7 +225,8 @@ class CycleModel:
                     moved += part * count
                     nbytes[kind] += part * count
                     if self.recorder is not None:
-                        self.recorder.transfer(pc, kind, start, end, part * count)
+                        port = self.dram.port(kind)
+                        self.recorder.transfer(pc, kind, port, start, end, part * count)
         yield self._moved(engine, pc, end - now - busy, busy)
 
     def _moved(self, engine: int, pc: int, wait: int, busy: int) -> simpy.Event:

@@ -45,6 +45,25 @@ def test_a_topology_is_simulated(flexhyca: Command, topology: str) -> None:
     )
 
 
+def test_a_clock_gives_seconds_and_changes_no_cycle(flexhyca: Command, topology: str) -> None:
+    plain = report(flexhyca("simulate", topology, "--json", "-"))
+    options = ("--batch", "2", "--set", "clock_mhz=400.5")
+    found = report(flexhyca("simulate", topology, *options, "--json", "-"))
+    alone = report(flexhyca("simulate", topology, "--batch", "2", "--json", "-"))
+    assert not {"clock_mhz", "real_time"} & {*plain, *alone}
+    assert found["total_cycles"] == alone["total_cycles"]
+    assert found["clock_mhz"] == 400.5
+    time, moved = found["real_time"], sum(found["dram_bytes"].values())
+    assert time["seconds"] == pytest.approx(found["total_cycles"] / 400.5e6)
+    assert time["images_per_second"] == pytest.approx(2 / time["seconds"])
+    assert time["dram_gigabytes_per_second"] == pytest.approx(moved / time["seconds"] / 1e9)
+    shown = flexhyca("simulate", topology, *options).out.splitlines()[2]
+    assert shown == (
+        f"  at 400.5 MHz {1e3 * time['seconds']:.3g} ms, {time['images_per_second']:,.4g} images "
+        f"a second, {time['dram_gigabytes_per_second']:.3g} GB/s from and to DRAM"
+    )
+
+
 def test_scalesim_timing_and_dataflow(flexhyca: Command, topology: str) -> None:
     flags = ("--timing", "scalesim", "--dataflow", "ws", "--json", "-")
     found = report(flexhyca("simulate", topology, *flags))

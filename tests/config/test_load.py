@@ -1,5 +1,6 @@
 """Loading, extending, overriding; every error's whole text."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 import flexhyca as fh
 from flexhyca.config import config_from_json, explain_config, list_configs, load_config, to_yaml
 from flexhyca.config.fields import known_keys, numeric_limits
+from flexhyca.config.section import thousandths
 
 SHIPPED = "base-32x32, flexhyca-32x32, flexhyca-32x32-rate2, flexhyca-32x32-saturate, hyca-32x32"
 
@@ -64,6 +66,21 @@ def test_hash_ignores_the_name_and_nothing_else() -> None:
     assert load_config("base-32x32", ["protection.s_th=0"]) == load_config("base-32x32")
 
 
+@given(st.integers(1, 4_096_000))
+def test_numbers_of_thousandths_are_kept_exactly(count: int) -> None:
+    text = f"{count // 1000}.{count % 1000:03}"
+    config = load_config("flexhyca-32x32", [f"dram.bytes_per_cycle={text}"])
+    assert thousandths(config.dram.bytes_per_cycle) == count
+    assert Decimal(str(config.dram.bytes_per_cycle)) == Decimal(text)
+    assert config_from_json(config.model_dump(mode="json"), "program") == config
+
+
+def test_a_whole_number_is_one_however_it_is_written() -> None:
+    config = load_config("flexhyca-32x32", ["dram.bytes_per_cycle=32.0"])
+    assert config.config_hash == fh.Config().config_hash
+    assert "\n  bytes_per_cycle: 32\n" in to_yaml(config)
+
+
 @given(size=st.integers(0, 64), width=st.integers(1, 64))
 def test_width_divides_size_or_is_refused(size: int, width: int) -> None:
     overrides = [f"dppu.size={size}", f"dppu.width={width}", "protection.s_th=0.0"]
@@ -104,6 +121,19 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
         ("dppu.size=", "dppu.size = empty: must be a whole number from 0 to 4096"),
         ("protection.s_th=.nan", "protection.s_th = nan: must be a number from 0.0 to 1.0"),
         ("dram.grant_bytes=100", "dram.grant_bytes = 100: must be a multiple of 64"),
+        (
+            "dram.burst_bytes=48",
+            "dram.burst_bytes = 48 does not divide dram.grant_bytes = 4096, and a grant would not "
+            "be whole bursts; use a power of two up to 64, or another grant",
+        ),
+        (
+            "dram.bytes_per_cycle=6.80001",
+            "dram.bytes_per_cycle = 6.80001: must be a multiple of 0.001",
+        ),
+        (
+            "dram.bytes_per_cycle=true",
+            "dram.bytes_per_cycle = true: must be a number from 0.001 to 4096.0",
+        ),
         (
             "arithmetic.overflow=saturat",
             "arithmetic.overflow = 'saturat': must be slice or saturate; did you mean saturate?",
@@ -208,8 +238,8 @@ def test_contradictions_name_where_the_value_came_from(
          "tag:yaml.org,2002:python/object:os.system is not supported; write the plain value"),
         ("- 3\n", ": the top level is a list; write sections, such as 'dppu:'"),
         ("[" * 5000, ": nested too deeply; a configuration has two levels"),
-        ("1: 2\n", ": unknown key 1; known keys here: arithmetic, array, buffers, dppu, dram, "
-         "name, protection, timing, vec"),
+        ("1: 2\n", ": unknown key 1; known keys here: arithmetic, array, buffers, clock_mhz, dppu, "
+         "dram, name, protection, timing, vec"),
         ("extends: [1]\n", ": extends = [1] is a list; give the name or path of one "
          "configuration"),
         ("extends: nope\n", f": extends: no configuration 'nope': neither a file nor one of "

@@ -19,8 +19,8 @@ from flexhyca.errors import ConfigError
         ("dppu.size=!!timestamp x", "not valid YAML: tag tag:yaml.org,2002:timestamp is not "
          "supported; write the plain value"),
         ("array.rows.x=1", "unknown key array.rows.x; fields are named as in dppu.size"),
-        ("a\x1bb=1", r"unknown key 'a\x1bb'; known keys here: arithmetic, array, buffers, dppu, "
-         "dram, name, protection, timing, vec"),
+        ("a\x1bb=1", r"unknown key 'a\x1bb'; known keys here: arithmetic, array, buffers, "
+         "clock_mhz, dppu, dram, name, protection, timing, vec"),
         ("protection.redundant_layers=conv1", "protection.redundant_layers = 'conv1': must be a "
          "list, such as [conv1, layer1.*]"),
         ("protection.redundant_layers=[a, 1]", "protection.redundant_layers = 1: must be text; put "

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexhyca.config.schema import MAX_BUFFER, MAX_SLOTS, MAX_STREAM
 from flexhyca.errors import ProgramError
 from flexhyca.isa.encoding import FIELD_NAMES, decode, decode_text, encode, encode_text
 from flexhyca.isa.instructions import (
@@ -32,6 +33,13 @@ def test_no_field_overlaps_another_and_all_fit():
             taken[bit : bit + f.bits] += 1
         assert taken.max() == 1, ins.name
         assert len(ins.layout()) == len(HEADER + ins.fields), "a field name stands twice"
+
+
+def test_limits_of_the_configuration_are_those_of_the_fields():
+    load, gemm = BY_NAME["LOAD"].layout(), BY_NAME["GEMM"].layout()
+    assert load["buf_addr"][1].limit + 1 == MAX_BUFFER
+    assert gemm["slot"][1].limit == MAX_SLOTS
+    assert MAX_STREAM == gemm["m"][1].limit == gemm["n"][1].limit
 
 
 def test_opcodes_are_unique_and_fit():

@@ -13,6 +13,7 @@ from flexhyca.errors import ProgramError
 from flexhyca.isa import program_file as files
 from flexhyca.isa.assembly import assemble, disassemble
 from flexhyca.isa.encoding import encode_text
+from flexhyca.isa.instructions import ISA_VERSION
 from flexhyca.isa.validate import validate
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
@@ -92,7 +93,7 @@ def _pc(program, name, nth=0):
 @pytest.mark.parametrize(
     ("instruction", "field", "value", "text"),
     [
-        ("LOAD", "buf_addr", 2**22 - 1, "LOAD ends outside its buffer"),
+        ("LOAD", "buf_addr", 2**25 - 1, "LOAD ends outside its buffer"),
         ("LOAD", "dram_addr", 2**32 - 1, "LOAD reads outside the program's memory"),
         ("LOAD", "count", 0, "LOAD of no bytes"),
         ("GEMM", "m", 0, "empty tile"),
@@ -136,6 +137,17 @@ def test_wild_tables_are_refused_on_load(program, change, text):
     with pytest.raises(ProgramError) as error:
         validate(broken, "x.fhx")
     assert str(error.value) == f"x.fhx: {text}; recompile the program"
+
+
+def test_a_file_of_another_instruction_set_is_refused(program):
+    tensors, meta = files.parts(program)
+    older = {**meta, "isa_version": str(ISA_VERSION - 1)}
+    with pytest.raises(ProgramError) as error:
+        files.from_parts(tensors, older, "x.fhx")
+    assert str(error.value) == (
+        f"x.fhx: isa_version is {ISA_VERSION - 1}, this release reads {ISA_VERSION}; "
+        "recompile the program"
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"12345678", b"\xff" * 100, b"\x10\0\0\0\0\0\0\0" + b"{}"])

@@ -194,6 +194,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         {
             "dse/costs.py: _CAUSES",
             "report/plots.py: _KINDS",
+            "simulator/cycles/dram.py: _READ, WRITTEN",
             "simulator/text/work.py: _LOADED, _MOVED_BY",
         },
     ),
@@ -201,7 +202,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         "engine",
         [
             member("VECTOR = 4", "    STORE = 3\n"),
-            ("isa/instructions.py", 'Field("stride", 24', 'Field("stride", 22'),
+            ("isa/instructions.py", 'Field("stride", 21', 'Field("stride", 19'),
             ("isa/instructions.py", 'Field("tap", 17', 'Field("tap", 16'),
             ("isa/instructions.py", 'Field("engine", 2', 'Field("engine", 3'),
         ],

@@ -31,7 +31,7 @@ def traced(program):
     return simulate(program, values="none", recorder=recorder), recorder
 
 
-def check_format(events):
+def check_format(events, config):
     """What the Trace Event Format asks of M, X and C events, and Perfetto of X ones: no overlap."""
     named = {(e["pid"], e["tid"]) for e in events if e["name"] == "thread_name"}
     processes = {e["pid"] for e in events if e["name"] == "process_name"}
@@ -57,22 +57,24 @@ def check_format(events):
         assert event["dur"] > 0
         assert event["ts"] >= ends[event["tid"]]
         ends[event["tid"]] = event["ts"] + event["dur"]
-    assert {tid for _, tid in named} == set(range(1, len(trace.TRACKS) + 1))
+    assert {tid for _, tid in named} == set(range(1, len(trace.tracks(config)) + 1))
 
 
 def check_numbers(events, result):
     """Slices and counters against the tables of the result."""
     layers = result.layers.to_dict("records")
     spent, moved = Counter(), Counter()
-    ends = dict.fromkeys(range(1, len(trace.TRACKS) + 1), 0)
+    tracks = trace.tracks(result.program.config)
+    ends = dict.fromkeys(range(1, len(tracks) + 1), 0)
     for event in events:
         if event["ph"] != "X":
             continue
-        args, track = event["args"], trace.TRACKS[event["tid"] - 1]
-        if track != trace.DRAM_CHANNEL:  # without gap
+        args, track = event["args"], tracks[event["tid"] - 1]
+        channel = track in (trace.DRAM_CHANNEL, trace.DRAM_WRITES)
+        if not channel:  # without gap
             assert event["ts"] == ends[event["tid"]]
         ends[event["tid"]] = event["ts"] + event["dur"]
-        if track == trace.DRAM_CHANNEL:
+        if channel:
             moved[args["layer"], event["name"]] += args["bytes"]
         elif track != trace.LAYERS:
             spent[track, args["layer"], args["reason"]] += event["dur"]
@@ -116,7 +118,7 @@ def test_a_trace_is_valid_and_adds_up(program, data):
     every = list(range(len(program.layer_names)))
     detail = data.draw(st.one_of(st.just(every), st.just([]), st.sets(st.sampled_from(every))))
     events = list(trace.events(result, recorder, set(detail)))
-    check_format(events)
+    check_format(events, result.program.config)
     check_numbers(events, result)
     check_counters(events, result)
     drawn = [e for e in events if e["ph"] == "X" and e["tid"] > 1]
@@ -180,7 +182,7 @@ def test_counters_that_change_too_often_keep_their_peaks(monkeypatch: pytest.Mon
     monkeypatch.setattr(trace, "INTERVALS", 7)
     monkeypatch.setattr(trace, "MOST_CHANGES", 0)
     events = list(trace.events(result, recorder, set()))
-    check_format(events)
+    check_format(events, result.program.config)
     check_counters(events, result)
     thin = [e for e in events if e["ph"] == "C"]
     for name in COUNTERS:
@@ -206,6 +208,6 @@ def test_large_networks_stay_below_the_limit(name, tmp_path: Path):
     assert sum(e["ph"] == "C" for e in events) <= len(COUNTERS) * (trace.MOST_CHANGES + 1) + (
         trace.INTERVALS + 1
     )
-    check_format(events)
+    check_format(events, result.program.config)
     check_numbers(events, result)
     check_counters(events, result)

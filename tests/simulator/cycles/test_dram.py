@@ -20,6 +20,40 @@ def test_fixed_serves_one_request_after_the_other():
     assert dram.busy[Kind.WEIGHT] == 2
 
 
+def test_a_bandwidth_of_parts_of_a_byte_is_exact():
+    dram = FixedDram(Dram(bytes_per_cycle=6.8))
+    # 4,096 / 6.8 = 602.4; 68 bytes take ten cycles and not eleven, as with 6.8 in binary
+    assert dram.request(0, 0, 4096, Kind.IFMAP) == (0, 603)
+    assert dram.request(603, 0, 68, Kind.IFMAP) == (603, 613)
+    assert FixedDram(Dram(bytes_per_cycle=0.1)).request(0, 0, 3, Kind.IFMAP) == (0, 30)
+
+
+def test_runs_bursts_and_requests_in_flight_by_hand():
+    # 4 runs of 16 bytes, 100 apart: a cycle each at 16 bytes a cycle, and 4.9 more each: 23.6.
+    rows = {"rows": 4, "stride": 100}
+    dram = FixedDram(Dram(bytes_per_cycle=16, request_cycles=4.9))
+    assert dram.request(0, 0, 16, Kind.OFMAP, **rows) == (0, 24)
+    # One after the other they are one run: 4 cycles and 4.9.
+    assert dram.request(24, 0, 16, Kind.OFMAP, rows=4, stride=16) == (24, 33)
+    # A run of 20 bytes is one burst of 64: 4 x 4 cycles; useful bytes are counted.
+    dram = FixedDram(Dram(bytes_per_cycle=16, burst_bytes=64))
+    assert dram.request(0, 0, 20, Kind.IFMAP, **rows) == (0, 16)
+    assert dram.request(16, 0, 20, Kind.IFMAP, rows=4, stride=20) == (16, 24)
+    assert dram.nbytes[Kind.IFMAP] == 160
+    # Two runs in flight, 100 cycles each: 4 take 200; a long one is not held up.
+    dram = FixedDram(Dram(bytes_per_cycle=16, latency_cycles=100, outstanding=2))
+    assert dram.request(0, 0, 16, Kind.IFMAP, **rows) == (0, 200)
+    assert dram.request(200, 0, 4096, Kind.IFMAP) == (200, 456)
+
+
+def test_writes_have_a_channel_of_their_own():
+    dram = FixedDram(Dram(bytes_per_cycle=16, duplex=True))
+    assert dram.request(0, 0, 160, Kind.IFMAP) == (0, 10)
+    assert dram.request(2, 0, 160, Kind.OFMAP) == (2, 12)
+    assert dram.request(3, 0, 160, Kind.WEIGHT) == (10, 20)
+    assert dram.request(3, 0, 160, Kind.OFMAP) == (12, 22)
+
+
 def test_open_rows_on_a_pattern_made_by_hand():
     # Two banks, rows of 64 bytes: bytes 0-63 bank 0 row 0, 64-127 bank 1 row 0, 128-191 bank 0
     # row 1. One byte a cycle, 30 cycles to open a row.

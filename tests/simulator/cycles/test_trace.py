@@ -1,5 +1,7 @@
 """The recorder: every engine's slices tile the run, the channel's carry its bytes."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,18 +51,22 @@ def test_the_channel_moves_one_thing_at_a_time(program):
     recorder = Recorder()
     model = CycleModel(program, recorder=recorder)
     model.run()
-    channel, at = recorder.channel, 0
     nbytes = [[0] * len(Kind) for _ in program.layers]
     busy = [0] * len(Kind)
-    for pc, kind, start, cycles, count in zip(
-        channel.pcs, channel.states, channel.starts, channel.cycles, channel.nbytes, strict=True
-    ):
-        assert start >= at
-        at = start + cycles
-        nbytes[program.debug_layer[pc]][Kind[kind.upper()]] += count
-        busy[Kind[kind.upper()]] += cycles
-        assert 0 < count <= cycles * program.config.dram.bytes_per_cycle
-    assert at <= model.cycles + program.config.dram.latency_cycles
+    bandwidth = Fraction(str(program.config.dram.bytes_per_cycle))
+    for channel in (recorder.channel, recorder.writes):
+        at = 0
+        for pc, kind, start, cycles, count in zip(
+            channel.pcs, channel.states, channel.starts, channel.cycles, channel.nbytes, strict=True
+        ):
+            assert start >= at
+            at = start + cycles
+            nbytes[program.debug_layer[pc]][Kind[kind.upper()]] += count
+            busy[Kind[kind.upper()]] += cycles
+            assert 0 < count <= cycles * bandwidth
+        assert at <= model.cycles + program.config.dram.latency_cycles
+    assert set(recorder.writes.states) <= {"ofmap"}
+    assert not program.config.dram.duplex or "ofmap" not in recorder.channel.states
     assert nbytes == model.nbytes
     assert busy == model.dram.busy
 
