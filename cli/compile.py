@@ -90,7 +90,7 @@ def command(
     output.warn(built.warnings)
     program = built.program
     output.write_program(program, out)
-    summary = {
+    summary: dict[str, object] = {
         "model": model,
         "config": settings.name,
         "config_hash": settings.config_hash,

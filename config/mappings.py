@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import ConfigError
 from ..files import read_text
-from .schema import Section
+from .section import Section
 from .yaml_source import parse
 
 

@@ -22,7 +22,7 @@ from ..tables import complete
 
 _SECTIONS = {
     part: tuple(f"{part}.{leaf}" for leaf in section(part).model_fields)
-    for part in ("array", "arithmetic", "dppu", "protection", "buffers", "dram", "vec")
+    for part in ("array", "arithmetic", "dppu", "protection", "buffers", "dram", "vec", "mapping")
 }
 _WORDS = tuple(f"arithmetic.{name}_bits" for name in ("act", "weight", "acc"))
 _COPIES = ("protection.redundancy", "protection.redundant_layers")
@@ -30,14 +30,15 @@ _MASK = ("protection.s_th", "protection.s_policy")
 _BITS = ("protection.nb_th", "protection.ib_th")
 _PES = ("protection.q_scale", "protection.pe_policy")
 #: Fields that decide how a layer is cut into tiles, and so what `s_policy: tile` picks.
-_TILES = (*_WORDS, *_SECTIONS["array"], *_SECTIONS["buffers"], *_COPIES)
+_TILES = (
+    *(*_WORDS, *_SECTIONS["array"], *_SECTIONS["buffers"], *_COPIES),
+    *("timing", *_SECTIONS["dram"], *_SECTIONS["vec"], *_SECTIONS["mapping"]),
+)
 
 #: Stage -> fields of the configuration that it depends on.
 FIELDS: dict[str, tuple[str, ...]] = {
     "network": (*_SECTIONS["arithmetic"], "protection.q_scale"),
-    "timing": (
-        *("timing", *_TILES, *_MASK, *_SECTIONS["dppu"], *_SECTIONS["dram"], *_SECTIONS["vec"]),
-    ),
+    "timing": (*_TILES, *_MASK, *_SECTIONS["dppu"]),
     "area": (
         *(*_SECTIONS["array"], *_SECTIONS["arithmetic"], *_SECTIONS["dppu"]),
         *(*_SECTIONS["buffers"], *_BITS, *_PES, *_COPIES),

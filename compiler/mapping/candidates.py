@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Config
+from ...config.dram_time import transfer_cycles
 from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
@@ -31,6 +32,8 @@ _Reals = NDArray[np.float64]
 
 #: Mappings whose cycles differ by less are told apart by their traffic.
 ALIKE = 0.01
+#: Bytes of a run as long as any grant.
+_LONG = 1 << 20
 #: Instructions of a tile beside its GEMMs: VEC and STORE.
 _OF_TILE = 2
 
@@ -309,8 +312,8 @@ class _Choice:
         tiles = px.tiles * ch.tiles * groups
         depth = layer.kernel_h * layer.kernel_w * self.per_group
         outputs = self.geometry.pixels * self.geometry.out.c
-        stored = outputs * (2 if layer.residual >= 0 else 1)
-        bandwidth, loads = dram.bytes_per_cycle, self.copies.loads
+        residual = outputs if layer.residual >= 0 else 0
+        loads = self.copies.loads
 
         # Bytes of one fill, and how many of the fills of a loop bring new ones.
         a = loads * px.loaded / blocks / np.where(whole, 1, groups * parts)
@@ -328,20 +331,25 @@ class _Choice:
             fills,
         )
         b_fills = np.where(single, np.where(self.outside | (runs == 1), runs, blocks * runs), fills)
-        traffic = a * a_fills + b * b_fills + stored
+        traffic = a * a_fills + b * b_fills + outputs + residual
         array = self._array(tiles, depth) / fills
+        some_channels = (self.channels * layer.groups < self.geometry.source.c) & ~whole
         lines = np.where(
-            (px.narrow > 0) & (self.channels * layer.groups < self.geometry.source.c),
+            (px.narrow > 0) & some_channels,
             px.height,
             np.minimum(np.minimum(px.height, PIECES), 1 + a / dram.grant_bytes),
         )
         of_weights = np.minimum(1 + ch.cols * ch.channel_tiles // PIECE_CHANNELS, PIECES)
-        instructions = INSTRUCTION_BYTES * (
-            tiles * (_OF_TILE + self._gemms()) + a_fills * lines + b_fills * of_weights
-        )
-        instructions = instructions + fills * (INSTRUCTION_BYTES + WINDOW_DESCRIPTOR_BYTES)
-        moved = (stored + instructions) / fills / bandwidth
-        a, b, late = a / bandwidth, b / bandwidth, dram.latency_cycles
+        count = tiles * (_OF_TILE + self._gemms()) + a_fills * lines + b_fills * of_weights + fills
+        instructions = INSTRUCTION_BYTES * count + WINDOW_DESCRIPTOR_BYTES * fills
+        # From here on in cycles of the channel.
+        run = np.where(px.narrow > 0, px.most // px.height * self.geometry.source.c, _LONG)
+        a = a * self._per_byte(np.where(some_channels, self.channels, run))
+        b, late = b * self._per_byte(_LONG), dram.latency_cycles
+        instructions, of_results = instructions * self._per_byte(_LONG), self._per_byte(ch.cols)
+        moved = (instructions + residual * of_results) / fills
+        if not dram.duplex:
+            moved = moved + outputs * of_results / fills
 
         def period(loads: Any) -> Any:
             """Of a fill: a half of the buffers is loaded while the other one is at work."""
@@ -366,11 +374,13 @@ class _Choice:
         words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
         # A STORE waits for the grant that the channel is at, of loads behind the first fill's.
         loaded = a * a_fills + b * b_fills - a - b
-        grant = np.minimum(dram.grant_bytes / bandwidth, (a + b) / (lines + of_weights)) / 2
-        grant = grant * np.minimum(1, loaded / cycles)
-        store = words / self.config.vec.lanes + words / bandwidth + VEC_LATENCY + grant
+        grant = dram.grant_bytes * self._per_byte(_LONG)
+        grant = np.minimum(grant, (a + b) / (lines + of_weights)) / 2
+        grant = grant * np.minimum(1, loaded / cycles) * (not dram.duplex)
+        store = words / self.config.vec.lanes + words * of_results + VEC_LATENCY + grant
         # Instructions come meanwhile, as many as their buffer holds.
-        ahead = np.minimum(instructions, self.config.buffers.instruction_bytes) / bandwidth
+        held = self.config.buffers.instruction_bytes * self._per_byte(_LONG)
+        ahead = np.minimum(instructions, held)
         start = late + b + a / PIECES + np.minimum(ahead, a + b)
         lead = start + np.where(self.parked, parts - 1, 0) * array + tile
         waits = np.where(
@@ -381,7 +391,7 @@ class _Choice:
         cycles = cycles + (blocks * runs - 1) * np.maximum(0, waits)
         cycles = cycles + start + np.maximum(0, a - array)
         cycles = cycles + np.maximum(store, own * store - (own - 1) * tile)
-        all_stores = outputs / self.config.vec.lanes + outputs / bandwidth
+        all_stores = outputs / self.config.vec.lanes + outputs * of_results
         all_stores = all_stores + (VEC_LATENCY + grant) * tiles
         cycles = np.maximum(cycles, lead + all_stores)
         shape = self.shape
@@ -389,8 +399,13 @@ class _Choice:
         return (
             np.where(fits, np.broadcast_to(cycles, shape), np.inf),
             np.where(fits, np.broadcast_to(traffic, shape), np.inf),
-            np.broadcast_to(instructions / INSTRUCTION_BYTES, shape),
+            np.broadcast_to(count, shape),
         )
+
+    def _per_byte(self, run: Any) -> Any:
+        """Cycles of the channel that a byte takes, in runs of so many bytes."""
+        size, many = np.minimum(run, self.config.dram.grant_bytes), 1000
+        return transfer_cycles(self.config.dram, size, many) / (many * size)
 
     def _gemms(self) -> Any:
         """GEMMs of a tile."""

@@ -48,7 +48,7 @@ def _choice(request: LayerRequest, network: Network, index: int) -> LayerChoice:
     window = layer.kernel_h * layer.kernel_w if layer.op != LayerOp.CONV else 1
     bound = max(
         -(-macs // (config.array.rows * config.array.cols)),
-        int(compulsory / config.dram.bytes_per_cycle),
+        int(compulsory / float(config.dram.bytes_per_cycle)),
         -(-outputs * window // config.vec.lanes),
     )
     name, op = layer.name, LayerOp(layer.op).name.lower()
