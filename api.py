@@ -41,7 +41,7 @@ __all__ = [
     "build",
     "calibration_data",
     "compile",
-    "explain",
+    "explain_mappings",
     "float_accuracy",
     "has_images",
     "int8_accuracy",
@@ -202,12 +202,12 @@ def compile(
 
     mappings : what is wanted of layers' mappings, by name or pattern (`load_mappings`).
     """
-    from .compiler.codegen.emit import compile_network
+    from .compiler.compile_network import compile_network
 
     return compile_network(network, config, important, batch, mappings or {})
 
 
-def explain(
+def explain_mappings(
     network: Network,
     config: Config,
     important: Masks | None = None,
@@ -215,11 +215,11 @@ def explain(
     mappings: Mapping[str, WantedMapping] | None = None,
 ) -> list[LayerChoice]:
     """The mapping of each layer, the next best, and what no mapping can beat; as `compile`."""
-    from .compiler.mapping.explain import choices
+    from .compiler.mapping.explain import mapping_choices
     from .compiler.mapping.plan import layer_requests
 
     requests = layer_requests(network, config, important or {}, batch, mappings or {})
-    return choices(requests, network)
+    return mapping_choices(requests, network)
 
 
 def simulate(

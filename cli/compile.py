@@ -105,7 +105,7 @@ def command(
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
     }
     if explain:
-        chosen = api.explain(built.network, settings, built.important, batch, mappings)
+        chosen = api.explain_mappings(built.network, settings, built.important, batch, mappings)
         summary["mappings"] = [_row(choice) for choice in chosen]
         if json != output.STDOUT:
             output.print_table(_COLUMNS, [_cells(choice) for choice in chosen])

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 from pydantic import Field, model_validator
 
 from ..tables import complete
+from .mapping_options import MappingOptions
 from .section import Decimal, Section, decimal
 from .section import integer as _int
 
@@ -221,15 +222,6 @@ class Vec(Section):
     """The vector unit: requantisation, activation, pooling, add."""
 
     lanes: int = _int(32, 1, 4096, "elements per cycle")
-
-
-class MappingOptions(Section):
-    """How the compiler cuts layers into tiles."""
-
-    objective: Literal["cycles", "traffic"] = Field(
-        default="cycles",
-        description="what a layer's mapping has least of; the other one decides between equals",
-    )
 
 
 class Config(Section):

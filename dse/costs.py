@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
-from ..compiler.codegen.emit import compile_network
 from ..compiler.codegen.emitter import Masks
+from ..compiler.compile_network import compile_network
 from ..config import Config, config_from_json
 from ..config.search import Bandwidth, Limits, Perf
 from ..isa.instructions import Kind

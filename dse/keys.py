@@ -61,7 +61,7 @@ complete(
 #: Packages whose sources decide what a stage gives; a test holds them against the imports.
 CODE: dict[str, tuple[str, ...]] = {
     "network": ("compiler", "config", "network"),
-    "ranking": ("compiler", "config", "isa", "network"),
+    "ranking": ("compiler", "config", "isa", "network", "simulator"),
     "timing": ("compiler", "config", "isa", "network", "simulator"),
     "rates": ("compiler", "config", "faults", "isa", "network", "simulator"),
     "accuracy": ("compiler", "config", "faults", "isa", "network", "simulator"),

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.config import Arithmetic, Config, choices, load_config
 from flexhyca.config.mappings import WantedMapping
 from flexhyca.config.schema import KEEPS_SUMS, LAYER_COPIES

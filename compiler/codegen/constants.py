@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ...isa.program import chunks
 from ...network.layers import Network
-from ..mapping.tiles import LayerPlan
-from .loads import BURST_BYTES
+from ..tiling.loads import BURST_BYTES
+from ..tiling.tiles import LayerPlan
 
 
 def align(nbytes: int) -> int:

@@ -31,7 +31,7 @@ from ...network.layers import (
     LayerOp,
     Network,
 )
-from ..mapping.tiles import Geometry, LayerPlan, Tile, TileRun
+from ..tiling.tiles import Geometry, LayerPlan, Tile, TileRun
 from .constants import Constants, place_constants
 from .memory_map import MemoryMap
 from .prefetch import MOST_LOADS, Placed, Prefetch, ready

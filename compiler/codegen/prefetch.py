@@ -15,10 +15,7 @@ from ...config import Config
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import Buffer, Engine, Kind
 from ...network.layers import LayerOp, Network
-from ..mapping.tiles import Tile
-from .buffers import Halves, Readers
-from .constants import Constants
-from .loads import (
+from ..tiling.loads import (
     PIECES,
     ABlock,
     BBlock,
@@ -26,6 +23,9 @@ from .loads import (
     ifmap_loads,
     weight_loads,
 )
+from ..tiling.tiles import Tile
+from .buffers import Halves, Readers
+from .constants import Constants
 from .memory_map import MemoryMap
 from .text import NO_PC, TextBuilder
 from .units import Unit

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ...config import Config, choices
 from ...isa.instructions import Source
 from ...tables import complete
-from ..mapping.tiles import LayerPlan, Tile, TileRun
-from .loads import ABlock, BBlock
+from ..tiling.loads import ABlock, BBlock
+from ..tiling.tiles import LayerPlan, Tile, TileRun
 from .positions import TilePositions, pack_positions, split_positions
 
 _WORD = 4  # position tables start at multiples of this

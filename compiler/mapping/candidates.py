@@ -10,7 +10,6 @@ the vector unit and the stores.  All mappings of a layer are compared at once, a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -24,8 +23,9 @@ from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...simulator.array.timing import fold_cycles, restore_steps
 from ...simulator.text.work import VEC_LATENCY
-from ..codegen.loads import PIECE_CHANNELS, PIECES
-from .tiles import Geometry, needed_step
+from ..tiling.loads import PIECE_CHANNELS, PIECES
+from ..tiling.tiles import Geometry
+from .pixel_blocks import PixelTiles, even_parts, even_runs, evenly
 
 _Ints = NDArray[np.int64]
 _Reals = NDArray[np.float64]
@@ -83,7 +83,7 @@ class LayerOnMachine(NamedTuple):
     wanted: WantedMapping = ANY_MAPPING
 
 
-class Candidate(NamedTuple):
+class RatedMapping(NamedTuple):
     """A mapping, what it is estimated to cost, and about how many instructions it takes."""
 
     mapping: Mapping
@@ -92,7 +92,7 @@ class Candidate(NamedTuple):
     instructions: int
 
 
-def mappings(layer: LayerOnMachine, count: int) -> list[Candidate]:
+def mappings(layer: LayerOnMachine, count: int) -> list[RatedMapping]:
     """The `count` best ones, by what `mapping.objective` names; none if no PE's operands fit."""
     choice = _Choice(layer)
     cycles, traffic, instructions = (values.ravel() for values in choice.costs())
@@ -107,7 +107,7 @@ def mappings(layer: LayerOnMachine, count: int) -> list[Candidate]:
     _, once = np.unique(np.stack([cycles, traffic])[:, order], axis=1, return_index=True)
     best = order[np.sort(once)][:count]
     return [
-        Candidate(
+        RatedMapping(
             choice.mapping(np.unravel_index(at, choice.shape)),
             float(cycles[at]),
             float(traffic[at]),
@@ -185,7 +185,7 @@ class _Choice:
                 row_bytes = blocks.row_size * source.c
                 highest, all_rows = blocks.rows()
                 kernel_h = self.layer.kernel_h
-                for nky in self._asked(self.wanted.step_ky, _even_parts(kernel_h), kernel_h):
+                for nky in self._asked(self.wanted.step_ky, even_parts(kernel_h), kernel_h):
                     loaded, most, height, width = blocks.windows(nky)
                     size = nky, together, count, len(blocks.first)
                     narrow = most, loaded * source.c, height, int(width < source.w)
@@ -228,8 +228,8 @@ class _Choice:
         for cols in self._asked(self.wanted.cols, sorted(found, reverse=True), self.most_cols):
             tiles = -(-self.width // cols)
             count = tiles * layer.groups
-            full = {_evenly(tiles, channels // cols) for channels in room if channels >= cols}
-            choices = sorted({*_runs(count), *full})
+            full = {evenly(tiles, channels // cols) for channels in room if channels >= cols}
+            choices = sorted({*even_runs(count), *full})
             for together in self._asked(self.wanted.channel_tiles, choices, count):
                 yield cols, together, tiles
 
@@ -249,7 +249,7 @@ class _Choice:
         channels = np.minimum(channels, self.per_group)
         fits = channels > 0
         most = np.maximum(1, channels)
-        channels = -(-self.per_group // -(-self.per_group // most))  # as `_evenly`
+        channels = -(-self.per_group // -(-self.per_group // most))  # as `evenly`
         if not self.config.array.keeps_sums:  # whole folds, but for those of the last part
             step = self.config.array.rows // np.gcd(self.config.array.rows, unit)
             folded = -(-channels // step) * step
@@ -435,121 +435,3 @@ class _Choice:
             one = np.where(ends == parts, parts * np.maximum(depth / parts, buses), depth)
             return tiles * one + tail / tiles
         return self.copies.runs * (tiles * depth + ends * tail + (ends - 1) * restore_steps(rows))
-
-
-def _runs(count: int) -> list[int]:
-    """How many of `count` tiles may come together: up to 3 and their doubles; as even as can be."""
-    found, size = {count, _evenly(count, 3)}, 1
-    while size < count:
-        found |= {_evenly(count, size), _evenly(count, 3 * size)}
-        size *= 2
-    return sorted(found)
-
-
-def _evenly(count: int, most: int) -> int:
-    """The least number a run that gives as few runs of `count` as at most `most` a run do."""
-    return -(-count // -(-count // most))
-
-
-def _even_parts(count: int) -> list[int]:
-    """Sizes of the parts of `count` rows, cut evenly."""
-    return sorted({-(-count // parts) for parts in range(1, count + 1)}, reverse=True)
-
-
-def run_starts(count: int, row: int, together: int) -> _Ints:
-    """The first of each run of at most `together` of `count` tiles.
-
-    row : tiles of an output row where none has pixels of two, else all; runs begin with rows.
-    """
-    span = max(row, together)
-    starts = np.arange(0, count, span)[:, None] + np.arange(0, span, together)
-    return starts[starts < count]
-
-
-class PixelTiles:
-    """Tiles of pixels: first and number of each, and the input rows and columns that they read."""
-
-    def __init__(self, g: Geometry, size: int, cut_rows: bool) -> None:
-        span = g.out.w if cut_rows else g.pixels
-        within = np.arange(0, span, size)
-        starts = np.arange(0, g.pixels, span)
-        self.g, self.together = g, len(within)
-        self.m0: _Ints = (starts[:, None] + within).ravel()
-        self.m: _Ints = np.tile(np.minimum(size, span - within), len(starts))
-
-    def runs(self) -> list[int]:
-        """How many tiles may share a block: of an output row, or of so many whole rows.
-
-        Blocks of whole rows read the fewest input rows twice.
-        """
-        count, wide = len(self.m), self.g.out.w
-        aligned = self.together
-        if aligned == count:
-            aligned = math.lcm(wide, int(self.m[0])) // int(self.m[0])
-        whole = {aligned * n for n in _runs(-(-count // aligned))}
-        return sorted({*_runs(self.together), *(n for n in whole if n < count), count})
-
-    def blocks(self, together: int) -> _Blocks:
-        """Runs of so many tiles, that one block of the input serves."""
-        starts = run_starts(len(self.m), self.together, together)
-        last = np.append(starts[1:], len(self.m)) - 1
-        return _Blocks(self.g, self.m0[starts], self.m0[last] + self.m[last] - 1)
-
-
-class _Blocks(NamedTuple):
-    """Runs of pixels from `first` to `last`, both included."""
-
-    g: Geometry
-    first: _Ints
-    last: _Ints
-
-    def _rows(self, ky0: int, nky: int) -> _Ints:
-        """Input rows that each needs over kernel rows."""
-        g, la = self.g, self.g.layer
-        lo_image, lo_y = np.divmod(self.first // g.out.w, g.out.h)
-        hi_image, hi_y = np.divmod(self.last // g.out.w, g.out.h)
-        lo = lo_y * la.stride_h + ky0 * la.dilation_h - la.pad_top
-        hi = hi_y * la.stride_h + (ky0 + nky - 1) * la.dilation_h - la.pad_top
-        h, step = g.source.h, needed_step(la.stride_h, nky, la.dilation_h)
-        steps = np.where((lo_image < hi_image) & (h % step > 0), 1, step)
-        return _count(lo_image * h, lo, hi_image * h, hi, h, steps)
-
-    def _cols(self) -> _Ints:
-        g, la = self.g, self.g.layer
-        w, ow = g.source.w, g.out.w
-        lo = (self.first % ow) * la.stride_w - la.pad_left
-        hi = (self.last % ow) * la.stride_w + (la.kernel_w - 1) * la.dilation_w - la.pad_left
-        count = _count(0, lo, 0, hi, w, g.col_step)
-        return np.where(self.first // ow != self.last // ow, self.row_size, count)
-
-    @property
-    def row_size(self) -> int:
-        """Columns of a whole input row that are loaded."""
-        return self.g.cols(0, self.g.out.w, wide=True).size
-
-    def rows(self) -> tuple[int, int]:
-        """Whole input rows: of the largest block, and of all."""
-        rows = self._rows(0, self.g.layer.kernel_h)
-        return int(rows.max()), int(rows.sum())
-
-    def windows(self, nky: int) -> tuple[int, int, int, int]:
-        """Elements of one channel, in parts of so many kernel rows: all that is loaded, and most;
-        and the most rows and columns."""
-        kernel_h, cols = self.g.layer.kernel_h, self._cols()
-        rows = [self._rows(ky, min(nky, kernel_h - ky)) for ky in range(0, kernel_h, nky)]
-        areas = [own * cols for own in rows]
-        return (
-            sum(int(area.sum()) for area in areas),
-            max(int(area.max()) for area in areas),
-            max(int(own.max()) for own in rows),
-            int(cols.max()),
-        )
-
-
-def _count(first_base: Any, lo: _Ints, last_base: Any, hi: _Ints, size: int, step: Any) -> _Ints:
-    """Places of a map of `size` from lo to hi, as `Geometry.rows` and `cols` count them."""
-    first = np.where(lo < 0, lo % step, np.where(lo < size, lo, size + lo % step))
-    below = np.where(hi < 0, -1 - (-1 - hi) % step, hi)
-    last = np.where(hi < size, below, size - 1 - (size - 1 - hi) % step)
-    found: _Ints = np.maximum(1, (last_base + last - first_base - first) // step + 1)
-    return found

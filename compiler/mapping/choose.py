@@ -15,7 +15,7 @@ from ...isa.descriptors import Redundancy
 from ...network.layers import NO_TENSOR, Network, Tensor
 from ...simulator.cycles.compiled import CompiledModel
 from ..codegen.emitter import Emitter
-from .candidates import ALIKE, Candidate, LayerOnMachine, Mapping, mappings
+from .candidates import ALIKE, LayerOnMachine, Mapping, RatedMapping, mappings
 from .plan_conv import plan_conv
 
 #: Mappings that are timed at most, and instructions of one that is.
@@ -23,7 +23,7 @@ _TIMED, _MOST_INSTRUCTIONS = 6, 3000
 
 
 @lru_cache(4096)
-def best_candidates(layer: LayerOnMachine) -> tuple[Candidate, ...]:
+def best_candidates(layer: LayerOnMachine) -> tuple[RatedMapping, ...]:
     """The best mappings of a layer, the one to take first; none if no PE's operands fit."""
     found = mappings(layer, _TIMED)
     if (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...network.layers import NO_TENSOR, LayerOp, Network
-from .candidates import Candidate, Mapping, least_traffic
+from .candidates import Mapping, RatedMapping, least_traffic
 from .choose import best_candidates
 from .plan import LayerRequest, plan_layer
 
@@ -25,13 +25,13 @@ class LayerChoice(NamedTuple):
     mapping: Mapping | None
     cycles: float | None
     traffic: int
-    runner_up: Candidate | None
+    runner_up: RatedMapping | None
     least: int
     compulsory: int
     bound: int
 
 
-def choices(requests: list[LayerRequest], network: Network) -> list[LayerChoice]:
+def mapping_choices(requests: list[LayerRequest], network: Network) -> list[LayerChoice]:
     """All layers of a network. Raises CompileError as `plan_layer`."""
     return [_choice(request, network, i) for i, request in enumerate(requests)]
 

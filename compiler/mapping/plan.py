@@ -21,11 +21,11 @@ from ...isa.protection import redundancy_of
 from ...network.layers import LayerOp, Network
 from ...network.names import match_layers
 from ...tables import complete
+from ..tiling.tiles import Geometry, LayerPlan
 from .candidates import LayerOnMachine
 from .choose import best_candidates, machine_of
 from .plan_conv import plan_conv, tile_columns
 from .plan_vector import plan_vector
-from .tiles import Geometry, LayerPlan
 
 WantedMappings = Mapping[str, WantedMapping]  #: layer name or pattern -> what is wanted
 NOTHING_WANTED: WantedMappings = MappingProxyType({})

@@ -15,15 +15,16 @@ from ...config import Config
 from ...isa.program import chunks
 from ...isa.protection import layer_columns
 from ...network.layers import Layer
-from ..codegen.loads import ABlock, BBlock
-from .candidates import Mapping, run_starts
-from .tiles import (
+from ..tiling.loads import ABlock, BBlock
+from ..tiling.tiles import (
     Fill,
     Geometry,
     LayerPlan,
     Tile,
     TileRun,
 )
+from .candidates import Mapping
+from .pixel_blocks import run_starts
 
 _Piece = tuple[int, int, int, int]  # first kernel row, rows, first channel of the group, channels
 

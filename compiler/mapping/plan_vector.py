@@ -17,8 +17,8 @@ from ...config import Config
 from ...errors import CompileError
 from ...isa.instructions import BY_NAME, INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...network.layers import LayerOp
-from ..codegen.loads import BURST_BYTES, ABlock, ifmap_loads
-from .tiles import Fill, Geometry, LayerPlan, Lines, Tile, TileRun
+from ..tiling.loads import BURST_BYTES, ABlock, ifmap_loads
+from ..tiling.tiles import Fill, Geometry, LayerPlan, Lines, Tile, TileRun
 
 _MAX_TILE_PIXELS = BY_NAME["VEC"].layout()["m"][1].limit
 _MAX_TILE_CHANNELS = 256

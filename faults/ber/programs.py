@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...compiler.codegen.emit import compile_network
+from ...compiler.compile_network import compile_network
 from ...compiler.data import Dataset, quantise_input
 from ...compiler.importance.ranking import Ranking, important_neurons, rank
 from ...compiler.model import Model

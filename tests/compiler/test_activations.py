@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flexhyca.compiler.activations import ACTIVATIONS, Activation
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.compiler.execute import run_graph
 from flexhyca.compiler.frontends.frontend_onnx import from_onnx
 from flexhyca.compiler.frontends.frontend_torch import from_torch

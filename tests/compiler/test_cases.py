@@ -14,7 +14,7 @@ import torch
 
 from flexhyca import compile, load_config, load_data, load_model, simulate
 from flexhyca.api import build, calibration_data, quantise, quantise_images
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.compiler.data import normalise
 from flexhyca.compiler.execute import run_graph
 from flexhyca.compiler.frontends.topology import network_of, read_topology

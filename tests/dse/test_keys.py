@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flexhyca import api
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.compiler.importance.placement import random_ranking
 from flexhyca.compiler.importance.ranking import important_neurons
 from flexhyca.compiler.mapping.plan import tile_ids

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.compiler.data import normalise, quantise_input
 from flexhyca.compiler.execute import graph_steps
 from flexhyca.compiler.frontends.builder import Builder

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.config import Arithmetic, choices, config_from_json
 from flexhyca.errors import FlexhycaError, ProgramError
 from flexhyca.isa import program_file as files

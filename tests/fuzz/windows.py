@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.compiler.data import normalise
 from flexhyca.compiler.execute import logits
 from flexhyca.compiler.model import load_model

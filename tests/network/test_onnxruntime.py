@@ -7,7 +7,7 @@ definitions in `network.fixedpoint`.
 import numpy as np
 import pytest
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.config import choices, load_config
 from flexhyca.network.fixedpoint import requantise, wrap
 from flexhyca.network.layers import (

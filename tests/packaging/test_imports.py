@@ -27,7 +27,8 @@ ROOT_ORDER = (
         "report",
         "dse",
         "faults",
-        "simulator|compiler|hdl",
+        "compiler",
+        "simulator|hdl",
         "isa",
         "network",
     ),
@@ -44,7 +45,7 @@ ROOT_ORDER = (
 ROOM_ORDERS = {
     "simulator": ("inject", "cycles", "machine", "text", "dppu", "array"),
     "hdl": ("area", "rtl", "netlist"),
-    "compiler": ("networks|importance", "frontends|quantise|codegen"),
+    "compiler": ("networks|importance", "mapping", "frontends|quantise|codegen", "tiling"),
 }
 
 MOST_MODULES = 15  # of a folder, at one level
@@ -151,7 +152,7 @@ STAGES = {
     "network": ("compiler.quantise.quantiser",),
     "ranking": ("compiler.importance.ranking",),
     "timing": (
-        *("compiler.codegen.emit", "compiler.importance.ranking", "compiler.shapes"),
+        *("compiler.compile_network", "compiler.importance.ranking", "compiler.shapes"),
         "simulator.run",
     ),
     "rates": ("compiler.quantise.quantiser", "faults.ber.rates"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.report.plots import _states, draw_layers
 from flexhyca.simulator.cycles.stalls import (
     BOUND,

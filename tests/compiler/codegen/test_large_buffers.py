@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.compiler.codegen.loads import ABlock, ifmap_loads
+from flexhyca.compiler.compile_network import compile_network
+from flexhyca.compiler.tiling.loads import ABlock, ifmap_loads
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.isa.instructions import BY_NAME, Buffer
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.codegen.emit import compile_network
-from flexhyca.compiler.codegen.loads import ABlock, ifmap_loads
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.compiler.mapping.plan import LayerRequest, plan_layer
-from flexhyca.compiler.mapping.tiles import Geometry
+from flexhyca.compiler.tiling.loads import ABlock, ifmap_loads
+from flexhyca.compiler.tiling.tiles import Geometry
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import CompileError
 from flexhyca.isa.instructions import BY_NAME, Engine, Kind

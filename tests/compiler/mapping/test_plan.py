@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.mapping.plan import LayerRequest, plan_layer, tile_ids
-from flexhyca.compiler.mapping.tiles import Geometry
+from flexhyca.compiler.tiling.tiles import Geometry
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import CompileError
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor

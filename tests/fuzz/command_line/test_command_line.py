@@ -14,7 +14,7 @@ from flexhyca.tests.fuzz.command_line.inputs import run
 @pytest.mark.parametrize(
     ("arguments", "where"),
     [
-        (["compile", "digits", "-o", "x.fhx"], "flexhyca.compiler.codegen.emit.encode_text"),
+        (["compile", "digits", "-o", "x.fhx"], "flexhyca.compiler.codegen.emitter.encode_text"),
         (["compile", "digits", "-o", "x.fhx"], "pathlib.Path.chmod"),
         (["simulate", "digits", "--json", "x.json"], "pathlib.Path.chmod"),
         (["accuracy", "digits", "--q-scale", "7", "--csv", "x.csv"], "pathlib.Path.chmod"),

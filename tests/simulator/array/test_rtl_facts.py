@@ -7,7 +7,7 @@ a flip reaches is what changes.  Every fact is checked in both fault executions.
 import numpy as np
 import pytest
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.faults.campaign.statistics import wilson
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.config import Dram
 from flexhyca.isa.instructions import Kind
 from flexhyca.simulator.cycles.dram import FixedDram, OpenRowDram, make_dram

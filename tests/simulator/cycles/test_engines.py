@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.errors import DeadlockError, FlexhycaError
 from flexhyca.isa.instructions import BY_NAME, Engine, Kind
 from flexhyca.simulator.array.timing import os_tile_cycles

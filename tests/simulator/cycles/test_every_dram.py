@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.config import Dram
 from flexhyca.config.dram_time import transfer_cycles
 from flexhyca.isa.instructions import Kind

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.compiler.codegen.emit import compile_network
+from flexhyca.compiler.compile_network import compile_network
 from flexhyca.config import load_config
 from flexhyca.errors import CompileError, ConfigError
 from flexhyca.isa.descriptors import Redundancy

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ...isa.instructions import INSTRUCTION_BYTES
 from ...network.layers import NO_TENSOR, Layer, Network, Tensor
-from ..codegen.loads import ABlock, BBlock, ifmap_loads
+from .loads import ABlock, BBlock, ifmap_loads
 
 #: Fields of a layer that say which operands an output has.
 _CUT_BY = (

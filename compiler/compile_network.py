@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import Config
-from ...errors import CompileError, FlexhycaError, ProgramError
-from ...given import given_mask, given_words
-from ...isa.program import Program
-from ...isa.validate import validate
-from ...network.layers import LayerOp, Network
-from ...network.names import match_layers
-from ..mapping.plan import NOTHING_WANTED, WantedMappings, layer_requests, plan_layer
-from ..mapping.plan_conv import tile_columns
-from .emitter import Emitter, Masks
+from ..config import Config
+from ..errors import CompileError, FlexhycaError, ProgramError
+from ..given import given_mask, given_words
+from ..isa.program import Program
+from ..isa.validate import validate
+from ..network.layers import LayerOp, Network
+from ..network.names import match_layers
+from .codegen.emitter import Emitter, Masks
+from .mapping.plan import NOTHING_WANTED, WantedMappings, layer_requests, plan_layer
+from .mapping.plan_conv import tile_columns
 
 #: Tiles of a program: about four instructions and two kilobytes of memory each.
 _MOST_TILES = 1 << 22
