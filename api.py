@@ -215,10 +215,12 @@ def explain_mappings(
     mappings: Mapping[str, WantedMapping] | None = None,
 ) -> list[LayerChoice]:
     """The mapping of each layer, the next best, and what no mapping can beat; as `compile`."""
+    from .compiler.compile_network import checked_masks
     from .compiler.mapping.explain import mapping_choices
     from .compiler.mapping.plan import layer_requests
 
-    requests = layer_requests(network, config, important or {}, batch, mappings or {})
+    masks = checked_masks(network, important or {})
+    requests = layer_requests(network, config, masks, batch, mappings or {})
     return mapping_choices(requests, network)
 
 

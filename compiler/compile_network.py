@@ -37,7 +37,7 @@ def compile_network(
     _check_redundant_layers(network, config)
     _check_tiles(network, config, batch)
     _check_weights(network)
-    masks = _checked_masks(network, important or {})
+    masks = checked_masks(network, important or {})
     requests = layer_requests(network, config, masks, batch, wanted)
     plans = [plan_layer(request) for request in requests]
     program = Emitter(network, config, plans, masks, batch).program()
@@ -68,7 +68,7 @@ def _check_weights(network: Network) -> None:
             given_words(title, arrays[index], np.dtype(dtype), shape, bits)
 
 
-def _checked_masks(network: Network, important: Masks) -> dict[int, NDArray[np.bool_]]:
+def checked_masks(network: Network, important: Masks) -> dict[int, NDArray[np.bool_]]:
     """Those masks, of layers with weights only."""
     masks = {}
     for index, mask in important.items():

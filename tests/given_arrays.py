@@ -72,6 +72,11 @@ def _numbers(network: Any) -> list[Any]:
     ]
 
 
+def _traffic(masks: dict[int, Any]) -> np.ndarray:
+    found = api.explain_mappings(bench().network, bench().config, masks)
+    return np.array([choice.traffic for choice in found])
+
+
 def _with(**arrays: Any) -> Any:
     """The network's program with other weights or biases of its first layer."""
     b = bench()
@@ -152,6 +157,7 @@ ROWS = (
         "mask",
         lambda a: api.compile(bench().network, bench().config, {bench().layer: a}).text,
     ),
+    Row("explain_mappings", "important", "mask", lambda a: _traffic({bench().layer: a})),
     Row("compile", "network.weights", "weights", lambda a: _with(weights=a)),
     Row("compile", "network.biases", "biases", lambda a: _with(biases=a)),
     Row("select_important", "ranking.scores", "scores", _ranked),

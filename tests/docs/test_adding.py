@@ -117,10 +117,10 @@ def test_all_files_exist() -> None:
 
 def test_instruction() -> None:
     emits = {name: re.compile(rf'\.emit\(\s*"{name}"') for name in BY_NAME}
-    emit = (ROOT / "compiler" / "codegen" / "emit.py").read_text(encoding="utf-8")
+    emit = (ROOT / "compiler" / "codegen" / "emitter.py").read_text(encoding="utf-8")
     assert sum(bool(pattern.search(emit)) for pattern in emits.values()) > len(BY_NAME) // 2
     assert listed("Instruction") == (
-        {"isa/instructions.py", "compiler/compile_network.py"}
+        {"isa/instructions.py", "compiler/codegen/emitter.py"}
         | refused("instruction")
         | refused("instruction of a tile")
         | page("docs/machine.md", *BY_NAME)

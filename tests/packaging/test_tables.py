@@ -203,7 +203,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         [
             member("VECTOR = 4", "    STORE = 3\n"),
             ("isa/instructions.py", 'Field("stride", 21', 'Field("stride", 19'),
-            ("isa/instructions.py", 'Field("tap", 17', 'Field("tap", 16'),
+            ("isa/instructions.py", 'Field("tap", 17', 'Field("tap", 15'),
             ("isa/instructions.py", 'Field("engine", 2', 'Field("engine", 3'),
         ],
         {
