@@ -170,8 +170,18 @@ class _Choice:
         self.px = _PixelSide(*table.T[:, :, None, None])
         cols = np.array(list(self._channel_rows()), np.int64)
         self.ch = _ChannelSide(*cols.T[:, None, :, None])
-        self.outside = np.array([True, False])[None, None]
+        # The last axis: loop orders, and of a layer that nearly fits also a reduction that is cut
+        # though it need not be, so that the first products do not wait for all operands.
+        cuts = (1, 2) if self._nearly_fits() else (1,)
+        self.outside = np.tile([True, False], len(cuts))[None, None]
+        self.cuts = np.repeat(cuts, 2)[None, None]
         self._reduction()
+
+    def _nearly_fits(self) -> bool:
+        source, depth = self.geometry.source, self.layer.kernel_h * self.layer.kernel_w
+        weights = depth * self.per_group * self.geometry.out.c
+        inputs = self.geometry.batch * source.elements
+        return weights <= 4 * self.half_b and inputs <= 4 * self.half_a
 
     # ---- what there is to choose from ----------------------------------------------------------
 
@@ -246,7 +256,7 @@ class _Choice:
         channels = np.maximum(0, room) // unit
         own = np.where(px.whole > 0, self.per_group, self.half_a // np.maximum(1, px.most))
         channels = np.minimum(np.minimum(channels, own), self.wanted.step_c or self.per_group)
-        channels = np.minimum(channels, self.per_group)
+        channels = np.minimum(channels, -(-self.per_group // self.cuts))
         fits = channels > 0
         most = np.maximum(1, channels)
         channels = -(-self.per_group // -(-self.per_group // most))  # as `evenly`
@@ -294,7 +304,7 @@ class _Choice:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the arrays."""
-        return len(self.px.rows), self.ch.cols.shape[1], 2
+        return len(self.px.rows), self.ch.cols.shape[1], self.outside.shape[2]
 
     # ---- what it costs ------------------------------------------------------------------------
 
