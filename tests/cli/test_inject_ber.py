@@ -166,7 +166,7 @@ REDUNDANT = "computes no layer three times; leave it out, or give --scheme " + "
         *(
             (
                 ("--fit-per-mbit", value),
-                f"fit-per-mbit {shown} is outside 0..6.8e+23: beyond that a bit of this network is "
+                f"fit-per-mbit {shown} is outside 0..6.9e+23: beyond that a bit of this network is "
                 "wrong with more than 0.5 at 1000 MHz",
             )
             for value, shown in (("-4", "-4"), ("1e30", "1e+30"), ("nan", "nan"))
