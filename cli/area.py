@@ -204,8 +204,8 @@ def table_command(
         raise FlexhycaError("area table: --rebuild writes the table only; drop --csv, --ranking")
     output.check_target(csv)
     if rebuild:
-        target = out or Path(area_table.__file__).with_name("area_table.json")
-        output.check_target(target)
+        target = out or area_table.SHIPPED
+        output.check_target(target, into_package=out is None)
         with output.progress("rows", len(area_table.points())) as step:
             seen = 0
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..database import is_database
+from ..database import database_of, is_database
 from ..errors import FlexhycaError, FlexhycaWarning
-from ..files import forget, is_special, same_file, was_read, write_whole
+from ..files import forget, in_package, is_special, same_file, was_read, write_whole
 from ..interrupts import check
 
 if TYPE_CHECKING:
@@ -67,13 +67,17 @@ def show_warnings() -> None:
     warnings.simplefilter("always", FlexhycaWarning)
 
 
-def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> None:
+def check_target(
+    *targets: str | Path | None, studies: Sequence[Path] = (), into_package: bool = False
+) -> None:
     """Refuse a file that cannot be written before minutes are spent on its content.
 
     studies : databases that are gone on with. Any other one is not overwritten, nor is one target
-    by the next, nor a file that the command is given or has read already.
+    by the next, nor a file that the command is given or has read already, nor one that SQLite
+    keeps beside a database. into_package : a file of the package itself is meant.
     """
     seen: set[Path] = set()
+    given = [name for name in (*studies, *targets) if name is not None]
     for number, target in enumerate((*studies, *targets)):
         is_study = number < len(studies)
         if target is None or (str(target) == STDOUT and not is_study):
@@ -84,9 +88,20 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
             if place in seen:
                 raise FlexhycaError(f"{path}: is named twice; results need files of their own")
             seen.add(place)
-            written = sum(same_file(path, name) for name in (*studies, *targets) if name)
-            given = sum(same_file(path, name) for name in _named)
-            if not is_study and (given > written or was_read(path)):
+            if in_package(place) and not into_package:
+                raise FlexhycaError(
+                    f"{path}: lies in the installed package, whose files are never a result; give "
+                    "a file elsewhere"
+                )
+            for base in filter(None, map(database_of, (path, place))):
+                if is_database(base) or any(same_file(base, name) for name in [*_named, *given]):
+                    raise FlexhycaError(
+                        f"{path}: is where {base.name} has its journal or lock while it is "
+                        "written, which would end this file; give another name"
+                    )
+            written = sum(same_file(path, name) for name in given)
+            read = sum(same_file(path, name) for name in _named)
+            if not is_study and (read > written or was_read(path)):
                 raise FlexhycaError(
                     f"{path}: is read by this command, which would overwrite it; give another file"
                 )

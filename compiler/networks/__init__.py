@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
+from ...shipped import shipped_file
 from ..frontends.topology import is_topology
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Entry:
 
     @property
     def weights_path(self) -> Path | None:
-        """The shipped weights file, if there is one."""
-        return Path(__file__).with_name(self.weights) if self.weights else None
+        """The shipped weights file, as it was shipped, if there is one."""
+        return shipped_file(f"compiler/networks/{self.weights}") if self.weights else None
 
 
 _TABLE = (

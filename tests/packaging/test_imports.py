@@ -34,7 +34,8 @@ ROOT_ORDER = (
     *(
         "config",
         "pool",
-        "database|sources|files|interrupts|kernels|given",
+        "shipped|database",
+        "sources|files|interrupts|kernels|given",
         "tables",
         "errors",
         "renamed",
@@ -141,6 +142,7 @@ NO_RESULT = {
     "interrupts",
     "kernels",
     "pool",
+    "shipped",
     "sources",
     "tables",
 }
