@@ -62,6 +62,4 @@ def shipped_bytes(name: str) -> bytes:
 def unusable(path: Path, why: str, besides: str = "") -> FlexhycaError:
     """The error for a file of the package that cannot be used."""
     also = f"; {besides}" if besides else ""
-    return FlexhycaError(
-        f"{path}: belongs to flexhyca and {why}", f"install flexhyca again{also}"
-    )
+    return FlexhycaError(f"{path}: belongs to flexhyca and {why}", f"install flexhyca again{also}")

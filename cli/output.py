@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..isa.program import Program
 
 STDOUT = "-"
+_LONG = re.compile(r"\S{201,}")  # a path, mostly; its beginning and its end say which
 _nowhere: TextIO | None = None
 _named: list[str | Path] = []  # by the command that runs
 
@@ -41,8 +43,8 @@ def open_streams() -> None:
 
 def note(message: str) -> None:
     """One line for the user, beside the result; what a terminal would obey is shown, not sent."""
-    plain = (c if c.isprintable() else repr(c)[1:-1] for c in message)
-    print("".join(plain), file=sys.stderr)
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    print(_LONG.sub(lambda word: f"{word[0][:97]} ... {word[0][-97:]}", plain), file=sys.stderr)
 
 
 def warn(messages: Iterable[str]) -> None:
@@ -89,10 +91,7 @@ def check_target(
                 raise FlexhycaError(f"{path}: is named twice; results need files of their own")
             seen.add(place)
             if in_package(place) and not into_package:
-                raise FlexhycaError(
-                    f"{path}: lies in the installed package, whose files are never a result; give "
-                    "a file elsewhere"
-                )
+                raise _of_package(path)
             for base in filter(None, map(database_of, (path, place))):
                 if is_database(base) or any(same_file(base, name) for name in [*_named, *given]):
                     raise FlexhycaError(
@@ -121,6 +120,36 @@ def check_target(
                 continue
             if not os.access(folder, os.W_OK):
                 raise FlexhycaError(f"{path}: the folder {folder} is not writable; choose another")
+
+
+def check_folder(folder: Path, *targets: Path) -> None:
+    """Refuse a folder that cannot be made, or files in it, before minutes are spent on them."""
+    with _named_errors(folder, OSError, RuntimeError, ValueError):
+        place = folder.resolve()
+        if place.is_dir():
+            check_target(*targets)
+            return
+        if place.exists():
+            raise FlexhycaError(f"{folder}: is no folder; give another name")
+        if in_package(place / "new"):
+            raise _of_package(folder)
+        above = next(each for each in place.parents if each.exists())
+        if not above.is_dir():
+            raise FlexhycaError(f"{folder}: {above} is no folder; give another name")
+        if not os.access(above, os.W_OK):
+            raise FlexhycaError(f"{folder}: the folder {above} is not writable; choose another")
+
+
+def make_folder(folder: Path) -> None:
+    """The folder with those above it, there or not."""
+    with _named_errors(folder, OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _of_package(path: Path) -> FlexhycaError:
+    return FlexhycaError(
+        f"{path}: lies in the installed package, whose files are never a result", "choose another"
+    )
 
 
 @contextmanager

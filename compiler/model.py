@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _MOST_INPUT = 1e6  # of an input; products of many layers have to be finite in float32
+_LEAST_INPUT = 1e-30  # and steps of it, and of what is made of it, no zeros there
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Model:
                     f"model {self.name}: mean {mean:g} and std {std:g} make inputs of up to "
                     f"{(1 + abs(mean)) / std if std * 1e300 > 1 + abs(mean) else math.inf:g}, more "
                     f"than {_MOST_INPUT:g}; both are of pixels / 255"
+                )
+            if (largest := max(abs(mean), abs(1 - mean)) / std) < _LEAST_INPUT:
+                raise ModelError(
+                    f"model {self.name}: std {std:g} makes inputs of at most {largest:g}, less "
+                    f"than {_LEAST_INPUT:g}; mean and std are of pixels / 255"
                 )
 
     @property

@@ -1,4 +1,4 @@
-"""Files that belong to the package: none is overwritten, and none is believed when it is damaged."""
+"""Files of the package: none is overwritten, and none is believed when it is damaged."""
 
 from __future__ import annotations
 
