@@ -45,12 +45,12 @@ def is_checked(content: Any, crc: Any, of: str = "") -> bool:
 
 def is_database(path: Path) -> bool:
     """Whether there is an SQLite file."""
-    if not path.is_file():
-        return False
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(len(_HEADER)) == _HEADER
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
@@ -60,6 +60,23 @@ def database_of(path: Path) -> Path | None:
         if path.name.endswith(suffix) and path.name != suffix:
             return path.with_name(path.name.removesuffix(suffix))
     return None
+
+
+def _look_at(path: Path, new: bool) -> None:
+    """Refuse what is no place of a database, before SQLite waits for it. new : may be missing."""
+    try:
+        what = ""
+        if path.is_dir():
+            what = "is a folder"
+        elif path.exists() and not path.is_file():
+            what = "is a device or a pipe; give an ordinary file"
+        elif not new and not path.exists():
+            what = "there is no such file"
+    except (OSError, ValueError) as error:
+        what = f"is no name of a file: {first_line(error)}"
+    if what:
+        raise FlexhycaError(f"{path}: {what}")
+    _look_beside(path)
 
 
 def _look_beside(name: Path) -> None:
@@ -115,14 +132,8 @@ class Database:
     ) -> None:
         self.name = str(path or "memory")
         self.advice, self._rescue = advice, rescue
-        if path is not None and (path.is_dir() or (tables is None and not path.exists())):
-            raise FlexhycaError(
-                f"{path}: {'is a folder' if path.is_dir() else 'there is no such file'}"
-            )
         if path is not None:
-            if path.exists() and not path.is_file():
-                raise FlexhycaError(f"{path}: is a device or a pipe; give an ordinary file")
-            _look_beside(path)
+            _look_at(path, tables is not None)
         try:
             self._db = sqlite3.connect(path or ":memory:", timeout=patience_s, isolation_level=None)
             try:

@@ -87,6 +87,14 @@ def in_package(path: Path) -> bool:
     return (below / "__init__.py").is_file()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is of none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def is_special(path: str | os.PathLike[str]) -> bool:
     """Whether there is a device or a pipe, which is written to and never replaced."""
     place = Path(path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..isa.program import Program
 
 STDOUT = "-"
-_LONG = re.compile(r"\S{201,}")  # a path, mostly; its beginning and its end say which
+_LONG = re.compile(r"\S{301,}")  # a path, mostly; its beginning and its end say which
 _nowhere: TextIO | None = None
 _named: list[str | Path] = []  # by the command that runs
 

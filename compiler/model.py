@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from ..arguments import Seed, checked_arguments
 from ..errors import ModelError
 from ..given import given_numbers
 from .graph import Graph, Shape
@@ -117,7 +118,7 @@ def load_model(
     source: str | Path,
     weights: str | Path | None = None,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Model: ...
@@ -134,11 +135,12 @@ def load_model(
 ) -> Model: ...
 
 
+@checked_arguments
 def load_model(
     source: str | Path | nn.Module,
     weights: str | Path | Tensor | None = None,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     name: str | None = None,
@@ -198,15 +200,10 @@ def _from_example(
     name: str | None,
 ) -> Model:
     import torch
-    from torch import nn
 
     from .frontends.frontend_torch import from_torch
     from .passes import simplify
 
-    if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"a {type(module).__name__} is no model; give a name, a path or a torch module"
-        )
     title = name or type(module).__name__
     if not isinstance(example, torch.Tensor):
         raise ModelError(

@@ -13,11 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ..arguments import checked_arguments
 from ..errors import ConfigError
 from ..files import read_text
-from ..shipped import shipped_names, shipped_text
 from .fields import choices, known_keys, numeric_limits, section
 from .schema import Config, ContradictionError
+from .shipped import shipped_names, shipped_text
 from .yaml_source import parse
 
 _SHIPPED = "config/accelerators"
@@ -31,6 +32,7 @@ def list_configs() -> list[str]:
     return shipped_names(_SHIPPED)
 
 
+@checked_arguments
 def load_config(name: str | Path = "flexhyca-32x32", overrides: Sequence[str] = ()) -> Config:
     """Read a shipped configuration by name, or a YAML file by path; overrides are "key.path=value".
 

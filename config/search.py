@@ -19,11 +19,11 @@ from pydantic import Field, ValidationError, field_validator
 
 from ..errors import ConfigError
 from ..files import read_text
-from ..shipped import shipped_names, shipped_text
 from .fields import known_keys, section
 from .load import config_from_json
 from .ranges import values_of
 from .schema import Section
+from .shipped import shipped_names, shipped_text
 from .yaml_source import parse
 
 _SHIPPED = "config/searches"

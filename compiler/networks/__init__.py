@@ -14,8 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ...config.shipped import shipped_file
 from ...errors import ModelError
-from ...shipped import shipped_file
 from ..frontends.topology import is_topology
 
 if TYPE_CHECKING:

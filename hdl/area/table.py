@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ... import pool
+from ...config.shipped import unusable
 from ...database import checksum
 from ...errors import FlexhycaError
 from ...files import reading, write_whole
-from ...shipped import unusable
 from ...sources import digest
 from ..netlist.multipliers import MULTIPLIERS
 from .pe_area import Point, Row, canonical, work_out

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from flexhyca.cli import app
 from flexhyca.cli.options import plain_number
 from flexhyca.errors import FlexhycaError
+from flexhyca.tests.cli.conftest import Command
 from flexhyca.tests.fuzz.command_line.options import command_functions
 
 #: Arguments that a command wants before it looks at the number.
@@ -132,3 +133,20 @@ def test_means_and_deviations_are_float32(option: str) -> None:
             assert isinstance(result.exception, FlexhycaError), (exponent, result.exception)
             assert option[2:] in str(result.exception)
     assert len(taken) >= 3
+
+
+def test_a_path_of_thousands_of_characters_is_shortened(flexhyca: Command) -> None:
+    for command in (["disasm", "p" * 6000 + ".fhx"], ["config", "show", "d/" * 3000 + "c.yaml"]):
+        run = flexhyca(*command)
+        assert run.code == 2
+        assert len(run.err) < 500
+        assert command[-1][-20:].split("/")[-1] in run.err
+
+
+def test_no_file_is_named_that_nobody_gave(flexhyca: Command) -> None:
+    """Without --out a campaign stands in a temporary file, which is nobody's business."""
+    own = ["inject", "digits", "--faults", "register"]
+    for wrong in (["--trials", 10**30], ["--trials", 10**13], ["--margin", "2"]):
+        run = flexhyca(*own, *wrong)
+        assert run.code == 2
+        assert "campaign.db" not in run.err

@@ -34,8 +34,8 @@ ROOT_ORDER = (
     *(
         "config",
         "pool",
-        "shipped|database",
-        "sources|files|interrupts|kernels|given",
+        "database",
+        "sources|files|interrupts|kernels|given|arguments",
         "tables",
         "errors",
         "renamed",
@@ -135,6 +135,7 @@ def test_a_module_is_read_in_one_go() -> None:
 
 #: Modules of the root, which decide how work is done and kept, not what it gives.
 NO_RESULT = {
+    "arguments",
     "database",
     "errors",
     "files",
@@ -142,7 +143,6 @@ NO_RESULT = {
     "interrupts",
     "kernels",
     "pool",
-    "shipped",
     "sources",
     "tables",
 }

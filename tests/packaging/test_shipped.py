@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flexhyca import shipped
 from flexhyca.cli import app
-from flexhyca.config import load_config
+from flexhyca.config import load_config, shipped
 from flexhyca.errors import FlexhycaError
 from flexhyca.hdl.area import table
 from flexhyca.tests.cli.test_overwriting import refused

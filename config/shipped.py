@@ -10,10 +10,10 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-from .errors import FlexhycaError
-from .files import reading
+from ..errors import FlexhycaError
+from ..files import reading
 
-_ROOT = Path(__file__).parent
+_ROOT = Path(__file__).parent.parent
 
 #: File -> CRC-32 of its bytes; `tests/packaging/test_shipped.py` says what to write here.
 CHECKSUMS = {
