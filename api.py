@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler.data import Dataset, checked_data
+from .arguments import Batch, Seed, checked_arguments
+from .compiler.data import Dataset
 from .compiler.data import load_dataset as _read_dataset
 from .compiler.model import Model, load_model
 from .config import Config
@@ -84,6 +85,7 @@ def has_images(name: str) -> bool:
     return name == "digits"
 
 
+@checked_arguments
 def load_data(
     model: Model, path: str | Path | None = None, *, split: Literal["train", "test"] = "test"
 ) -> Dataset:
@@ -106,7 +108,8 @@ def load_data(
     return data if model.classes is not None else Dataset(data.name, data.images, None)
 
 
-def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0) -> Dataset:
+@checked_arguments
+def calibration_data(model: Model, data: Dataset | None = None, *, seed: Seed = 0) -> Dataset:
     """The images that quantise `model` and rank its neurons.
 
     The model's own training images, else evenly spaced ones of the user's (files are often sorted
@@ -114,7 +117,7 @@ def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0
     later changes nothing here.
     """
     if data is not None:
-        checked_data(data, model)
+        data.check(model)
     if has_images(model.name) and (data is None or data.name in ("digits-train", "digits-test")):
         data = load_data(model, split="train")
     if data is None:
@@ -125,8 +128,9 @@ def calibration_data(model: Model, data: Dataset | None = None, *, seed: int = 0
     return data.spread(CALIBRATION_IMAGES)
 
 
+@checked_arguments
 def quantise(
-    model: Model, config: Config, data: Dataset | None = None, *, seed: int = 0
+    model: Model, config: Config, data: Dataset | None = None, *, seed: Seed = 0
 ) -> Network:
     """Integers for the machine of `config`; calibrated on `calibration_data(model, data)`.
 
@@ -142,6 +146,7 @@ def quantise(
     )
 
 
+@checked_arguments
 def quantise_images(model: Model, network: Network, images: NDArray[np.uint8]) -> NDArray[np.int8]:
     """u8 NHWC pixels -> the int8 NHWC input of `network`.
 
@@ -150,7 +155,9 @@ def quantise_images(model: Model, network: Network, images: NDArray[np.uint8]) -
     """
     from .compiler.data import quantise_input
 
-    pixels = checked_data(Dataset("given", images, None), model).images
+    given = Dataset("given", images, None)
+    given.check(model)
+    pixels = given.images
     own = network.tensors[network.input]
     if (own.h, own.w, own.c) != pixels.shape[1:]:
         raise ModelError(
@@ -160,7 +167,8 @@ def quantise_images(model: Model, network: Network, images: NDArray[np.uint8]) -
     return quantise_input(pixels, model, own.scale, network.arithmetic.act_bits)
 
 
-def rank_neurons(model: Model, data: Dataset | None = None, *, seed: int = 0) -> Ranking:
+@checked_arguments
+def rank_neurons(model: Model, data: Dataset | None = None, *, seed: Seed = 0) -> Ranking:
     """How much each neuron's output moves the loss (paper, Algorithm 1); independent of s_th."""
     from .compiler.importance.ranking import rank
 
@@ -168,7 +176,8 @@ def rank_neurons(model: Model, data: Dataset | None = None, *, seed: int = 0) ->
     return rank(model, data.images, data.labels)
 
 
-def place_neurons(network: Network, placement: Placement, *, seed: int = 0) -> Ranking:
+@checked_arguments
+def place_neurons(network: Network, placement: Placement, *, seed: Seed = 0) -> Ranking:
     """A ranking without trained weights: `random`, or `clustered` like a measured one.
 
     Raises ModelError for `gradient`, which needs the float model: use `rank_neurons`.
@@ -184,6 +193,7 @@ def place_neurons(network: Network, placement: Placement, *, seed: int = 0) -> R
     )
 
 
+@checked_arguments
 def select_important(ranking: Ranking, network: Network, config: Config) -> Masks:
     """The important neurons, layer index -> bool (h, w, c); empty where `config` protects none."""
     from .compiler.importance.ranking import important_neurons
@@ -191,11 +201,12 @@ def select_important(ranking: Ranking, network: Network, config: Config) -> Mask
     return important_neurons(ranking, network, config)
 
 
+@checked_arguments
 def compile(
     network: Network,
     config: Config,
     important: Masks | None = None,
-    batch: int = 1,
+    batch: Batch = 1,
     mappings: Mapping[str, WantedMapping] | None = None,
 ) -> Program:
     """Tile `network`, place the important neurons and emit the program of one inference.
@@ -207,11 +218,12 @@ def compile(
     return compile_network(network, config, important, batch, mappings or {})
 
 
+@checked_arguments
 def explain_mappings(
     network: Network,
     config: Config,
     important: Masks | None = None,
-    batch: int = 1,
+    batch: Batch = 1,
     mappings: Mapping[str, WantedMapping] | None = None,
 ) -> list[LayerChoice]:
     """The mapping of each layer, the next best, and what no mapping can beat; as `compile`."""
@@ -224,6 +236,7 @@ def explain_mappings(
     return mapping_choices(requests, network)
 
 
+@checked_arguments
 def simulate(
     program: Program,
     images: NDArray[np.int8] | None = None,
@@ -253,11 +266,12 @@ def simulate(
     )
 
 
+@checked_arguments
 def run_images(
     program: Program,
     images: NDArray[np.int8],
     *,
-    values: Values = "fast",
+    values: Literal["fast", "machine", "registers"] = "fast",
     step: Callable[[int], object] = lambda count: None,
     progress: Callable[[int, int], object] | None = None,
 ) -> NDArray[np.int8]:
@@ -287,6 +301,7 @@ def run_images(
     return np.concatenate(logits)
 
 
+@checked_arguments
 def int8_accuracy(model: Model, network: Network, data: Dataset) -> float:
     """Accuracy of the quantised network on labelled data, without any fault."""
     from .network.functional import Functional
@@ -303,12 +318,14 @@ def _labels(model: Model, data: Dataset) -> NDArray[np.int64]:
             f"model {model.name}: its output is a map of shape {model.output_shape}, so there is "
             "no accuracy"
         )
-    labels = checked_data(data, model).labels
+    data.check(model)
+    labels = data.labels
     if labels is None:
         raise ModelError(f"data {data.name}: no labels, so there is no accuracy")
     return labels
 
 
+@checked_arguments
 def accuracy_of(logits: NDArray[np.int8], labels: NDArray[np.int64]) -> float:
     """Share of images whose largest logit is the label's; of equal logits the first counts."""
     found = given_logits("logits", logits)
@@ -316,7 +333,8 @@ def accuracy_of(logits: NDArray[np.int8], labels: NDArray[np.int64]) -> float:
     return float(np.mean(np.argmax(found, axis=1) == wanted))
 
 
-def float_accuracy(model: Model, data: Dataset, batch: int = 100) -> float:
+@checked_arguments
+def float_accuracy(model: Model, data: Dataset, batch: Batch = 100) -> float:
     """Accuracy of the float network on labelled data."""
     from .compiler.data import normalise
     from .compiler.execute import logits
@@ -346,14 +364,15 @@ class Build:
     warnings: tuple[str, ...]
 
 
+@checked_arguments
 def build(
     name: str,
     config: Config,
     *,
     weights: str | Path | None = None,
     data: str | Path | None = None,
-    batch: int = 1,
-    seed: int = 0,
+    batch: Batch = 1,
+    seed: Seed = 0,
     placement: Placement | None = None,
     timing_only: bool = False,
     mean: Sequence[float] | None = None,
@@ -421,6 +440,7 @@ def build(
     return Build(model, dataset, network, important, used, program, seconds, tuple(warnings))
 
 
+@checked_arguments
 def open_program(path: str | Path) -> Build:
     """A program file as a `Build` without float model and images: for cycles and traffic.
 

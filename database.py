@@ -18,6 +18,13 @@ from typing import Any
 from .errors import FlexhycaError, first_line
 
 _HEADER = b"SQLite format 3\0"
+#: What stands beside a database while it is written -> how SQLite begins it.
+_COMPANIONS = {
+    "-journal": (b"\xd9\xd5\x05\xf9",),
+    "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"),  # of other programs: we use none
+    "-shm": (b"\x18\xe2\x2d\x00", b"\x00\x2d\xe2\x18"),
+}
+LOCK = ".lock"  # ours: a campaign's
 _UNWRITABLE = (
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
@@ -38,13 +45,64 @@ def is_checked(content: Any, crc: Any, of: str = "") -> bool:
 
 def is_database(path: Path) -> bool:
     """Whether there is an SQLite file."""
-    if not path.is_file():
-        return False
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(len(_HEADER)) == _HEADER
-    except OSError:
+    except (OSError, ValueError):
         return False
+
+
+def database_of(path: Path) -> Path | None:
+    """The database beside which a file of this name would be SQLite's, or its lock; if any."""
+    for suffix in (*_COMPANIONS, LOCK):
+        if path.name.endswith(suffix) and path.name != suffix:
+            return path.with_name(path.name.removesuffix(suffix))
+    return None
+
+
+def _look_at(path: Path, new: bool) -> None:
+    """Refuse what is no place of a database, before SQLite waits for it. new : may be missing."""
+    try:
+        what = ""
+        if path.is_dir():
+            what = "is a folder"
+        elif path.exists() and not path.is_file():
+            what = "is a device or a pipe; give an ordinary file"
+        elif not new and not path.exists():
+            what = "there is no such file"
+    except (OSError, ValueError) as error:
+        what = f"is no name of a file: {first_line(error)}"
+    if what:
+        raise FlexhycaError(f"{path}: {what}")
+    _look_beside(path)
+
+
+def _look_beside(name: Path) -> None:
+    """Refuse what stands where SQLite would read, wait for or delete it, and is not SQLite's."""
+    path = name.resolve()  # as SQLite does
+    for suffix, beginnings in _COMPANIONS.items():
+        beside = path.with_name(path.name + suffix)
+        try:
+            if not beside.exists():
+                continue
+            if not beside.is_file():
+                what = "is a folder, a device or a pipe"
+            else:
+                with beside.open("rb") as file:
+                    start = file.read(4)
+                if start in (b"", bytes(4), *beginnings):  # zeros: killed before it was complete
+                    continue
+                what = "is none of SQLite's files"
+        except FileNotFoundError:  # its writer has just ended
+            continue
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+        raise FlexhycaError(
+            f"{beside}: {what}, and stands where SQLite keeps its own while {path.name} is "
+            "written; move it away"
+        )
 
 
 class Database:
@@ -74,9 +132,8 @@ class Database:
     ) -> None:
         self.name = str(path or "memory")
         self.advice, self._rescue = advice, rescue
-        if tables is None and path is not None and not path.is_file():
-            what = "is a folder" if path.is_dir() else "there is no such file"
-            raise FlexhycaError(f"{path}: {what}")
+        if path is not None:
+            _look_at(path, tables is not None)
         try:
             self._db = sqlite3.connect(path or ":memory:", timeout=patience_s, isolation_level=None)
             try:

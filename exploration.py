@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
+from .arguments import Amount, Batch, Seed, Workers, checked_arguments
 from .config import Config
 from .errors import ConfigError, ModelError
 
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@checked_arguments
 def labelled_images(
     name: str,
     weights: str | Path | None = None,
@@ -44,7 +46,7 @@ def labelled_images(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> LabelledModel:
     """A model, the images that are inferred, and those of its own that it is calibrated on, if any.
 
@@ -73,6 +75,7 @@ def requested_images(request: SearchRequest) -> LabelledModel:
     )
 
 
+@checked_arguments
 def bits(
     model: str,
     config: str | Path = "flexhyca-32x32",
@@ -85,12 +88,12 @@ def bits(
     images: int | str | None = None,
     ber: float = 1e-4,
     goal: float = 0.97,
-    patterns: int = 100,
+    patterns: Amount = 100,
     prune: bool = True,
-    workers: int = 1,
+    workers: Workers = 1,
     dask: str | None = None,
     study: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     say: Callable[[TriedBits], object] = lambda tried: None,
 ) -> BitChoice:
     """The cheapest ib_th and nb_th with an accuracy above goal x acc0 (paper, Algorithm 2).
@@ -139,6 +142,7 @@ class SearchResult:
     config: Config | None
 
 
+@checked_arguments
 def optimise(
     model: str,
     config: str | Path = "flexhyca-32x32",
@@ -152,14 +156,14 @@ def optimise(
     goals: Sequence[float] = (),
     limits: Mapping[str, float | str | None] | None = None,
     optimiser: str = "gpyopt",
-    budget: int = 40,
-    patterns: int = 60,
+    budget: Amount = 40,
+    patterns: Amount = 60,
     front: Sequence[str] = (),
     these_images: bool = False,
-    workers: int = 1,
+    workers: Workers = 1,
     study: str | Path | None = None,
     reuse: Sequence[str | Path] = (),
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> SearchResult:
     """The cheapest design of a space that keeps accuracy, time and traffic (paper, Equation 2).
 
@@ -282,6 +286,7 @@ class CompareResult:
     rows: pd.DataFrame
 
 
+@checked_arguments
 def compare(
     model: str,
     config: str | Path = "flexhyca-32x32",
@@ -296,18 +301,18 @@ def compare(
     goals: Sequence[float] = (),
     rates: tuple[float, float] | None = None,
     limits: Mapping[str, float | str | None] | None = None,
-    patterns: int = 200,
+    patterns: Amount = 200,
     weights: str | Path | None = None,
     data: str | Path | None = None,
     images: int | str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    batch: int = 1,
+    batch: Batch = 1,
     placement: api.Placement | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     study: str | Path | None = None,
     reuse: Sequence[str | Path] = (),
-    seed: int = 0,
+    seed: Seed = 0,
     progress: PhaseProgress | None = None,
     note: Callable[[str], object] = lambda message: None,
 ) -> CompareResult:

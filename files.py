@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+_PACKAGE = Path(__file__).parent
 _TEXT = 1 << 24  # bytes of a configuration, a space or a topology: larger ones are something else
 _LONGEST_SUFFIX = 16
 _read: dict[tuple[int, int], Path] = {}  # by device and inode
@@ -70,6 +71,27 @@ def same_file(one: str | Path, other: str | Path) -> bool:
     try:
         return Path(one).resolve() == Path(other).resolve()
     except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def in_package(path: Path) -> bool:
+    """Whether a resolved name is of a file of the package itself, there or not.
+
+    A checkout is the package, too: what stands beside its folders of modules is anybody's.
+    """
+    below = path.parent
+    while not below.parent.exists() or not below.parent.samefile(_PACKAGE):
+        if below == below.parent:
+            return path.suffix in (".py", ".typed") and path.parent.samefile(_PACKAGE)
+        below = below.parent
+    return (below / "__init__.py").is_file()
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is of none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
         return False
 
 

@@ -52,7 +52,7 @@ complete(
 )
 def pe_command(
     multiplier: MultiplierKind = "wallace",
-    q_scale: Annotated[int, typer.Option(min=0, help="Lowest legal truncation bit.")] = 7,
+    q_scale: Annotated[int, typer.Option(min=0, max=30, help="Lowest legal truncation bit.")] = 7,
     protect: Annotated[int, typer.Option(min=0, max=8, help="Protected top bits.")] = 1,
     pe_policy: Annotated[
         AreaPolicy,
@@ -204,8 +204,8 @@ def table_command(
         raise FlexhycaError("area table: --rebuild writes the table only; drop --csv, --ranking")
     output.check_target(csv)
     if rebuild:
-        target = out or Path(area_table.__file__).with_name("area_table.json")
-        output.check_target(target)
+        target = out or area_table.SHIPPED
+        output.check_target(target, into_package=out is None)
         with output.progress("rows", len(area_table.points())) as step:
             seen = 0
 
@@ -257,13 +257,12 @@ def figures_command(
     from ..report import area_figures
 
     settings = load_config(config, set_ or ())
+    pictures = (out / f"fig{n}.{kind}" for n in (12, 14) for kind in ("csv", "png"))
+    output.check_folder(out, *pictures)
     output.check_target(json)
     bars, rows = area_figures.fig14(multiplier), area_figures.fig12(settings, multiplier)
     readings = list(area_figures.readings(multiplier))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FlexhycaError(f"{out}: cannot be made: {error.strerror}") from None
+    output.make_folder(out)
     output.write_text(
         out / "fig14.csv", output.csv_text(bars[0]._fields, [bar._asdict() for bar in bars])
     )

@@ -12,6 +12,7 @@ from . import output
 from .busy import busy
 from .options import (
     DEFAULT_CONFIG,
+    MOST_COUNT,
     ConfigOption,
     DaskOption,
     DataOption,
@@ -55,7 +56,9 @@ def command(
     ] = 0.97,
     patterns: Annotated[
         int,
-        typer.Option(min=20, metavar="N", help="Patterns of wrong bits of each pair; tens."),
+        typer.Option(
+            min=20, max=MOST_COUNT, metavar="N", help="Patterns of wrong bits of each pair; tens."
+        ),
     ] = 100,
     no_prune: Annotated[
         bool,

@@ -11,6 +11,7 @@ import typer
 from . import output
 from .options import (
     DEFAULT_CONFIG,
+    MOST_COUNT,
     PLOT_SUFFIXES,
     BatchOption,
     ConfigOption,
@@ -93,7 +94,10 @@ def command(
     own_rates: OwnRatesOption = None,
     limit: LimitOption = None,
     patterns: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Patterns of wrong bits at each rate; tens.")
+        int,
+        typer.Option(
+            min=1, max=MOST_COUNT, metavar="N", help="Patterns of wrong bits at each rate; tens."
+        ),
     ] = 200,
     no_accuracy: Annotated[
         bool, typer.Option("--no-accuracy", help="Compare time, traffic and area alone.")

@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..config.fields import numeric_limits
 from ..errors import FlexhycaError
 from . import output
 from .options import DEFAULT_CONFIG, ConfigOption, JsonOption, SeedOption, SetOption
+
+_ROWS, _COLS = (tuple(map(int, numeric_limits(f"array.{side}") or ())) for side in ("rows", "cols"))
 
 app = typer.Typer(
     no_args_is_help=True, help="Verilog of the processing element, the DPPU and the array."
@@ -32,8 +35,12 @@ def emit_command(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.")],
-    rows: Annotated[int | None, typer.Option(min=1, help="Rows of the array.")] = None,
-    cols: Annotated[int | None, typer.Option(min=1, help="Columns of the array.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=_ROWS[0], max=_ROWS[1], help="Rows of the array.")
+    ] = None,
+    cols: Annotated[
+        int | None, typer.Option(min=_COLS[0], max=_COLS[1], help="Columns of the array.")
+    ] = None,
     flips: Annotated[
         bool, typer.Option("--flips", help="Give the array an input that flips stored bits.")
     ] = False,
@@ -50,6 +57,8 @@ def emit_command(
     from ..hdl.rtl import emit
 
     settings = load_config(config, set_ or ())
+    target = out / f"{what}.v"
+    output.check_folder(out, target)
     a, p, d = settings.arithmetic, settings.protection, settings.dppu
     datapath = Datapath(a.act_bits, a.weight_bits, a.acc_bits, multiplier)
     if what == "pe":
@@ -64,12 +73,7 @@ def emit_command(
     else:
         size = rows or settings.array.rows, cols or settings.array.cols
         text = emit.emit_array(datapath, *size, flips)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FlexhycaError(f"{out}: cannot be made: {error.strerror}") from None
-    target = out / f"{what}.v"
-    output.check_target(target)
+    output.make_folder(out)
     output.write_text(target, text)
     output.note(f"{target}: {len(text.splitlines())} lines")
 
@@ -77,7 +81,7 @@ def emit_command(
 @app.command("check", epilog="\b\nExample:\n  flexhyca hdl check --json check.json\n")
 def check_hardware(
     vectors: Annotated[
-        int, typer.Option(min=64, metavar="N", help="Random sums of each circuit.")
+        int, typer.Option(min=64, max=10_000_000, metavar="N", help="Random sums of each circuit.")
     ] = 100_000,
     json: JsonOption = None,
     seed: SeedOption = 0,

@@ -16,6 +16,7 @@ from ..errors import FlexhycaError
 from . import output
 from .options import (
     DEFAULT_CONFIG,
+    MOST_COUNT,
     PLOT_SUFFIXES,
     ConfigOption,
     DaskOption,
@@ -104,12 +105,21 @@ def command(
         typer.Option("--list-parameters", help="Say which fields a space may have, and exit."),
     ] = False,
     budget: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Evaluations of accuracy in a search, at most.")
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_COUNT,
+            metavar="N",
+            help="Evaluations of accuracy in a search, at most.",
+        ),
     ] = 40,
     patterns: Annotated[
         int,
         typer.Option(
-            min=10, metavar="N", help="Patterns of wrong bits of an evaluation, at most; tens."
+            min=10,
+            max=MOST_COUNT,
+            metavar="N",
+            help="Patterns of wrong bits of an evaluation, at most; tens.",
         ),
     ] = 60,
     no_prune: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +16,8 @@ from ..errors import FlexhycaError
 if TYPE_CHECKING:
     from ..config import Config
 
+#: Of anything that is done one after the other: months, and numbers that fit wherever they go.
+MOST_COUNT = 1_000_000
 #: Formats that a plot can have.
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -172,6 +175,14 @@ DataOption = Annotated[
 ]
 
 
+_NUMBER = re.compile(r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|nan)")
+
+
+def plain_number(text: str) -> float | None:
+    """A number as people write it; None for others that Python reads, such as 1_0."""
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
+
+
 class Numbers(tuple[float, ...]):
     """Numbers between commas."""
 
@@ -180,10 +191,10 @@ def numbers(example: str) -> Callable[[str], Numbers]:
     """A parser of an option. example : for its error."""
 
     def parse(text: str) -> Numbers:
-        try:
-            return Numbers(float(part) for part in text.split(","))
-        except ValueError:
-            raise typer.BadParameter(f"{text!r} is no list of numbers, such as {example}") from None
+        parts = [plain_number(part) for part in text.split(",")]
+        if None in parts:
+            raise typer.BadParameter(f"{text!r} is no list of numbers, such as {example}")
+        return Numbers(part for part in parts if part is not None)
 
     return parse
 
@@ -214,7 +225,9 @@ ImagesOption = Annotated[
         "its first N.",
     ),
 ]
-BatchOption = Annotated[int, typer.Option(min=1, metavar="N", help="Images per inference.")]
+BatchOption = Annotated[
+    int, typer.Option(min=1, max=65_536, metavar="N", help="Images per inference.")
+]
 SeedOption = Annotated[
     int,
     typer.Option(min=0, max=2**32 - 1, help="Seed of random weights and of every random choice."),
@@ -297,7 +310,5 @@ def _limit(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise FlexhycaError(f"limit {text!r}: write KEY=VALUE, such as traffic=0.2")
-    try:
-        return key, float(value)
-    except ValueError:
-        return key, value
+    number = plain_number(value)
+    return key, value if number is None else number

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..database import is_database
+from ..database import database_of, is_database
 from ..errors import FlexhycaError, FlexhycaWarning
-from ..files import forget, is_special, same_file, was_read, write_whole
+from ..files import forget, in_package, is_special, same_file, was_read, write_whole
 from ..interrupts import check
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..isa.program import Program
 
 STDOUT = "-"
+_LONG = re.compile(r"\S{301,}")  # a path, mostly; its beginning and its end say which
 _nowhere: TextIO | None = None
 _named: list[str | Path] = []  # by the command that runs
 
@@ -41,8 +43,8 @@ def open_streams() -> None:
 
 def note(message: str) -> None:
     """One line for the user, beside the result; what a terminal would obey is shown, not sent."""
-    plain = (c if c.isprintable() else repr(c)[1:-1] for c in message)
-    print("".join(plain), file=sys.stderr)
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    print(_LONG.sub(lambda word: f"{word[0][:97]} ... {word[0][-97:]}", plain), file=sys.stderr)
 
 
 def warn(messages: Iterable[str]) -> None:
@@ -67,13 +69,17 @@ def show_warnings() -> None:
     warnings.simplefilter("always", FlexhycaWarning)
 
 
-def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> None:
+def check_target(
+    *targets: str | Path | None, studies: Sequence[Path] = (), into_package: bool = False
+) -> None:
     """Refuse a file that cannot be written before minutes are spent on its content.
 
     studies : databases that are gone on with. Any other one is not overwritten, nor is one target
-    by the next, nor a file that the command is given or has read already.
+    by the next, nor a file that the command is given or has read already, nor one that SQLite
+    keeps beside a database. into_package : a file of the package itself is meant.
     """
     seen: set[Path] = set()
+    given = [name for name in (*studies, *targets) if name is not None]
     for number, target in enumerate((*studies, *targets)):
         is_study = number < len(studies)
         if target is None or (str(target) == STDOUT and not is_study):
@@ -84,9 +90,17 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
             if place in seen:
                 raise FlexhycaError(f"{path}: is named twice; results need files of their own")
             seen.add(place)
-            written = sum(same_file(path, name) for name in (*studies, *targets) if name)
-            given = sum(same_file(path, name) for name in _named)
-            if not is_study and (given > written or was_read(path)):
+            if in_package(place) and not into_package:
+                raise _of_package(path)
+            for base in filter(None, map(database_of, (path, place))):
+                if is_database(base) or any(same_file(base, name) for name in [*_named, *given]):
+                    raise FlexhycaError(
+                        f"{path}: is where {base.name} has its journal or lock while it is "
+                        "written, which would end this file; give another name"
+                    )
+            written = sum(same_file(path, name) for name in given)
+            read = sum(same_file(path, name) for name in _named)
+            if not is_study and (read > written or was_read(path)):
                 raise FlexhycaError(
                     f"{path}: is read by this command, which would overwrite it; give another file"
                 )
@@ -106,6 +120,36 @@ def check_target(*targets: str | Path | None, studies: Sequence[Path] = ()) -> N
                 continue
             if not os.access(folder, os.W_OK):
                 raise FlexhycaError(f"{path}: the folder {folder} is not writable; choose another")
+
+
+def check_folder(folder: Path, *targets: Path) -> None:
+    """Refuse a folder that cannot be made, or files in it, before minutes are spent on them."""
+    with _named_errors(folder, OSError, RuntimeError, ValueError):
+        place = folder.resolve()
+        if place.is_dir():
+            check_target(*targets)
+            return
+        if place.exists():
+            raise FlexhycaError(f"{folder}: is no folder; give another name")
+        if in_package(place / "new"):
+            raise _of_package(folder)
+        above = next(each for each in place.parents if each.exists())
+        if not above.is_dir():
+            raise FlexhycaError(f"{folder}: {above} is no folder; give another name")
+        if not os.access(above, os.W_OK):
+            raise FlexhycaError(f"{folder}: the folder {above} is not writable; choose another")
+
+
+def make_folder(folder: Path) -> None:
+    """The folder with those above it, there or not."""
+    with _named_errors(folder, OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _of_package(path: Path) -> FlexhycaError:
+    return FlexhycaError(
+        f"{path}: lies in the installed package, whose files are never a result", "choose another"
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import FlexhycaError
 from . import output
-from .options import PLOT_SUFFIXES, JsonOption, check_suffix
+from .options import MOST_COUNT, PLOT_SUFFIXES, JsonOption, check_suffix
 
 if TYPE_CHECKING:
     from ..dse.study import Study
@@ -138,9 +138,15 @@ def export_study(
 def verify_study(
     file: FileArgument,
     results: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Results that are worked out again, at random.")
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_COUNT,
+            metavar="N",
+            help="Results that are worked out again, at random.",
+        ),
     ] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Which ones.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Which ones.")] = 0,
 ) -> None:
     """Work out some of the study's results again; exit code 1 if one differs."""
     from .. import exploration

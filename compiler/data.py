@@ -9,12 +9,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import Amount, checked_arguments
 from ..errors import FlexhycaWarning, ModelError
+from ..files import is_file
 from ..given import given_labels, given_pixels
 from ..network.fixedpoint import limits
 from .model import Model
@@ -23,6 +26,11 @@ from .npz import read_npz
 Images = NDArray[np.uint8]
 _SHOWN = 5  # classes that a warning names
 _DIGITS = 12  # of a number of images
+
+
+def _is_slice(index: slice) -> bool:
+    given = [n for n in (index.start, index.stop, index.step) if n is not None]
+    return all(isinstance(n, Integral) for n in given) and index.step != 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Dataset:
     labels: NDArray[np.int64] | None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ModelError(f"a Dataset's name is a {type(self.name).__name__}; give a text first")
         images = given_pixels(f"data {self.name}: images", self.images)
         object.__setattr__(self, "images", images)
         if self.labels is not None:
@@ -48,10 +58,13 @@ class Dataset:
         return len(self.images)
 
     def __getitem__(self, index: slice) -> Dataset:
-        """A part of the images, with their labels."""
+        """A part of the images, with their labels; ModelError where nothing is left."""
+        if not isinstance(index, slice) or not _is_slice(index):
+            raise ModelError(f"data {self.name}: take parts by slices, such as data[:20]")
         labels = None if self.labels is None else self.labels[index]
         return Dataset(self.name, self.images[index], labels)
 
+    @checked_arguments
     def chosen(self, wanted: str | int | None) -> Dataset:
         """Part of the images: N, evenly spread over the set, first:N, or all for None.
 
@@ -62,7 +75,7 @@ class Dataset:
             return self
         text = str(wanted)
         count = text.removeprefix("first:")
-        if not count.isdecimal() or len(count) > _DIGITS or int(count) == 0:
+        if not (count.isascii() and count.isdecimal()) or len(count) > _DIGITS or int(count) == 0:
             raise ModelError(f"images {text[:40]!r}: give N, or first:N")
         part = self[: int(count)] if text != count else self.spread(int(count))
         if self.labels is None or part.labels is None:
@@ -80,7 +93,8 @@ class Dataset:
             )
         return part
 
-    def spread(self, count: int) -> Dataset:
+    @checked_arguments
+    def spread(self, count: Amount) -> Dataset:
         """`count` images (or all, if there are fewer) evenly spread over the set.
 
         What to calibrate on: files are often sorted by class, and then the first images are one.
@@ -89,6 +103,7 @@ class Dataset:
         labels = None if self.labels is None else self.labels[index]
         return Dataset(self.name, self.images[index], labels)
 
+    @checked_arguments
     def check(self, model: Model, classes: int | None = None) -> None:
         """Raise ModelError unless images have the model's input shape and labels are classes."""
         c, h, w = model.input_shape
@@ -114,7 +129,7 @@ class Dataset:
 def load_dataset(path: str | Path) -> Dataset:
     """Read an npz with `images` (u8, n h w c, n h w or n c) and, if known, integer `labels` (n)."""
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"data {path}: no such file")
     arrays = read_npz(path, "data", ("images", "labels"), required="images")
     images = arrays["images"]
@@ -123,16 +138,6 @@ def load_dataset(path: str | Path) -> Dataset:
     if images.ndim == 2:  # of networks of vectors
         images = images[:, None, None, :]
     return Dataset(path.name, images, arrays.get("labels"))
-
-
-def checked_data(data: Dataset, model: Model) -> Dataset:
-    """`data` if it is one and fits `model`; ModelError otherwise."""
-    if not isinstance(data, Dataset):
-        raise ModelError(
-            f"data is a {type(data).__name__}, wanted a Dataset: Dataset(name, images, labels)"
-        )
-    data.check(model)
-    return data
 
 
 @lru_cache(maxsize=1)

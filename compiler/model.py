@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from ..arguments import Seed, checked_arguments
 from ..errors import ModelError
 from ..given import given_numbers
 from .graph import Graph, Shape
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _MOST_INPUT = 1e6  # of an input; products of many layers have to be finite in float32
+_LEAST_INPUT = 1e-30  # and steps of it, and of what is made of it, no zeros there
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Model:
                     f"model {self.name}: mean {mean:g} and std {std:g} make inputs of up to "
                     f"{(1 + abs(mean)) / std if std * 1e300 > 1 + abs(mean) else math.inf:g}, more "
                     f"than {_MOST_INPUT:g}; both are of pixels / 255"
+                )
+            if (largest := max(abs(mean), abs(1 - mean)) / std) < _LEAST_INPUT:
+                raise ModelError(
+                    f"model {self.name}: std {std:g} makes inputs of at most {largest:g}, less "
+                    f"than {_LEAST_INPUT:g}; mean and std are of pixels / 255"
                 )
 
     @property
@@ -111,7 +118,7 @@ def load_model(
     source: str | Path,
     weights: str | Path | None = None,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Model: ...
@@ -128,11 +135,12 @@ def load_model(
 ) -> Model: ...
 
 
+@checked_arguments
 def load_model(
     source: str | Path | nn.Module,
     weights: str | Path | Tensor | None = None,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     name: str | None = None,
@@ -192,15 +200,10 @@ def _from_example(
     name: str | None,
 ) -> Model:
     import torch
-    from torch import nn
 
     from .frontends.frontend_torch import from_torch
     from .passes import simplify
 
-    if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"a {type(module).__name__} is no model; give a name, a path or a torch module"
-        )
     title = name or type(module).__name__
     if not isinstance(example, torch.Tensor):
         raise ModelError(

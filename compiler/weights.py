@@ -16,7 +16,7 @@ from safetensors.torch import load_file  # NumPy has no bfloat16
 from torch import nn
 
 from ..errors import ModelError, first_line
-from ..files import reading
+from ..files import is_file, reading
 from .npz import read_npz
 
 PREFIXES = ("module.", "model.", "_orig_mod.", "state_dict.", "net.", "backbone.")
@@ -50,7 +50,7 @@ def _read_torch(path: Path) -> Mapping[Any, object]:
 def read_weights(path: str | Path) -> Arrays:
     """name -> float32 array of a checkpoint (.safetensors, .npz, else a torch file)."""
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"weights {path}: no such file")
     if path.suffix == ".npz":
         return _numbers(read_npz(path, "weights"))

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ..arguments import checked_arguments
 from ..errors import ConfigError
 from ..files import read_text
 from .fields import choices, known_keys, numeric_limits, section
 from .schema import Config, ContradictionError
+from .shipped import shipped_names, shipped_text
 from .yaml_source import parse
 
-_SHIPPED = files(__package__) / "accelerators"
+_SHIPPED = "config/accelerators"
 
 #: Dotted path -> where its value was written.
 Origin = dict[str, str]
@@ -28,13 +29,10 @@ Origin = dict[str, str]
 
 def list_configs() -> list[str]:
     """Names of the shipped configurations."""
-    return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in _SHIPPED.iterdir()
-        if entry.name.endswith(".yaml")
-    )
+    return shipped_names(_SHIPPED)
 
 
+@checked_arguments
 def load_config(name: str | Path = "flexhyca-32x32", overrides: Sequence[str] = ()) -> Config:
     """Read a shipped configuration by name, or a YAML file by path; overrides are "key.path=value".
 
@@ -97,7 +95,7 @@ def _find(name: str | Path, base: Path | None, asker: str | None) -> tuple[str, 
     """(text, name to show, path on disk or None for a shipped one)."""
     shipped = list_configs()
     if isinstance(name, str) and name in shipped:
-        return (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), name, None
+        return shipped_text(f"{_SHIPPED}/{name}.yaml"), name, None
     try:
         path = Path(name).expanduser()
     except RuntimeError:  # ~nobody

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,9 +23,10 @@ from .fields import known_keys, section
 from .load import config_from_json
 from .ranges import values_of
 from .section import Section
+from .shipped import shipped_names, shipped_text
 from .yaml_source import parse
 
-_SHIPPED = files(__package__) / "searches"
+_SHIPPED = "config/searches"
 Bandwidth = Literal["weights", "total", "bytes_per_cycle"]
 Perf = Literal["cycles", "time"]
 FieldValue = str | int | float | bool
@@ -115,8 +115,7 @@ class Search(Section):
 
 def list_searches() -> list[str]:
     """Names of the shipped spaces."""
-    names = (entry.name for entry in _SHIPPED.iterdir())
-    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+    return shipped_names(_SHIPPED)
 
 
 def load_search(name: str | Path = "full") -> Search:
@@ -143,7 +142,7 @@ def load_search(name: str | Path = "full") -> Search:
 def _text(name: str | Path) -> tuple[str, str]:
     shipped = list_searches()
     if str(name) in shipped:
-        return (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), str(name)
+        return shipped_text(f"{_SHIPPED}/{name}.yaml"), str(name)
     try:
         return read_text(name), str(name)
     except (OSError, ValueError):

@@ -124,11 +124,11 @@ def test_wrong_arrays_end_in_one_line(row) -> None:
         ),
         (
             lambda: api.float_accuracy(bench().model, PIXELS),
-            "data is a ndarray, wanted a Dataset: Dataset(name, images, labels)",
+            "float_accuracy: data = an array uint8 (12, 8, 8, 1); give a Dataset",
         ),
         (
             lambda: api.quantise(bench().model, bench().config, PIXELS),
-            "data is a ndarray, wanted a Dataset: Dataset(name, images, labels)",
+            "quantise: data = an array uint8 (12, 8, 8, 1); give a Dataset or None",
         ),
         (
             lambda: api.compile(

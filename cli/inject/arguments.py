@@ -11,10 +11,12 @@ import typer
 
 from ...errors import FlexhycaError
 from ...faults.ber.options import CHOOSING_PATTERNS, BerOptions
+from ...faults.campaign import MOST_TRIALS
 from ...faults.models import FAULT_MODELS, MACHINE_MODELS
 from .. import output
 from ..options import (
     DEFAULT_CONFIG,
+    MOST_COUNT,
     ConfigOption,
     DaskOption,
     DataOption,
@@ -76,6 +78,7 @@ ImagesPerFaultOption = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=MOST_COUNT,
         metavar="N",
         help="Images that meet the faults of a trial, which is then one cluster (1; 20 for bits "
         "that are stuck for ever).",
@@ -113,7 +116,9 @@ def command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Tell what the flip changed, and where it ended.")
     ] = False,
-    image: Annotated[int, typer.Option(min=0, metavar="N", help="Image for --site.")] = 0,
+    image: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, metavar="N", help="Image for --site.")
+    ] = 0,
     faults: Annotated[
         str | None,
         typer.Option(
@@ -128,6 +133,7 @@ def command(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_TRIALS,
             metavar="N",
             help="Faults of the campaign (1000); ber: patterns under each scheme and rate (200, "
             "or at most 10000 with --margin).",
@@ -146,6 +152,7 @@ def command(
         int,
         typer.Option(
             min=0,
+            max=2**31 - 1,
             metavar="N",
             help="A bit is stuck for N cycles of its tile; 0: for ever, and each bit of the "
             "hardware is as likely.",

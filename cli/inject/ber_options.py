@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ...config.schemes import REDUNDANT_SCHEMES
-from ..options import Numbers, is_given, numbers
+from ..options import MOST_COUNT, Numbers, is_given, numbers
 
 
 class Words(tuple[str, ...]):
@@ -47,7 +47,9 @@ FitPerMbitOption = Annotated[
 ]
 ClockMhzOption = Annotated[
     float,
-    typer.Option(min=1e-3, metavar="MHZ", help="ber: clock that joins FIT and error rates."),
+    typer.Option(
+        min=1e-3, max=1e6, metavar="MHZ", help="ber: clock that joins FIT and error rates."
+    ),
 ]
 SchemesOption = Annotated[
     Words | None,
@@ -98,6 +100,7 @@ ChooseTrialsOption = Annotated[
     int,
     typer.Option(
         min=1,
+        max=MOST_COUNT,
         metavar="N",
         callback=_given,
         help=f"ber: patterns that choose the layers of {' and '.join(REDUNDANT_SCHEMES)}.",
@@ -130,7 +133,12 @@ BerInputOption = Annotated[
 ]
 ImagesPerPatternOption = Annotated[
     int,
-    typer.Option(min=1, metavar="N", help="ber: images that share one pattern of wrong weights."),
+    typer.Option(
+        min=1,
+        max=MOST_COUNT,
+        metavar="N",
+        help="ber: images that share one pattern of wrong weights.",
+    ),
 ]
 OverImagesOption = Annotated[
     bool,

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from ...errors import ModelError
-from ...files import reading
+from ...files import is_file, reading
 from .builder import UnsupportedError
 
 #: Versions of the operator set that `onnx_ops` was written for.
@@ -79,7 +79,7 @@ def read_file(path: str | Path) -> OnnxFile:
     Raises ModelError that names the file, what is wrong with it and what to do.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"{path}: no such file")
     model = onnx.ModelProto()
     try:
@@ -211,7 +211,7 @@ def _external(where: str, tensor: Any, folder: Path, dtype: np.dtype[Any], count
         nbytes = int(entries.get("length", count * dtype.itemsize))
         file = (folder / location).resolve()
         inside = bool(location) and file.is_relative_to(folder.resolve())
-        found = inside and file.is_file()
+        found = inside and is_file(file)
     except (ValueError, OSError) as error:
         raise ModelError(f"{where}: cannot read where its data is: {error}") from error
     if not inside:

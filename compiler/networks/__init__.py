@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ...config.shipped import shipped_file
 from ...errors import ModelError
 from ..frontends.topology import is_topology
 
@@ -49,8 +50,8 @@ class Entry:
 
     @property
     def weights_path(self) -> Path | None:
-        """The shipped weights file, if there is one."""
-        return Path(__file__).with_name(self.weights) if self.weights else None
+        """The shipped weights file, as it was shipped, if there is one."""
+        return shipped_file(f"compiler/networks/{self.weights}") if self.weights else None
 
 
 _TABLE = (

@@ -4,3 +4,5 @@
 or on Dask (`cluster`); `store` is the file; `estimates`, `statistics` and `resampling` make
 intervals of its rows, `export` makes tables. Nothing here knows networks or machines.
 """
+
+MOST_TRIALS = 10**12  #: far below what SQLite can number

@@ -20,6 +20,7 @@ from typing import NamedTuple, cast
 
 from ... import pool
 from ...errors import FlexhycaError
+from . import MOST_TRIALS
 from .estimates import Estimate, Tally
 from .experiment import (
     Experiment,
@@ -31,7 +32,6 @@ from .experiment import (
 from .store import Campaign, CampaignGoal, alone
 
 CHUNK_S = 1.0
-MOST_TRIALS = 10**12  #: far below what SQLite can number
 _MOST = 10_000  # trials of a chunk
 _ATTEMPTS = 3  # workers that a chunk may kill
 _PROGRESS_S = 0.5
@@ -102,14 +102,14 @@ def run_campaign(
     kills its workers) and Interrupted; what is done is kept in any case.
     """
     if not 1 <= trials <= MOST_TRIALS:
-        raise FlexhycaError(f"{path}: {trials} trials; give 1 to {MOST_TRIALS:,}")
+        raise FlexhycaError(f"campaign: {trials} trials; give 1 to {MOST_TRIALS:,}")
     if margin is not None and not 0 < margin < 1:
-        raise FlexhycaError(f"{path}: margin {margin} is not between 0 and 1; give 0.01 for 1 %")
+        raise FlexhycaError(f"campaign: margin {margin} is not between 0 and 1; give 0.01 for 1 %")
     if margin is not None and not experiment.quantities:
-        raise FlexhycaError(f"{path}: nothing is estimated here that could have a margin")
+        raise FlexhycaError("campaign: nothing is estimated here that could have a margin")
     if trials % experiment.together:
         raise FlexhycaError(
-            f"{path}: {trials} trials are no whole number of blocks of {experiment.together}; "
+            f"campaign: {trials} trials are no whole number of blocks of {experiment.together}; "
             f"give {trials + -trials % experiment.together}"
         )
     described = description(experiment)

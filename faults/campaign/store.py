@@ -11,13 +11,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...database import Database, checksum, is_checked
+from ...database import LOCK, Database, checksum, is_checked
 from ...errors import FlexhycaError
 from .estimates import Tally
 from .experiment import (
@@ -296,7 +297,8 @@ def alone(path: Path) -> Iterator[None]:
     operating system's, so it ends with the process however that ends; the file itself is removed
     in the end, and one that was left over hinders nobody. Raises FlexhycaError if it is taken.
     """
-    lock = path.with_name(path.name + ".lock")
+    own = path.resolve()  # by whatever link, one lock
+    lock = own.with_name(own.name + LOCK)
     handle = _locked(path, lock)
     while not _is(lock, handle):  # its last owner has just removed it
         os.close(handle)
@@ -313,9 +315,15 @@ def alone(path: Path) -> Iterator[None]:
 
 def _locked(path: Path, lock: Path) -> int:
     try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
     except OSError as error:
         raise FlexhycaError(f"{path}: cannot be written: {error.strerror}") from None
+    if not _is_ours(handle):
+        os.close(handle)
+        raise FlexhycaError(
+            f"{lock}: is no lock of flexhyca, and stands where that of {path.name} has to be; "
+            "move it away"
+        )
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -328,6 +336,14 @@ def _locked(path: Path, lock: Path) -> int:
             "wait until it has ended, or end it"
         ) from None
     return handle
+
+
+def _is_ours(handle: int) -> bool:
+    """Whether an open file is a lock: an owner's number, or nothing yet."""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        return False
+    held = os.pread(handle, 21, 0)
+    return not held or (held.isdigit() and len(held) <= 20)
 
 
 def _is(path: Path, handle: int) -> bool:

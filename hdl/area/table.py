@@ -13,15 +13,15 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from ... import pool
+from ...config.shipped import unusable
 from ...database import checksum
 from ...errors import FlexhycaError
-from ...files import write_whole
+from ...files import reading, write_whole
 from ...sources import digest
 from ..netlist.multipliers import MULTIPLIERS
 from .pe_area import Point, Row, canonical, work_out
@@ -29,7 +29,9 @@ from .row_file import append_row, read_rows, row_of
 
 PROTECTED_BITS = (0, 1, 2, 3, 4, 8)
 Q_SCALES = range(17)
+SHIPPED = Path(__file__).with_name("area_table.json")
 _CACHE = "area.jsonl"
+_AGAIN = "or run flexhyca area table --rebuild"
 
 
 def points() -> list[Point]:
@@ -58,21 +60,21 @@ def lookup(point: Point) -> Row:
 
 @cache
 def shipped() -> dict[Point, Row]:
-    """The table of this version; FlexhycaError if it is of other sources."""
-    place = files(__package__) / "area_table.json"
-    if not place.is_file():
-        return {}
-    document = json.loads(place.read_text(encoding="utf-8"))
-    if document["sources"] != source_digest():
+    """The table of this version; FlexhycaError if it is of other sources, missing or damaged."""
+    try:
+        document = json.loads(reading(SHIPPED).read_text(encoding="utf-8"))
+        sources, rows, crc = (document[name] for name in ("sources", "rows", "crc"))
+        if sources == source_digest() and rows and checksum(json.dumps(rows)) == crc:
+            return {Point(**row["point"]): row_of(row) for row in rows}
+    except OSError as error:
+        raise unusable(SHIPPED, f"cannot be read: {error.strerror}", _AGAIN) from None
+    except (ValueError, KeyError, TypeError, RecursionError):  # no table at all
+        raise unusable(SHIPPED, "is damaged", _AGAIN) from None
+    if sources != source_digest():
         raise FlexhycaError(
-            "the shipped area table is of other sources; run flexhyca area table --rebuild"
+            f"{SHIPPED}: the area table is of other sources", "run flexhyca area table --rebuild"
         )
-    if checksum(json.dumps(document["rows"])) != document["crc"]:
-        raise FlexhycaError(
-            "the shipped area table is damaged; install flexhyca again, or run flexhyca area table "
-            "--rebuild"
-        )
-    return {Point(**row["point"]): row_of(row) for row in document["rows"]}
+    raise unusable(SHIPPED, "is damaged", _AGAIN)
 
 
 @cache

@@ -85,7 +85,7 @@ def parse_site(text: str) -> Site:
             values[name] = value
         elif name == "tile" and value == ALL:
             values[name] = EVERY
-        elif value.isdecimal() and len(value) < 19:
+        elif value.isascii() and value.isdecimal() and len(value) < 19:
             values[name] = int(value)
         else:
             raise FlexhycaError(f"site {text!r}: {key}={value!r} is not a natural number")

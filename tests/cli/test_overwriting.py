@@ -141,3 +141,67 @@ def test_an_older_result_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     for _ in range(2):
         assert CliRunner().invoke(app, ["models", "--json", str(path)]).exit_code == 0
+
+
+COMPANIONS = ("-journal", "-wal", "-shm", ".lock")
+BESIDE = (
+    "campaign show c.db --json c.db{}",
+    "campaign export c.db --csv c.db{}",
+    "models --json c.db{}",
+    "compile digits -o c.db{}",
+    "inject digits --faults register --trials 20 --out new.db --json new.db{}",
+    "inject digits --faults register --trials 20 --out c.db{}",
+    "sweep digits --vary array.rows=8,16 --study s.db --csv s.db{}",
+)
+
+
+@pytest.mark.parametrize("command", BESIDE)
+@pytest.mark.parametrize("suffix", COMPANIONS)
+def test_nothing_is_written_where_a_database_has_its_journal(
+    command: str, suffix: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would take it for its own, and delete it."""
+    monkeypatch.chdir(folder)
+    words = command.format(suffix).split()
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, FlexhycaError), (result.output, result.exception)
+    assert "has its journal or lock" in str(result.exception)
+    assert not Path(words[-1]).exists()
+    assert CliRunner().invoke(app, ["campaign", "show", "c.db"]).exit_code == 0
+
+
+@pytest.mark.parametrize("suffix", COMPANIONS)
+@pytest.mark.parametrize("kind", ["pipe", "folder", "text"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_stands_there_already_is_looked_at(
+    suffix: str, kind: str, linked: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No command waits for it, reads it as a journal, or deletes it."""
+    monkeypatch.chdir(folder)
+    beside = Path("c.db" + suffix)
+    if kind == "pipe":
+        os.mkfifo(beside)
+    elif kind == "folder":
+        beside.mkdir()
+    else:
+        beside.write_text("mine")
+    name = "c.db"
+    if linked:
+        name = "link.db"
+        Path(name).symlink_to("c.db")
+    own = ["inject", "digits", "--faults", "register", "--trials", "40", "--out", "c.db"]
+    commands = [own] if suffix == ".lock" else [own, ["campaign", "show", name]]
+    for command in commands:
+        result = CliRunner().invoke(app, command)
+        assert isinstance(result.exception, FlexhycaError), (result.output, result.exception)
+        assert beside.name in str(result.exception) or kind == "folder"
+    assert beside.exists()
+    assert kind != "text" or beside.read_text() == "mine"
+
+
+def test_a_new_database_ends_nothing_beside_it(folder: Path) -> None:
+    (folder / "new.db-journal").write_text("mine")
+    own = ["inject", "digits", "--faults", "register", "--trials", "20", "--out"]
+    result = CliRunner().invoke(app, [*own, str(folder / "new.db")])
+    assert isinstance(result.exception, FlexhycaError)
+    assert (folder / "new.db-journal").read_text() == "mine"

@@ -12,7 +12,7 @@ from torch import nn
 import flexhyca as fh
 from flexhyca.compiler.frontends.onnx_ops import ONNX_HANDLERS
 from flexhyca.compiler.model import is_onnx
-from flexhyca.errors import ModelError
+from flexhyca.errors import FlexhycaError
 from flexhyca.tests.compiler.frontends.zoo import build
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
@@ -54,7 +54,7 @@ def test_a_shipped_network_with_another_normalisation():
         ((nn.Conv2d(3, 3, 1).eval(),), {}, "Conv2d: give an example input, such as torch.zeros("),
         ((nn.ReLU().eval(), torch.zeros(3, 8, 8)), {}, "ReLU: the example is torch.float32 of sha"),
         ((nn.ReLU().eval(), EXAMPLE.double()), {}, "ReLU: the example is torch.float64 of shape "),
-        ((3, EXAMPLE), {}, "a int is no model; give a name, a path or a torch module"),
+        ((3, EXAMPLE), {}, "load_model: source = 3; give a text, a path or a Module"),
         (("digits", EXAMPLE), {}, "digits: a name and an example belong to a torch module"),
         (("net.onnx",), {"name": "x"}, "net.onnx: a name and an example belong to a torch module"),
         (("digits",), {"mean": (1, 2)}, "model digits: mean has 2 values for 1 input channel(s)"),
@@ -63,7 +63,7 @@ def test_a_shipped_network_with_another_normalisation():
     ],
 )
 def test_errors(arguments, options, message):
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(FlexhycaError) as caught:
         fh.load_model(*arguments, **options)
     assert str(caught.value).startswith(message)
 

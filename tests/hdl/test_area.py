@@ -3,7 +3,6 @@
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -44,7 +43,7 @@ def test_a_table_of_other_sources_is_refused(monkeypatch):
     monkeypatch.setattr(area_table, "source_digest", lambda: "other")
     area_table.shipped.cache_clear()
     try:
-        with pytest.raises(FlexhycaError, match="the shipped area table is of other sources; run "):
+        with pytest.raises(FlexhycaError, match="the area table is of other sources; run "):
             area_table.shipped()
     finally:
         monkeypatch.undo()
@@ -109,11 +108,11 @@ def test_a_cache_that_cannot_be_written_or_read(monkeypatch, tmp_path):
 
 
 def test_a_changed_table_is_refused(monkeypatch, tmp_path):
-    whole = (Path(area_table.__file__).parent / "area_table.json").read_text()
+    whole = area_table.SHIPPED.read_text()
     (tmp_path / "area_table.json").write_text(whole.replace("975.953", "975.954", 1))
-    monkeypatch.setattr(area_table, "files", lambda package: tmp_path)
+    monkeypatch.setattr(area_table, "SHIPPED", tmp_path / "area_table.json")
     area_table.shipped.cache_clear()
-    with pytest.raises(FlexhycaError, match="the shipped area table is damaged; "):
+    with pytest.raises(FlexhycaError, match="belongs to flexhyca and is damaged; "):
         area_table.shipped()
     monkeypatch.undo()
     area_table.shipped.cache_clear()

@@ -35,7 +35,8 @@ ROOT_ORDER = (
     *(
         "config",
         "pool",
-        "database|sources|files|interrupts|kernels|given",
+        "database",
+        "sources|files|interrupts|kernels|given|arguments",
         "tables",
         "errors",
         "renamed",
@@ -135,6 +136,7 @@ def test_a_module_is_read_in_one_go() -> None:
 
 #: Modules of the root, which decide how work is done and kept, not what it gives.
 NO_RESULT = {
+    "arguments",
     "database",
     "errors",
     "files",

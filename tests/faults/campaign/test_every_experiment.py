@@ -195,7 +195,7 @@ def test_a_block_that_is_not_complete_does_not_count(
         with pytest.raises(FlexhycaError) as caught:
             run_campaign(experiment, path, 8 * block + 1)
         assert str(caught.value) == (
-            f"{path}: {8 * block + 1} trials are no whole number of blocks of {block}; "
+            f"campaign: {8 * block + 1} trials are no whole number of blocks of {block}; "
             f"give {9 * block}"
         )
 

@@ -111,13 +111,13 @@ class Command(NamedTuple):
     parameters: tuple[Parameter, ...]
 
 
-def _callbacks(group: typer.Typer, words: tuple[str, ...] = ()) -> Iterator[Any]:
+def command_functions(group: typer.Typer, words: tuple[str, ...] = ()) -> Iterator[Any]:
     for info in group.registered_commands:
         assert info.callback is not None
         yield (*words, info.name or info.callback.__name__), info.callback
     for inner in group.registered_groups:
         assert inner.typer_instance is not None
-        yield from _callbacks(inner.typer_instance, (*words, str(inner.name)))
+        yield from command_functions(inner.typer_instance, (*words, str(inner.name)))
 
 
 def _parameters(function: Callable[..., Any]) -> Iterator[Parameter]:
@@ -151,7 +151,7 @@ def _is_union(kind: Any) -> bool:
 
 def commands() -> list[Command]:
     """All of the application."""
-    return [Command(words, tuple(_parameters(f))) for words, f in _callbacks(app)]
+    return [Command(words, tuple(_parameters(f))) for words, f in command_functions(app)]
 
 
 def _values(parameter: Parameter) -> st.SearchStrategy[str]:
