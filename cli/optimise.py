@@ -248,7 +248,8 @@ def _resumed(path: Path, budget: int | None) -> SearchRequest:
     from ..dse.request import SearchRequest
     from ..dse.study import Study
 
-    with Study(path, None, what="a study of `flexhyca optimise`", option="--resume") as study:
+    what = "a study of `flexhyca optimise`"
+    with Study(path, None, what=what, option="--resume") as study, study.reading("its request"):
         request = SearchRequest.from_dict(study.request)
     if budget is None:
         return request

@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...database import LOCK, Database, checksum, is_checked
-from ...errors import FlexhycaError
+from ...errors import FlexhycaError, InternalError
 from .estimates import Tally
-from .experiment import (
-    TrialRow,
-    Value,
-    flat_fields,
-    quantity_of,
+from .experiment import TrialRow, Value, flat_fields, quantity_of
+from .stored import (
+    CampaignGoal,
+    NonsenseError,
+    parsed,
+    stored_description,
+    stored_goal,
+    stored_row,
 )
 
 _MARK = 0x66786663  # "fxfc", in the file's header
@@ -38,21 +41,9 @@ _WHAT = "a campaign of flexhyca"
 _ADVICE = "give another file"
 _RESCUE = "`flexhyca campaign repair` saves what is whole; or "
 _SLICE = 20_000  # rows that are read at once
+_LEAST_ROW = 10  # bytes of one in the file, at least
 _PATIENCE_S = 60
 _SHOWN = 6  # fields that differ
-
-
-class CampaignGoal(NamedTuple):
-    """What was asked for last: `trials`, fewer if a margin was reached at `stop`."""
-
-    trials: int
-    margin: float | None = None
-    stop: int | None = None
-
-    @property
-    def end(self) -> int:
-        """The number of trials of the finished campaign."""
-        return self.trials if self.stop is None else self.stop
 
 
 class Campaign:
@@ -71,6 +62,7 @@ class Campaign:
     ) -> None:
         """structure : whether a damaged file is refused at once; `repaired` reads what it can."""
         self.path = path
+        self.left_out = set[int]()  # by `whole_rows`: numbers of what is no trial
         initial: list[tuple[str, Sequence[Sequence[object]]]] = []
         if described is not None:
             texts = {"format": json.dumps(_FORMAT), "campaign": json.dumps(described)}
@@ -88,10 +80,15 @@ class Campaign:
                     f"{path}: has format {version}, this version of flexhyca knows {_FORMAT}; "
                     "use the version that wrote it, or give another file"
                 )
-            self.described: dict[str, Any] = self._fact("campaign")
+            self.described: dict[str, Any] = stored_description(self._fact("campaign"))
             if described is not None:
                 self._check_same(described)
-            self.goal = CampaignGoal(*self._fact("goal"))
+            self.goal = stored_goal(self._fact("goal"))
+            if structure:
+                self._check_numbers()
+        except NonsenseError as error:
+            self._file.close()
+            raise self._file.damaged(str(error)) from None
         except BaseException:
             self._file.close()
             raise
@@ -101,7 +98,15 @@ class Campaign:
         if not found:
             raise self._file.damaged(f"no {name}")
         content, crc = found[0]
-        return json.loads(self._file.checked(content, crc, name))
+        return parsed(self._file.checked(content, crc, name), f"the fact {name!r}")
+
+    def _check_numbers(self) -> None:
+        """The first and the last row, between which the others are."""
+        statement = "SELECT number, content FROM trials ORDER BY number"
+        for ending in ("LIMIT 1", "DESC LIMIT 1"):
+            for number, content in self._file.read(f"{statement} {ending}"):
+                if isinstance(content, str):  # else its checksum is wrong, of which others tell
+                    stored_row(number, content, self.columns)
 
     def _check_same(self, described: Mapping[str, Any]) -> None:
         if described["code"] != self.described["code"]:
@@ -184,15 +189,19 @@ class Campaign:
 
         Raises FlexhycaError for a row that is not what was written.
         """
-        names = list(self.columns)
+        columns = self.columns
         statement = (
             "SELECT number, content, crc FROM trials WHERE number >= ? ORDER BY number LIMIT ?"
         )
         while True:
             found = self._file.read(statement, (start, _SLICE))
             for number, content, crc in found:
-                values = json.loads(self._file.checked(content, crc, f"{number}:"))
-                yield {"index": number, **dict(zip(names, values, strict=True))}
+                text = self._file.checked(content, crc, f"{number}:")
+                try:
+                    row = stored_row(number, text, columns)
+                except NonsenseError as error:
+                    raise self._file.damaged(str(error)) from None
+                yield row
             if len(found) < _SLICE:
                 return
             start = found[-1][0] + 1
@@ -204,20 +213,33 @@ class Campaign:
         the last one that was found.
         """
         found: set[int] = set()
-        columns = "SELECT number, content, crc FROM trials"
+        statement = "SELECT number, content, crc FROM trials"
 
         def whole(ending: str, *values: object) -> Iterator[tuple[int, str, int]]:
-            for row in self._file.read_what_is_there(f"{columns} {ending}", values):
+            for row in self._file.read_what_is_there(f"{statement} {ending}", values):
                 number, content, crc = row
-                if number not in found and is_checked(content, crc, f"{number}:"):
+                if number in found:
+                    continue
+                if is_checked(content, crc, f"{number}:") and self._is_trial(number, content):
                     found.add(number)
+                    self.left_out.discard(number)
                     yield number, content, crc
+                else:
+                    self.left_out.add(number)
 
         yield from whole("ORDER BY number")
         yield from whole("ORDER BY number DESC")
-        for number in range(min(self.goal.trials, max(found, default=0) + _SLICE)):
+        most = self.path.stat().st_size // _LEAST_ROW  # whatever numbers say
+        for number in range(min(self.goal.trials, most, max(found, default=0) + _SLICE)):
             if number not in found:
                 yield from whole("WHERE number = ?", number)
+
+    def _is_trial(self, number: Any, content: str) -> bool:
+        try:
+            self.count_in(self.empty_tally(), stored_row(number, content, self.columns))
+        except (NonsenseError, FlexhycaError):
+            return False
+        return True
 
     def take_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
         """Keep rows as another file has them."""
@@ -242,8 +264,19 @@ class Campaign:
         """The prefix, counted."""
         tally = self.empty_tally()
         for row in self.prefix():
-            tally.add(row)
+            self.count_in(tally, row)
         return tally
+
+    def count_in(self, tally: Tally, row: TrialRow) -> None:
+        """Add a row of this file; FlexhycaError where no trial can have such values."""
+        try:
+            tally.add(row)
+        except (InternalError, TypeError, ValueError, ArithmeticError):
+            raise self.uncountable(row["index"]) from None
+
+    def uncountable(self, number: object) -> FlexhycaError:
+        """The error for a row that no trial can have."""
+        return self._file.damaged(f"row {number} cannot be counted")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -256,14 +289,22 @@ class Campaign:
         self.close()
 
 
-def repair(path: Path, target: Path) -> tuple[int, int]:
-    """Save the whole rows of a damaged file into a new one; their number, and how many it wants.
+class Repaired(NamedTuple):
+    """Rows that were saved, how many the campaign wants, and what was found but is no trial."""
+
+    kept: int
+    wanted: int
+    left_out: int
+
+
+def repair(path: Path, target: Path) -> Repaired:
+    """Save the whole rows of a damaged file into a new one.
 
     Raises FlexhycaError where what the campaign is of is damaged: then nothing can be saved.
     """
     with Campaign(path, structure=False) as old:
         rows = list(old.whole_rows())
-        goal = old.goal
+        goal, left_out = old.goal, len(old.left_out)
         described = old.described
     try:
         with Campaign(target, described) as new:
@@ -272,7 +313,7 @@ def repair(path: Path, target: Path) -> tuple[int, int]:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-    return len(rows), goal.trials
+    return Repaired(len(rows), goal.trials, left_out)
 
 
 def _fields(described: Mapping[str, Any]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from pyarrow.parquet import read_table
 from flexhyca.errors import FlexhycaError, InternalError
 from flexhyca.faults.campaign.experiment import checked_rows, description
 from flexhyca.faults.campaign.export import write_csv, write_parquet
-from flexhyca.faults.campaign.store import Campaign, CampaignGoal, alone
+from flexhyca.faults.campaign.store import Campaign, alone
+from flexhyca.faults.campaign.stored import CampaignGoal
 from flexhyca.tests.faults.campaign.experiments import Drawn, Wrong
 from flexhyca.tests.fuzz.damage import damaged, one_line
 
@@ -127,7 +128,7 @@ def test_files_that_are_no_campaign(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path}: {error}"
     with pytest.raises(FlexhycaError) as caught:
         Campaign(tmp_path, description(EXPERIMENT))
-    assert str(caught.value) == f"{tmp_path}: cannot be written: unable to open database file"
+    assert str(caught.value) == f"{tmp_path}: is a folder"
 
 
 @pytest.mark.parametrize(
