@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import FlexhycaError
+from ..faults.campaign.lock import check_free
 from . import output
 from .options import (
     DEFAULT_CONFIG,
@@ -212,6 +213,8 @@ def command(
     else:
         request = _request(dict(context.params))
     output.check_target(out, csv, plot, json, studies=[study] if study else [])
+    if study is not None:
+        check_free(study)
     found = _run(request, study, workers, dask, reuse or [])
     _write(found, out, csv, plot, json, shlex.join(["flexhyca", *sys.argv[1:]]))
 

@@ -29,7 +29,8 @@ from .experiment import (
     checked_rows,
     description,
 )
-from .store import Campaign, alone
+from .lock import alone
+from .store import Campaign
 from .stored import CampaignGoal
 
 CHUNK_S = 1.0
