@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import FlexhycaError
+from ..faults.campaign.lock import check_free
 from . import output
 from .busy import busy
 from .options import (
@@ -83,6 +84,8 @@ def command(
     from .. import exploration
 
     output.check_target(json, studies=[study] if study else [])
+    if study is not None:
+        check_free(study)
     check_workers("bits", workers, dask)
     try:
         with busy() as say:

@@ -123,8 +123,10 @@ def repair_campaign(
     output.check_target(out)
     if out.exists():
         raise FlexhycaError(f"{out}: is there already; give a new file")
-    kept, wanted = repair(file, out)
-    print(f"{out}: {kept:,} trials saved of {wanted:,} that were wanted")
+    found = repair(file, out)
+    print(f"{out}: {found.kept:,} trials saved of {found.wanted:,} that were wanted")
+    if found.left_out:
+        print(f"{found.left_out:,} rows are damaged or no trials, and left out")
 
 
 def _settings(described: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -137,7 +139,7 @@ def _settings(described: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         if isinstance(value, Mapping) and "name" in value:
             yield name, value["name"]
         elif isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()):
-            yield name, ", ".join(inner.get("name", key) for key, inner in value.items())
+            yield name, ", ".join(str(inner.get("name", key)) for key, inner in value.items())
         else:
             yield from flat_fields(value, name)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..faults.campaign.lock import check_free
 from . import output
 from .options import (
     DEFAULT_CONFIG,
@@ -140,6 +141,8 @@ def command(
     check_suffix("--csv", csv, ".csv")
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     output.check_target(csv, plot, json, studies=[study] if study else [])
+    if study is not None:
+        check_free(study)
     if no_accuracy:
         refuse_beside(context, _OF_ACCURACY, "there is no accuracy with --no-accuracy")
     refuse_beside_rates(context)

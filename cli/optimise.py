@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import FlexhycaError
+from ..faults.campaign.lock import check_free
 from . import output
 from .options import (
     DEFAULT_CONFIG,
@@ -212,6 +213,8 @@ def command(
     else:
         request = _request(dict(context.params))
     output.check_target(out, csv, plot, json, studies=[study] if study else [])
+    if study is not None:
+        check_free(study)
     found = _run(request, study, workers, dask, reuse or [])
     _write(found, out, csv, plot, json, shlex.join(["flexhyca", *sys.argv[1:]]))
 
@@ -248,7 +251,8 @@ def _resumed(path: Path, budget: int | None) -> SearchRequest:
     from ..dse.request import SearchRequest
     from ..dse.study import Study
 
-    with Study(path, None, what="a study of `flexhyca optimise`", option="--resume") as study:
+    what = "a study of `flexhyca optimise`"
+    with Study(path, None, what=what, option="--resume") as study, study.reading("its request"):
         request = SearchRequest.from_dict(study.request)
     if budget is None:
         return request

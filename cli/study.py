@@ -153,7 +153,7 @@ def verify_study(
     from ..dse.history import differing_results
     from ..dse.request import SearchRequest
 
-    with _opened(file) as study:
+    with _opened(file) as study, study.reading("its request"):
         request = SearchRequest.from_dict(study.request)
     given = exploration.requested_images(request)
     checked, wrong = differing_results(file, request, given, results, seed)

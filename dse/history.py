@@ -40,7 +40,8 @@ def evaluations(study: Study) -> list[dict[str, Any]]:
 
     verdict : what its confirmation said, None where there was none. winner : so far.
     """
-    return [row for problem in study.problems() for row in _evaluations(study, problem)]
+    with study.reading("the events of a search"):
+        return [row for problem in study.problems() for row in _evaluations(study, problem)]
 
 
 def _evaluations(study: Study, problem: str) -> list[dict[str, Any]]:
@@ -126,6 +127,7 @@ def differing_results(
         working(given, space.base, request.ber, seed_of, Kept(), {}, {}) as results,
     ):
         kept.require(results.study.identity)
+        evaluations(kept)  # whose events are then those of a search
         jobs = list(_jobs(kept, space, results))
         missing = sum(kept.find(*results.key(job)) is None for job in jobs)
         if missing:

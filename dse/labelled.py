@@ -15,7 +15,7 @@ from ..config import Config
 from ..errors import FlexhycaError
 from ..faults.ber.bench import one_thread
 from ..faults.ber.options import BerOptions
-from ..faults.campaign.store import alone
+from ..faults.campaign.lock import alone
 from .evaluate import Workload, split_images
 from .keys import key_of
 from .results import Results, images_digest, model_digest, opened

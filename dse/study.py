@@ -9,12 +9,13 @@ what differs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..database import Database, checksum
-from ..errors import FlexhycaError
+from ..errors import FlexhycaError, first_line
 from .keys import ResultKey
 
 _APPLICATION = 0x66787374  # "fxst", in the file's header
@@ -101,8 +102,7 @@ class Study:
         rows = self._file.read("SELECT content, crc FROM request")
         if len(rows) != 1:
             raise self._file.damaged(f"{len(rows)} requests")
-        found: dict[str, Any] = json.loads(self._checked(rows[0], "request"))
-        return found
+        return self._section(rows[0], "request")
 
     # ---- results ----------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class Study:
             "SELECT content, crc FROM results WHERE stage = ? AND digest = ? AND part = ?",
             (*key, part),
         )
-        return json.loads(self._checked(found[0], _of(key, part))) if found else None
+        return self._section(found[0], _of(key, part)) if found else None
 
     def add(self, key: ResultKey, content: Any, part: int = 0) -> None:
         """Keep a result; it is on the disk when this returns. The first one of a key stays."""
@@ -174,7 +174,7 @@ class Study:
         if [number for number, *_ in rows] != list(range(len(rows))):
             raise self._file.damaged("events are missing")
         return [
-            StudyEvent(event, json.loads(self._checked((content, crc), f"{problem} {n} {event}")))
+            StudyEvent(event, self._section((content, crc), f"{problem} {n} {event}"))
             for n, event, content, crc in rows
         ]
 
@@ -191,6 +191,31 @@ class Study:
     def problems(self) -> list[str]:
         """Names of the searches that the study has."""
         return [name for (name,) in self._file.read("SELECT DISTINCT problem FROM trials")]
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """What is done with content of the file; where it is none of ours, one line says so."""
+        try:
+            yield
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            why = f"{what}: {type(error).__name__}: {first_line(error)[:60]}"
+            raise self._file.damaged(why) from None
+
+    def _section(self, row: tuple[Any, int], of: str) -> dict[str, Any]:
+        """Named values, as all that is kept but bytes."""
+        text = self._checked(row, of)
+        with self.reading(of):
+            found = json.loads(text)
+            if isinstance(found, dict):
+                return found
+        raise self._file.damaged(f"{of} holds no named values")
 
     def _checked(self, row: tuple[Any, int], of: str) -> Any:
         content, crc = row

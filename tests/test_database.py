@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from flexhyca.errors import FlexhycaError
 from flexhyca.faults.campaign.run import run_campaign
 from flexhyca.faults.campaign.store import Campaign, repair
 from flexhyca.tests.faults.campaign.experiments import Drawn
+from flexhyca.tests.fuzz import nonsense
 
 _LEAVES = (0x0D, 0x0A)  # of tables, and of indexes and tables without a rowid
 
@@ -70,7 +72,7 @@ def test_a_campaign_with_rows_out_of_order_is_refused_and_repaired(
         with pytest.raises(FlexhycaError, match=r"is damaged \(.*flexhyca campaign repair"):
             attempt()
     assert path.read_bytes() == content
-    kept, wanted = repair(path, saved)
+    kept, wanted, _ = repair(path, saved)
     assert path.read_bytes() == content
     assert kept == wanted == 3000
     run_campaign(Drawn(), saved, 3000)
@@ -95,7 +97,8 @@ def test_a_repair_loses_what_is_wrong_and_no_more(campaign: Path, tmp_path: Path
     content[end - 40] ^= 0x10  # in the page's first row
     path = tmp_path / "c.db"
     path.write_bytes(content)
-    kept, wanted = repair(path, tmp_path / "saved.db")
+    kept, wanted, left_out = repair(path, tmp_path / "saved.db")
+    assert left_out <= 1
     assert wanted - 2 <= kept < wanted
     found = run_campaign(Drawn(), tmp_path / "saved.db", 3000)
     assert found.computed == wanted - kept
@@ -115,3 +118,55 @@ def test_structure_is_looked_at_only_where_it_was_written(tmp_path: Path) -> Non
     Database(path, 7, "CREATE TABLE t (n INTEGER)", "a test", "delete it").close()
     assert is_database(path)
     Database(path, 7, None, "a test", "delete it").close()
+
+
+NO_TRIALS = {
+    -5: '["conv1",1,"masked",0.5,1,1]',
+    2**62: '["conv1",1,"masked",0.5,1,1]',
+    7: "null",
+    8: "[]",
+    9: "{}",
+    10: "NaN",
+    11: '["conv1","1","masked",0.5,1,1]',
+    12: "[",
+}
+
+
+@pytest.mark.parametrize("number", NO_TRIALS)
+def test_a_row_that_is_no_trial_is_refused_and_left_out(
+    number: int, campaign: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(campaign, tmp_path / "c.db"))
+    nonsense.row(path, number, NO_TRIALS[number])
+    line = rf"c\.db: is damaged \(row {number} .*repair"
+    with pytest.raises(FlexhycaError, match=line), Campaign(path) as own:
+        own.tally()
+    inside = 0 <= number < 3000
+    assert repair(path, tmp_path / "saved.db") == (3000 - inside, 3000, 1)
+    found = run_campaign(Drawn(), tmp_path / "saved.db", 3000)
+    assert (found.trials, found.computed) == (3000, inside)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("goal", '"x"'),
+        ("goal", "null"),
+        ("goal", "[3000]x"),
+        ("goal", "[-1, null, null]"),
+        ("goal", "[1e3, null, null]"),
+        ("campaign", "{}"),
+        ("campaign", "[]"),
+        ("campaign", "NaN"),
+        ("format", '{"a": 1}'),
+    ],
+)
+def test_a_fact_that_is_none_is_one_line(
+    name: str, text: str, campaign: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(campaign, tmp_path / "c.db"))
+    nonsense.fact(path, name, text)
+    with pytest.raises(FlexhycaError) as caught:
+        Campaign(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)

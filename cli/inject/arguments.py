@@ -12,6 +12,7 @@ import typer
 from ...errors import FlexhycaError
 from ...faults.ber.options import CHOOSING_PATTERNS, BerOptions
 from ...faults.campaign import MOST_TRIALS
+from ...faults.campaign.lock import check_free
 from ...faults.models import FAULT_MODELS, MACHINE_MODELS
 from .. import output
 from ..options import (
@@ -235,6 +236,7 @@ def command(
     if faults is None:
         machine.one(request)
     elif out is not None:
+        check_free(out)
         CAMPAIGNS[faults].run(request)
     else:
         with tempfile.TemporaryDirectory() as folder:

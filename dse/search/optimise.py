@@ -189,8 +189,9 @@ class _Search:
         self._hopeless = self._without_faults()
         events = results.study.events(problem.name)
         self._events = len(events)
-        for event in events:
-            _REPLAYED[event.event](self, event.content)
+        with results.study.reading("the events of a search"):
+            for event in events:
+                _REPLAYED[event.event](self, event.content)
         if not events:
             goals = [goal.model_dump() for goal in problem.goals]
             self._log("began", {"names": list(names), "goals": goals})

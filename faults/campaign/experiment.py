@@ -22,7 +22,7 @@ from ...sources import code_digest
 Value: TypeAlias = int | float | str | None
 TrialRow: TypeAlias = dict[str, Value]
 ColumnType: TypeAlias = Literal["int", "float", "str"]
-_TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
+COLUMN_TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _plain(value: Any, kind: str, name: str, who: str) -> Value:
         value = value.item()
     if kind == "float" and type(value) is int:
         value = float(value)
-    right = type(value) is _TYPES[kind]  # a bool is no int here
+    right = type(value) is COLUMN_TYPES[kind]  # a bool is no int here
     if not right or (isinstance(value, int) and not -(2**63) <= value < 2**63):
         raise InternalError(f"{who}: {name} = {value!r} is no {kind}")
     if isinstance(value, float) and math.isnan(value):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from ... import pool
-from ...errors import FlexhycaError
+from ...errors import FlexhycaError, InternalError
 from . import MOST_TRIALS
 from .estimates import Estimate, Tally
 from .experiment import (
@@ -29,7 +29,9 @@ from .experiment import (
     checked_rows,
     description,
 )
-from .store import Campaign, CampaignGoal, alone
+from .lock import alone
+from .store import Campaign
+from .stored import CampaignGoal
 
 CHUNK_S = 1.0
 _MOST = 10_000  # trials of a chunk
@@ -178,7 +180,10 @@ class _Run:
             if number >= goal.trials:
                 break
             self._done += 1
-            self._count(number, row)
+            try:
+                self._count(number, row)
+            except (InternalError, TypeError, ValueError, ArithmeticError):
+                raise campaign.uncountable(self.tally.trials - 1) from None
 
     @property
     def finished(self) -> bool:

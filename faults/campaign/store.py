@@ -8,24 +8,23 @@ short ones; the prefix is also the same for any number of workers.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...database import LOCK, Database, checksum, is_checked
-from ...errors import FlexhycaError
+from ...database import Database, checksum, is_checked
+from ...errors import FlexhycaError, InternalError
 from .estimates import Tally
-from .experiment import (
-    TrialRow,
-    Value,
-    flat_fields,
-    quantity_of,
+from .experiment import TrialRow, Value, flat_fields, quantity_of
+from .stored import (
+    CampaignGoal,
+    NonsenseError,
+    parsed,
+    stored_description,
+    stored_goal,
+    stored_row,
 )
 
 _MARK = 0x66786663  # "fxfc", in the file's header
@@ -38,21 +37,9 @@ _WHAT = "a campaign of flexhyca"
 _ADVICE = "give another file"
 _RESCUE = "`flexhyca campaign repair` saves what is whole; or "
 _SLICE = 20_000  # rows that are read at once
+_LEAST_ROW = 10  # bytes of one in the file, at least
 _PATIENCE_S = 60
 _SHOWN = 6  # fields that differ
-
-
-class CampaignGoal(NamedTuple):
-    """What was asked for last: `trials`, fewer if a margin was reached at `stop`."""
-
-    trials: int
-    margin: float | None = None
-    stop: int | None = None
-
-    @property
-    def end(self) -> int:
-        """The number of trials of the finished campaign."""
-        return self.trials if self.stop is None else self.stop
 
 
 class Campaign:
@@ -71,6 +58,7 @@ class Campaign:
     ) -> None:
         """structure : whether a damaged file is refused at once; `repaired` reads what it can."""
         self.path = path
+        self.left_out = set[int]()  # by `whole_rows`: numbers of what is no trial
         initial: list[tuple[str, Sequence[Sequence[object]]]] = []
         if described is not None:
             texts = {"format": json.dumps(_FORMAT), "campaign": json.dumps(described)}
@@ -88,10 +76,15 @@ class Campaign:
                     f"{path}: has format {version}, this version of flexhyca knows {_FORMAT}; "
                     "use the version that wrote it, or give another file"
                 )
-            self.described: dict[str, Any] = self._fact("campaign")
+            self.described: dict[str, Any] = stored_description(self._fact("campaign"))
             if described is not None:
                 self._check_same(described)
-            self.goal = CampaignGoal(*self._fact("goal"))
+            self.goal = stored_goal(self._fact("goal"))
+            if structure:
+                self._check_numbers()
+        except NonsenseError as error:
+            self._file.close()
+            raise self._file.damaged(str(error)) from None
         except BaseException:
             self._file.close()
             raise
@@ -101,7 +94,15 @@ class Campaign:
         if not found:
             raise self._file.damaged(f"no {name}")
         content, crc = found[0]
-        return json.loads(self._file.checked(content, crc, name))
+        return parsed(self._file.checked(content, crc, name), f"the fact {name!r}")
+
+    def _check_numbers(self) -> None:
+        """The first and the last row, between which the others are."""
+        statement = "SELECT number, content FROM trials ORDER BY number"
+        for ending in ("LIMIT 1", "DESC LIMIT 1"):
+            for number, content in self._file.read(f"{statement} {ending}"):
+                if isinstance(content, str):  # else its checksum is wrong, of which others tell
+                    stored_row(number, content, self.columns)
 
     def _check_same(self, described: Mapping[str, Any]) -> None:
         if described["code"] != self.described["code"]:
@@ -184,15 +185,19 @@ class Campaign:
 
         Raises FlexhycaError for a row that is not what was written.
         """
-        names = list(self.columns)
+        columns = self.columns
         statement = (
             "SELECT number, content, crc FROM trials WHERE number >= ? ORDER BY number LIMIT ?"
         )
         while True:
             found = self._file.read(statement, (start, _SLICE))
             for number, content, crc in found:
-                values = json.loads(self._file.checked(content, crc, f"{number}:"))
-                yield {"index": number, **dict(zip(names, values, strict=True))}
+                text = self._file.checked(content, crc, f"{number}:")
+                try:
+                    row = stored_row(number, text, columns)
+                except NonsenseError as error:
+                    raise self._file.damaged(str(error)) from None
+                yield row
             if len(found) < _SLICE:
                 return
             start = found[-1][0] + 1
@@ -204,20 +209,33 @@ class Campaign:
         the last one that was found.
         """
         found: set[int] = set()
-        columns = "SELECT number, content, crc FROM trials"
+        statement = "SELECT number, content, crc FROM trials"
 
         def whole(ending: str, *values: object) -> Iterator[tuple[int, str, int]]:
-            for row in self._file.read_what_is_there(f"{columns} {ending}", values):
+            for row in self._file.read_what_is_there(f"{statement} {ending}", values):
                 number, content, crc = row
-                if number not in found and is_checked(content, crc, f"{number}:"):
+                if number in found:
+                    continue
+                if is_checked(content, crc, f"{number}:") and self._is_trial(number, content):
                     found.add(number)
+                    self.left_out.discard(number)
                     yield number, content, crc
+                else:
+                    self.left_out.add(number)
 
         yield from whole("ORDER BY number")
         yield from whole("ORDER BY number DESC")
-        for number in range(min(self.goal.trials, max(found, default=0) + _SLICE)):
+        most = self.path.stat().st_size // _LEAST_ROW  # whatever numbers say
+        for number in range(min(self.goal.trials, most, max(found, default=0) + _SLICE)):
             if number not in found:
                 yield from whole("WHERE number = ?", number)
+
+    def _is_trial(self, number: Any, content: str) -> bool:
+        try:
+            self.count_in(self.empty_tally(), stored_row(number, content, self.columns))
+        except (NonsenseError, FlexhycaError):
+            return False
+        return True
 
     def take_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
         """Keep rows as another file has them."""
@@ -242,8 +260,19 @@ class Campaign:
         """The prefix, counted."""
         tally = self.empty_tally()
         for row in self.prefix():
-            tally.add(row)
+            self.count_in(tally, row)
         return tally
+
+    def count_in(self, tally: Tally, row: TrialRow) -> None:
+        """Add a row of this file; FlexhycaError where no trial can have such values."""
+        try:
+            tally.add(row)
+        except (InternalError, TypeError, ValueError, ArithmeticError):
+            raise self.uncountable(row["index"]) from None
+
+    def uncountable(self, number: object) -> FlexhycaError:
+        """The error for a row that no trial can have."""
+        return self._file.damaged(f"row {number} cannot be counted")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -256,14 +285,22 @@ class Campaign:
         self.close()
 
 
-def repair(path: Path, target: Path) -> tuple[int, int]:
-    """Save the whole rows of a damaged file into a new one; their number, and how many it wants.
+class Repaired(NamedTuple):
+    """Rows that were saved, how many the campaign wants, and what was found but is no trial."""
+
+    kept: int
+    wanted: int
+    left_out: int
+
+
+def repair(path: Path, target: Path) -> Repaired:
+    """Save the whole rows of a damaged file into a new one.
 
     Raises FlexhycaError where what the campaign is of is damaged: then nothing can be saved.
     """
     with Campaign(path, structure=False) as old:
         rows = list(old.whole_rows())
-        goal = old.goal
+        goal, left_out = old.goal, len(old.left_out)
         described = old.described
     try:
         with Campaign(target, described) as new:
@@ -272,7 +309,7 @@ def repair(path: Path, target: Path) -> tuple[int, int]:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-    return len(rows), goal.trials
+    return Repaired(len(rows), goal.trials, left_out)
 
 
 def _fields(described: Mapping[str, Any]) -> dict[str, str]:
@@ -287,67 +324,3 @@ def _fields(described: Mapping[str, Any]) -> dict[str, str]:
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if text.isprintable() else repr(text)
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keep other processes from running the campaign in `path`; reading it stays possible.
-
-    The lock is a file beside it, because SQLite's own locks would shut readers out. It is the
-    operating system's, so it ends with the process however that ends; the file itself is removed
-    in the end, and one that was left over hinders nobody. Raises FlexhycaError if it is taken.
-    """
-    own = path.resolve()  # by whatever link, one lock
-    lock = own.with_name(own.name + LOCK)
-    handle = _locked(path, lock)
-    while not _is(lock, handle):  # its last owner has just removed it
-        os.close(handle)
-        handle = _locked(path, lock)
-    try:
-        with suppress(OSError):  # a full disk: the lock holds without its owner's number
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _locked(path: Path, lock: Path) -> int:
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        raise FlexhycaError(f"{path}: cannot be written: {error.strerror}") from None
-    if not _is_ours(handle):
-        os.close(handle)
-        raise FlexhycaError(
-            f"{lock}: is no lock of flexhyca, and stands where that of {path.name} has to be; "
-            "move it away"
-        )
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(handle, 20, 0).decode("ascii", "replace")
-        os.close(handle)
-        if not isinstance(error, BlockingIOError):
-            raise FlexhycaError(f"{lock}: cannot be locked: {error.strerror}") from None
-        raise FlexhycaError(
-            f"{path}: process {owner or '(just started)'} is writing it; "
-            "wait until it has ended, or end it"
-        ) from None
-    return handle
-
-
-def _is_ours(handle: int) -> bool:
-    """Whether an open file is a lock: an owner's number, or nothing yet."""
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        return False
-    held = os.pread(handle, 21, 0)
-    return not held or (held.isdigit() and len(held) <= 20)
-
-
-def _is(path: Path, handle: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False

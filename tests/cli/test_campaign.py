@@ -21,7 +21,8 @@ from flexhyca.faults.campaign.experiment import (
 )
 from flexhyca.faults.campaign.run import Progress, run_campaign
 from flexhyca.faults.campaign.statistics import share
-from flexhyca.faults.campaign.store import Campaign, CampaignGoal
+from flexhyca.faults.campaign.store import Campaign
+from flexhyca.faults.campaign.stored import CampaignGoal
 from flexhyca.tests.faults.campaign.experiments import Drawn
 
 Command = Callable[..., Any]  # conftest: arguments -> code, out, err

@@ -28,7 +28,7 @@ def names(in_tmp: Path) -> dict[str, str]:
     Path("folder").mkdir()
     Path("file").touch()
     return {
-        TOO_LONG: f"error: {TOO_LONG}: cannot be written: File name too long",
+        TOO_LONG: f"error: {TOO_LONG[:97]} ... ",
         "loop1": "error: loop1: cannot be written: Symlink loop",
         "dangling": "error: dangling: the folder ",
         "folder": "error: folder: is a folder; give a file name in it",
@@ -81,8 +81,7 @@ def test_devices_stay(flexhyca: Command, out: str) -> None:
         run = flexhyca(*words)
         assert run.code == code, run.err
         if code:
-            assert run.err.startswith(f"error: {str(name)[:90]}")
-            assert "cannot be written" in run.err
+            assert run.err.startswith(f"error: {name}: cannot be written")
             assert "No space left on device" in run.err
         assert stat.S_ISCHR(Path(name).stat().st_mode)
 

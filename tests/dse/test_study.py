@@ -34,7 +34,7 @@ def test_results_are_kept(tmp_path: Path) -> None:
 
 
 def test_events_are_kept_in_order(tmp_path: Path) -> None:
-    first, second = StudyEvent("asked", {"values": [1, 0.5]}), StudyEvent("pruned", [3, 4])
+    first, second = StudyEvent("asked", {"values": [1, 0.5]}), StudyEvent("pruned", {"by": 3})
     with Study(tmp_path / "s.db", IDENTITY) as study:
         study.log("I", 0, [first])
         study.log("I", 1, [second])

@@ -20,7 +20,8 @@ from flexhyca.faults.campaign import run as engine
 from flexhyca.faults.campaign.experiment import Experiment, checked_rows, description
 from flexhyca.faults.campaign.export import write_csv
 from flexhyca.faults.campaign.run import boundaries, run_campaign
-from flexhyca.faults.campaign.store import Campaign, CampaignGoal
+from flexhyca.faults.campaign.store import Campaign
+from flexhyca.faults.campaign.stored import CampaignGoal
 from flexhyca.faults.machine.experiment import MachineFaults
 from flexhyca.faults.models import FAULT_MODELS, MACHINE_MODELS
 from flexhyca.isa.program_file import load, save

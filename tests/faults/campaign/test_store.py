@@ -13,11 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.parquet import read_table
+from typer.testing import CliRunner
 
+from flexhyca.cli import app
 from flexhyca.errors import FlexhycaError, InternalError
 from flexhyca.faults.campaign.experiment import checked_rows, description
 from flexhyca.faults.campaign.export import write_csv, write_parquet
-from flexhyca.faults.campaign.store import Campaign, CampaignGoal, alone
+from flexhyca.faults.campaign.lock import alone, check_free
+from flexhyca.faults.campaign.store import Campaign
+from flexhyca.faults.campaign.stored import CampaignGoal
 from flexhyca.tests.faults.campaign.experiments import Drawn, Wrong
 from flexhyca.tests.fuzz.damage import damaged, one_line
 
@@ -127,7 +131,7 @@ def test_files_that_are_no_campaign(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path}: {error}"
     with pytest.raises(FlexhycaError) as caught:
         Campaign(tmp_path, description(EXPERIMENT))
-    assert str(caught.value) == f"{tmp_path}: cannot be written: unable to open database file"
+    assert str(caught.value) == f"{tmp_path}: is a folder"
 
 
 @pytest.mark.parametrize(
@@ -292,3 +296,35 @@ def test_whatever_happens_to_the_bytes(data: st.DataObject, whole: bytes) -> Non
                 one_line(error)
             else:
                 assert set(found) <= set(rows)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inject digits --faults register --trials 20 --out c.db",
+        "inject digits --faults ber --trials 20 --out c.db",
+        "optimise digits --study c.db",
+        "bits digits --study c.db",
+        "compare digits --study c.db",
+    ],
+)
+def test_a_command_says_at_once_that_its_file_is_in_use(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the model is loaded, which takes half a minute on a busy machine."""
+
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the model is loaded")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flexhyca.api.load_model", load)
+    check_free(tmp_path / "c.db")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "link.db").symlink_to("c.db")
+    for words in (command.split(), command.replace("c.db", "link.db").split()):
+        with alone(tmp_path / "c.db"):
+            result = CliRunner().invoke(app, words)
+        assert isinstance(result.exception, FlexhycaError), result.exception
+        assert str(result.exception) == (
+            f"{words[-1]}: process {os.getpid()} is writing it; wait until it has ended, or end it"
+        )
