@@ -144,6 +144,8 @@ def _steps(text: str) -> list[int]:
     for part in text.split(","):
         first, dots, last = part.partition("..")
         try:
+            if not part.isascii() or "_" in part:  # which int reads
+                raise ValueError
             low = int(first)
             high = int(last) if dots else low
         except ValueError:

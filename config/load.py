@@ -40,8 +40,14 @@ def load_config(name: str | Path = "flexhyca-32x32", overrides: Sequence[str] = 
     the value, the limit and what to do.
     """
     values, origin, source = _read(name)
+    problems = []
     for override in overrides:
-        _apply(override, values, origin)
+        try:
+            _apply(override, values, origin)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
     return _validate(values, origin, source)
 
 

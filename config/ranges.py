@@ -28,6 +28,8 @@ def values_of(key: str, text: str, where: str) -> list[str]:
     whole = isinstance(limits[1], int)
     high, colon, step = rest.partition(":")
     try:
+        if not text.isascii() or "_" in text:  # which Decimal reads
+            raise InvalidOperation
         first, last = Decimal(low), Decimal(high)
         size = Decimal(step) if colon else _nice_step(last - first, whole)
         wrong = not (first.is_finite() and last >= first and size > 0 and size.is_finite())

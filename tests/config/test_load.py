@@ -287,3 +287,12 @@ def test_an_empty_file_is_the_default_machine(tmp_path: Path) -> None:
     path.write_text("")
     assert load_config(path).config_hash == fh.Config().config_hash
     assert load_config(path).name == "mine"
+
+
+def test_every_wrong_override_is_told():
+    with pytest.raises(fh.ConfigError) as caught:
+        load_config("flexhyca-32x32", ["nonsense", "dppu.size=64", "a.b.c=1"])
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+        "override 'nonsense'",
+        "override 'a.b.c=1'",
+    ]

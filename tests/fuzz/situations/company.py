@@ -113,10 +113,13 @@ class _Case(NamedTuple):
 
 
 def _cases(folder: Path, cases: int, works: Mapping[str, Work] = WORKS) -> Iterator[_Case]:
-    """About so many, of all works. Behind each the folder ends as an undisturbed one."""
-    for name, work in works.items():
+    """So many, of all works in turn. Behind each the folder ends as an undisturbed one."""
+    for place, (name, work) in enumerate(works.items()):
+        own = range((cases + len(works) - 1 - place) // len(works))
+        if not own:
+            return
         right, took = _undisturbed(folder / name, work)
-        for number in range(-(-cases // len(works))):
+        for number in own:
             here = folder / f"{name} {number}"
             here.mkdir()
             yield _Case(number, name, work, here, right, took)
