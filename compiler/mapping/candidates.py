@@ -172,7 +172,7 @@ class _Choice:
         self.ch = _ChannelSide(*cols.T[:, None, :, None])
         # The last axis: loop orders, and of a layer that nearly fits also a reduction that is cut
         # though it need not be, so that the first products do not wait for all operands.
-        cuts = (1, 2) if self._nearly_fits() else (1,)
+        cuts = (1, 2) if self.wanted.step_c is None and self._nearly_fits() else (1,)
         self.outside = np.tile([True, False], len(cuts))[None, None]
         self.cuts = np.repeat(cuts, 2)[None, None]
         self._reduction()
