@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +20,6 @@ from importlib.util import resolve_name
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar
-
-import numpy as np
 
 from .errors import FlexhycaError, InternalError
 
@@ -65,6 +64,8 @@ def fits(value: object, hint: Any) -> bool:
     """Whether a value is of an annotation; InternalError for a kind that stands nowhere yet."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is not None:
+        if _is_array_type(origin):
+            return True  # `given` says what is wrong with it
         if origin not in _OF_ORIGIN:
             raise InternalError(f"arguments: {hint} is of no kind that can be checked")
         return _OF_ORIGIN[origin](value, parts)
@@ -73,6 +74,16 @@ def fits(value: object, hint: Any) -> bool:
     if getattr(hint, "_is_protocol", False):
         return callable(value)
     return isinstance(value, hint)
+
+
+def _is_numpys(value: object, name: str) -> bool:
+    """Whether a value is of one of NumPy's classes, which is not loaded where there is none."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, getattr(numpy, name))
+
+
+def _is_array_type(origin: object) -> bool:
+    return getattr(origin, "__name__", "") == "ndarray"
 
 
 def _is_literal(value: object, choices: tuple[Any, ...]) -> bool:
@@ -127,13 +138,12 @@ _OF_ORIGIN: dict[Any, Callable[[object, tuple[Any, ...]], bool]] = {
     Mapping: _is_mapping,
     dict: _is_mapping,
     Callable: lambda value, parts: callable(value),
-    np.ndarray: lambda value, parts: True,  # `given` says what is wrong with it
 }
 _OF_TYPE: dict[Any, Callable[[object], bool]] = {
     Any: lambda value: True,
     object: lambda value: True,
     type(None): lambda value: value is None,
-    bool: lambda value: isinstance(value, bool | np.bool_),
+    bool: lambda value: isinstance(value, bool) or _is_numpys(value, "bool_"),
     int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
     float: lambda value: isinstance(value, Real) and not isinstance(value, bool),
     str: lambda value: isinstance(value, str),
@@ -146,7 +156,6 @@ _WORDS: dict[Any, str] = {
     str: "a text",
     Path: "a path",
     type(None): "None",
-    np.ndarray: "an array",
 }
 
 
@@ -168,13 +177,15 @@ def wanted(hint: Any) -> str:
         return f"a dict of {wanted(parts[0])} to {wanted(parts[1])}"
     if origin is Callable or getattr(hint, "_is_protocol", False):
         return "a function"
+    if _is_array_type(origin):
+        return "an array"
     name = getattr(origin or hint, "__name__", str(hint))
     return _WORDS.get(origin or hint, f"{'an' if name[0] in 'AEIOU' else 'a'} {name}")
 
 
 def _checked(function: str, name: str, value: Any, hint: Any) -> Any:
     if fits(value, hint):
-        if isinstance(value, np.generic):
+        if _is_numpys(value, "generic"):
             return value.item()
         return value
     raise FlexhycaError(f"{function}: {name} = {_shown(value)}", f"give {wanted(hint)}")
@@ -185,9 +196,9 @@ def _either(words: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _shown(value: object) -> str:
+def _shown(value: Any) -> str:
     kind = type(value)
-    if isinstance(value, np.ndarray):
+    if _is_numpys(value, "ndarray"):
         return f"an array {value.dtype} {value.shape}"
     if kind not in (int, float, complex, bool, str, bytes, type(None), list, tuple, dict, set):
         return f"a {kind.__name__}" if not isinstance(value, type) else f"the class {kind.__name__}"

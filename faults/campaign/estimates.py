@@ -89,6 +89,8 @@ class _ShareCount:
         group = tuple(row[name] for name in share.by)
         weighted = share.weights is not None  # else all are one sample
         stratum = "/".join(str(row[name]) for name in share.strata if weighted)
+        if share.weights is not None and stratum not in share.weights:
+            raise InternalError(f"stratum {stratum} has no weight")
         cluster = row[share.cluster] if share.cluster else ""
         counters = self._groups.setdefault(group, {}).setdefault(stratum, {})
         counters.setdefault(cluster, Counter())[str(row[share.column])] += 1
@@ -128,9 +130,6 @@ class _ShareCount:
         if weights is None:  # without strata there is one
             (counters,) = strata.values()
             return self._of(counters, values, seed, confidence)
-        unknown = sorted(strata.keys() - weights.keys())
-        if unknown:
-            raise InternalError(f"stratum {unknown[0]} has no weight")
         parts = [
             (weight, self._of(strata[name], values, seed, confidence))
             for name, weight in weights.items()
@@ -167,6 +166,8 @@ class _Clusters:
         for i, name in enumerate(self._above):
             value = row[name]
             if isinstance(value, int | float) and math.isfinite(value):
+                if not 0 <= value <= below:
+                    raise InternalError(f"trial {row['index']}: {name} = {value!r} of {below}")
                 sums[i] += value
         sums[-1] += below
 
