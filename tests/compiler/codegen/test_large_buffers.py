@@ -53,7 +53,7 @@ def test_blocks_beyond_four_mebibytes_compute_what_they_should() -> None:
 
 def test_a_stride_that_has_no_bits_is_loaded_row_by_row() -> None:
     limit = BY_NAME["LOAD"].layout()["stride"][1].limit
-    block = ABlock(row0=1, rows=3, col0=5, cols=2, c0=0, cc=1 << 10)
+    block = ABlock(row0=1, rows=3, row_step=1, col0=5, cols=2, col_step=1, c0=0, cc=1 << 10)
     for width in (2047, 2049):  # of rows of a little less and of more than the limit
         source = Tensor("wide", 8, width, 1 << 10, 1.0)
         loads = ifmap_loads(block, source)
