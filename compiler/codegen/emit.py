@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...config import Config
 from ...errors import CompileError, FlexhycaError, ProgramError
-from ...given import given_mask, given_words
+from ...given.arrays import given_mask, given_words
 from ...isa.descriptors import LAYER_COLUMNS, Redundancy
 from ...isa.encoding import encode_text
 from ...isa.instructions import (
