@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import Batch, Seed, checked_arguments
 from .compiler.data import Dataset
 from .compiler.data import load_dataset as _read_dataset
 from .compiler.model import Model, load_model
 from .config import Config
 from .errors import ModelError
-from .given import given_labels, given_logits
+from .given.arguments import Batch, Seed, checked_arguments
+from .given.arrays import given_labels, given_logits
 from .isa.program import Program
 from .network.layers import Network
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .compiler.mapping.explain import LayerChoice
     from .config.mappings import WantedMapping
     from .simulator.cycles.trace import Recorder
-    from .simulator.run import CycleModels, Result, Values
+    from .simulator.run import ComputedValues, CycleModels, Result, Values
 
 __all__ = [
     "Build",
@@ -271,7 +271,7 @@ def run_images(
     program: Program,
     images: NDArray[np.int8],
     *,
-    values: Literal["fast", "machine", "registers"] = "fast",
+    values: ComputedValues = "fast",
     step: Callable[[int], object] = lambda count: None,
     progress: Callable[[int, int], object] | None = None,
 ) -> NDArray[np.int8]:

@@ -52,6 +52,12 @@ class InternalError(Exception):
     """An invariant of flexhyca itself does not hold; please report it."""
 
 
+def brief(text: str, most: int = 60) -> str:
+    """The beginning of a text in one line, where it says what was found and need not be whole."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def first_line(error: BaseException) -> str:
     """The first line of another library's message, as it can stand in one of ours."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from .arguments import Amount, Batch, Seed, Workers, checked_arguments
 from .config import Config
 from .errors import ConfigError, ModelError
+from .given.arguments import Amount, Batch, Seed, Workers, checked_arguments
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -140,7 +140,7 @@ def _sweep(
             _run(sweep, path, workers, skip_invalid)
         except KeyboardInterrupt:
             output.note(
-                f"interrupted: {len(sweep.costs)} of {len(sweep.jobs)} runs are kept in {path}; "
+                f"interrupted: {sweep.kept} of {len(sweep.jobs)} runs are kept in {path}; "
                 "run the same command again to go on"
             )
             raise typer.Exit(130) from None

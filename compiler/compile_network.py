@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..errors import CompileError, FlexhycaError, ProgramError
-from ..given import given_mask, given_words
+from ..given.arrays import given_mask, given_words
 from ..isa.program import Program
 from ..isa.validate import validate
 from ..network.layers import LayerOp, Network

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import Amount, checked_arguments
 from ..errors import FlexhycaWarning, ModelError
 from ..files import is_file
-from ..given import given_labels, given_pixels
+from ..given.arguments import Amount, checked_arguments
+from ..given.arrays import given_labels, given_pixels
 from ..network.fixedpoint import limits
 from .model import Model
 from .npz import read_npz
@@ -38,7 +38,7 @@ class Dataset:
     """images : u8 (n, h, w, c); labels : int64 (n,), or None where nobody knows them.
 
     Both are made of what is given: pixels also of wider integers and of floats in 0..1, labels of
-    any integers (`given.py`); ModelError says what else is wanted.
+    any integers (`given/arrays.py`); ModelError says what else is wanted.
     """
 
     name: str

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from ..arguments import Seed, checked_arguments
 from ..errors import ModelError
-from ..given import given_numbers
+from ..given.arguments import Seed, checked_arguments
+from ..given.arrays import given_numbers
 from .graph import Graph, Shape
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ..arguments import checked_arguments
 from ..errors import ConfigError
 from ..files import read_text
+from ..given.arguments import checked_arguments
 from .fields import choices, known_keys, numeric_limits, section
 from .schema import Config, ContradictionError
 from .shipped import shipped_names, shipped_text

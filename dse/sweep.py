@@ -170,6 +170,11 @@ class Sweep:
         """The runs that are still to be done."""
         return {key: job for key, job in self.jobs.items() if key not in self.costs}
 
+    @property
+    def kept(self) -> int:
+        """Runs that the study has; one may be there of which `costs` do not know yet."""
+        return sum(self.study.find(key) is not None for key in self.jobs)
+
     def run(self, workers: int) -> Generator[CostRecord, None, None]:
         """Do what is missing, and keep each run as soon as it is done."""
         missing = self.missing

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..config import Arithmetic, choices
-from ..given import given_integers
+from ..given.arrays import given_integers
 from ..tables import complete
 from .arrays import I64
 from .layers import Layer, LayerOp

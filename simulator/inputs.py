@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import FlexhycaError
-from ..given import given_inputs
+from ..given.arrays import given_inputs
 from ..isa.program import Program
 
 

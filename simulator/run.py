@@ -32,7 +32,8 @@ from .text.work import PRODUCTS
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = Literal["fast", "machine", "registers", "none"]
+ComputedValues = Literal["fast", "machine", "registers"]
+Values = Literal[ComputedValues, "none"]
 CycleModels = Literal["compiled", "simpy"]
 
 

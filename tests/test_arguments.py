@@ -12,8 +12,8 @@ import pytest
 
 import flexhyca as fh
 from flexhyca import api
-from flexhyca.arguments import Within, _hints, checked_arguments, fits, wanted
 from flexhyca.errors import FlexhycaError, InternalError
+from flexhyca.given.arguments import Within, _hints, checked_arguments, fits, wanted
 from flexhyca.tests.fuzz.wild_arguments import (
     SEARCHES,
     Public,

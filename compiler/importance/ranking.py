@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ...config import Config, choices
 from ...errors import ModelError, first_line
 from ...files import reading
-from ...given import given_scores
+from ...given.arrays import given_scores
 from ...network.layers import Network
 from ...tables import complete
 from ..data import Dataset, Images, normalise

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from ... import pool
-from ...errors import FlexhycaError, InternalError
+from ...errors import FlexhycaError
 from . import MOST_TRIALS
 from .estimates import Estimate, Tally
 from .experiment import (
@@ -30,7 +30,7 @@ from .experiment import (
     description,
 )
 from .lock import alone
-from .store import Campaign
+from .store import UNCOUNTABLE, Campaign
 from .stored import CampaignGoal
 
 CHUNK_S = 1.0
@@ -182,7 +182,7 @@ class _Run:
             self._done += 1
             try:
                 self._count(number, row)
-            except (InternalError, TypeError, ValueError, ArithmeticError):
+            except UNCOUNTABLE:
                 raise campaign.uncountable(self.tally.trials - 1) from None
 
     @property

@@ -37,6 +37,8 @@ _WHAT = "a campaign of flexhyca"
 _ADVICE = "give another file"
 _RESCUE = "`flexhyca campaign repair` saves what is whole; or "
 _SLICE = 20_000  # rows that are read at once
+#: What a tally raises for values that no trial can have.
+UNCOUNTABLE = (InternalError, TypeError, ValueError, ArithmeticError)
 _LEAST_ROW = 10  # bytes of one in the file, at least
 _PATIENCE_S = 60
 _SHOWN = 6  # fields that differ
@@ -267,7 +269,7 @@ class Campaign:
         """Add a row of this file; FlexhycaError where no trial can have such values."""
         try:
             tally.add(row)
-        except (InternalError, TypeError, ValueError, ArithmeticError):
+        except UNCOUNTABLE:
             raise self.uncountable(row["index"]) from None
 
     def uncountable(self, number: object) -> FlexhycaError:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from ...errors import brief
 from . import MOST_TRIALS
 from .experiment import COLUMN_TYPES, QUANTITIES, Quantity, TrialRow, quantity_of
 
@@ -128,5 +129,4 @@ def _is_count(value: Any, most: int) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(json.dumps(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return brief(json.dumps(value))

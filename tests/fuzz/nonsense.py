@@ -173,28 +173,28 @@ STUDIES: st.SearchStrategy[Callable[[Path], None]] = st.one_of(
 )
 
 
+def _changed(
+    whole: Path,
+    changes: st.SearchStrategy[Callable[[Path], None]],
+    judge: Callable[[Path], None],
+    cases: int,
+) -> int:
+    def check(change: Callable[[Path], None]) -> None:
+        path = Path(shutil.copy(whole, whole.with_name("changed.db")))
+        change(path)
+        judge(path)
+
+    return tried(changes, check, cases)
+
+
 def campaigns(folder: Path, cases: int) -> int:
     """Rows and facts of campaigns."""
-    whole = campaign(folder)
-
-    def check(change: Callable[[Path], None]) -> None:
-        path = Path(shutil.copy(whole, folder / "c.db"))
-        change(path)
-        judge_campaign(path)
-
-    return tried(CAMPAIGNS, check, cases)
+    return _changed(campaign(folder), CAMPAIGNS, judge_campaign, cases)
 
 
 def studies(folder: Path, cases: int) -> int:
     """Events and requests of studies."""
-    whole = study(folder)
-
-    def check(change: Callable[[Path], None]) -> None:
-        path = Path(shutil.copy(whole, folder / "s.db"))
-        change(path)
-        judge_study(path)
-
-    return tried(STUDIES, check, cases)
+    return _changed(study(folder), STUDIES, judge_study, cases)
 
 
 ATTACKS = (

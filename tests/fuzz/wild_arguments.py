@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import flexhyca as fh
 from flexhyca import api
-from flexhyca.arguments import _hints, fits
 from flexhyca.errors import FlexhycaError
+from flexhyca.given.arguments import _hints, fits
 from flexhyca.tests.fuzz.attacks import Attack, tried
 
 #: Searches run where their arguments are right; only those that cannot be are tried.

@@ -36,7 +36,7 @@ ROOT_ORDER = (
         "config",
         "pool",
         "database",
-        "sources|files|interrupts|kernels|given|arguments",
+        "sources|files|interrupts|kernels|given",
         "tables",
         "errors",
         "renamed",
@@ -136,7 +136,6 @@ def test_a_module_is_read_in_one_go() -> None:
 
 #: Modules of the root, which decide how work is done and kept, not what it gives.
 NO_RESULT = {
-    "arguments",
     "database",
     "errors",
     "files",

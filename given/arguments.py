@@ -2,7 +2,7 @@
 
 Python does not look at them: a misspelt word would choose nothing, a text would be taken for a
 list of letters, and a network in the place of a program would end deep inside. Arrays are looked
-at where they come in (`given`).
+at where they come in (`arrays`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
-from .errors import FlexhycaError, InternalError
+from ..errors import FlexhycaError, InternalError, brief
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_SHOWN = 60
 
 
 class Within(NamedTuple):
@@ -65,7 +64,7 @@ def fits(value: object, hint: Any) -> bool:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is not None:
         if _is_array_type(origin):
-            return True  # `given` says what is wrong with it
+            return True  # `arrays` says what is wrong with it
         if origin not in _OF_ORIGIN:
             raise InternalError(f"arguments: {hint} is of no kind that can be checked")
         return _OF_ORIGIN[origin](value, parts)
@@ -203,10 +202,9 @@ def _shown(value: Any) -> str:
     if kind not in (int, float, complex, bool, str, bytes, type(None), list, tuple, dict, set):
         return f"a {kind.__name__}" if not isinstance(value, type) else f"the class {kind.__name__}"
     try:
-        text = " ".join(repr(value).split())
+        return brief(repr(value))
     except ValueError:  # Python shows no number of more than 4300 digits
         return "a number of thousands of digits"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 @cache

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ModelError, first_line
+from ..errors import ModelError, first_line
 
 _WHITE = 255
 _NUMBERS = "iuf"  # kinds of numpy's types

@@ -1,0 +1,1 @@
+"""What public functions are given: arrays and other arguments, looked at where they come in."""
