@@ -7,7 +7,7 @@ programs or networks.
 
 from .fields import choices
 from .load import config_from_json, list_configs, load_config
-from .schema import Arithmetic, Array, Buffers, Config, Dppu, Dram, Protection, Vec
+from .schema import Arithmetic, Array, Buffers, Config, Dppu, Dram, Protection, Vec, hash_of
 from .show import explain_config, to_yaml
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "choices",
     "config_from_json",
     "explain_config",
+    "hash_of",
     "list_configs",
     "load_config",
     "to_yaml",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, NamedTuple, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, model_validator
 
@@ -329,13 +329,22 @@ class Config(Section):
 
     def canonical_json(self) -> str:
         """All fields but `name` as JSON with sorted keys: equal text means equal machine."""
-        fields = self.model_dump(mode="json", exclude={"name"})
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        return _canonical(self.model_dump(mode="json"))
 
     @property
     def config_hash(self) -> str:
         """SHA-256 (hex) of `canonical_json`; programs and studies carry it."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+        return hash_of(self.model_dump(mode="json"))
+
+
+def _canonical(fields: Mapping[str, Any]) -> str:
+    own = {name: value for name, value in fields.items() if name != "name"}
+    return json.dumps(own, sort_keys=True, separators=(",", ":"))
+
+
+def hash_of(fields: Mapping[str, Any]) -> str:
+    """`config_hash` of a configuration as a file has it, which may be of fewer fields."""
+    return hashlib.sha256(_canonical(fields).encode()).hexdigest()
 
 
 #: Most output pixels and channels of a tile, by `array.dataflow`.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import config_from_json
+from ..config import config_from_json, hash_of
 from ..errors import ProgramError, first_line
 from ..files import reading, write_whole
 from .descriptors import LAYER_COLUMNS
@@ -136,7 +136,7 @@ def from_parts(
         raise bad(
             f"metadata is incomplete or malformed ({type(error).__name__}: {error})"
         ) from None
-    if meta.get("config_hash") != config.config_hash:
+    if meta.get("config_hash") != hash_of(meta["config"]):  # as written: fields may be new since
         raise bad("metadata config_hash does not match the configuration")
     validate(program, where)
     return program

@@ -76,6 +76,7 @@ _TABLE = (
     Entry("alexnet", "classic.AlexNet", *_IMAGENET, "AlexNet, torchvision's names"),
     Entry("vgg16", "classic.VGG16", *_IMAGENET, "VGG-16, torchvision's names"),
     Entry("resnet18", "resnet.resnet18", *_IMAGENET, "ResNet-18, torchvision's names"),
+    Entry("resnet34", "resnet.resnet34", *_IMAGENET, "ResNet-34, torchvision's names"),
     Entry("resnet50", "resnet.resnet50", *_IMAGENET, "ResNet-50 v1.5, torchvision's names"),
     Entry("mobilenet_v2", "mobilenet.MobileNetV2", *_IMAGENET, "MobileNetV2, torchvision's names"),
 )

@@ -105,6 +105,11 @@ def resnet18() -> ResNet:
     return ResNet(BasicBlock, (2, 2, 2, 2))
 
 
+def resnet34() -> ResNet:
+    """34 layers of basic blocks."""
+    return ResNet(BasicBlock, (3, 4, 6, 3))
+
+
 def resnet50() -> ResNet:
     """50 layers of bottlenecks."""
     return ResNet(Bottleneck, (3, 4, 6, 3))

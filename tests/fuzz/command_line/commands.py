@@ -33,6 +33,7 @@ READERS = {
         "compare --design FILE --no-accuracy --json OUT/x.json",
     ),
     "space.yaml": ("optimise digits --space FILE --ber 0.6",),
+    "mapping.yaml": (f"compile topology.csv --mapping FILE -o OUT/x.fhx {_SMALL}",),
     "topology.csv": (
         f"compile FILE -o OUT/x.fhx {_SMALL}",
         "sweep FILE --vary array.rows=8,16 --csv OUT/x.csv",
@@ -129,7 +130,7 @@ def _odd(name: str, good: bytes) -> st.SearchStrategy[bytes]:
         case ".yaml":
             kinds += [test_texts.documents(), test_texts.spliced()]
             leaves = st.recursive(VALUES, lambda x: st.lists(x, max_size=2), max_leaves=4)
-            keys = st.sampled_from(["parameters", "limits", "extends", "dppu", "x"])
+            keys = st.sampled_from(["parameters", "limits", "extends", "dppu", "Conv1", "x"])
             kinds.append(
                 st.dictionaries(keys, leaves, max_size=3).map(
                     lambda drawn: yaml.safe_dump(drawn, allow_unicode=True).encode(

@@ -71,6 +71,7 @@ def contents() -> dict[str, bytes]:
         folder = Path(name)
         (folder / "machine.yaml").write_text("extends: flexhyca-32x32\ndppu: {size: 64}\n")
         (folder / "space.yaml").write_text(SPACE)
+        (folder / "mapping.yaml").write_text("Conv1: {rows: 4, cols: 2, weights_outside: true}\n")
         (folder / "topology.csv").write_text(TOPOLOGY)
         (folder / "cells.lib").write_text(LIBERTY)
         rng = np.random.default_rng(0)

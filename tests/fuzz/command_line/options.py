@@ -56,6 +56,7 @@ PLAUSIBLE: dict[str, tuple[str, ...]] = {
     "unit": ("array", "dppu", "buffer"),
     "register": ("acc", "weight"),
     "space": ("full", "small", "space.yaml"),
+    "mapping": ("mapping.yaml",),
     "scenario": ("own", "I", "II", "both"),
     "optimiser": ("random", "walk", "gpyopt", "tpe"),
     "ber": ("1e-3", "1e-4,1e-3"),
