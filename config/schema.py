@@ -278,7 +278,7 @@ class Config(Section):
 
     @property
     def tile_words(self) -> int:
-        """Words of an output-buffer slot: one tile."""
+        """Words of the largest tile."""
         return self.tile_rows * self.tile_cols
 
     @property
@@ -292,21 +292,21 @@ class Config(Section):
         return -(-self.tile_words // 8)
 
     @property
-    def output_slots(self) -> int:
-        """Tiles the output buffer holds: accumulator words and a residual byte for each word."""
-        slot = self.tile_accumulator_bytes + self.tile_words
-        return min((self.buffers.output_bytes - self.copies_bytes) // slot, MAX_SLOTS)
+    def output_words(self) -> int:
+        """Words of the output buffer: an accumulator and a residual byte each."""
+        free = self.buffers.output_bytes - self.copies_bytes
+        return free * 8 // (self.arithmetic.acc_bits + 8)
+
+    def output_slots(self, words: Any) -> Any:
+        """Slots of so many words, a number or an array, that the output buffer holds."""
+        slots = self.output_words // words
+        return slots - (slots > MAX_SLOTS) * (slots - MAX_SLOTS)
 
     @property
     def copies_bytes(self) -> int:
         """Bytes of the output buffer that hold a tile's first two copies until the third comes."""
         repeats = self.protection.repeats and self.array.keeps_sums
         return 2 * self.tile_accumulator_bytes if repeats else 0
-
-    @property
-    def residual_slots_bytes(self) -> int:
-        """Bytes of the output buffer that hold residual operands, one slot a tile."""
-        return self.output_slots * self.tile_words
 
     @property
     def position_column_bits(self) -> int:
@@ -453,7 +453,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"(two tables, double-buffered); use at least {tables}",
             )
         )
-    outputs = 2 * (config.tile_accumulator_bytes + config.tile_words) + config.copies_bytes
+    outputs = -(-2 * config.tile_words * (a.acc_bits + 8) // 8) + config.copies_bytes
     if b.output_bytes < outputs:
         copies = ", and two more copies of the accumulators" if config.copies_bytes else ""
         found.append(

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from ..errors import ProgramError
 from .descriptors import LAYER_COLUMNS
-from .earlier import in_todays_words
 from .encoding import decode, encode
 from .instructions import BY_NAME, Engine
 from .program import Program
@@ -128,7 +127,7 @@ class _Assembler:
         places = np.array(self.places, np.int32).reshape(len(self.places), 2)
         self.tensors["debug.layer"] = np.ascontiguousarray(places[:, 0])
         self.tensors["debug.tile"] = np.ascontiguousarray(places[:, 1])
-        return from_parts(*in_todays_words(self.tensors, self.meta), self.where)
+        return from_parts(self.tensors, self.meta, self.where, by_name=True)
 
     def _error(self, what: str, advice: str = "") -> ProgramError:
         return ProgramError(f"{self.where}, line {self.line}: {what}", advice)

@@ -66,6 +66,7 @@ LAYER_DESCRIPTOR: dict[str, str] = {
     "bias_addr": "DRAM byte of the biases, 4 bytes each",
     "chunk_ky": "kernel rows of a chunk of the reduction",
     "chunk_c": "input channels of a chunk of the reduction",
+    "slot_words": "words of an output-buffer slot: those of the layer's largest tile",
     "redundancy": "copies of every sum, voted bit by bit at the output (CONV): 0 one, 1 three at "
     "once on a third of the columns each, 2 three one after the other, 3 the same with operands "
     "loaded three times",

@@ -11,25 +11,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import Config
 from ..tables import complete
+from .descriptors import LAYER_COLUMNS
 from .instructions import ISA_VERSION, WINDOW_FIELDS
 
 _Tensors = dict[str, NDArray[Any]]
+_WINDOW_COLUMNS = tuple(name for name, _ in WINDOW_FIELDS)
 
 
-def _steps(tensors: _Tensors) -> None:
-    """2 -> 3: blocks hold every row and every column."""
-    windows = tensors.get("windows")
-    if windows is None or windows.shape[1:] != (len(WINDOW_FIELDS) - 2,):
-        return  # not of version 2 either, which is found out as with any other file
-    names = [name for name, _ in WINDOW_FIELDS]
-    for name in ("row_step", "col_step"):  # in the order of the table
-        windows = np.insert(windows, names.index(name), 1, axis=1)
-    tensors["windows"] = windows
+def _steps_and_slots(tensors: _Tensors, config: Config) -> None:
+    """2 -> 3: blocks hold every row and every column, a slot holds the largest tile there is."""
+    steps = {"row_step": 1, "col_step": 1}
+    _insert(tensors, "windows", _WINDOW_COLUMNS, steps)
+    _insert(tensors, "layers", LAYER_COLUMNS, {"slot_words": config.tile_words})
+
+
+def _insert(
+    tensors: _Tensors, name: str, columns: tuple[str, ...], values: Mapping[str, int]
+) -> None:
+    table = tensors.get(name)
+    if table is None or table.shape[1:] != (len(columns) - len(values),):
+        return  # not of the version that it names, which is found out as with any other file
+    for column, value in values.items():  # in the order of the table
+        table = np.insert(table, columns.index(column), value, axis=1)
+    tensors[name] = table
 
 
 #: What each version lacks of the next one.
-_CHANGES: dict[int, Callable[[_Tensors], None]] = {2: _steps}
+_CHANGES: dict[int, Callable[[_Tensors, Config], None]] = {2: _steps_and_slots}
 complete(
     "ISA_VERSION in isa/instructions.py",
     range(2, ISA_VERSION),
@@ -38,14 +48,15 @@ complete(
 )
 
 
+#: Versions whose assembly is read.
+EARLIER = tuple(_CHANGES)
+
+
 def in_todays_words(
-    tensors: Mapping[str, NDArray[Any]], meta: Mapping[str, str]
-) -> tuple[_Tensors, dict[str, str]]:
-    """(tensors, metadata) of assembly of any version since 2, as `from_parts` takes them."""
-    new, now = dict(tensors), dict(meta)
-    given = meta.get("isa_version", "").strip()
-    if given.isdecimal() and int(given) in _CHANGES:
-        for version in range(int(given), ISA_VERSION):
-            _CHANGES[version](new)
-        now["isa_version"] = str(ISA_VERSION)
-    return new, now
+    tensors: Mapping[str, NDArray[Any]], version: int, config: Config
+) -> dict[str, NDArray[Any]]:
+    """Tensors of assembly of version `version`."""
+    new = dict(tensors)
+    for step in range(version, ISA_VERSION):
+        _CHANGES[step](new, config)
+    return new

@@ -20,6 +20,7 @@ from ..config import config_from_json, hash_of
 from ..errors import ProgramError, first_line
 from ..files import reading, write_whole
 from .descriptors import LAYER_COLUMNS
+from .earlier import EARLIER, in_todays_words
 from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
 from .program import Program
 from .rules import ADVICE
@@ -86,9 +87,17 @@ def content_digest(program: Program) -> str:
 
 
 def from_parts(
-    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str], where: str
+    tensors: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, str],
+    where: str,
+    *,
+    by_name: bool = False,
 ) -> Program:
-    """(tensors, metadata) -> validated Program. `where` names the source in error messages."""
+    """(tensors, metadata) -> validated Program. `where` names the source in error messages.
+
+    by_name : the text was made from names of instructions and fields, so that only tables differ
+    where the instruction set is an earlier one.
+    """
 
     def bad(what: str) -> ProgramError:
         return ProgramError(f"{where}: {what}", ADVICE)
@@ -101,14 +110,21 @@ def from_parts(
             raise bad(f"metadata {key!r} is not JSON") from None
     if meta.get("format") != FORMAT:
         raise bad(f"metadata format is {meta.get('format')!r}, not {FORMAT!r}")
-    for key, want in (("format_version", FORMAT_VERSION), ("isa_version", ISA_VERSION)):
-        if meta.get(key) != want:
-            raise bad(f"{key} is {meta.get(key)!r}, this release reads {want}")
+    versions = (ISA_VERSION, *(EARLIER if by_name else ()))
+    for key, want in (("format_version", (FORMAT_VERSION,)), ("isa_version", versions)):
+        if meta.get(key) not in want:
+            known = " and ".join(map(str, want))
+            raise bad(f"{key} is {meta.get(key)!r}, this release reads {known}")
     for name, (dtype, ndim) in _TENSORS.items():
         array = tensors.get(name)
         if array is None or array.dtype != dtype or array.ndim != ndim:
             have = "missing" if array is None else f"{array.dtype} with {array.ndim} axes"
             raise bad(f"tensor {name!r} must be {np.dtype(dtype)} with {ndim} axes, is {have}")
+    try:
+        config = config_from_json(meta["config"], where)
+    except (KeyError, TypeError) as error:
+        raise bad(f"metadata has no configuration ({type(error).__name__}: {error})") from None
+    tensors = in_todays_words(tensors, meta["isa_version"], config)
     for name, columns in (
         ("text", 2),
         ("layers", len(LAYER_COLUMNS)),
@@ -119,7 +135,6 @@ def from_parts(
         if tensors[name].shape[1] != columns:
             raise bad(f"tensor {name!r} has {tensors[name].shape[1]} columns, needs {columns}")
     try:
-        config = config_from_json(meta["config"], where)
         program = Program(
             name=str(meta["name"]),
             config=config,

@@ -324,7 +324,7 @@ REGISTERS: tuple[Register, ...] = (
         "residual",
         2,
         _byte,
-        lambda c: c.residual_slots_bytes,
+        lambda c: c.output_words,
         "byte of the residual slots",
         "one element of the residual operand",
         buffer=Buffer.OUTPUT,

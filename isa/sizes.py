@@ -30,7 +30,7 @@ _BUFFER_BYTES: dict[Buffer, Callable[[Config], int]] = {
     Buffer.IFMAP: lambda c: c.buffers.ifmap_bytes,
     Buffer.WEIGHT: lambda c: c.buffers.weight_bytes,
     Buffer.POSITION: lambda c: c.buffers.position_bytes,
-    Buffer.OUTPUT: lambda c: c.residual_slots_bytes,
+    Buffer.OUTPUT: lambda c: c.output_words,
 }
 complete("Buffer in isa/instructions.py", Buffer, _BUFFER_BYTES, "isa/sizes.py: _BUFFER_BYTES")
 
@@ -43,7 +43,7 @@ complete("Format in isa/instructions.py", Format, _TABLE_BITS, "isa/sizes.py: _T
 
 
 def buffer_bytes(config: Config) -> dict[Buffer, int]:
-    """What a LOAD can fill of each buffer; of the output buffer the residual slots."""
+    """What a LOAD can fill of each buffer; of the output buffer the residual bytes."""
     return {buffer: size(config) for buffer, size in _BUFFER_BYTES.items()}
 
 

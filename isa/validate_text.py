@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.schema import MAX_SLOTS
 from ..errors import ProgramError
 from ..network.layers import LayerOp
 from ..tables import complete
@@ -205,8 +206,10 @@ def _tiles(p: Program, c: Columns, check: TextCheck) -> None:
     cfg = p.config
     tile = _is(c, *OF_TILE)
     check(tile & ((c["m"] == 0) | (c["n"] == 0)), Rule.TILE_EMPTY)
-    check(tile & (c["m"] * c["n"] > cfg.tile_words), Rule.TILE_WORDS)
-    check(tile & (c["slot"] >= cfg.output_slots), Rule.SLOT, slots=cfg.output_slots)
+    words = np.maximum(1, p.column("slot_words"))[p.debug_layer]
+    slots = cfg.output_slots(words)
+    check(tile & (c["m"] * c["n"] > words), Rule.TILE_WORDS)
+    check(tile & (c["slot"] >= slots), Rule.SLOT, slots=slots.min(initial=MAX_SLOTS))
     gemm = _is(c, "GEMM")
     columns = [
         cfg.array.cols // r.copies.parts if r.copies.parts > 1 else cfg.tile_cols
@@ -223,7 +226,7 @@ def _tiles(p: Program, c: Columns, check: TextCheck) -> None:
         rows=cfg.array.rows,
     )
     check(gemm & (c["first"] & c["resume"] != 0), Rule.TWO_STARTS)
-    check(_is(c, "VEC") & (c["res_slot"] >= cfg.output_slots), Rule.RESIDUAL_SLOT)
+    check(_is(c, "VEC") & (c["res_slot"] >= slots), Rule.RESIDUAL_SLOT)
     dppu = _is(c, "DPPU")
     check(dppu & (c["count"] > c["m"] * c["n"]), Rule.TABLE_SIZE)
     nbytes = table_bytes(c["format"], c["count"], cfg.position_bits, c["m"] * c["n"])

@@ -32,6 +32,7 @@ from ...network.layers import (
     Network,
 )
 from ..tiling.tiles import Geometry, LayerPlan, Tile, TileRun
+from .buffers import Slots
 from .constants import Constants, place_constants
 from .memory_map import MemoryMap
 from .prefetch import MOST_LOADS, Placed, Prefetch, ready
@@ -72,9 +73,8 @@ class Emitter:
             network, config, self.text, self.memory, self.constants, self.redundancy
         )
         self.windows: dict[tuple[int, ...], int] = {}
-        self.slots = config.output_slots
-        self.slot_user = [i - self.slots for i in range(self.slots)]
-        self.next_slot = self.slot = self.tiles = 0
+        self.slots = Slots(config)
+        self.slot = self.tiles = 0
         self.begun: dict[Tile, tuple[int, int]] = {}  # slot and number of tiles that are not done
         self.configured: dict[tuple[Engine, Table], int] = {}
 
@@ -113,6 +113,8 @@ class Emitter:
         packed = iter(unit.packed)
         tables = [[next(packed) for _ in work.tables] for work in unit.works]
         conv = self.network.layers[unit.layer].op == LayerOp.CONV
+        for slots in (self.slots, self.prefetch.residuals):
+            slots.resize(self.plans[unit.layer].slot_words)
         loads = chain.from_iterable(ahead)
         pace = -(-MOST_LOADS // len(unit.works))
         for work, table in zip(unit.works, tables, strict=True):
@@ -120,8 +122,7 @@ class Emitter:
                 pass
             if work.run.first:
                 self.tiles += 1
-                self.begun[work.tile] = self.next_slot, self.tiles
-                self.next_slot = (self.next_slot + 1) % self.slots
+                self.begun[work.tile] = self.slots.take(), self.tiles
             self.slot, self.text.now = self.begun[work.tile]
             if work.run.last:
                 del self.begun[work.tile]
@@ -157,7 +158,7 @@ class Emitter:
             gemm = text.emit("GEMM", Engine.ARRAY, index, first, last, resume, tap, *fields, k0, k)
             text.need(gemm, Engine.LOAD, loaded)
             if first:
-                text.need(gemm, Engine.STORE, self.slot_user[self.slot])
+                text.need(gemm, Engine.STORE, self.slots.user(self.slot))
         placed.a.readers[Engine.ARRAY] = b.readers[Engine.ARRAY] = gemm
         dppu = self._emit_dppu(index, placed, work, packed, window, gemm, loaded)
         if not run.last:
@@ -168,7 +169,7 @@ class Emitter:
         text.need(vec, Engine.DPPU, dppu)
         text.need(vec, Engine.LOAD, residual)
         if residual != NO_PC:
-            self.prefetch.residual_user[slot] = vec
+            self.prefetch.residuals.use(slot, vec)
         self._emit_store(index, tile)
 
     def _folds(self, run: TileRun, kernel_w: int) -> list[tuple[int, int]]:
@@ -234,7 +235,7 @@ class Emitter:
 
     def _emit_store(self, index: int, tile: Tile) -> None:
         store = self.text.emit("STORE", Engine.STORE, index, *tile, self.slot)
-        self.slot_user[self.slot] = store
+        self.slots.use(self.slot, store)
         self.prefetch.stored[self.network.layers[index].output] = store
 
     # ---- the whole ----------------------------------------------------------------------------
@@ -301,14 +302,16 @@ class Emitter:
     def _layer_table(self) -> NDArray[np.int64]:
         rows = []
         for i, layer in enumerate(self.network.layers):
-            row = [int(getattr(layer, f)) for f in LAYER_FIELDS]
+            plan = self.plans[i]
+            row = {f: int(getattr(layer, f)) for f in LAYER_FIELDS}
+            row["slot_words"] = plan.slot_words
             if i in self.constants.weight_at:
-                row += [
-                    self.memory.base("weights") + self.constants.weight_at[i],
-                    self.memory.base("bias") + self.constants.bias_at[i],
-                    self.plans[i].chunk_ky,
-                    self.plans[i].chunk_c,
-                    self.redundancy[i],
-                ]
-            rows.append(row + [0] * (len(LAYER_COLUMNS) - len(row)))
+                row |= {
+                    "weight_addr": self.memory.base("weights") + self.constants.weight_at[i],
+                    "bias_addr": self.memory.base("bias") + self.constants.bias_at[i],
+                    "chunk_ky": plan.chunk_ky,
+                    "chunk_c": plan.chunk_c,
+                    "redundancy": self.redundancy[i],
+                }
+            rows.append([row.get(name, 0) for name in LAYER_COLUMNS])
         return np.array(rows, np.int64)

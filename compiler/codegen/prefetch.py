@@ -24,7 +24,7 @@ from ..tiling.loads import (
     weight_loads,
 )
 from ..tiling.tiles import Tile
-from .buffers import Halves, Readers
+from .buffers import Halves, Readers, Slots
 from .constants import Constants
 from .memory_map import MemoryMap
 from .text import NO_PC, TextBuilder
@@ -78,7 +78,7 @@ class Prefetch:
     """Emits loads into `text`; knows what each half holds and who has read it.
 
     stored : tensor -> pc of its last STORE, which a load of it must wait for.
-    residual_user : pc of the VEC that read each residual slot last.
+    residuals : slots of residual operands, whose last users are VECs.
     positions : the tables of the units so far, as they lie in DRAM.
     """
 
@@ -101,9 +101,7 @@ class Prefetch:
         self.held_p: HeldTables | None = None
         self.positions: list[bytes] = []
         self.position_bytes = 0
-        self.slots = config.output_slots
-        self.residual_user = [i - self.slots for i in range(self.slots)]
-        self.next_residual = 0
+        self.residuals = Slots(config)
         written = {layer.output for layer in network.layers}
         unwritten = set(range(len(network.tensors))) - written  # inputs: several in a topology
         self.stored = dict.fromkeys(unwritten, NO_PC)
@@ -202,12 +200,11 @@ class Prefetch:
         """Bring the residual's words of `tile` into the next residual slot: (slot, pc)."""
         tensor = self.network.layers[index].residual
         c = self.network.tensors[tensor].c
-        slot = self.next_residual
-        self.next_residual = (slot + 1) % self.slots
-        at = slot * self.config.tile_words
+        slot = self.residuals.take()
+        at = slot * self.residuals.words
         load = Load(Kind.IFMAP, tile.m0 * c + tile.n0, tile.n, tile.m, c)
         pc = self._load([load], Buffer.OUTPUT, at, self.memory.tensors[tensor], index)
-        self.text.need(pc, Engine.STORE, self.residual_user[slot])
+        self.text.need(pc, Engine.STORE, self.residuals.user(slot))
         self.text.need(pc, Engine.STORE, self.stored[tensor])
         return slot, pc
 

@@ -289,7 +289,10 @@ class _Choice:
         across = (self.parts == 1) & (px.whole > 0) & (ch.channel_tiles % ch.tiles == 0)
         together = px.pixel_tiles * ch.channel_tiles
         self.parked = (self.parts > 1) & (together > 1)
-        room_to_park = (together <= self.config.output_slots) & self.may_park
+        # As many words as the largest tile has: what a slot takes.
+        words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
+        self.slots = self.config.output_slots(words)
+        room_to_park = (together <= self.slots) & self.may_park
         self.fits = fits & (one_group | across) & (~self.parked | room_to_park)
         for wanted, values in (
             (self.wanted.cut_rows, px.cut_rows),
@@ -414,7 +417,7 @@ class _Choice:
         lead = start + np.where(self.parked, parts - 1, 0) * array + tile
         waits = np.where(
             self.parked,
-            (2 * own - self.config.output_slots) * store - 2 * (own - 1) * tile,
+            (2 * own - self.slots) * store - 2 * (own - 1) * tile,
             0,
         )
         cycles = cycles + (blocks * runs - 1) * np.maximum(0, waits)

@@ -64,6 +64,11 @@ class LayerPlan:
     chunk_ky: int
     chunk_c: int
 
+    @cached_property
+    def slot_words(self) -> int:
+        """Words of the largest tile, which a slot of the output buffer has to hold."""
+        return max(t.m * t.n for t in self.tiles)
+
     @property
     def tiles(self) -> Iterator[Tile]:
         """Every tile once, in the order of its last chunk."""

@@ -298,7 +298,7 @@ def _slots(
     every_cycle : whether a cycle is a moment.
     """
     words, bits = (
-        spans.program.config.tile_words,
+        int(spans.program.column("slot_words")[layer]),
         register.bits(spans.program.network.arithmetic),
     )
     cycles = np.array([sum(x) for x in held])

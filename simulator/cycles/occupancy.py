@@ -33,8 +33,8 @@ COUNTERS = {
     "ifmap buffer": "bytes",
     "weight buffer": "bytes",
     "position buffer": "bytes",
-    "output buffer": "slots",
-    "residual slots": "slots",
+    "output buffer": "words",
+    "residual slots": "bytes",
     "DPPU backlog": "neurons",
 }
 _BUFFERS = {
@@ -81,11 +81,10 @@ class _Walk:
     def __init__(self, program: Program) -> None:
         self.c = {name: column.tolist() for name, column in program.columns.items()}
         self.tile = program.debug_tile.tolist()
-        self.words = program.config.tile_words
         self.middle = {b: size // 2 for b, size in buffer_bytes(program.config).items()}
         self.halves = {(buffer, late): _Half() for buffer in _BUFFERS for late in (False, True)}
         self.slots: dict[int, int] = {}  # slot -> pc that began to fill it
-        self.residuals: dict[int, int] = {}  # residual slot -> pc of its LOAD
+        self.residuals: dict[int, int] = {}  # residual byte -> pc of the LOAD that begins there
         self.gemm = -1  # the last GEMM
         fields = [name for name, _ in WINDOW_FIELDS]
         found = {engine: configured(program, engine)[Table.WINDOW] for engine in Engine}
@@ -99,6 +98,7 @@ class _Walk:
         layer = configured(program, Engine.STORE)[Table.LAYER]
         self.conv = (program.column("op")[layer] == LayerOp.CONV).tolist()
         self.residual = (program.column("residual")[layer] != NO_TENSOR).tolist()
+        self.words = program.column("slot_words")[layer].tolist()
 
     def run(self) -> Iterator[Lease]:
         for pc, op in enumerate(self.c["op"]):
@@ -115,7 +115,7 @@ class _Walk:
         c = self.c
         buffer, address = Buffer(c["buffer"][pc]), c["buf_addr"][pc]
         if buffer == Buffer.OUTPUT:
-            self.residuals[address // self.words] = pc
+            self.residuals[address] = pc
             return
         half = self._half(buffer, address)
         if half.readers:
@@ -146,14 +146,14 @@ class _Walk:
         if not self.conv[pc]:
             self._reads(Engine.STORE, Buffer.IFMAP, "a_base", pc)
         elif self.residual[pc]:
-            slot = self.c["res_slot"][pc]
-            if slot in self.residuals:
-                yield Lease("residual slots", 1, (self.residuals.pop(slot),), (pc,))
+            at = self.c["res_slot"][pc] * self.words[pc]
+            if at in self.residuals:
+                yield Lease("residual slots", self.words[pc], (self.residuals.pop(at),), (pc,))
 
     def _store(self, pc: int) -> Iterator[Lease]:
         slot = self.c["slot"][pc]
         if slot in self.slots:
-            yield Lease("output buffer", 1, (self.slots.pop(slot),), (pc,))
+            yield Lease("output buffer", self.words[pc], (self.slots.pop(slot),), (pc,))
 
 
 #: What an instruction takes or gives back of what is counted; None: nothing.

@@ -71,7 +71,7 @@ class Reads:
         self.buffer = c["buffer"][self.load]
         self.first = c["buf_addr"][self.load]
         self.end = self.first + c["row_bytes"][self.load] * c["count"][self.load]
-        self.slot_words = program.config.tile_words
+        self.slot_words = program.column("slot_words").tolist()
         self.span_ends = np.array([span.end for span in spans.all])
         #: Where the instructions of a tile begin, and those of it or any later one.
         self.begins = [min([span.begin, *span.gemms[:1]]) for span in spans.all]
@@ -166,7 +166,7 @@ class Reads:
                     yield Engine.DPPU, pc, 0, "position", (offset, 0)
             return
         if buffer == Buffer.OUTPUT:
-            word = address - int(c["res_slot"][span.vec]) * self.slot_words
+            word = address - int(c["res_slot"][span.vec]) * self.slot_words[span.layer]
             if (
                 layer.op == LayerOp.CONV
                 and layer.residual != NO_TENSOR

@@ -211,22 +211,26 @@ class FaultyMemory(Memory):
         super()._gemm(i)
         span = self._tile(i["pc"])
         if span is not None and i["last"]:
-            self._wrong_sums(i, span, self._visit(span, i["pc"]))
+            self._wrong_sums(Engine.ARRAY, i, span, self._visit(span, i["pc"]))
 
-    def _wrong_sums(self, i: dict[str, int], span: Span, moment: int) -> None:
+    def _wrong_sums(self, engine: Engine, i: dict[str, int], span: Span, moment: int) -> None:
+        own = self.sums[self._slot(engine, i)]
         for fault in self.plan.sums.get(_key(span), []):
             if fault.moment == moment:
-                self._wrong(self.slots[i["slot"]], fault, self.arithmetic.acc_bits)
+                self._wrong(own, fault, self.arithmetic.acc_bits)
 
-    def _wrong(self, words: NDArray[np.generic], fault: Sum, bits: int) -> None:
-        words[fault.word] = force(int(words[fault.word]), fault.bit, fault.stuck, bits)
+    def _wrong(self, own: NDArray[np.generic], fault: Sum, bits: int) -> None:
+        """A wrong bit of a tile's words; nobody reads what else its slot has."""
+        if fault.word < len(own):
+            own[fault.word] = force(int(own[fault.word]), fault.bit, fault.stuck, bits)
 
     def _vec(self, i: dict[str, int]) -> None:
         span = self.spans.by_pc.get(i["pc"])
         if span is None or i["pc"] != span.vec:
             super()._vec(i)
             return
-        self._wrong_sums(i, span, span.moments - 1)
+        self._wrong_sums(Engine.STORE, i, span, span.moments - 1)
         super()._vec(i)
+        own = self.results[self._slot(Engine.STORE, i)]
         for fault in self.plan.results.get(_key(span), []):
-            self._wrong(self.results[i["slot"]], fault, self.arithmetic.act_bits)
+            self._wrong(own, fault, self.arithmetic.act_bits)

@@ -122,8 +122,8 @@ class Memory:
         self._tensor(program.input)[:] = inputs
         self.buffers = {b: np.zeros(n, np.int8) for b, n in buffer_bytes(self.config).items()}
         words = self.config.tile_words
-        self.slots = np.zeros((self.config.output_slots, words), np.int32)
-        self.results = np.zeros((self.config.output_slots, words), np.int8)
+        self.sums = np.zeros(self.config.output_words, np.int32)
+        self.results = np.zeros(self.config.output_words, np.int8)
         self.accumulators = np.zeros(words, np.int32)
         self.resident: dict[Source, Resident] = {}
         # operands of GEMMs with taps, as the DPPU's register files caught them
@@ -291,7 +291,7 @@ class Memory:
 
     def _spoil_slot(self, i: dict[str, int]) -> None:
         if i["first"]:
-            self.slots[i["slot"], : i["m"] * i["n"]] = _GARBAGE
+            self.sums[self._slot(Engine.ARRAY, i)] = _GARBAGE
 
     def _spoil_output(self, i: dict[str, int]) -> None:
         self._output_rows(i)[:] = _GARBAGE
@@ -312,7 +312,7 @@ class Memory:
         if i["first"]:
             start = np.tile(bias, (m, 1))
         elif i["resume"]:
-            start = self.slots[i["slot"], : m * n].reshape(m, n).copy()
+            start = self.sums[self._slot(Engine.ARRAY, i)].reshape(m, n).copy()
         if i["first"] or i["resume"]:
             self.streamed.clear()
             self.sizes.clear()
@@ -335,7 +335,7 @@ class Memory:
                 self.accumulators[: m * n] = sums.reshape(-1)
         if i["last"]:
             self.sizes.clear()
-            self.slots[i["slot"], : m * n] = self.accumulators[: m * n]
+            self.sums[self._slot(Engine.ARRAY, i)] = self.accumulators[: m * n]
 
     def _at_once(self, pc: int) -> bool:
         """Whether all parts of a tile's reduction are computed together, at the last."""
@@ -374,7 +374,7 @@ class Memory:
         held = self.resident[source] = self._dppu_sums(i, source, held, tapped)
         if i["last"]:
             rows, cols = held.positions[held.inside].T
-            self.slots[i["slot"], rows * i["n"] + cols] = held.sums[held.inside]
+            self.sums[self._slot(Engine.DPPU, i)][rows * i["n"] + cols] = held.sums[held.inside]
 
     def _dppu_sums(
         self, i: dict[str, int], source: Source, held: Resident, tapped: Operands | None
@@ -435,16 +435,21 @@ class Memory:
         layer = self.program.network.layers[self.registers[Engine.STORE, Table.LAYER]]
         value, residual = _OPERANDS[layer.op](self, i)
         stored = fixedpoint.vector_unit(value, layer, self.arithmetic, residual)
-        self.results[i["slot"], : i["m"] * i["n"]] = stored.reshape(-1)
+        self.results[self._slot(Engine.STORE, i)] = stored.reshape(-1)
+
+    def _slot(self, engine: Engine, i: dict[str, int], field: str = "slot") -> slice:
+        """The words of a tile in the slot that an instruction names."""
+        at = i[field] * self._layer(engine)["slot_words"]
+        return slice(at, at + i["m"] * i["n"])
 
     def _of_slot(self, i: dict[str, int]) -> tuple[I64, I64 | None]:
         """Sums of the array and the DPPU in the output buffer, and the residual beside them."""
         m, n = i["m"], i["n"]
-        sums = self.slots[i["slot"], : m * n].reshape(m, n).astype(np.int64)
+        sums = self.sums[self._slot(Engine.STORE, i)].reshape(m, n).astype(np.int64)
         if self._layer(Engine.STORE)["residual"] < 0:
             return sums, None
-        at = i["res_slot"] * self.slots.shape[1]
-        other = self.buffers[Buffer.OUTPUT][at : at + m * n].reshape(m, n)
+        own = self._slot(Engine.STORE, i, "res_slot")
+        other = self.buffers[Buffer.OUTPUT][own].reshape(m, n)
         return sums, fixedpoint.wrap(other, self.arithmetic.act_bits)
 
     def _of_window(self, i: dict[str, int]) -> tuple[I64, I64 | None]:
@@ -460,8 +465,8 @@ class Memory:
         return fixedpoint.wrap(read, self.arithmetic.act_bits)
 
     def _store(self, i: dict[str, int]) -> None:
-        m, n = i["m"], i["n"]
-        self._output_rows(i)[:] = self.results[i["slot"], : m * n].reshape(m, n)
+        own = self._slot(Engine.STORE, i)
+        self._output_rows(i)[:] = self.results[own].reshape(i["m"], i["n"])
 
 
 def _no_memory(source: Source) -> InternalError:

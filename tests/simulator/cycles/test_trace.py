@@ -76,13 +76,13 @@ def test_the_channel_moves_one_thing_at_a_time(program):
 def test_buffers_never_overflow_and_end_empty(program):
     recorder = Recorder()
     CycleModel(program, recorder=recorder).run()
-    b, slots = program.config.buffers, program.config.output_slots
+    b, words = program.config.buffers, program.config.output_words
     limits = {
         "ifmap buffer": b.ifmap_bytes,
         "weight buffer": b.weight_bytes,
         "position buffer": b.position_bytes,
-        "output buffer": slots,
-        "residual slots": slots,
+        "output buffer": words,
+        "residual slots": words,
         "DPPU backlog": int(program.columns["count"].sum()),
     }
     courses = levels(leases(program), recorder)
