@@ -90,6 +90,10 @@ class Array(Section):
         strict=True,
         description="a second accumulator per PE (os): the next tile follows at once",
     )
+    channel_block: int = _int(
+        1, 1, 256, "input channels that are fed together (os): of a window's position there are "
+        "whole blocks of them, and what the last one lacks is waited for"
+    )  # fmt: skip
 
     @property
     def keeps_sums(self) -> bool:
@@ -392,6 +396,14 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 "array.dataflow",
                 f"{config.array.dataflow} runs without the DPPU, and dppu.size is {d.size}; set "
                 "dppu.size to 0 and protection.s_th to 0, or use dataflow os",
+            )
+        )
+    if config.array.channel_block > 1 and not config.array.keeps_sums:
+        found.append(
+            (
+                "array.channel_block",
+                f"{config.array.channel_block} needs dataflow os; use 1 with "
+                f"{config.array.dataflow}",
             )
         )
     if config.array.double_buffered_accumulators and not config.array.keeps_sums:

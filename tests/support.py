@@ -56,7 +56,9 @@ def machines(draw: st.DrawFn) -> Config:
     overflow = draw(st.sampled_from(choices("arithmetic.overflow")))
     dataflow = draw(st.sampled_from(choices("array.dataflow"))) if reuse == "none" else "os"
     double = dataflow == "os" and draw(st.booleans())
+    block = draw(st.sampled_from([1, 1, 2, 5])) if dataflow == "os" else 1
     return small_config(
+        f"array.channel_block={block}",
         f"array.rows={rows}",
         f"array.cols={cols}",
         f"array.dataflow={dataflow}",

@@ -21,7 +21,7 @@ from ...config.dram_time import transfer_cycles
 from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
-from ...simulator.array.timing import fold_cycles, restore_steps
+from ...simulator.array.timing import fold_cycles, idle_channels, restore_steps
 from ...simulator.text.work import VEC_LATENCY
 from ..tiling.loads import PIECE_CHANNELS, PIECES
 from ..tiling.tiles import Geometry
@@ -450,6 +450,13 @@ class _Choice:
         by_channel = whole * -(-self.channels * unit // rows) + -(-left * unit // rows)
         return -(-self.layer.kernel_h // self.px.nky) * by_channel
 
+    def _idle(self) -> Any:
+        """Cycles of a tile for blocks of channels that are not full."""
+        block, window = self.config.array.channel_block, self.layer.kernel_h * self.layer.kernel_w
+        whole, left = np.divmod(self.per_group, self.channels)
+        lacking = whole * idle_channels(self.channels, block) + idle_channels(left, block)
+        return window * lacking
+
     def _array(self, tiles: Any, depth: int) -> Any:
         """Cycles of all tiles on the array."""
         array, px, ch, parts = self.config.array, self.px, self.ch, self.parts
@@ -459,6 +466,7 @@ class _Choice:
         if not array.keeps_sums:
             folds = self._folds()
             return folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
+        depth = depth + self._idle()
         repeated = self.copies.runs > 1
         ends = np.where(self.parked | repeated, parts, 1)
         tail = 2 * rows + cols - 2 * tiles  # as `os_tile_cycles(0, m, n)`

@@ -62,6 +62,11 @@ def restore_steps(m: Count) -> Count:
     return m
 
 
+def idle_channels(channels: Count, block: int) -> Count:
+    """Channels that the last block of a window's position lacks (`array.channel_block`)."""
+    return -channels % block
+
+
 # ---- weight- and input-stationary ---------------------------------------------------------------
 
 

@@ -105,6 +105,7 @@ def _text(program: Program, work: Work) -> Text:
         posts=work.posts,
         k=work.k,
         fixed=work.fixed,
+        blocks=work.gemm.blocks,
         gemm_cycles=work.gemm.cycles,
         leaves=work.gemm.leaves,
         under=work.gemm.under,

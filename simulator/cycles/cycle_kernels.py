@@ -52,11 +52,11 @@ _FROM_ARRAY, _FROM_BUFFER = int(Source.ARRAY), int(Source.BUFFER)
 _FROM_DRAM = int(Source.DRAM)
 _SOURCES = (_FROM_ARRAY, _FROM_BUFFER, _FROM_DRAM)
 complete("Source in isa/instructions.py", Source, _SOURCES, f"{_HERE}: _begin, _compute")
-_BUSY, _DRAM, _WINDOW, _DRAIN, _PORT, _AWAIT, _INSTRUCTION, _CONTENTION, _OPERANDS = (
+_BUSY, _DRAM, _WINDOW, _DRAIN, _PORT, _AWAIT, _INSTRUCTION, _CONTENTION, _OPERANDS, _BLOCKS = (
     REASONS.index(reason)
     for reason in (
         BUSY, "dram", "dppu_window", "drain", "buffer_port", "array", "instruction",
-        "dram_contention", "operands",
+        "dram_contention", "operands", "blocks",
     )
 )  # fmt: skip
 _OUTPUT_FULL, _OUTBUF_FULL = REASONS.index("output_full"), REASONS.index("dppu_outbuf_full")
@@ -173,8 +173,9 @@ def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None
 
 
 @kernel
-def _gemm(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
+def _gemm(m: Machine, t: Text, s: State, pc: int, since: int) -> None:
     """`CycleModel._gemm` up to its end."""
+    now = since + t.code[pc].blocks
     k, cycles, leaves = t.code[pc].k, t.code[pc].gemm_cycles, t.code[pc].leaves
     under, waits, wait, stall = t.code[pc].under, t.code[pc].bus_waits, 0, 0
     a, spent = s.shared[0], s.spent[_ARRAY, t.code[pc].layer]
@@ -193,6 +194,7 @@ def _gemm(m: Machine, t: Text, s: State, pc: int, now: int) -> None:
     if leaves:
         wait = max(0, a.bus_free + t.code[pc].buses - (now + leaves + stall))
         a.bus_free = now + cycles + stall + wait
+    spent[_BLOCKS] += now - since
     spent[_WINDOW] += stall
     spent[_DRAIN] += wait + waits
     spent[_BUSY] += cycles - under - waits

@@ -252,19 +252,22 @@ class CycleModel:
 
     def _gemm(self, engine: Engine, pc: int) -> Process:
         """GEMM: stream the operands (the DPPU's register files may hold them up), skew, drain."""
-        now, (cycles, leaves, under, waits, buses) = self.clock.now, self.gemm_time[pc]
+        blocks, cycles, leaves, under, waits, buses = self.gemm_time[pc]
+        now = self.clock.now + blocks
         stall = self._tap(pc, now, self.k[pc]) if self.taps[pc] else 0
         wait = 0
         if leaves:
             # The rows of this tile follow those of the last one on the column buses.
             wait = max(0, self.bus_free + buses - (now + leaves + stall))
             self.bus_free = now + cycles + stall + wait
+        if blocks:
+            self._spend(engine, pc, "blocks", blocks)
         if stall:
             self._spend(engine, pc, "dppu_window", stall)
         if wait + waits:
             self._spend(engine, pc, "drain", wait + waits)
         self._spend(engine, pc, BUSY, cycles - under - waits)
-        yield self.clock.sleep(engine, cycles - under + stall + wait)
+        yield self.clock.sleep(engine, blocks + cycles - under + stall + wait)
         # The operands are used up; tokens can be taken when the last row has left.
         if self.memory is not None:
             self.memory.end(pc)

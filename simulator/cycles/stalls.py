@@ -27,6 +27,8 @@ STALLS: dict[Engine, dict[str, str]] = {
         "dppu_outbuf_full": "no output slot is free: results wait for the DPPU",
         "dppu_window": "the DPPU has not left the register file to be filled (HyCA's stall)",
         "drain": "the column buses still carry the last tile (double-buffered accumulators)",
+        "blocks": "the channels of a window's position do not fill their last block "
+        "(array.channel_block)",
         "instruction": "the next instruction is not fetched yet",
         "finished": "after the engine's last instruction",
     },
@@ -83,6 +85,7 @@ BOUND: dict[Engine, dict[str, str]] = {
         "dppu_outbuf_full": "dppu",
         "dppu_window": "dppu",
         "drain": "compute",
+        "blocks": "compute",
         "instruction": "control",
     },
     Engine.STORE: {

@@ -31,11 +31,11 @@ def record(*names: str) -> np.dtype[np.void]:
     return np.dtype([(name, np.int64) for name in names])
 
 
-#: An instruction. waits, posts : masks; reads begin and end at first_read, last_read; gemm_cycles,
-#: leaves, under, bus_waits, buses : `work.GemmTime`.
+#: An instruction. waits, posts : masks; reads begin and end at first_read, last_read; blocks,
+#: gemm_cycles, leaves, under, bus_waits, buses : `work.GemmTime`.
 INSTRUCTION = record(
-    "op", "layer", "waits", "array_token", "posts", "k", "fixed", "gemm_cycles", "leaves", "under",
-    "bus_waits", "buses", "taps", "count", "kind", "first_read", "last_read", "source",
+    "op", "layer", "waits", "array_token", "posts", "k", "fixed", "blocks", "gemm_cycles", "leaves",
+    "under", "bus_waits", "buses", "taps", "count", "kind", "first_read", "last_read", "source",
     "excess_bytes", "neuron_cycles", "last_window_cycles", "fetch_bytes",
 )  # fmt: skip
 #: A row of `work.Strided`.

@@ -26,7 +26,7 @@ from ...isa.validate_text import configured, takers
 from ...network.layers import LayerOp
 from ...tables import complete
 from ..array.dataflows import DATAFLOWS
-from ..array.timing import os_tile_cycles, restore_steps
+from ..array.timing import idle_channels, os_tile_cycles, restore_steps
 from .kernels import excess_reads
 
 #: Cycles of the vector unit's pipeline, from the first word in to the first word out.
@@ -123,6 +123,7 @@ class GemmTime(NamedTuple):
     underneath other operands with double-buffered accumulators; without those they are 0.
     """
 
+    blocks: NDArray[np.int64]  #: before the first operand, for blocks of channels that are not full
     cycles: NDArray[np.int64]  #: from the first operand to the last sum
     leaves: NDArray[np.int64]  #: to the end of the first results on the buses, 0 without any
     under: NDArray[np.int64]  #: the last of `cycles`, underneath the next GEMM
@@ -136,7 +137,7 @@ def gemm_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     m, n, none = c["m"].astype(np.int64), c["n"].astype(np.int64), np.zeros(len(k), np.int64)
     if not array.keeps_sums:
         fold = np.where(k > 0, DATAFLOWS[array.dataflow].gemm_cycles(m, k, n), 0)
-        return GemmTime(fold, none, none, none, none)
+        return GemmTime(none, fold, none, none, none, none)
     code = program.column("redundancy")[program.debug_layer]
     copies = [row.copies for row in Redundancy]
     runs = np.array([own.runs for own in copies])[code]
@@ -147,15 +148,30 @@ def gemm_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     again = repeated & ~first | resumed & (repeated | (not double))
     start = np.where(again, restore_steps(m), 0)
     run = start + k + tail
-    cycles = runs * run
+    cycles, blocks = runs * run, runs * _blocks(program)
     if not double:
-        return GemmTime(cycles, none, none, none, none)
+        return GemmTime(blocks, cycles, none, none, none, none)
     # The copies of an uncut tile follow at once, as other tiles do, a step of the buses apart.
     uncut = repeated & first & last
     cycles = np.where(uncut, run + (runs - 1) * np.maximum(k, m), cycles)
     waits = np.where(uncut, (runs - 1) * np.maximum(0, m - k), 0)
     buses = m + np.where(resumed & ~repeated, restore_steps(m), 0)
-    return GemmTime(cycles, np.where(tail > 0, run, 0), np.where(last, tail, 0), waits, buses)
+    leaves, under = np.where(tail > 0, run, 0), np.where(last, tail, 0)
+    return GemmTime(blocks, cycles, leaves, under, waits, buses)
+
+
+def _blocks(program: Program) -> NDArray[np.int64]:
+    """Cycles for what the last blocks of channels lack (`array.channel_block`), by pc of a GEMM."""
+    block = program.config.array.channel_block
+    pcs = np.flatnonzero(program.columns["op"] == BY_NAME["GEMM"].opcode)
+    out = np.zeros(len(program.text), np.int64)
+    if block > 1:
+        tables = configured(program, Engine.ARRAY)
+        window = program.windows[tables[Table.WINDOW][pcs]].astype(np.int64)
+        channels = window[:, _WINDOW["kcc"]]
+        positions = window[:, _WINDOW["nky"]] * program.column("kernel_w")[tables[Table.LAYER][pcs]]
+        out[pcs] = positions * idle_channels(channels, block)
+    return out
 
 
 Strided = Sequence[int]  #: (address, bytes of a row, rows, bytes from row to row)

@@ -99,7 +99,7 @@ def test_check_reports_every_problem_of_every_file(tmp_path: Path) -> None:
             ("simulate", "digits", "--config", "nonsense"),
             "error: no configuration 'nonsense': neither a file nor one of "
             "base-32x32, flexhyca-32x32, flexhyca-32x32-rate2, flexhyca-32x32-saturate, "
-            "hyca-32x32\n",
+            "gemmini-16x16, hyca-32x32, tpu-v1-like, vta-1x16x16\n",
         ),
         (
             ("accuracy", "digits", "--overflow", "saturate,slise"),

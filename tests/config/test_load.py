@@ -12,7 +12,10 @@ from flexhyca.config import config_from_json, explain_config, list_configs, load
 from flexhyca.config.fields import known_keys, numeric_limits
 from flexhyca.config.section import thousandths
 
-SHIPPED = "base-32x32, flexhyca-32x32, flexhyca-32x32-rate2, flexhyca-32x32-saturate, hyca-32x32"
+SHIPPED = (
+    "base-32x32, flexhyca-32x32, flexhyca-32x32-rate2, flexhyca-32x32-saturate, gemmini-16x16, "
+    "hyca-32x32, tpu-v1-like, vta-1x16x16"
+)
 
 
 def message(name: str | Path = "flexhyca-32x32", *overrides: str) -> str:
@@ -113,7 +116,7 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
         (
             "array.xyzzy=3",
             "unknown key array.xyzzy; known keys here: rows, cols, dataflow, "
-            "double_buffered_accumulators",
+            "double_buffered_accumulators, channel_block",
         ),
         ("dppu.size=1.5", "dppu.size = 1.5: must be a whole number from 0 to 4096"),
         ("dppu.size=true", "dppu.size = true: must be a whole number from 0 to 4096"),
