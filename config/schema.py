@@ -90,11 +90,22 @@ class Array(Section):
         strict=True,
         description="a second accumulator per PE (os): the next tile follows at once",
     )
+    overlapped_preload: bool = Field(
+        default=False,
+        strict=True,
+        description="the next fold's values go down the preload chain while this fold streams, and "
+        "each PE latches its own as the stream comes by (ws, is)",
+    )
 
     @property
     def keeps_sums(self) -> bool:
         """Whether a PE keeps a neuron's sum (os); else sums travel through the array (ws, is)."""
         return KEEPS_SUMS[self.dataflow]
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the next operands come while these are at work, in either way."""
+        return self.double_buffered_accumulators or self.overlapped_preload
 
 
 class Arithmetic(Section):
@@ -391,6 +402,15 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 "array.double_buffered_accumulators",
                 f"needs accumulators in the PEs, and dataflow {config.array.dataflow} has none; "
                 "use dataflow os",
+            )
+        )
+    if config.array.overlapped_preload and config.array.keeps_sums:
+        others = _alternatives([flow for flow, keeps in KEEPS_SUMS.items() if not keeps])
+        found.append(
+            (
+                "array.overlapped_preload",
+                f"needs operands that stay in the PEs, and dataflow {config.array.dataflow} has "
+                f"none; use dataflow {others}",
             )
         )
     if d.size and p.ib_th < p.nb_th:

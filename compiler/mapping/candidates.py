@@ -21,7 +21,8 @@ from ...config.dram_time import transfer_cycles
 from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
-from ...simulator.array.timing import fold_cycles, restore_steps
+from ...simulator.array.roles import ROLES
+from ...simulator.array.timing import fold_cycles, fold_follows, restore_steps
 from ...simulator.text.work import VEC_LATENCY
 from ..tiling.loads import PIECE_CHANNELS, PIECES
 from ..tiling.tiles import Geometry
@@ -436,7 +437,10 @@ class _Choice:
         rows, cols = pixels * ch.tiles * self.layer.groups, channels * px.tiles
         if not array.keeps_sums:
             folds = self._folds()
-            return folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
+            alone = folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
+            if not array.overlapped_preload:
+                return alone
+            return np.minimum(alone, self._overlapped(rows, cols, tiles, depth))
         repeated = self.copies.runs > 1
         ends = np.where(self.parked | repeated, parts, 1)
         tail = 2 * rows + cols - 2 * tiles  # as `os_tile_cycles(0, m, n)`
@@ -445,3 +449,17 @@ class _Choice:
             one = np.where(ends == parts, parts * np.maximum(depth / parts, buses), depth)
             return tiles * one + tail / tiles
         return self.copies.runs * (tiles * depth + ends * tail + (ends - 1) * restore_steps(rows))
+
+    def _overlapped(self, rows: Any, cols: Any, tiles: Any, depth: int) -> Any:
+        """The same with overlapped preload, of folds of the layer's mean size (`fold_follows`).
+
+        rows, cols : sums over all tiles. A fold of fewer operands than the one before it waits for
+        as many steps as it has fewer.
+        """
+        array, folds = self.config.array, self._folds()
+        vectors, held = ROLES[array.dataflow].by_role(rows, cols)
+        most = np.minimum(array.rows, self.channels * self.px.nky * self.layer.kernel_w)
+        fewer = np.maximum(0, folds * most - depth - 1)
+        used = depth / folds
+        each = fold_follows(vectors / tiles, used, held / tiles, used)
+        return tiles * (folds * each + fewer)

@@ -110,11 +110,9 @@ class ArrayUnit(ABC):
         It is looked at where a fault of that step would act, so before it is read.
         """
 
-    def owned(
-        self, shape: TileShape, register: Register, row: int, col: int, overlapped: bool
-    ) -> tuple[int, int]:
+    def owned(self, shape: TileShape, register: Register, row: int, col: int) -> tuple[int, int]:
         """First step and number of steps in which a tile has a place of a register: all.
 
-        overlapped : whether the next tile's operands follow at once, into a second accumulator.
+        Fewer where it is `overlapped`: then the next tile has it, which is taken to be alike.
         """
         return 0, self.cycles(shape)
