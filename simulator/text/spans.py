@@ -69,6 +69,13 @@ class Span(NamedTuple):
     cycles: int
     moments: int
 
+    def next_gemm(self, pc: int) -> tuple[int, int] | None:
+        """The tile's GEMM after the one at `pc`, and how many cycles later it begins."""
+        at = self.gemms.index(pc) + 1
+        if at == len(self.gemms):
+            return None
+        return self.gemms[at], self.starts[at] - self.starts[at - 1]
+
 
 class Visit(NamedTuple):
     """A tile on the array, from its bias or parked sums to the drain.
