@@ -440,7 +440,7 @@ class _Choice:
             alone = folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
             if not array.overlapped_preload:
                 return alone
-            return np.minimum(alone, self._overlapped(rows, cols, tiles, depth))
+            return np.minimum(alone, self._overlapped(tiles, depth))
         repeated = self.copies.runs > 1
         ends = np.where(self.parked | repeated, parts, 1)
         tail = 2 * rows + cols - 2 * tiles  # as `os_tile_cycles(0, m, n)`
@@ -450,16 +450,20 @@ class _Choice:
             return tiles * one + tail / tiles
         return self.copies.runs * (tiles * depth + ends * tail + (ends - 1) * restore_steps(rows))
 
-    def _overlapped(self, rows: Any, cols: Any, tiles: Any, depth: int) -> Any:
-        """The same with overlapped preload, of folds of the layer's mean size (`fold_follows`).
+    def _overlapped(self, tiles: Any, depth: int) -> Any:
+        """The same with overlapped preload, of folds of the mean number of operands.
 
-        rows, cols : sums over all tiles. A fold of fewer operands than the one before it waits for
-        as many steps as it has fewer.
+        Streams are of full tiles and a last one, or alike. A fold of fewer operands than the one
+        before it waits for as many steps as it has fewer (`fold_follows`).
         """
-        array, folds = self.config.array, self._folds()
-        vectors, held = ROLES[array.dataflow].by_role(rows, cols)
-        most = np.minimum(array.rows, self.channels * self.px.nky * self.layer.kernel_w)
-        fewer = np.maximum(0, folds * most - depth - 1)
-        used = depth / folds
-        each = fold_follows(vectors / tiles, used, held / tiles, used)
-        return tiles * (folds * each + fewer)
+        array, px, ch, folds = self.config.array, self.px, self.ch, self._folds()
+        sides = (self.geometry.pixels, px.tiles, px.rows), (self.width, ch.tiles, ch.cols)
+        (total, count, full), (across, columns, _) = ROLES[array.dataflow].by_role(*sides)
+        full = np.minimum(full, total)
+        last = total - (count - 1) * full
+        full, last = (np.where(last > 0, size, total / count) for size in (full, last))
+        used, held = depth / folds, across / columns
+        each = (count - 1) * fold_follows(full, used, held, used)
+        each = (each + fold_follows(last, used, held, used)) / count
+        most = np.minimum(array.rows, self.channels * px.nky * self.layer.kernel_w)
+        return tiles * (folds * each + np.maximum(0, folds * most - depth - 1))

@@ -208,10 +208,6 @@ class OutputStationary(ArrayUnit):
         """See `ArrayUnit.cycles`."""
         return int(os_tile_cycles(shape.k, shape.m, shape.n))
 
-    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
-        """See `ArrayUnit.gemm_cycles`."""
-        return os_tile_cycles(k, m, n)
-
     def starts(self, shape: TileShape) -> tuple[int, ...]:
         """See `ArrayUnit.starts`: the next part's operands follow at once."""
         return tuple(accumulate(shape.parts[:-1], initial=0))

@@ -52,9 +52,7 @@ from .stationary_stepper import step_stationary
 from .tile import Held, Pes, TileShape, Uses, operand, places_of
 from .timing import (
     STATIONARY_PIPELINE_STEPS,
-    Count,
     fold_begins,
-    fold_cycles,
     fold_follows,
     fold_latches,
     fold_reads,
@@ -164,11 +162,6 @@ class Stationary(ArrayUnit):
     roles: ClassVar[Roles]
 
     # ---- time ---------------------------------------------------------------------------------
-
-    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
-        """See `ArrayUnit.gemm_cycles`: those of a fold."""
-        vectors, held = self.roles.by_role(m, n)
-        return fold_cycles(vectors, k, held)
 
     def begins(self, shape: TileShape) -> list[int]:
         """Step in which each fold begins, and at last that in which they have ended."""

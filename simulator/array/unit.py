@@ -16,7 +16,6 @@ from ...isa.registers import SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW, Register
 from ...network.arrays import I8, I32, I64
 from .flips import Flip
 from .tile import Held, Pes, TileShape, Uses
-from .timing import Count
 
 Changes: TypeAlias = tuple[I64, I64, I64]  #: rows and columns of a tile, and what is added there
 
@@ -41,10 +40,6 @@ class ArrayUnit(ABC):
     @abstractmethod
     def cycles(self, shape: TileShape) -> int:
         """Steps in which registers of a tile can be hit, those in which its last sum leaves too."""
-
-    @abstractmethod
-    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
-        """Cycles of a GEMM that computes m x n sums of k operands, from the first to the last."""
 
     @abstractmethod
     def starts(self, shape: TileShape) -> tuple[int, ...]:

@@ -136,7 +136,7 @@ def gemm_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     c, array = program.columns, program.config.array
     m, n, none = c["m"].astype(np.int64), c["n"].astype(np.int64), np.zeros(len(k), np.int64)
     if not array.keeps_sums:
-        pcs = np.flatnonzero(c["op"] == BY_NAME["GEMM"].opcode)
+        pcs = np.flatnonzero((c["op"] == BY_NAME["GEMM"].opcode) & (k > 0))
         vectors, held = ROLES[array.dataflow].by_role(m[pcs], n[pcs])
         fold, under = none.copy(), none.copy()
         fold[pcs] = fold_cycles(vectors, k[pcs], held)
