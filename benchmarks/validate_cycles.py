@@ -109,7 +109,7 @@ def report(reference: Path) -> str:
     frame = gemmini(reference)
     pairs = [(ours, rtl) for ours in ("nominal", "calibrated") for rtl in (BEST, "auto")]
     lines = table(
-        "| memory | RTL | median ours / RTL | mean absolute error | within 20 % | rank correlation |",
+        "| memory | RTL | median ours / RTL | mean absolute error | within 20 % | rank corr. |",
         [summary(frame, *pair) for pair in pairs],
     )
     lines += ["", f"Layers ({len(frame)}), the furthest from RTL last:", ""]

@@ -14,14 +14,13 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import Field, model_validator
 
 from ..tables import complete
+from .buffers import Buffers
 from .mapping_options import MappingOptions
 from .section import Decimal, Section, decimal
 from .section import integer as _int
 
 #: Slots that an instruction can name (isa.instructions, field `slot`).
 MAX_SLOTS = 255
-#: Bytes of a buffer that an instruction can name (field `buf_addr`).
-MAX_BUFFER = 1 << 25
 #: Pixels or channels of a tile that an instruction can name (fields `m` and `n`).
 MAX_STREAM = 511
 
@@ -94,11 +93,22 @@ class Array(Section):
         1, 1, 256, "input channels that are fed together (os): of a window's position there are "
         "whole blocks of them, and what the last one lacks is waited for"
     )  # fmt: skip
+    overlapped_preload: bool = Field(
+        default=False,
+        strict=True,
+        description="the next fold's values go down the preload chain while this fold streams, and "
+        "each PE latches its own as the stream comes by (ws, is)",
+    )
 
     @property
     def keeps_sums(self) -> bool:
         """Whether a PE keeps a neuron's sum (os); else sums travel through the array (ws, is)."""
         return KEEPS_SUMS[self.dataflow]
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the next operands come while these are at work, in either way."""
+        return self.double_buffered_accumulators or self.overlapped_preload
 
 
 class Arithmetic(Section):
@@ -177,18 +187,6 @@ class Protection(Section):
     def repeats(self) -> bool:
         """Whether some tiles run three times one after the other."""
         return LAYER_COPIES[self.redundancy].runs > 1 and bool(self.redundant_layers)
-
-
-class Buffers(Section):
-    """On-chip SRAM, in bytes; each buffer is used in two halves (double buffering)."""
-
-    ifmap_bytes: int = _int(256 * 1024, 64, MAX_BUFFER, "input activations")
-    weight_bytes: int = _int(512 * 1024, 64, MAX_BUFFER, "weights and biases")
-    output_bytes: int = _int(
-        64 * 1024, 64, MAX_BUFFER, "accumulators before VEC, activations after"
-    )
-    position_bytes: int = _int(16 * 1024, 0, 1 << 16, "position tables of important neurons")
-    instruction_bytes: int = _int(16 * 1024, 64, 1 << 30, "instructions")
 
 
 class Dram(Section):
@@ -398,22 +396,21 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 "dppu.size to 0 and protection.s_th to 0, or use dataflow os",
             )
         )
-    if config.array.channel_block > 1 and not config.array.keeps_sums:
-        found.append(
-            (
-                "array.channel_block",
-                f"{config.array.channel_block} needs dataflow os; use 1 with "
-                f"{config.array.dataflow}",
+    for field, keeps, what in (
+        ("channel_block", True, "accumulators in the PEs"),
+        ("double_buffered_accumulators", True, "accumulators in the PEs"),
+        ("overlapped_preload", False, "operands that stay in the PEs"),
+    ):
+        asked = getattr(config.array, field) != Array.model_fields[field].default
+        if asked and config.array.keeps_sums != keeps:
+            others = [flow for flow, kept in KEEPS_SUMS.items() if kept == keeps]
+            found.append(
+                (
+                    f"array.{field}",
+                    f"needs {what}, and dataflow {config.array.dataflow} has none; "
+                    f"use dataflow {_alternatives(others)}",
+                )
             )
-        )
-    if config.array.double_buffered_accumulators and not config.array.keeps_sums:
-        found.append(
-            (
-                "array.double_buffered_accumulators",
-                f"needs accumulators in the PEs, and dataflow {config.array.dataflow} has none; "
-                "use dataflow os",
-            )
-        )
     if d.size and p.ib_th < p.nb_th:
         found.append(
             (

@@ -21,6 +21,11 @@ from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 
 #: Dataflows whose PEs keep no sums, and ways to compute a layer several times.
 STATIONARY = tuple(flow for flow in choices("array.dataflow") if not KEEPS_SUMS[flow])
+#: The field of `array` with which the next operands come while these are at work.
+OVERLAP = {
+    flow: "double_buffered_accumulators" if keeps else "overlapped_preload"
+    for flow, keeps in KEEPS_SUMS.items()
+}
 REDUNDANT = tuple(kind for kind in choices("protection.redundancy") if kind != "none")
 #: The machines of `one_conv_on`.
 MACHINES = (*choices("array.dataflow"), *REDUNDANT, *choices("dppu.data_reuse"))
@@ -55,14 +60,14 @@ def machines(draw: st.DrawFn) -> Config:
     size = 0 if reuse == "none" else width * draw(st.integers(1, 3))
     overflow = draw(st.sampled_from(choices("arithmetic.overflow")))
     dataflow = draw(st.sampled_from(choices("array.dataflow"))) if reuse == "none" else "os"
-    double = dataflow == "os" and draw(st.booleans())
     block = draw(st.sampled_from([1, 1, 2, 5])) if dataflow == "os" else 1
+    overlaps = draw(st.booleans())
     return small_config(
         f"array.channel_block={block}",
         f"array.rows={rows}",
         f"array.cols={cols}",
         f"array.dataflow={dataflow}",
-        f"array.double_buffered_accumulators={str(double).lower()}",
+        f"array.{OVERLAP[dataflow]}={str(overlaps).lower()}",
         f"dppu.size={size}",
         f"dppu.width={width}",
         f"dppu.sram_bytes_per_cycle={draw(st.sampled_from([1, 32]))}",

@@ -21,7 +21,8 @@ from ...config.dram_time import transfer_cycles
 from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
-from ...simulator.array.timing import fold_cycles, idle_channels, restore_steps
+from ...simulator.array.roles import ROLES
+from ...simulator.array.timing import fold_cycles, fold_follows, idle_channels, restore_steps
 from ...simulator.text.work import VEC_LATENCY
 from ..tiling.loads import PIECE_CHANNELS, PIECES
 from ..tiling.tiles import Geometry
@@ -465,7 +466,10 @@ class _Choice:
         rows, cols = pixels * ch.tiles * self.layer.groups, channels * px.tiles
         if not array.keeps_sums:
             folds = self._folds()
-            return folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
+            alone = folds * fold_cycles(rows, 0, cols - 2 * tiles + 2) + 2 * depth * tiles
+            if not array.overlapped_preload:
+                return alone
+            return np.minimum(alone, self._overlapped(tiles, depth))
         depth = depth + self._idle()
         repeated = self.copies.runs > 1
         ends = np.where(self.parked | repeated, parts, 1)
@@ -475,3 +479,21 @@ class _Choice:
             one = np.where(ends == parts, parts * np.maximum(depth / parts, buses), depth)
             return tiles * one + tail / tiles
         return self.copies.runs * (tiles * depth + ends * tail + (ends - 1) * restore_steps(rows))
+
+    def _overlapped(self, tiles: Any, depth: int) -> Any:
+        """The same with overlapped preload, of folds of the mean number of operands.
+
+        Streams are of full tiles and a last one, or alike. A fold of fewer operands than the one
+        before it waits for as many steps as it has fewer (`fold_follows`).
+        """
+        array, px, ch, folds = self.config.array, self.px, self.ch, self._folds()
+        sides = (self.geometry.pixels, px.tiles, px.rows), (self.width, ch.tiles, ch.cols)
+        (total, count, full), (across, columns, _) = ROLES[array.dataflow].by_role(*sides)
+        full = np.minimum(full, total)
+        last = total - (count - 1) * full
+        full, last = (np.where(last > 0, size, total / count) for size in (full, last))
+        used, held = depth / folds, across / columns
+        each = (count - 1) * fold_follows(full, used, held, used)
+        each = (each + fold_follows(last, used, held, used)) / count
+        most = np.minimum(array.rows, self.channels * px.nky * self.layer.kernel_w)
+        return tiles * (folds * each + np.maximum(0, folds * most - depth - 1))

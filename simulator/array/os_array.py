@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -208,10 +208,6 @@ class OutputStationary(ArrayUnit):
         """See `ArrayUnit.cycles`."""
         return int(os_tile_cycles(shape.k, shape.m, shape.n))
 
-    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
-        """See `ArrayUnit.gemm_cycles`."""
-        return os_tile_cycles(k, m, n)
-
     def starts(self, shape: TileShape) -> tuple[int, ...]:
         """See `ArrayUnit.starts`: the next part's operands follow at once."""
         return tuple(accumulate(shape.parts[:-1], initial=0))
@@ -235,7 +231,7 @@ class OutputStationary(ArrayUnit):
         parts: Sequence[int] = (),
     ) -> tuple[I32, int]:
         """See `ArrayUnit.step`."""
-        return os_tile(act, wgt, start, flips=flips, **vars(pes))
+        return os_tile(act, wgt, start, flips=flips, **_arguments(pes))
 
     def correct(
         self,
@@ -247,7 +243,7 @@ class OutputStationary(ArrayUnit):
         parts: Sequence[int] = (),
     ) -> Changes:
         """See `ArrayUnit.correct`."""
-        return os_tile_faults(act, wgt, start, flips=flips, **vars(pes))
+        return os_tile_faults(act, wgt, start, flips=flips, **_arguments(pes))
 
     def count(self, shape: TileShape, register: Register, places: I64) -> Uses:
         """See `ArrayUnit.count`."""
@@ -275,10 +271,13 @@ class OutputStationary(ArrayUnit):
         line, stage = (row, col) if register.line == "row" else (col, row)
         return _DELAYED[register.name], line, stage
 
-    def owned(
-        self, shape: TileShape, register: Register, row: int, col: int, overlapped: bool
-    ) -> tuple[int, int]:
+    def owned(self, shape: TileShape, register: Register, row: int, col: int) -> tuple[int, int]:
         """See `ArrayUnit.owned`: other registers go to the next tile's operands at once."""
-        if not overlapped or self._use(register, row, col)[0].doubled:
-            return super().owned(shape, register, row, col, overlapped)
+        if not shape.overlapped or self._use(register, row, col)[0].doubled:
+            return super().owned(shape, register, row, col)
         return int(self.count(shape, register, np.array([[row, col]])).first[0, 0]), shape.k
+
+
+def _arguments(pes: Pes) -> dict[str, Any]:
+    """As `os_tile` takes them; to overlap changes no sum, of which each tile has its own."""
+    return {name: value for name, value in vars(pes).items() if name != "overlapped"}

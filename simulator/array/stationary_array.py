@@ -20,6 +20,11 @@ operands: what belongs to no pixel adds nothing and is not written, and in a par
 above the rows without operands.  A flip at step t acts on the stored value before it is read in
 step t; one in `wgt` stays until the next fold latches.
 
+With `array.overlapped_preload` the next fold's chain moves while this one streams, and PE (r, c)
+latches in step U+r+c, with its first operand: it had no valid one, and gets one, so that there is a
+step without an operand between two streams.  The next fold begins `timing.fold_follows` steps after
+this one, and its steps are counted from there.
+
 All rows read pixel m from the buffer in step U+m; row r delays it in the r stages of its skew line.
 The words of the partial-sum buffer are stored state, too (unit `buffer`, register `output`): word
 m * N + n, from step 0 on.
@@ -32,7 +37,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -46,19 +50,26 @@ from .roles import ROLES, SUMS, Roles, check_roles
 from .stationary_corrections import stationary_corrections
 from .stationary_stepper import step_stationary
 from .tile import Held, Pes, TileShape, Uses, operand, places_of
-from .timing import STATIONARY_PIPELINE_STEPS, Count, fold_cycles, fold_reads
+from .timing import (
+    STATIONARY_PIPELINE_STEPS,
+    fold_begins,
+    fold_follows,
+    fold_latches,
+    fold_reads,
+)
 from .unit import ArrayUnit, Changes
 
 
 class _Folds(NamedTuple):
     """The folds of a tile. vectors, held : streamed and held ones of each.
 
-    used : (folds, 1), rows that have operands.
+    used : (folds, 1), rows that have operands. overlapped : whether their preload is.
     """
 
     vectors: int
     held: int
     used: I64
+    overlapped: bool
 
 
 class _Moment(NamedTuple):
@@ -86,8 +97,24 @@ class _Use(NamedTuple):
 
 
 def _chain(f: _Folds, row: I64, col: I64) -> tuple[I64, I64, Any]:
-    """What stands in the chain goes to row U - step + row, and comes in step row + 1."""
-    return row + 1, f.used - row, (col < f.held) & (row < f.used)
+    """What stands in the chain goes to row U - step + row, and comes in step row + 1.
+
+    The row's own is the last, and stands there until it is latched.
+    """
+    latched = fold_latches(f.used, row, col, f.overlapped)
+    return row + 1, latched - row, (col < f.held) & (row < f.used)
+
+
+def _in_chain(roles: Roles, at: _Moment) -> Held:
+    """The value of a row on its way, or of this row."""
+    return operand(roles.held, at.col, at.k0 + at.row + max(0, at.used - at.step))
+
+
+def _latched(f: _Folds, row: I64, col: I64) -> tuple[I64, I64, Any]:
+    """From when it is latched on, until it meets the last vector; a step passes in between."""
+    first = fold_latches(f.used, row, col, f.overlapped) + 1
+    read = fold_reads(f.used, row, col) + f.vectors
+    return first, read - first, (col < f.held) & (row < f.used)
 
 
 def _sum(roles: Roles, at: _Moment) -> Held:
@@ -97,17 +124,8 @@ def _sum(roles: Roles, at: _Moment) -> Held:
 
 #: Of the registers of PEs, by role.
 _USES = {
-    "preload": _Use(
-        _chain, lambda roles, at: operand(roles.held, at.col, at.k0 + at.used - at.step + at.row)
-    ),
-    "held": _Use(
-        lambda f, row, col: (
-            fold_reads(f.used, 0, 0),
-            f.vectors + row + col,
-            (col < f.held) & (row < f.used),
-        ),
-        lambda roles, at: operand(roles.held, at.col, at.k0 + at.row),
-    ),
+    "preload": _Use(_chain, _in_chain),
+    "held": _Use(_latched, lambda roles, at: operand(roles.held, at.col, at.k0 + at.row)),
     "streamed": _Use(
         lambda f, row, col: (
             fold_reads(f.used, row, col),
@@ -145,22 +163,20 @@ class Stationary(ArrayUnit):
 
     # ---- time ---------------------------------------------------------------------------------
 
-    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
-        """See `ArrayUnit.gemm_cycles`: those of a fold."""
-        vectors, held = self.roles.by_role(m, n)
-        return fold_cycles(vectors, k, held)
-
-    def periods(self, shape: TileShape) -> list[int]:
-        """Cycles of each fold."""
-        return [self.gemm_cycles(shape.m, used, shape.n) for used in shape.parts]
+    def begins(self, shape: TileShape) -> list[int]:
+        """Step in which each fold begins, and at last that in which they have ended."""
+        vectors, held = self.roles.by_role(shape.m, shape.n)
+        folds = np.array(shape.parts, np.int64)
+        begins: list[int] = fold_begins(vectors, folds, held, shape.overlapped).tolist()
+        return begins
 
     def cycles(self, shape: TileShape) -> int:
         """See `ArrayUnit.cycles`."""
-        return sum(self.periods(shape)) + STATIONARY_PIPELINE_STEPS
+        return self.begins(shape)[-1] + STATIONARY_PIPELINE_STEPS
 
     def starts(self, shape: TileShape) -> tuple[int, ...]:
         """See `ArrayUnit.starts`: a part is a fold."""
-        return tuple(accumulate(self.periods(shape)[:-1], initial=0))
+        return tuple(self.begins(shape)[:-1])
 
     def moments(self, visits: Sequence[TileShape]) -> int:
         """See `ArrayUnit.moments`: all the time."""
@@ -218,7 +234,8 @@ class Stationary(ArrayUnit):
         """A tile as the kernels take it: by what is streamed and what is held."""
         a, (m, n) = pes.arithmetic, (len(act), len(wgt))
         folds = parts or even_folds(act.shape[1], pes.rows)
-        plan = self.plan(flips, TileShape(m, n, tuple(folds), pes.rows, pes.cols), a)
+        shape = TileShape(m, n, tuple(folds), pes.rows, pes.cols, pes.overlapped)
+        plan = self.plan(flips, shape, a)
         streamed, held = self.roles.by_role(act, wgt)
         buffer, _ = self.roles.by_role(start, start.T)
         k, columns = streamed.shape[1], len(held)
@@ -243,6 +260,7 @@ class Stationary(ArrayUnit):
             pes.cols,
             *self.roles.by_role(a.act_bits, a.weight_bits),
             a.acc_bits,
+            pes.overlapped,
             plan,
         )
 
@@ -268,7 +286,7 @@ class Stationary(ArrayUnit):
             there = np.where(row < shape.m * shape.n, self.cycles(shape), 0)
             return Uses(places, np.zeros_like(row), there)
         vectors, held = self.roles.by_role(shape.m, shape.n)
-        folds = _Folds(vectors, held, np.array(shape.parts)[:, None])
+        folds = _Folds(vectors, held, np.array(shape.parts)[:, None], shape.overlapped)
         first, length, there = self._use(register).when(folds, row, col)
         first = first + np.array(self.starts(shape))[:, None]
         count = np.where(there, np.maximum(0, length), 0)
@@ -292,6 +310,19 @@ class Stationary(ArrayUnit):
         own, k0 = step - self.starts(shape)[fold], sum(shape.parts[:fold])
         at = _Moment(row, col, own, i, k0, shape.parts[fold])
         return self._use(register).what(self.roles, at)
+
+    def owned(self, shape: TileShape, register: Register, row: int, col: int) -> tuple[int, int]:
+        """See `ArrayUnit.owned`: from its first use on, until the next tile's begins.
+
+        A place that this tile does not use that early or that late has others as many steps.
+        """
+        if not shape.overlapped:
+            return super().owned(shape, register, row, col)
+        vectors, held = self.roles.by_role(shape.m, shape.n)
+        last = fold_follows(vectors, shape.parts[-1], held, shape.parts[0])
+        steps = self.starts(shape)[-1] + int(last)
+        first = int(self.count(shape, register, np.array([[row, col]])).first[0, 0])
+        return min(first, self.cycles(shape) - steps), steps
 
     def _use(self, register: Register) -> _Use:
         uses = _DELAYED if register.unit == self.skew else _USES

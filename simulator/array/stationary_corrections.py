@@ -16,7 +16,7 @@ from ...network.arrays import I8, I32, I64
 from ...network.fixedpoint_kernels import signed
 from .flips import COL, FROM, REGISTER, ROW, TO, arrives, passed, stored
 from .roles import SUMS, stationary_codes
-from .timing import STATIONARY_PIPELINE_STEPS, fold_cycles, fold_reads
+from .timing import STATIONARY_PIPELINE_STEPS, fold_begins, fold_latches, fold_reads
 
 _PRELOAD, _HELD, _STREAMED, _PSUM, _SKEW_STREAMED = stationary_codes(
     ("preload", "held", "streamed", "psum"),
@@ -27,10 +27,11 @@ _PRELOAD, _HELD, _STREAMED, _PSUM, _SKEW_STREAMED = stationary_codes(
 
 @kernel
 def _reached(
-    plan: I64, c: int, begin: int, used: int, rows: int, period: int, touched: NDArray[np.bool_]
+    plan: I64, c: int, begin: int, used: int, waits: int, touched: NDArray[np.bool_]
 ) -> tuple[bool, bool, bool]:
     """What faults reach of column c in the fold that begins in step `begin`.
 
+    waits : steps at most from when the chain is full until a PE has latched.
     Marks in `touched` the vectors that meet a wrong value on their own way. Returns whether a held
     value is hit; whether it or one in the preload chain is: then all vectors may be wrong; and
     whether any is marked.
@@ -42,9 +43,10 @@ def _reached(
         begins, ends, first = plan[i, FROM], plan[i, TO], begin + fold_reads(used, 0, 0)
         reaches = False
         if register == _PRELOAD:
-            preload |= at == c and begins <= begin + used and ends > begin
+            preload |= at == c and begins <= begin + used + waits and ends > begin
         elif register == _HELD:
-            held |= at == c and r < used and begins <= begin + period + rows and ends > first
+            read_last = begin + fold_reads(used, r, c) + len(touched) - 1
+            held |= at == c and r < used and begins <= read_last and ends > first
         elif register == _PSUM:
             reaches, first = at == c and r < used, begin + fold_reads(used, r + 1, c)
         elif register == _STREAMED:
@@ -70,12 +72,12 @@ def stationary_corrections(
     streamed_bits: int,
     held_bits: int,
     acc_bits: int,
+    overlapped: bool,
     plan: I64,
 ) -> tuple[I64, I64, I64]:
     """Vectors, columns and changes of the sums; arguments as of `step_stationary`."""
     count, n = len(streamed), len(held)
-    begins = np.zeros(len(folds) + 1, np.int64)
-    begins[1:] = np.cumsum(fold_cycles(count, folds, n))
+    begins = fold_begins(count, folds, n, overlapped)
     faults = len(plan)
     hit = np.zeros((count, n), np.bool_)
     change = np.zeros((count, n), np.int64)
@@ -103,17 +105,18 @@ def stationary_corrections(
                 row_hit[plan[i, ROW] :] = True
         k0 = 0
         for fold in range(len(folds)):
-            begin, used, period = begins[fold], folds[fold], begins[fold + 1] - begins[fold]
-            moves, all_vectors, some = _reached(plan, c, begin, used, rows, period, touched)
+            begin, used = begins[fold], folds[fold]
+            waits = used - 1 + c if overlapped else 0
+            moves, all_vectors, some = _reached(plan, c, begin, used, waits, touched)
             if not (some or all_vectors or words[c]):
                 k0 += used
                 continue
-            for r in range(used):  # down the preload chain; the PE latches at the end of step U
-                value[r], now[r] = held[c, k0 + r], begin + used
+            for r in range(used):  # down the preload chain, until the PE latches it
+                value[r], now[r] = held[c, k0 + r], begin + fold_latches(used, r, c, overlapped)
                 if all_vectors:
-                    for above in range(r + 1):
-                        step = begin + used - r + above
-                        value[r] = stored(plan, _PRELOAD, above, c, step, value[r], held_bits)
+                    for step in range(begin + used - r, now[r] + 1):
+                        at = min(r, step - (begin + used - r))
+                        value[r] = stored(plan, _PRELOAD, at, c, step, value[r], held_bits)
             for i in range(count):
                 if not (touched[i] or all_vectors or word[i, c] >= 0):
                     continue

@@ -18,13 +18,17 @@ PlaceStep = tuple[int, int, int]  #: row, column, step
 
 
 class TileShape(NamedTuple):
-    """A tile of m x n sums on an array of rows x cols PEs. parts : operands of each GEMM."""
+    """A tile of m x n sums on an array of rows x cols PEs. parts : operands of each GEMM.
+
+    overlapped : whether the next operands come while these are at work (`config.Array.overlaps`).
+    """
 
     m: int
     n: int
     parts: tuple[int, ...]
     rows: int
     cols: int
+    overlapped: bool = False
 
     @property
     def k(self) -> int:
@@ -37,6 +41,7 @@ class Pes:
     """The PEs that compute a tile: as many, of these word lengths, with these columns in copies.
 
     protected, product, voter : as of `os_array.os_tile`; a stationary array has no copies.
+    overlapped : as of `TileShape`.
     """
 
     rows: int
@@ -45,6 +50,7 @@ class Pes:
     protected: range = range(0)
     product: range | None = None
     voter: str = "feedback"
+    overlapped: bool = False
 
 
 class Held(NamedTuple):

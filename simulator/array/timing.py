@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import numpy as np
 from numba.extending import register_jitable
+
+from ...network.arrays import I64
 
 #: A number, or an array with one for each of many places; the forms take them mixed.
 Count: TypeAlias = Any
@@ -74,10 +77,18 @@ def idle_channels(channels: Count, block: int) -> Count:
 def fold_reads(used: Count, row: Count, col: Count) -> Count:
     """Step of a fold of `used` operands in which PE (row, col) reads vector 0 of what is streamed.
 
-    The chain of values to be held is full then, and latched in step `used`.  The sum is read one
-    step later, by the row below; "row `used`" is the buffer, which adds it.
+    The sum is read one step later, by the row below; "row `used`" is the buffer, which adds it.
     """
     return row + col + (used + 1)
+
+
+@register_jitable
+def fold_latches(used: Count, row: Count, col: Count, overlapped: bool) -> Count:
+    """Step of a fold in which PE (row, col) latches the value that stands in its preload chain.
+
+    All do when the chain is full; with overlapped preload each with its first operand.
+    """
+    return used + (row + col) * overlapped
 
 
 @register_jitable
@@ -88,3 +99,30 @@ def fold_cycles(vectors: Count, used: Count, held: Count) -> Count:
     stream and U + H - 2 for the skew. Sums leave below the last row that has an operand.
     """
     return vectors + (2 * used + held - 2)
+
+
+@register_jitable
+def fold_follows(vectors: Count, used: Count, held: Count, after: Count) -> Count:
+    """Steps from the first of a fold to that of the next one, with overlapped preload.
+
+    after : operands of the next fold.  Its values go down the chain from when all columns have
+    latched this one's, and so late that they are in place when its stream begins: M steps behind
+    this one's and one without an operand, by which a PE knows where to latch; or U - U' steps, so
+    that sums that leave above those of this fold do not come before them.
+    """
+    between = np.maximum(1, used - after)
+    return used + np.maximum(used + held - 2, vectors + between - after)
+
+
+@register_jitable
+def fold_begins(vectors: int, folds: I64, held: int, overlapped: bool) -> I64:
+    """Step in which each of the folds of a tile begins, and at last that in which they have ended.
+
+    folds : operands of each. overlapped : whether the preload is (`fold_follows`).
+    """
+    periods = fold_cycles(vectors, folds, held)
+    if overlapped:
+        periods[:-1] = fold_follows(vectors, folds[:-1], held, folds[1:])
+    begins = np.zeros(len(folds) + 1, np.int64)
+    begins[1:] = np.cumsum(periods)
+    return begins

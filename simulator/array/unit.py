@@ -16,7 +16,6 @@ from ...isa.registers import SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW, Register
 from ...network.arrays import I8, I32, I64
 from .flips import Flip
 from .tile import Held, Pes, TileShape, Uses
-from .timing import Count
 
 Changes: TypeAlias = tuple[I64, I64, I64]  #: rows and columns of a tile, and what is added there
 
@@ -41,10 +40,6 @@ class ArrayUnit(ABC):
     @abstractmethod
     def cycles(self, shape: TileShape) -> int:
         """Steps in which registers of a tile can be hit, those in which its last sum leaves too."""
-
-    @abstractmethod
-    def gemm_cycles(self, m: Count, k: Count, n: Count) -> Count:
-        """Cycles of a GEMM that computes m x n sums of k operands, from the first to the last."""
 
     @abstractmethod
     def starts(self, shape: TileShape) -> tuple[int, ...]:
@@ -110,11 +105,9 @@ class ArrayUnit(ABC):
         It is looked at where a fault of that step would act, so before it is read.
         """
 
-    def owned(
-        self, shape: TileShape, register: Register, row: int, col: int, overlapped: bool
-    ) -> tuple[int, int]:
+    def owned(self, shape: TileShape, register: Register, row: int, col: int) -> tuple[int, int]:
         """First step and number of steps in which a tile has a place of a register: all.
 
-        overlapped : whether the next tile's operands follow at once, into a second accumulator.
+        Fewer where it is `overlapped`: then the next tile has it, which is taken to be alike.
         """
         return 0, self.cycles(shape)

@@ -267,8 +267,10 @@ class CycleModel:
         if wait + waits:
             self._spend(engine, pc, "drain", wait + waits)
         self._spend(engine, pc, BUSY, cycles - under - waits)
+        if self.recorder is not None and not leaves:
+            self.recorder.goes_on(pc, under)
         yield self.clock.sleep(engine, blocks + cycles - under + stall + wait)
-        # The operands are used up; tokens can be taken when the last row has left.
+        # The next operands may come; tokens can be taken when the last sum has left.
         if self.memory is not None:
             self.memory.end(pc)
         self._post(engine, pc, under)

@@ -47,7 +47,8 @@ class Recorder:
     without gap or overlap, in the states of `stalls.STALLS` and `busy`. channel : transfers, in the
     states of `Kind` (lower case), never two at a time; writes : those of a channel of their own
     (`dram.duplex`), likewise. begin, end : by pc, the first cycle of an
-    instruction's own work, and the cycle after its last; waits are not work.
+    instruction's own work, and the cycle after its last; waits are not work. Of a stationary
+    array's fold the end of its stream, too, underneath the next one (`array.overlapped_preload`).
 
     An engine charges several states of an instruction at once where they have no order of their
     own; a stall then comes before the work.
@@ -70,6 +71,10 @@ class Recorder:
             self.end[pc] = track.end + cycles
         if cycles:
             track.add(pc, what, track.end, cycles)
+
+    def goes_on(self, pc: int, cycles: int) -> None:
+        """An instruction's work goes on for `cycles` beside the engine's next one."""
+        self.end[pc] += cycles
 
     def transfer(self, pc: int, kind: int, port: int, start: int, end: int, nbytes: int) -> None:
         """A port of the channel moves `nbytes` for instruction `pc` in cycles [start, end)."""

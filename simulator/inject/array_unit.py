@@ -93,7 +93,8 @@ def _within(flip: Flip, start: int, cycles: int) -> Iterator[Flip]:
 def tile_steps(spans: Spans, span: Span, m: int, n: int, folds: Sequence[int]) -> int:
     """Steps of a tile of any size on the array that computes the layer of `span`."""
     pes = _pes(spans, span)
-    return _flow(spans).cycles(TileShape(m, n, tuple(folds), pes.rows, pes.cols))
+    shape = TileShape(m, n, tuple(folds), pes.rows, pes.cols, pes.overlapped)
+    return _flow(spans).cycles(shape)
 
 
 def _flow(spans: Spans) -> ArrayUnit:
@@ -110,4 +111,5 @@ def _pes(spans: Spans, span: Span) -> Pes:
         protected_columns(config, shift, unit),
         protected_columns(config, shift, unit, "prod"),
         config.protection.voter,
+        config.array.overlaps,
     )

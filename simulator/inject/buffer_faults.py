@@ -21,6 +21,7 @@ from ...isa.instructions import (
     Source,
 )
 from ...network.layers import NO_TENSOR, LayerOp
+from ..array.dataflows import DATAFLOWS
 from ..text.spans import Span, Spans
 from .fault_plan import Word
 from .sites import FLIP
@@ -72,6 +73,7 @@ class Reads:
         self.first = c["buf_addr"][self.load]
         self.end = self.first + c["row_bytes"][self.load] * c["count"][self.load]
         self.slot_words = program.column("slot_words").tolist()
+        self.flow = DATAFLOWS[program.config.array.dataflow]
         self.span_ends = np.array([span.end for span in spans.all])
         #: Where the instructions of a tile begin, and those of it or any later one.
         self.begins = [min([span.begin, *span.gemms[:1]]) for span in spans.all]
@@ -144,6 +146,7 @@ class Reads:
     ) -> Iterator[Read]:
         """What the instructions of a tile read from the byte."""
         for engine, pc, part, what, at in self._readers(buffer, address, span):
+            after, later, last = self._overlap(engine, pc, span)
             before = ByteChange()
             inside: list[tuple[int, ByteChange]] = []
             for when, step, bits in course:
@@ -151,8 +154,21 @@ class Reads:
                     before = bits
                 elif when == pc and engine == Engine.ARRAY:
                     inside.append((step, bits))
+                elif when == after and later + step <= last:
+                    inside.append((later + step, bits))
             if before != ByteChange() or any(bits != ByteChange() for _, bits in inside):
                 yield Read(pc, engine, part, what, at, ((-1, before), *inside))
+
+    def _overlap(self, engine: Engine, pc: int, span: Span) -> tuple[int, int, int]:
+        """The GEMM that begins while this one still reads, in which of its steps; and its last one.
+
+        Such are those of stationary arrays (`array.overlapped_preload`). The pc is -1 for none.
+        """
+        following = span.next_gemm(pc) if engine == Engine.ARRAY else None
+        if following is None:
+            return -1, 0, 0
+        steps = self.flow.read_steps(span.m, int(self.spans.depth[pc]), span.n)
+        return *following, int(max(own.max() for own in steps))
 
     def _readers(
         self, buffer: Buffer, address: int, span: Span

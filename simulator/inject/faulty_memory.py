@@ -8,7 +8,7 @@ execution, and by nothing else; `fault_run` has to come to the same.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -123,7 +123,38 @@ class FaultyMemory(Memory):
             wgt = np.where(wgt_steps >= step, new_wgt, wgt)
             if step == 0:
                 bias = new_bias
+        last = int(max(act_steps.max(), wgt_steps.max()))
+        for step, new_act, new_wgt in self._early(i, last):
+            act = np.where(act_steps >= step, new_act, act)
+            wgt = np.where(wgt_steps >= step, new_wgt, wgt)
         return act, wgt, bias
+
+    def _early(
+        self, i: dict[str, int], last: int
+    ) -> Iterator[tuple[int, NDArray[np.int8], NDArray[np.int8]]]:
+        """What the first steps of the tile's next GEMM change of what this one reads until `last`.
+
+        (step, act, wgt) each; they overlap with `array.overlapped_preload`. What happens then is
+        undone, as it happens in the text's order to everything else.
+        """
+        span = self._tile(i["pc"])
+        following = span.next_gemm(i["pc"]) if span is not None else None
+        if following is None:
+            return
+        after, later = following
+        events = [(later + step, happen) for step, happen in self.events.get(after, [])]
+        events = [event for event in events if event[0] <= last]
+        if not events:
+            return
+        held, over = self.held.copy(), self.over.copy()
+        buffers = {buffer: cells.copy() for buffer, cells in self.buffers.items()}
+        for step, happen in events:
+            happen()
+            act, wgt, _ = super()._stream(i)
+            yield step, act, wgt
+        self.held, self.over = held, over
+        for buffer, cells in buffers.items():
+            self.buffers[buffer][:] = cells
 
     def _operands(
         self, engine: Engine, pixels: NDArray[np.int64], source: Source = Source.BUFFER

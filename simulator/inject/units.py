@@ -99,9 +99,9 @@ class ArrayInTile(TileUnit):
 
     def owned(self, register: Register, row: int = 0, col: int = 0) -> list[tuple[int, int]]:
         """See `TileUnit.owned`."""
-        overlapped, found = self.array.double_buffered_accumulators, []
+        found = []
         for visit in self.visits:
-            first, steps = self.flow.owned(visit.shape, register, row, col, overlapped)
+            first, steps = self.flow.owned(visit.shape, register, row, col)
             found.append((visit.start + first, steps))
         return found
 

@@ -184,7 +184,8 @@ class Memory:
         """The same of all parts of a tile, every register stepped. folds : operands of each."""
         array = self.config.array
         layer = self.program.layer_names[self.program.debug_layer[pc]]
-        pes = Pes(array.rows, layer_columns(self.config, layer), self.arithmetic)
+        columns = layer_columns(self.config, layer)
+        pes = Pes(array.rows, columns, self.arithmetic, overlapped=array.overlaps)
         return DATAFLOWS[array.dataflow].step(act, wgt, start, pes, parts=folds)[0]
 
     # ---- helpers ------------------------------------------------------------------------------

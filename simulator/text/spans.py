@@ -69,6 +69,13 @@ class Span(NamedTuple):
     cycles: int
     moments: int
 
+    def next_gemm(self, pc: int) -> tuple[int, int] | None:
+        """The tile's GEMM after the one at `pc`, and how many cycles later it begins."""
+        at = self.gemms.index(pc) + 1
+        if at == len(self.gemms):
+            return None
+        return self.gemms[at], self.starts[at] - self.starts[at - 1]
+
 
 class Visit(NamedTuple):
     """A tile on the array, from its bias or parked sums to the drain.
@@ -122,13 +129,14 @@ class Spans:
                 m0, m, n0, n = (int(c[f][pc]) for f in ("m0", "m", "n0", "n"))
                 own = tuple(gemms.pop(place, ()))
                 rows, columns = config.array.rows, layer_columns(config, names[layer])
+                overlaps = config.array.overlaps
                 visits = tuple(
                     i
                     for i, gemm in enumerate(own)
                     if c["first"][gemm] or c["resume"][gemm] or not i
                 )
                 shapes = [
-                    TileShape(m, n, tuple(k[list(own[i:end])].tolist()), rows, columns)
+                    TileShape(m, n, tuple(k[list(own[i:end])].tolist()), rows, columns, overlaps)
                     for i, end in pairwise((*visits, len(own)))
                 ]
                 starts, cycles, moments = _times(config.array.dataflow, shapes)
@@ -167,11 +175,12 @@ class Spans:
 
     def visits(self, span: Span) -> list[Visit]:
         """A tile on the PEs that compute it, visit by visit."""
-        rows = self.program.config.array.rows
+        array = self.program.config.array
         columns = layer_columns(self.program.config, self.program.layer_names[span.layer])
         parts, k0, found = self.depth[list(span.gemms)].tolist(), 0, []
         for i, end in pairwise((*span.visits, len(parts))):
-            shape = TileShape(span.m, span.n, tuple(parts[i:end]), rows, columns)
+            own = tuple(parts[i:end])
+            shape = TileShape(span.m, span.n, own, array.rows, columns, array.overlaps)
             found.append(Visit(span.starts[i], k0, shape))
             k0 += shape.k
         return found

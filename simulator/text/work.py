@@ -25,8 +25,14 @@ from ...isa.sizes import DESCRIPTOR_BYTES, table_bytes
 from ...isa.validate_text import configured, takers
 from ...network.layers import LayerOp
 from ...tables import complete
-from ..array.dataflows import DATAFLOWS
-from ..array.timing import idle_channels, os_tile_cycles, restore_steps
+from ..array.roles import ROLES
+from ..array.timing import (
+    fold_cycles,
+    fold_follows,
+    idle_channels,
+    os_tile_cycles,
+    restore_steps,
+)
 from .kernels import excess_reads
 
 #: Cycles of the vector unit's pipeline, from the first word in to the first word out.
@@ -120,7 +126,8 @@ class GemmTime(NamedTuple):
     """How long GEMMs take without stalls of the DPPU, by pc.
 
     The last four are about the column buses, over which results leave, and parked sums come back,
-    underneath other operands with double-buffered accumulators; without those they are 0.
+    underneath other operands with double-buffered accumulators; without those they are 0. So they
+    are with stationary arrays, but for `under` with overlapped preload: the end of the stream, too.
     """
 
     blocks: NDArray[np.int64]  #: before the first operand, for blocks of channels that are not full
@@ -136,8 +143,14 @@ def gemm_time(program: Program, k: NDArray[np.int64]) -> GemmTime:
     c, array = program.columns, program.config.array
     m, n, none = c["m"].astype(np.int64), c["n"].astype(np.int64), np.zeros(len(k), np.int64)
     if not array.keeps_sums:
-        fold = np.where(k > 0, DATAFLOWS[array.dataflow].gemm_cycles(m, k, n), 0)
-        return GemmTime(none, fold, none, none, none, none)
+        pcs = np.flatnonzero((c["op"] == BY_NAME["GEMM"].opcode) & (k > 0))
+        vectors, held = ROLES[array.dataflow].by_role(m[pcs], n[pcs])
+        fold, under = none.copy(), none.copy()
+        fold[pcs] = fold_cycles(vectors, k[pcs], held)
+        if array.overlapped_preload:  # of the next fold, whatever tile or layer it is of
+            follows = fold_follows(vectors[:-1], k[pcs][:-1], held[:-1], k[pcs][1:])
+            under[pcs[:-1]] = fold[pcs[:-1]] - follows
+        return GemmTime(none, fold, none, under, none, none)
     code = program.column("redundancy")[program.debug_layer]
     copies = [row.copies for row in Redundancy]
     runs = np.array([own.runs for own in copies])[code]

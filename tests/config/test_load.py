@@ -116,7 +116,7 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
         (
             "array.xyzzy=3",
             "unknown key array.xyzzy; known keys here: rows, cols, dataflow, "
-            "double_buffered_accumulators, channel_block",
+            "double_buffered_accumulators, channel_block, overlapped_preload",
         ),
         ("dppu.size=1.5", "dppu.size = 1.5: must be a whole number from 0 to 4096"),
         ("dppu.size=true", "dppu.size = true: must be a whole number from 0 to 4096"),
@@ -128,6 +128,11 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
             "dram.burst_bytes=48",
             "dram.burst_bytes = 48 does not divide dram.grant_bytes = 4096, and a grant would not "
             "be whole bursts; use a power of two up to 64, or another grant",
+        ),
+        (
+            "array.overlapped_preload=true",
+            "array.overlapped_preload = true needs operands that stay in the PEs, and dataflow os "
+            "has none; use dataflow ws or is",
         ),
         (
             "dram.bytes_per_cycle=6.80001",

@@ -25,7 +25,7 @@ from flexhyca.isa.program import Program
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.fuzz.damage import VALUES, WILD, damaged, one_line
-from flexhyca.tests.support import REDUNDANT, STATIONARY, random_masks, small_config
+from flexhyca.tests.support import OVERLAP, REDUNDANT, STATIONARY, random_masks, small_config
 
 _TABLES = ("layers", "windows", "tensors", "credits", "positions_indptr", "debug.layer")
 _LONGEST = 60  # seconds that a case of a few kilobytes may take on a busy computer
@@ -73,7 +73,10 @@ def programs() -> tuple[Program, ...]:
             for model in choices("dram.model")
         ),
         *([*none, f"array.dataflow={flow}"] for flow in STATIONARY),
-        [*none, "array.double_buffered_accumulators=true", "buffers.weight_bytes=128"],
+        *(
+            [*none, f"array.dataflow={flow}", f"array.{field}=true", "buffers.weight_bytes=128"]
+            for flow, field in OVERLAP.items()
+        ),
         *(
             [*none, f"protection.redundancy={kind}", "protection.redundant_layers=['*']"]
             for kind in REDUNDANT

@@ -30,7 +30,7 @@ from flexhyca.simulator.run import simulate
 from flexhyca.tests.compiler.frontends.onnx_models import make, write
 from flexhyca.tests.fuzz.attacks import Attack, outcomes, print_outcomes
 from flexhyca.tests.fuzz.damage import one_line
-from flexhyca.tests.support import STATIONARY, random_inputs, random_masks, small_config
+from flexhyca.tests.support import OVERLAP, STATIONARY, random_inputs, random_masks, small_config
 
 #: Numbers that a geometry is drawn from: near, beyond the map, at the limits of the table.
 _NEAR, _FAR, _LIMITS = (1, 1, 2, 2, 3, 4), (5, 7, 8, 9, 16, 40), (255, 4095, 4096, 4097, 65535)
@@ -115,7 +115,8 @@ def _config(rng: np.random.Generator) -> Any:
     if rng.random() < 0.5:
         machine += ["dppu.size=0", "protection.s_th=0"]
         if rng.random() < 0.5:
-            machine += [f"array.dataflow={rng.choice(STATIONARY)}"]
+            flow, overlaps = rng.choice(STATIONARY), rng.choice(["false", "true"])
+            machine += [f"array.dataflow={flow}", f"array.{OVERLAP[flow]}={overlaps}"]
     return small_config(*machine)
 
 

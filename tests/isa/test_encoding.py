@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexhyca.config.schema import MAX_BUFFER, MAX_SLOTS, MAX_STREAM
+from flexhyca.config.buffers import MAX_BUFFER
+from flexhyca.config.schema import MAX_SLOTS, MAX_STREAM
 from flexhyca.errors import ProgramError
 from flexhyca.isa.encoding import FIELD_NAMES, decode, decode_text, encode, encode_text
 from flexhyca.isa.instructions import (

@@ -120,7 +120,9 @@ def array_tiles(draw: Any, dataflow: str, register: Register, most: int = 6) -> 
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     act, wgt, start = numbers(rng, m, n, sum(parts), a)
     sums = np.broadcast_to(start, (m, n)).astype(np.int32)
-    shape, pes = TileShape(m, n, parts, rows, cols), Pes(rows, cols, a, protected, None, voter)
+    overlapped = draw(st.booleans())
+    shape = TileShape(m, n, parts, rows, cols, overlapped)
+    pes = Pes(rows, cols, a, protected, None, voter, overlapped)
 
     def correct(flips: list[Flip]) -> Arrays:
         r, c, change = flow.correct(act, wgt, sums, pes, flips, parts)

@@ -10,6 +10,7 @@ from flexhyca.config import load_config
 from flexhyca.errors import FlexhycaError
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.simulator.run import simulate
+from flexhyca.tests.support import OVERLAP
 
 #: How much slower a layer may get by the errors of estimates, most of them with one byte a cycle.
 SLACK = 1.02
@@ -54,8 +55,8 @@ def cases(draw):
         "vec.lanes": one_of(1, 8, 32),
     }
     flow = one_of("os", "os", "ws", "is")
-    double = flow == "os" and draw(st.booleans())
-    fixed = [f"array.dataflow={flow}", f"array.double_buffered_accumulators={str(double).lower()}"]
+    overlaps = draw(st.booleans())
+    fixed = [f"array.dataflow={flow}", f"array.{OVERLAP[flow]}={str(overlaps).lower()}"]
     sides = one_of(1, 3, 7, 14, 28), one_of(1, 3, 7, 14, 28)
     shape = *sides, one_of(3, 16, 64, 100, 256), one_of(2, 10, 16, 64, 128, 300), one_of(1, 1, 3, 5)
     field = one_of(*machine)

@@ -31,6 +31,7 @@ from flexhyca.simulator.inject.units import all_places, moments, unit_in_tile
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.support import (
     MACHINES,
+    OVERLAP,
     STATIONARY,
     compiled,
     one_conv,
@@ -171,9 +172,15 @@ def test_live_steps_are_those_in_which_a_flip_reaches_a_sum():
                 assert reached == used
 
 
+@pytest.mark.parametrize("overlaps", ["false", "true"])
 @pytest.mark.parametrize("dataflow", STATIONARY)
-def test_idle_steps_of_stationary_arrays_change_nothing(dataflow):
-    config = small_config(f"array.dataflow={dataflow}", "dppu.size=0", "protection.s_th=0")
+def test_idle_steps_of_stationary_arrays_change_nothing(dataflow, overlaps):
+    config = small_config(
+        f"array.dataflow={dataflow}",
+        f"array.{OVERLAP[dataflow]}={overlaps}",
+        "dppu.size=0",
+        "protection.s_th=0",
+    )
     program = compiled(one_conv(h=3, c=5, n=3), config, None)
     run = FaultRun(program, random_inputs(program.network, 1, 3)[0])
     span, rng = run.spans.all[0], np.random.default_rng(0)

@@ -15,7 +15,15 @@ from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.inject.sites import units_of
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.fuzz.programs import programs
-from flexhyca.tests.support import FULL_TILES, compiled, one_conv, random_inputs, small_config
+from flexhyca.tests.support import (
+    FULL_TILES,
+    OVERLAP,
+    STATIONARY,
+    compiled,
+    one_conv,
+    random_inputs,
+    small_config,
+)
 
 FLIPS = [name for name in MACHINE_MODELS if FAULT_MODELS[name].fault == "flip"]
 
@@ -51,6 +59,24 @@ def test_drawn_cycles_are_those_in_which_the_tile_has_the_register():
     passed = [site.cycle - 2 - site.row - site.col for site in sites]
     assert min(passed) == 0
     assert max(passed) == 143
+
+
+@pytest.mark.parametrize("dataflow", STATIONARY)
+def test_with_overlapped_preload_registers_are_exposed_once_a_cycle(dataflow):
+    own = f"array.dataflow={dataflow}", f"array.{OVERLAP[dataflow]}=true"
+    found, spans = strata(*own)
+    starts = [span.starts for span in spans.all]
+    # 144 operands are 36 folds of four rows; the next tile begins as the next fold would.
+    tile = [2 * begins[-1] - begins[-2] for begins in starts]
+    unit = f"array_{dataflow}"
+    for register in BY_UNIT[unit]:
+        assert found[unit, register].cycles == sum(tile)
+        assert found[unit, register].live <= 1
+    rng = np.random.default_rng(0)
+    for stratum in found.values():
+        if stratum.unit in (unit, f"skew_{dataflow}"):
+            for site in (stratum.draw(rng) for _ in range(200)):
+                assert site.cycle < spans.all[site.tile].cycles
 
 
 @pytest.mark.parametrize("model", FLIPS)

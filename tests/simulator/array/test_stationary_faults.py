@@ -12,7 +12,7 @@ from flexhyca.network import fixedpoint as fx
 from flexhyca.simulator.array.dataflows import DATAFLOWS
 from flexhyca.simulator.array.flips import Flip
 from flexhyca.simulator.array.roles import ROLES
-from flexhyca.simulator.array.tile import Pes
+from flexhyca.simulator.array.tile import Pes, TileShape
 from flexhyca.tests.simulator.inject.plans import Coverage, operands, random_flip
 from flexhyca.tests.support import words
 
@@ -21,7 +21,7 @@ COVERED = Coverage()
 
 @st.composite
 def cases(draw):
-    dataflow = draw(st.sampled_from(["ws", "is"]))
+    dataflow, overlapped = draw(st.sampled_from(["ws", "is"])), draw(st.booleans())
     rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     held, stream = draw(st.integers(1, cols)), draw(st.integers(1, 9))
     folds = draw(st.lists(st.integers(1, rows), min_size=1, max_size=4))
@@ -34,7 +34,8 @@ def cases(draw):
     act = operands(rng, act_bits, (m, sum(folds)), extreme).astype(np.int8)
     wgt = operands(rng, weight_bits, (n, sum(folds)), extreme).astype(np.int8)
     psum = operands(rng, acc_bits, (m, n), False).astype(np.int32)
-    steps = sum(stream + 2 * used + held - 2 for used in folds) + 2
+    shape = TileShape(m, n, tuple(folds), rows, cols, overlapped)
+    steps = DATAFLOWS[dataflow].cycles(shape)
     around, flips = int(rng.integers(steps)), []
     unit = f"array_{dataflow}"
     registers = [(unit, name) for name in BY_UNIT[unit]] + [("buffer", "output")]
@@ -48,18 +49,19 @@ def cases(draw):
         elif unit == "buffer":
             row, col = rng.integers(min(4, m * n)), 0
         flips.append(random_flip(rng, unit, name, row, col, arithmetic, steps, around, ()))
-    return dataflow, act, wgt, psum, rows, cols, arithmetic, folds, flips
+    pes = Pes(rows, cols, arithmetic, overlapped=overlapped)
+    return dataflow, act, wgt, psum, pes, folds, flips
 
 
 def check(case):
-    dataflow, act, wgt, psum, rows, cols, arithmetic, folds, flips = case
-    flow, pes = DATAFLOWS[dataflow], Pes(rows, cols, arithmetic)
+    dataflow, act, wgt, psum, pes, folds, flips = case
+    flow = DATAFLOWS[dataflow]
     clean, _ = flow.step(act, wgt, psum, pes, parts=folds)
     faulty, _ = flow.step(act, wgt, psum, pes, flips, folds)
     r, c, change = flow.correct(act, wgt, psum, pes, flips, folds)
     expected = clean.astype(np.int64)
     expected[r, c] += change
-    np.testing.assert_array_equal(faulty, fx.wrap(expected, arithmetic.acc_bits))
+    np.testing.assert_array_equal(faulty, fx.wrap(expected, pes.arithmetic.acc_bits))
     COVERED.add(flips)
 
 

@@ -1,6 +1,7 @@
 """The register-true WS and IS arrays: values, cycles, and what a flip in each register reaches."""
 
 from collections import Counter
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -22,12 +23,14 @@ from flexhyca.tests.support import words
 A = Arithmetic()
 
 
-def fold(dataflow, streamed, held, psum, *, rows, cols, arithmetic, flips=()):
+def fold(
+    dataflow, streamed, held, psum, *, rows, cols, arithmetic, flips=(), overlapped=False, parts=()
+):
     """Either array by its roles: streamed (s, k), held (n, k), psum (s, n)."""
     act, wgt = ROLES[dataflow].by_role(streamed, held)
     start, _ = ROLES[dataflow].by_role(psum, psum.T)
-    pes = Pes(rows, cols, arithmetic)
-    out, cycles = DATAFLOWS[dataflow].step(act, wgt, start, pes, flips)
+    pes = Pes(rows, cols, arithmetic, overlapped=overlapped)
+    out, cycles = DATAFLOWS[dataflow].step(act, wgt, start, pes, flips, parts)
     return ROLES[dataflow].by_role(out, out.T)[0], cycles
 
 
@@ -75,10 +78,10 @@ def test_closed_form_cycles_and_numpy_values(dataflow, case):
     np.testing.assert_array_equal(out, wrap(exact, bits[2]))
 
 
-def predict(streamed, held, psum, rows, cols, bits, flips):
+def predict(streamed, held, psum, rows, cols, bits, flips, begins, overlapped=False):
     """Sums under flips, from what each register holds when: one product at a time, no stepping.
 
-    flips : (step, role, row, col, bit).
+    flips : (step, role, row, col, bit). begins : of each fold.
     """
     flipped = Counter((step, role, r, c, bit) for step, role, r, c, bit in flips)
     streamed_bits, held_bits, acc_bits = bits
@@ -92,8 +95,8 @@ def predict(streamed, held, psum, rows, cols, bits, flips):
 
     count, k = streamed.shape
     out = psum.astype(np.int64)
-    n, begin = len(held), 0
-    for number, used in enumerate(even_folds(k, rows)):
+    n = len(held)
+    for number, (used, begin) in enumerate(zip(even_folds(k, rows), begins, strict=True)):
         for c in range(n):
             kept = {}
             for r in range(used):
@@ -101,7 +104,8 @@ def predict(streamed, held, psum, rows, cols, bits, flips):
                 for above in range(r + 1):  # on its way down
                     at = begin + used - r + above
                     value = hit(value, held_bits, "preload", above, c, [at])
-                kept[r] = value
+                waits = range(begin + used + 1, begin + used + 1 + (r + c) * overlapped)
+                kept[r] = hit(value, held_bits, "preload", r, c, waits)
             for i in range(count):
                 total = 0
                 for r in range(used):
@@ -112,23 +116,23 @@ def predict(streamed, held, psum, rows, cols, bits, flips):
                     for left in range(c + 1):
                         at = read - c + left
                         value = hit(value, streamed_bits, "streamed", r, left, [at])
-                    since = range(begin + used + 1, read + 1)
+                    since = range(begin + used + 1 + (r + c) * overlapped, read + 1)
                     total += value * hit(kept[r], held_bits, "held", r, c, since)
                     total = int(wrap(total, acc_bits))
                 write = begin + 2 * used + 1 + i + c
                 out[i, c] += hit(total, acc_bits, "psum", used - 1, c, [write])
-        begin += 2 * used + n + count - 2
     return wrap(out, acc_bits)
 
 
-@pytest.mark.parametrize("dataflow", ROLES)
-@settings(max_examples=60, deadline=None)
-@given(operands(max_stream=6, max_side=4), st.integers(0, 2**32 - 1), st.integers(1, 60))
-def test_many_interacting_flips_equal_the_prediction(dataflow, case, seed, number):
+def one_after_the_other(parts, count, n):
+    """Step in which each fold begins, and the last one ends, without overlap."""
+    return [0, *accumulate(2 * used + n + count - 2 for used in parts)]
+
+
+def check_prediction(dataflow, case, seed, number, begins, overlapped):
     streamed, held, psum, rows, cols, bits = case
     rng = np.random.default_rng(seed)
-    parts = even_folds(streamed.shape[1], rows)
-    steps = sum(2 * used + len(held) + len(streamed) - 2 for used in parts) + 2
+    steps = begins[-1] + 2
     width = {"preload": bits[1], "held": bits[1], "streamed": bits[0], "psum": bits[2]}
     flips = []
     for role in rng.choice(list(width), number):
@@ -145,8 +149,20 @@ def test_many_interacting_flips_equal_the_prediction(dataflow, case, seed, numbe
         cols=cols,
         arithmetic=arithmetic(dataflow, bits),
         flips=named,
+        overlapped=overlapped,
     )
-    np.testing.assert_array_equal(out, predict(streamed, held, psum, rows, cols, bits, flips))
+    expected = predict(streamed, held, psum, rows, cols, bits, flips, begins[:-1], overlapped)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dataflow", ROLES)
+@settings(max_examples=60, deadline=None)
+@given(operands(max_stream=6, max_side=4), st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_many_interacting_flips_equal_the_prediction(dataflow, case, seed, number):
+    streamed, held, _, rows, *_ = case
+    parts = even_folds(streamed.shape[1], rows)
+    begins = one_after_the_other(parts, len(streamed), len(held))
+    check_prediction(dataflow, case, seed, number, begins, False)
 
 
 def changed(dataflow, flips, *, k=8, n=8, count=20):

@@ -239,6 +239,32 @@ def test_stationary_time_is_the_closed_form_of_its_folds(dataflow):
     assert result.macs == 64 * 8 * 144
 
 
+@pytest.mark.parametrize("dataflow", STATIONARY)
+def test_overlapped_folds_follow_each_other_across_tiles(dataflow):
+    """64 pixels, 8 channels, 144 operands on 4 x 4 PEs; the next fold waits for nothing."""
+    plain, overlapped = (
+        simulate(compile_network(one_conv(), config), values="none")
+        for config in (
+            small_config(
+                f"array.dataflow={dataflow}",
+                f"array.overlapped_preload={on}",
+                "dram.bytes_per_cycle=1024",
+                base="base-32x32",
+            )
+            for on in ("false", "true")
+        )
+    )
+    c = overlapped.program.columns
+    gemm = c["op"] == BY_NAME["GEMM"].opcode
+    streams = c["m" if dataflow == "ws" else "n"][gemm].astype(int)
+    setcfg = int(((c["op"] == BY_NAME["SETCFG"].opcode) & (c["engine"] == Engine.ARRAY)).sum())
+    # A step between two streams; nothing follows the last fold, which is not overlapped.
+    follows = np.maximum(streams[:-1] + 1, 2 * 4 + 4 - 2)
+    assert overlapped.busy["array"] == follows.sum() + streams[-1] + 2 * 4 + 4 - 2 + setcfg
+    assert overlapped.cycles < plain.cycles
+    assert overlapped.macs == plain.macs == 64 * 8 * 144
+
+
 def test_sync_is_a_barrier():
     program = compile_network(one_conv(h=2, n=4), small_config(base="base-32x32"))
     base, result = (simulate(p, values="none") for p in (program, fenced(program)))

@@ -5,13 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flexhyca.isa.instructions import BY_NAME, Buffer
+from flexhyca.config.mappings import WantedMapping
+from flexhyca.isa.instructions import BY_NAME, Buffer, Engine
 from flexhyca.network import reference
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import ALL, EVERY, Site
 from flexhyca.tests.support import (
     FULL_TILES,
     REDUNDANT,
+    STATIONARY,
     compiled,
     one_conv,
     random_inputs,
@@ -55,6 +57,45 @@ def test_a_weight_is_wrong_from_the_cycle_of_its_flip_on():
         wrong = dataclasses.replace(network, weights={0: weights})
         expected = reference.run_network(wrong, run.image[None])[network.output][0]
         np.testing.assert_array_equal(before.output, expected)
+
+
+@pytest.mark.parametrize("dataflow", STATIONARY)
+def test_a_fold_still_reads_while_the_next_one_is_preloaded(dataflow):
+    """16 vectors, 4 columns: the next fold begins 17 steps later, this one reads until step 19."""
+    config = small_config(
+        f"array.dataflow={dataflow}",
+        "array.overlapped_preload=true",
+        "buffers.output_bytes=2048",
+        "dppu.size=0",
+        "protection.s_th=0",
+    )
+    h, n = (4, 4) if dataflow == "ws" else (2, 16)
+    wanted = {"conv": WantedMapping(rows=16, cols=16, pixel_tiles=1, channel_tiles=1, step_c=12)}
+    program = compiled(one_conv(h=h, c=12, n=n, kernel=1), config, None, wanted=wanted)
+    run = FaultRun(program, random_inputs(program.network, 1, 0)[0])
+    network, (span,) = run.network, run.spans.all
+    assert span.starts == (0, 17, 34)
+    for fold, k, vector in ((0, 1, 12), (0, 3, 13), (0, 2, 15), (1, 4, 13), (1, 7, 15), (2, 9, 15)):
+        if dataflow == "ws":
+            window = run.reads._window(Engine.ARRAY, span.gemms[0])
+            word, register = window["a_base"] + vector * 12 + k, "ifmap"
+            image, wrong = run.image.copy(), network
+            image.reshape(16, 12)[vector, k] ^= 64
+        else:
+            word, register = weight_byte(run, vector, k), "weight"
+            weights = network.weights[0].copy()
+            weights.reshape(16, 12)[vector, k] ^= 64
+            image, wrong = run.image, dataclasses.replace(network, weights={0: weights})
+        expected = reference.run_network(wrong, image[None])[network.output][0]
+        read = 17 * fold + 4 + vector
+        early = Site("conv", 0, read, word, 0, register, 6, unit="buffer")
+        sites = early, dataclasses.replace(early, cycle=read + 1)
+        right = run.run([]).output
+        for site, output in zip(sites, (expected, right), strict=True):
+            np.testing.assert_array_equal(run.run([site]).output, output)
+            np.testing.assert_array_equal(
+                run_reference(run.program, run.image, [site]).output, output
+            )
 
 
 def test_the_dppu_reads_the_same_wrong_words():

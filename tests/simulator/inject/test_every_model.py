@@ -11,15 +11,21 @@ from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.shapes import shapes_of
 from flexhyca.config import choices, load_config
 from flexhyca.simulator.run import simulate
-from flexhyca.tests.support import STATIONARY
+from flexhyca.tests.support import OVERLAP, STATIONARY
 
 MODES = {
     **{mode: [f"dppu.data_reuse={mode}"] for mode in choices("dppu.data_reuse")},
-    "double": ["array.double_buffered_accumulators=true"],
     **{model: [f"dram.model={model}"] for model in choices("dram.model")},
+    "double": [f"array.{OVERLAP['os']}=true"],
     **{
-        flow: [f"array.dataflow={flow}", "dppu.size=0", "protection.s_th=0.0"]
+        f"{flow}, {OVERLAP[flow]} {on}": [
+            f"array.dataflow={flow}",
+            f"array.{OVERLAP[flow]}={on}",
+            "dppu.size=0",
+            "protection.s_th=0.0",
+        ]
         for flow in STATIONARY
+        for on in ("false", "true")
     },
 }
 

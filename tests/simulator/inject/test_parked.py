@@ -15,19 +15,19 @@ from flexhyca.simulator.inject.sites import Site
 from flexhyca.simulator.run import simulate
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.simulator.inject.random_sites import random_sites
-from flexhyca.tests.support import compiled, random_inputs, redundant, small_config
+from flexhyca.tests.support import OVERLAP, compiled, random_inputs, redundant, small_config
 
 
 @st.composite
 def parking(draw):
     """A machine whose buffers hold little, and a network that is cut along its reduction."""
     flow = draw(st.sampled_from(["os", "os", "ws", "is"]))
-    double = flow == "os" and draw(st.booleans())
+    overlaps = draw(st.booleans())
     config = small_config(
         f"array.rows={draw(st.integers(1, 5))}",
         f"array.cols={draw(st.integers(1, 5))}",
         f"array.dataflow={flow}",
-        f"array.double_buffered_accumulators={str(double).lower()}",
+        f"array.{OVERLAP[flow]}={str(overlaps).lower()}",
         f"buffers.ifmap_bytes={draw(st.sampled_from([128, 256, 512]))}",
         f"buffers.weight_bytes={draw(st.sampled_from([128, 256]))}",
         f"buffers.output_bytes={draw(st.sampled_from([2048, 8192]))}",
