@@ -143,6 +143,12 @@ def least_traffic(layer: LayerOnMachine) -> float:
     return float(_Choice(layer).costs()[1].min())
 
 
+def fewest_cycles(layer: LayerOnMachine, most_traffic: float) -> float:
+    """Estimated cycles of the fastest mapping that moves at most so many bytes; else infinite."""
+    cycles, traffic, _ = _Choice(layer).costs()
+    return float(cycles[traffic <= most_traffic].min(initial=np.inf))
+
+
 class _PixelSide(NamedTuple):
     """How pixels are cut, a row each. tiles : of the layer. blocks : runs of them.
 
