@@ -39,7 +39,7 @@ BEGIN, END = "<!-- begin of what benchmarks/validate_cycles.py writes -->\n", "<
 
 def layer_of(row: Any, config: Config) -> Network:
     """A row of the reference as a network of one layer; the map includes its padding."""
-    height, width = ((row[n] - 1) * row.stride + row[k] for n, k in (("P", "R"), ("Q", "S")))
+    height, width = ((n - 1) * row.stride + k for n, k in ((row.P, row.R), (row.Q, row.S)))
     shape = TopologyRow("layer", height, width, row.R, row.S, row.C, row.K, row.stride)
     return network_of((shape,), "layer", config.arithmetic)
 
