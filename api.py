@@ -432,7 +432,10 @@ def build(
     times.append(time.perf_counter())
     say("compiling")
     program = compile(network, config, important, batch, mappings)
-    network = replace(network, weights=program.network.weights)  # those of large ones once
+    # Weights of large networks once; those of packed groups have other shapes.
+    packed = np.flatnonzero(program.column("packed") > 1).tolist()
+    own = {index: network.weights[index] for index in packed}
+    network = replace(network, weights=dict(program.network.weights) | own)
     times.append(time.perf_counter())
     steps = ("quantize", "importance", "compile")
     seconds = {step: b - a for step, a, b in zip(steps, times, times[1:], strict=False)}

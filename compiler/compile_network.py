@@ -13,6 +13,7 @@ from ..isa.validate import validate
 from ..network.layers import LayerOp, Network
 from ..network.names import match_layers
 from .codegen.emitter import Emitter, Masks
+from .mapping.packing import with_packed
 from .mapping.plan import NOTHING_WANTED, WantedMappings, layer_requests, plan_layer
 from .mapping.plan_conv import tile_columns
 
@@ -40,7 +41,8 @@ def compile_network(
     masks = checked_masks(network, important or {})
     requests = layer_requests(network, config, masks, batch, wanted)
     plans = [plan_layer(request) for request in requests]
-    program = Emitter(network, config, plans, masks, batch).program()
+    packed = with_packed(network, [request.geometry.layer for request in requests])
+    program = Emitter(packed, config, plans, masks, batch).program()
     try:
         validate(program, network.name)
     except ProgramError as error:

@@ -62,6 +62,7 @@ LAYER_DESCRIPTOR: dict[str, str] = {
     "add_shift": "rounded right shift after the add",
     "act_lo": "least value that is stored",
     "act_hi": "largest value that is stored",
+    "packed": "groups of the layer that are one group here, with zeros for weights between them",
     "weight_addr": "DRAM byte of the weights, in the order [group][chunk][channel][k]",
     "bias_addr": "DRAM byte of the biases, 4 bytes each",
     "chunk_ky": "kernel rows of a chunk of the reduction",

@@ -21,10 +21,11 @@ _WINDOW_COLUMNS = tuple(name for name, _ in WINDOW_FIELDS)
 
 
 def _steps_and_slots(tensors: _Tensors, config: Config) -> None:
-    """2 -> 3: blocks hold every row and every column, a slot holds the largest tile there is."""
+    """2 -> 3: blocks hold every row and every column, a slot holds the largest tile there is,
+    and no groups are packed."""
     steps = {"row_step": 1, "col_step": 1}
     _insert(tensors, "windows", _WINDOW_COLUMNS, steps)
-    _insert(tensors, "layers", LAYER_COLUMNS, {"slot_words": config.tile_words})
+    _insert(tensors, "layers", LAYER_COLUMNS, {"packed": 1, "slot_words": config.tile_words})
 
 
 def _insert(

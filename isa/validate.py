@@ -157,6 +157,8 @@ def _validate_fields(p: Program, v: dict[str, int], check: Check) -> None:
     check(abs(v["c_offset"]) < 2**24, Rule.CHANNEL_OFFSET, value=v["c_offset"])
     within(0, 16, "lshift_a", "lshift_b", "add_shift")
     within(0, spare, "shift")
+    within(1, 2**24 if v["op"] == LayerOp.CONV else 1, "packed")
+    within(1, p.config.tile_words, "slot_words")
     check(-128 <= v["act_lo"] <= v["act_hi"] <= 127, Rule.CLAMP)
 
 

@@ -87,6 +87,7 @@ class Layer:
     add_shift: int = 0  #: rounded right shift after the add
     act_lo: int = -128  #: clamp after everything else; 0 is ReLU
     act_hi: int = 127
+    packed: int = 1  #: groups that the compiler has joined to one; weights between them are 0
 
 
 def window_stride(layer: Layer, out_h: int, out_w: int) -> tuple[int, int]:
@@ -121,12 +122,15 @@ class Network:
     notes: tuple[str, ...] = field(default=())
 
     def macs(self, index: int) -> int:
-        """Multiply-accumulates of layer `index` for one image (0 for layers without weights)."""
+        """Multiply-accumulates of layer `index` for one image (0 for layers without weights).
+
+        Those with the zeros between packed groups do not count.
+        """
         if index not in self.weights:
             return 0
         layer = self.layers[index]
         window = layer.kernel_h * layer.kernel_w * self.tensors[layer.input].c // layer.groups
-        return self.tensors[layer.output].elements * window
+        return self.tensors[layer.output].elements * (window // layer.packed)
 
     def neurons(self, index: int) -> int:
         """Neurons (output elements of a conv/linear layer) of layer `index` for one image."""

@@ -53,7 +53,8 @@ class Result:
     `stalls.bound`). dram : bytes by kind.
     stalls : engine -> reason -> cycles; with `busy` they add up to `cycles` for every engine.
     macs_by_unit : products formed by the array, again by the second and third copies of redundant
-    layers (`array_copies`), and again by the DPPU from taps, buffers and DRAM.
+    layers (`array_copies`), with the zeros between packed groups (`array_zeros`), and again by the
+    DPPU from taps, buffers and DRAM.
     dppu_port_bytes : bytes that the DPPU read through its own buffer port (hybrid_sram).
     outputs : int8 (images, h, w, c) or None.
     """
@@ -194,7 +195,7 @@ def _published(program: Program) -> Result:
         stalls=no_stalls,
         busy={**idle, "array": cycles},
         macs=macs,
-        macs_by_unit={"array": macs, "array_copies": 0},
+        macs_by_unit={"array": macs, "array_copies": 0, "array_zeros": 0},
         dppu_port_bytes=0,
         utilization=macs / (array.rows * array.cols * cycles) if cycles else 0.0,
         important_neurons=0,
@@ -243,7 +244,8 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
     gemm = c["op"] == BY_NAME["GEMM"].opcode
     dppu = c["op"] == BY_NAME["DPPU"].opcode
     layer = program.debug_layer
-    macs = np.bincount(layer[gemm], work[gemm], count).astype(np.int64)
+    products = np.bincount(layer[gemm], work[gemm], count).astype(np.int64)
+    macs = products // program.column("packed")
     stored = c["op"] == BY_NAME["STORE"].opcode
     tiles = np.bincount(layer[stored], minlength=count)
     spans = layer_cycles(model.layer_end)
@@ -273,6 +275,7 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
     total = int(macs.sum())
     again = np.array([r.copies.runs * r.copies.parts - 1 for r in Redundancy])
     copies = int((again[program.column("redundancy")] * macs).sum())
+    zeros = int(products.sum()) - total
     recomputed = {
         f"dppu_{source.name.lower()}": int((c["count"] * k)[dppu & (c["source"] == source)].sum())
         for source in Source
@@ -288,7 +291,7 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
         },
         busy={e.name.lower(): sum(s[BUSY] for s in model.spent[e]) for e in Engine},
         macs=total,
-        macs_by_unit={"array": total, "array_copies": copies, **recomputed},
+        macs_by_unit={"array": total, "array_copies": copies, "array_zeros": zeros, **recomputed},
         dppu_port_bytes=model.port_bytes,
         utilization=total / (pes * model.cycles) if model.cycles else 0.0,
         important_neurons=int(c["count"][dppu & (c["last"] == 1)].sum()),

@@ -8,6 +8,7 @@ vector unit computes in `plan_vector`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from ...tables import complete
 from ..tiling.tiles import Geometry, LayerPlan
 from .candidates import LayerOnMachine
 from .choose import best_candidates, machine_of
+from .packing import best_packing, pack
 from .plan_conv import plan_conv, tile_columns
 from .plan_vector import plan_vector
 
@@ -54,7 +56,7 @@ class LayerRequest(NamedTuple):
         wanted: WantedMapping = ANY_MAPPING,
     ) -> LayerRequest:
         """For layer `index` of a network."""
-        return cls(Geometry.of(network, index, batch), config, recomputed, wanted)
+        return _packed(cls(Geometry.of(network, index, batch), config, recomputed, wanted))
 
     @property
     def on_machine(self) -> LayerOnMachine:
@@ -69,6 +71,15 @@ class LayerRequest(NamedTuple):
             not self.recomputed,
             self.wanted,
         )
+
+
+def _packed(request: LayerRequest) -> LayerRequest:
+    """With the groups of a layer packed as takes the fewest cycles."""
+    geometry, layer = request.geometry, request.geometry.layer
+    if layer.op != LayerOp.CONV or layer.groups == 1 or not request.config.runs_engines:
+        return request
+    packed = best_packing(request.on_machine)
+    return request._replace(geometry=replace(geometry, layer=pack(layer, packed)))
 
 
 def layer_requests(
