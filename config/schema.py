@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,10 @@ from .section import integer as _int
 MAX_SLOTS = 255
 #: Bytes of a buffer that an instruction can name (field `buf_addr`).
 MAX_BUFFER = 1 << 25
+#: Bytes of a memory of operands at least.
+_LEAST_BUFFER = 64
+#: The fields of `buffers` that `scratchpad_bytes` stands in place of.
+SPLIT_BUFFERS = ("ifmap_bytes", "weight_bytes")
 #: Pixels or channels of a tile that an instruction can name (fields `m` and `n`).
 MAX_STREAM = 511
 
@@ -176,15 +180,34 @@ class Protection(Section):
 
 
 class Buffers(Section):
-    """On-chip SRAM, in bytes; each buffer is used in two halves (double buffering)."""
+    """On-chip SRAM, in bytes; operands are double-buffered: one block is loaded, one read."""
 
-    ifmap_bytes: int = _int(256 * 1024, 64, MAX_BUFFER, "input activations")
-    weight_bytes: int = _int(512 * 1024, 64, MAX_BUFFER, "weights and biases")
+    ifmap_bytes: int = _int(
+        256 * 1024, 0, MAX_BUFFER, "input activations; 0 with scratchpad_bytes, else at least 64"
+    )
+    weight_bytes: int = _int(
+        512 * 1024, 0, MAX_BUFFER, "weights and biases; 0 with scratchpad_bytes, else at least 64"
+    )
+    scratchpad_bytes: int = _int(
+        0,
+        0,
+        MAX_BUFFER,
+        "one memory for inputs, weights and biases, shared out layer by layer, in place of "
+        "ifmap_bytes and weight_bytes; 0 = two memories",
+    )
     output_bytes: int = _int(
         64 * 1024, 64, MAX_BUFFER, "accumulators before VEC, activations after"
     )
     position_bytes: int = _int(16 * 1024, 0, 1 << 16, "position tables of important neurons")
     instruction_bytes: int = _int(16 * 1024, 64, 1 << 30, "instructions")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_memory(cls, values: Any) -> Any:
+        """With a scratchpad there are no memories beside it, unless they are given."""
+        if isinstance(values, dict) and values.get("scratchpad_bytes"):
+            return {**dict.fromkeys(SPLIT_BUFFERS, 0), **values}
+        return values
 
 
 class Dram(Section):
@@ -435,6 +458,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"bit; use at most {a.acc_bits - a.act_bits}",
             )
         )
+    found += _operand_memory_problems(b)
     tables = 4 * (config.tile_bitmap_bytes + 4)  # two tables a tile, two halves, aligned
     if d.size and p.s_th > 0 and b.position_bytes < tables:  # else no table is there to fit
         found.append(
@@ -465,6 +489,39 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
         )
     if p.redundancy != "none":
         found += [("protection.redundancy", what) for what in _redundancy_problems(config)]
+    return found
+
+
+def _operand_memory_problems(b: Buffers) -> list[tuple[str, str]]:
+    """Operands have two memories, or one for both."""
+    found = []
+    for name in SPLIT_BUFFERS:
+        own = getattr(b, name)
+        if b.scratchpad_bytes and own:
+            found.append(
+                (
+                    f"buffers.{name}",
+                    f"is a memory beside buffers.scratchpad_bytes = {b.scratchpad_bytes}, which "
+                    "holds inputs and weights both; leave it out, or set scratchpad_bytes to 0",
+                )
+            )
+        if not b.scratchpad_bytes and own < _LEAST_BUFFER:
+            found.append(
+                (
+                    f"buffers.{name}",
+                    f"is too little; use at least {_LEAST_BUFFER}, or one memory for inputs and "
+                    "weights (buffers.scratchpad_bytes)",
+                )
+            )
+    least = 2 * _LEAST_BUFFER
+    if 0 < b.scratchpad_bytes < least:
+        found.append(
+            (
+                "buffers.scratchpad_bytes",
+                f"is too little for inputs and weights; use at least {least}, or 0 for two "
+                "memories (buffers.ifmap_bytes, buffers.weight_bytes)",
+            )
+        )
     return found
 
 

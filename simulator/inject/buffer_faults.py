@@ -20,6 +20,7 @@ from ...isa.instructions import (
     Engine,
     Source,
 )
+from ...isa.sizes import weight_buffer
 from ...network.layers import NO_TENSOR, LayerOp
 from ..text.spans import Span, Spans
 from .fault_plan import Word
@@ -72,6 +73,7 @@ class Reads:
         self.first = c["buf_addr"][self.load]
         self.end = self.first + c["row_bytes"][self.load] * c["count"][self.load]
         self.slot_words = program.config.tile_words
+        self.weights_in = weight_buffer(program.config)
         self.span_ends = np.array([span.end for span in spans.all])
         #: Where the instructions of a tile begin, and those of it or any later one.
         self.begins = [min([span.begin, *span.gemms[:1]]) for span in spans.all]
@@ -199,6 +201,7 @@ class Reads:
             at = self._element(engine, pc, "a_base", address, span)
             if at is not None:
                 yield engine, pc, part, "input", (at, 0)
+        if buffer != self.weights_in:
             return
         c, w = self.spans.program.columns, self._window(engine, pc)
         kernel_w = self.spans.program.network.layers[span.layer].kernel_w

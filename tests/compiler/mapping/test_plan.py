@@ -60,12 +60,15 @@ def test_tiles_cover_every_neuron_once_over_the_whole_reduction(data):
         out = network.tensors[layer.output]
         seen = np.zeros((batch * out.h * out.w, out.c), int)
         depth = np.zeros_like(seen)
+        operands = 2 if layer.op == LayerOp.ADD else 1
+        inputs = max(operands * step.a.nbytes for step in plan.fills if step.a)
+        held = max((step.b.nbytes for step in plan.fills if step.b), default=0)
+        if shared := config.buffers.scratchpad_bytes:
+            assert inputs + held <= shared // 2
+        else:
+            assert inputs <= config.buffers.ifmap_bytes // 2
+            assert held <= config.buffers.weight_bytes // 2
         for step in plan.fills:
-            if step.a is not None:
-                operands = 2 if layer.op == LayerOp.ADD else 1
-                assert operands * step.a.nbytes <= config.buffers.ifmap_bytes // 2
-            if step.b is not None:
-                assert step.b.nbytes <= config.buffers.weight_bytes // 2
             for run in step.runs:
                 for t in run.tiles:
                     where = np.s_[t.m0 : t.m0 + t.m, t.n0 : t.n0 + t.n]
