@@ -32,6 +32,9 @@ _Reals = NDArray[np.float64]
 
 #: Mappings whose cycles differ by less are told apart by their traffic.
 ALIKE = 0.01
+#: Parts that a reduction is cut into at least; in a scratchpad, which grows for both operands at
+#: once, a part would soon be too long.
+_CUTS = {False: (1, 2), True: (1, 2, 4)}
 #: Shares of a scratchpad that are tried.
 _SHARES = 8
 #: Bytes of a run as long as any grant.
@@ -196,7 +199,9 @@ class _Choice:
         self.ch = _ChannelSide(*cols.T[:, None, :, None])
         # The last axis: loop orders, and of a layer that nearly fits also a reduction that is cut
         # though it need not be, so that the first products do not wait for all operands.
-        cuts = (1, 2) if self.wanted.step_c is None and self._nearly_fits() else (1,)
+        cuts: tuple[int, ...] = (1,)
+        if self.wanted.step_c is None and self._nearly_fits():
+            cuts = _CUTS[self.room.shared]
         self.outside = np.tile([True, False], len(cuts))[None, None]
         self.cuts = np.repeat(cuts, 2)[None, None]
         self._reduction()

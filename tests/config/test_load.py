@@ -281,7 +281,7 @@ def test_contradictions_name_where_the_value_came_from(
         ("- 3\n", ": the top level is a list; write sections, such as 'dppu:'"),
         ("[" * 5000, ": nested too deeply; a configuration has two levels"),
         ("1: 2\n", ": unknown key 1; known keys here: arithmetic, array, buffers, clock_mhz, dppu, "
-         "dram, name, protection, timing, vec"),
+         "dram, mapping, name, protection, timing, vec"),
         ("extends: [1]\n", ": extends = [1] is a list; give the name or path of one "
          "configuration"),
         ("extends: nope\n", f": extends: no configuration 'nope': neither a file nor one of "

@@ -20,7 +20,7 @@ from flexhyca.errors import ConfigError
          "supported; write the plain value"),
         ("array.rows.x=1", "unknown key array.rows.x; fields are named as in dppu.size"),
         ("a\x1bb=1", r"unknown key 'a\x1bb'; known keys here: arithmetic, array, buffers, "
-         "clock_mhz, dppu, dram, name, protection, timing, vec"),
+         "clock_mhz, dppu, dram, mapping, name, protection, timing, vec"),
         ("protection.redundant_layers=conv1", "protection.redundant_layers = 'conv1': must be a "
          "list, such as [conv1, layer1.*]"),
         ("protection.redundant_layers=[a, 1]", "protection.redundant_layers = 1: must be text; put "
