@@ -64,8 +64,8 @@ def command(
     configuration: everything that a simulation needs.
 
     With --explain: cycles of each layer by itself, bytes that it moves, and those of the next best
-    mapping; then the bytes of the mapping that moves fewest, of every operand and result once, and
-    the cycles that no mapping can beat.
+    mapping; then the bytes of the mapping that moves fewest, of every operand and result once, the
+    cycles that no mapping can beat, and the largest blocks of inputs and weights in the buffers.
     """
     from .. import api
     from ..config.mappings import load_mappings

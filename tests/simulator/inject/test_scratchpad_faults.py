@@ -29,7 +29,10 @@ def run():
     """Inputs fill the memory in the first layer, weights in the second."""
     network = two_layers((64, 4, 1), (4, 120, 3))
     config = small_config("dppu.size=0", "protection.s_th=0", f"buffers.scratchpad_bytes={SIZE}")
-    wanted = {"conv1": WantedMapping(cols=4, channel_tiles=15, step_ky=3, step_c=4)}
+    wanted = {
+        "conv0": WantedMapping(rows=4, cut_rows=False, pixel_tiles=8, step_ky=1, step_c=64),
+        "conv1": WantedMapping(cols=4, channel_tiles=15, step_ky=3, step_c=4),
+    }
     program = compiled(network, config, None, wanted=wanted)
     return FaultRun(program, random_inputs(network, 1, 0)[0])
 
