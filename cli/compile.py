@@ -64,8 +64,8 @@ def command(
     configuration: everything that a simulation needs.
 
     With --explain: cycles of each layer by itself, bytes that it moves, and those of the next best
-    mapping; then the bytes of the mapping that moves fewest, of every operand and result once, and
-    the cycles that no mapping can beat.
+    mapping; then the bytes of the mapping that moves fewest, of every operand and result once, the
+    cycles that no mapping can beat, and the largest blocks of inputs and weights in the buffers.
     """
     from .. import api
     from ..config.mappings import load_mappings
@@ -119,7 +119,7 @@ def command(
 
 _COLUMNS = (
     *("layer", "cycles", "bytes", "next: cycles", "bytes"),
-    *("least bytes", "once each", "bound", "mapping"),
+    *("least bytes", "once each", "bound", "input block", "weights", "mapping"),
 )
 
 
@@ -134,12 +134,15 @@ def _cells(choice: LayerChoice) -> list[object]:
         choice.least,
         choice.compulsory,
         choice.bound,
+        choice.blocks.inputs,
+        choice.blocks.weights,
         choice.op if choice.mapping is None else choice.mapping,
     ]
 
 
 def _row(choice: LayerChoice) -> dict[str, object]:
     row: dict[str, object] = choice._asdict()
+    row["blocks"] = choice.blocks._asdict()
     if choice.mapping is not None:
         row["mapping"] = choice.mapping._asdict()
     if choice.runner_up is not None:

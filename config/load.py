@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from ..errors import ConfigError
 from ..files import read_text
 from ..given.arguments import checked_arguments
+from .buffers import SPLIT_BUFFERS
 from .fields import choices, known_keys, numeric_limits, section
 from .schema import Config, ContradictionError
 from .shipped import shipped_names, shipped_text
@@ -40,14 +41,18 @@ def load_config(name: str | Path = "flexhyca-32x32", overrides: Sequence[str] = 
     the value, the limit and what to do.
     """
     values, origin, source = _read(name)
-    problems = []
+    problems, read = [], []
     for override in overrides:
         try:
-            _apply(override, values, origin)
+            read.append(_override(override))
         except ConfigError as error:
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
+    for document, _ in read:
+        _forget_replaced(values, document)
+    for document, own in read:
+        _merge(values, document, origin, own, "")
     return _validate(values, origin, source)
 
 
@@ -93,6 +98,7 @@ def _read(
     if path is not None:
         # A user's file without a name is called after the file, never after its parent.
         document.setdefault("name", path.stem)
+    _forget_replaced(values, document)
     _merge(values, document, origin, source, "")
     return values, origin, source
 
@@ -123,6 +129,16 @@ def _find(name: str | Path, base: Path | None, asker: str | None) -> tuple[str, 
         raise ConfigError(f"{prefix}{path}: cannot be read: {reason}") from None
 
 
+def _forget_replaced(inherited: dict[str, Any], document: dict[str, Any]) -> None:
+    """Take out what a document gives in another way: a scratchpad replaces split buffers.
+
+    What the document itself gives beside it is a contradiction, and stays.
+    """
+    new, old = document.get("buffers"), inherited.get("buffers")
+    if isinstance(new, dict) and isinstance(old, dict) and new.get("scratchpad_bytes"):
+        inherited["buffers"] = {k: v for k, v in old.items() if k not in SPLIT_BUFFERS}
+
+
 def _merge(
     into: dict[str, Any], new: dict[str, Any], origin: Origin, source: str, path: str
 ) -> None:
@@ -138,8 +154,8 @@ def _merge(
             into[key] = value
 
 
-def _apply(override: str, values: dict[str, Any], origin: Origin) -> None:
-    """Lay one "key.path=value" over `values`."""
+def _override(override: str) -> tuple[dict[str, Any], str]:
+    """One "key.path=value" as a document, and its name for errors."""
     key, equals, text = override.partition("=")
     keys = key.strip().split(".")
     source = f"override {_show(override)}"
@@ -152,10 +168,9 @@ def _apply(override: str, values: dict[str, Any], origin: Origin) -> None:
         raise ConfigError(
             f"{source}: extends works in a file only; choose the configuration itself"
         )
-    nested: Any = value
-    for part in reversed(keys):
-        nested = {part: nested}
-    _merge(values, nested, origin, source, "")
+    *section_name, leaf = keys
+    nested = {leaf: value}
+    return ({section_name[0]: nested} if section_name else nested), source
 
 
 def _explain(error: ErrorDetails, values: dict[str, Any], origin: Origin, source: str) -> list[str]:

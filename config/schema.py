@@ -14,13 +14,15 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import Field, model_validator
 
 from ..tables import complete
-from .buffers import Buffers
+from .buffers import SPLIT_BUFFERS, Buffers
 from .mapping_options import MappingOptions
 from .section import Decimal, Section, decimal
 from .section import integer as _int
 
 #: Slots that an instruction can name (isa.instructions, field `slot`).
 MAX_SLOTS = 255
+#: Bytes of a memory of operands at least.
+_LEAST_BUFFER = 64
 #: Pixels or channels of a tile that an instruction can name (fields `m` and `n`).
 MAX_STREAM = 511
 
@@ -453,6 +455,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"bit; use at most {a.acc_bits - a.act_bits}",
             )
         )
+    found += _operand_memory_problems(b)
     tables = 4 * (config.tile_bitmap_bytes + 4)  # two tables a tile, two halves, aligned
     if d.size and p.s_th > 0 and b.position_bytes < tables:  # else no table is there to fit
         found.append(
@@ -483,6 +486,39 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
         )
     if p.redundancy != "none":
         found += [("protection.redundancy", what) for what in _redundancy_problems(config)]
+    return found
+
+
+def _operand_memory_problems(b: Buffers) -> list[tuple[str, str]]:
+    """Operands have two memories, or one for both."""
+    found = []
+    for name in SPLIT_BUFFERS:
+        own = getattr(b, name)
+        if b.scratchpad_bytes and own:
+            found.append(
+                (
+                    f"buffers.{name}",
+                    f"is a memory beside buffers.scratchpad_bytes = {b.scratchpad_bytes}, which "
+                    "holds inputs and weights both; leave it out, or set scratchpad_bytes to 0",
+                )
+            )
+        if not b.scratchpad_bytes and own < _LEAST_BUFFER:
+            found.append(
+                (
+                    f"buffers.{name}",
+                    f"is too little; use at least {_LEAST_BUFFER}, or one memory for inputs and "
+                    "weights (buffers.scratchpad_bytes)",
+                )
+            )
+    least = 2 * _LEAST_BUFFER
+    if 0 < b.scratchpad_bytes < least:
+        found.append(
+            (
+                "buffers.scratchpad_bytes",
+                f"is too little for inputs and weights; use at least {least}, or 0 for two "
+                "memories (buffers.ifmap_bytes, buffers.weight_bytes)",
+            )
+        )
     return found
 
 

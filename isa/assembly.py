@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..errors import ProgramError
 from .descriptors import LAYER_COLUMNS
 from .encoding import decode, encode
-from .instructions import BY_NAME, Engine
+from .instructions import BY_NAME, Buffer, Engine
 from .program import Program
 from .program_file import from_parts, parts
 
@@ -32,6 +32,7 @@ _CODES = {"u64": "<u8", "i64": "<i8", "i32": "<i4", "i8": "|i1", "u8": "|u1"}
 _NAMES = {np.dtype(v): k for k, v in _CODES.items()}
 _AS_ROWS = ("layers", "windows", "tensors", "credits", "positions_indptr")
 _MOST_AXES = 4  # of a block; no tensor of a program has more
+_SCRATCHPAD = "SCRATCHPAD"  # the other name of Buffer.IFMAP
 _LINE = 57  # bytes of a base64 line of 76 characters
 
 
@@ -63,19 +64,26 @@ def disassemble(program: Program) -> str:
 def _text_lines(program: Program) -> Iterator[str]:
     here: tuple[int, int] | None = None
     places = zip(program.debug_layer.tolist(), program.debug_tile.tolist(), strict=True)
+    shared = program.config.buffers.scratchpad_bytes > 0
     for pc, ((low, high), place) in enumerate(zip(program.text.tolist(), places, strict=True)):
         if place != here:
             here = place
             yield f".at {place[0]} {place[1]}  ; {program.layer_names[place[0]]}"
-        yield line(low, high, pc)
+        yield line(low, high, pc, shared)
 
 
-def line(low: int, high: int, pc: int = 0) -> str:
-    """One instruction as text. Raises ProgramError for words that mean nothing."""
+def line(low: int, high: int, pc: int = 0, scratchpad: bool = False) -> str:
+    """One instruction as text. Raises ProgramError for words that mean nothing.
+
+    scratchpad : whether the machine has one memory for inputs and weights, which is named then.
+    """
     name, values = decode(low, high, pc)
     layout = BY_NAME[name].layout()
     words = [name]
     for key, value in values.items():
+        if key == "buffer" and value == Buffer.SCRATCHPAD and scratchpad:
+            words.append(f"buffer={_SCRATCHPAD}")
+            continue
         if not value:
             continue
         enum = layout[key][1].enum

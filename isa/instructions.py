@@ -36,9 +36,13 @@ class Engine(IntEnum):
 
 
 class Buffer(IntEnum):
-    """On-chip buffers a LOAD can write."""
+    """On-chip buffers a LOAD can write.
+
+    A machine with one memory for inputs and weights has it in place of the first, and no second.
+    """
 
     IFMAP = 0
+    SCRATCHPAD = 0
     WEIGHT = 1
     POSITION = 2
     OUTPUT = 3  #: the residual slots beside the output words
@@ -304,4 +308,14 @@ def instruction_page() -> str:
     for title, fields in (("Layer", LAYER_DESCRIPTOR.items()), ("Window", WINDOW_FIELDS)):
         lines += ["", f"## {title} descriptor", "", "| field | meaning |", "|---|---|"]
         lines += [f"| `{name}` | {meaning} |" for name, meaning in fields]
+    lines += [
+        "",
+        "## One memory for inputs and weights",
+        "",
+        "A machine with `buffers.scratchpad_bytes` has that memory in place of the ifmap buffer,",
+        "and no weight buffer. LOADs of inputs, weights and biases (`kind` says which) all name",
+        f"buffer {Buffer.IFMAP.value}, which assembly calls `SCRATCHPAD`; buffer"
+        f" {Buffer.WEIGHT.value} has no bytes. What the window",
+        "descriptor calls bytes of the ifmap or the weight buffer are bytes of the scratchpad.",
+    ]
     return "\n".join(lines) + "\n"

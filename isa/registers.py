@@ -321,6 +321,15 @@ REGISTERS: tuple[Register, ...] = (
         buffer=Buffer.WEIGHT,
     ),
     _word(
+        "scratchpad",
+        7,
+        _byte,
+        lambda c: c.buffers.scratchpad_bytes,
+        "byte of the memory",
+        "every operand, weight or bias read from it, by both units, until it is loaded again",
+        buffer=Buffer.SCRATCHPAD,
+    ),
+    _word(
         "residual",
         2,
         _byte,

@@ -194,7 +194,7 @@ RULES: dict[Rule, RuleText] = {
         "the last layer writes tensor {number}, the output is {output}", _UNSEEN
     ),
     Rule.WINDOW_FIELD: RuleText("a window has a negative field", _UNSEEN),
-    Rule.WINDOW_PLACE: RuleText("a window ends outside the ifmap buffer", _UNSEEN),
+    Rule.WINDOW_PLACE: RuleText("a window ends outside the {memory}", _UNSEEN),
     Rule.WINDOW_STEP: RuleText("a window's rows or columns are 0 apart", _UNSEEN),
     Rule.WINDOW_REDUCTION: RuleText("a window reduces over nothing", _UNSEEN),
     Rule.WINDOW_BASE: RuleText("a window's base is wrong", _UNSEEN),
@@ -246,7 +246,7 @@ RULES: dict[Rule, RuleText] = {
     Rule.DPPU_READS: RuleText(
         "all DPPU instructions together read more than {most} pieces", _REFUSED
     ),
-    Rule.ADD_OPERAND: RuleText("the second operand ends outside the ifmap buffer", _REFUSED),
+    Rule.ADD_OPERAND: RuleText("the second operand ends outside the {memory}", _REFUSED),
 }
 complete("Rule in isa/rules.py", Rule, RULES, "isa/rules.py: RULES")
 

@@ -25,9 +25,9 @@ from .instructions import (
 DESCRIPTOR_BYTES = {Table.LAYER: LAYER_DESCRIPTOR_BYTES, Table.WINDOW: WINDOW_DESCRIPTOR_BYTES}
 complete("Table in isa/instructions.py", Table, DESCRIPTOR_BYTES, "isa/sizes.py: DESCRIPTOR_BYTES")
 
-#: Bytes of a buffer.
+#: Bytes of a buffer; of the first two that the machine does not have, 0.
 _BUFFER_BYTES: dict[Buffer, Callable[[Config], int]] = {
-    Buffer.IFMAP: lambda c: c.buffers.ifmap_bytes,
+    Buffer.IFMAP: lambda c: c.buffers.scratchpad_bytes or c.buffers.ifmap_bytes,
     Buffer.WEIGHT: lambda c: c.buffers.weight_bytes,
     Buffer.POSITION: lambda c: c.buffers.position_bytes,
     Buffer.OUTPUT: lambda c: c.output_words,
@@ -45,6 +45,18 @@ complete("Format in isa/instructions.py", Format, _TABLE_BITS, "isa/sizes.py: _T
 def buffer_bytes(config: Config) -> dict[Buffer, int]:
     """What a LOAD can fill of each buffer; of the output buffer the residual bytes."""
     return {buffer: size(config) for buffer, size in _BUFFER_BYTES.items()}
+
+
+def weight_buffer(config: Config) -> Buffer:
+    """Where weights and biases are: the inputs' memory on a machine with a scratchpad."""
+    return Buffer.SCRATCHPAD if config.buffers.scratchpad_bytes else Buffer.WEIGHT
+
+
+def operand_memory(config: Config, buffer: Buffer) -> str:
+    """What a memory of operands is called: of the inputs, or of the weights."""
+    if config.buffers.scratchpad_bytes:
+        return "scratchpad"
+    return "ifmap buffer" if buffer == Buffer.IFMAP else "weight buffer"
 
 
 def table_bytes(fmt: Any, count: Any, bits: int, words: Any) -> Any:

@@ -13,9 +13,10 @@ import numpy as np
 
 from ..network.layers import LayerOp
 from .descriptors import LAYER_COLUMNS, Redundancy
-from .instructions import WINDOW_FIELDS, Engine
+from .instructions import WINDOW_FIELDS, Buffer, Engine
 from .protection import redundancy_of
 from .rules import ADVICE, BrokenRule, InvalidProgramError, Rule
+from .sizes import buffer_bytes, operand_memory
 from .validate_text import validate_text
 
 if TYPE_CHECKING:
@@ -235,14 +236,15 @@ def _validate_windows(p: Program, check: Check) -> None:
     names = [name for name, _ in WINDOW_FIELDS]
     w = {name: p.windows[:, i].astype(np.int64) for i, name in enumerate(names)}
     check((p.windows >= 0).all(), Rule.WINDOW_FIELD)
-    ifmap = p.config.buffers.ifmap_bytes
+    sizes = buffer_bytes(p.config)
+    ifmap, memory = sizes[Buffer.IFMAP], operand_memory(p.config, Buffer.IFMAP)
     # Each factor first: their product could pass 2**64 and look small.
     fits = all((w[f] <= ifmap).all() for f in ("rows", "cols", "cc"))
     held = w["rows"] * w["cols"]
-    check(fits and (held <= ifmap).all(), Rule.WINDOW_PLACE)
+    check(fits and (held <= ifmap).all(), Rule.WINDOW_PLACE, memory=memory)
     held = held * w["cc"]
-    check((w["a_base"] + held <= ifmap).all(), Rule.WINDOW_PLACE)
+    check((w["a_base"] + held <= ifmap).all(), Rule.WINDOW_PLACE, memory=memory)
     check(((w["row_step"] > 0) & (w["col_step"] > 0)).all(), Rule.WINDOW_STEP)
     check(((w["nky"] > 0) & (w["kcc"] > 0)).all(), Rule.WINDOW_REDUCTION)
-    largest = max(ifmap, p.config.buffers.weight_bytes)
+    largest = max(ifmap, sizes[Buffer.WEIGHT])
     check(((w["b_base"] < largest) & (w["bias_base"] < largest)).all(), Rule.WINDOW_BASE)

@@ -24,7 +24,7 @@ from .instructions import (
     Table,
 )
 from .rules import ADVICE, BrokenRule, InvalidProgramError, Rule
-from .sizes import buffer_bytes, table_bytes
+from .sizes import buffer_bytes, operand_memory, table_bytes
 
 if TYPE_CHECKING:
     from .program import Program
@@ -287,12 +287,14 @@ def _windows(
 def _vector_windows(
     p: Program, mine: NDArray[np.bool_], windows: NDArray[np.int64], check: TextCheck
 ) -> None:
-    """The second operand of an ADD lies in the ifmap buffer."""
+    """The second operand of an ADD lies in the memory of inputs."""
     w = _windows(p, mine, windows, "rows", "cols", "cc", "b_base")
     add = mine & (p.column("op")[p.debug_layer] == LayerOp.ADD)
     check(
-        add & (w["b_base"] + w["rows"] * w["cols"] * w["cc"] > p.config.buffers.ifmap_bytes),
+        add
+        & (w["b_base"] + w["rows"] * w["cols"] * w["cc"] > buffer_bytes(p.config)[Buffer.IFMAP]),
         Rule.ADD_OPERAND,
+        memory=operand_memory(p.config, Buffer.IFMAP),
     )
 
 

@@ -276,8 +276,9 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
     again = np.array([r.copies.runs * r.copies.parts - 1 for r in Redundancy])
     copies = int((again[program.column("redundancy")] * macs).sum())
     zeros = int(products.sum()) - total
+    again_by_dppu = c["count"] * k // program.column("packed")[layer]
     recomputed = {
-        f"dppu_{source.name.lower()}": int((c["count"] * k)[dppu & (c["source"] == source)].sum())
+        f"dppu_{source.name.lower()}": int(again_by_dppu[dppu & (c["source"] == source)].sum())
         for source in Source
     }
     return Result(

@@ -33,6 +33,7 @@ MACHINES = (*choices("array.dataflow"), *REDUNDANT, *choices("dppu.data_reuse"))
 
 def small_config(*overrides: str, base: str = "flexhyca-32x32") -> Config:
     """A 4x4 machine with buffers of a few kilobytes, so that tiling has to work."""
+    split = ["buffers.ifmap_bytes=2048", "buffers.weight_bytes=2048"]
     return load_config(
         base,
         [
@@ -40,8 +41,7 @@ def small_config(*overrides: str, base: str = "flexhyca-32x32") -> Config:
             "array.cols=4",
             "dppu.size=8" if base != "base-32x32" else "dppu.size=0",
             "dppu.window=8",
-            "buffers.ifmap_bytes=2048",
-            "buffers.weight_bytes=2048",
+            *(split if not any("scratchpad_bytes" in override for override in overrides) else ()),
             "buffers.output_bytes=512",
             "buffers.position_bytes=64",
             "dram.grant_bytes=256",
@@ -51,9 +51,26 @@ def small_config(*overrides: str, base: str = "flexhyca-32x32") -> Config:
     )
 
 
+#: One memory for inputs and weights.
+SCRATCHPADS = st.sampled_from([512, 768, 2048, 16384]).map(
+    lambda size: [f"buffers.scratchpad_bytes={size}"]
+)
+
+
 @st.composite
-def machines(draw: st.DrawFn) -> Config:
-    """Small machines of any shape, with and without a DPPU."""
+def operand_memories(draw: st.DrawFn) -> list[str]:
+    """Two memories of operands, or one for both."""
+    if draw(st.sampled_from([False, False, True])):
+        return draw(SCRATCHPADS)
+    return [
+        f"buffers.ifmap_bytes={draw(st.sampled_from([256, 512, 2048, 16384]))}",
+        f"buffers.weight_bytes={draw(st.sampled_from([128, 512, 4096]))}",
+    ]
+
+
+@st.composite
+def machines(draw: st.DrawFn, memories: st.SearchStrategy[list[str]] | None = None) -> Config:
+    """Small machines of any shape, with and without a DPPU. memories : of operands."""
     rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     width = draw(st.sampled_from([1, 2, 4]))
     reuse = draw(st.sampled_from([*choices("dppu.data_reuse"), "none", "none"]))
@@ -64,6 +81,7 @@ def machines(draw: st.DrawFn) -> Config:
     overlaps = draw(st.booleans())
     return small_config(
         f"array.channel_block={block}",
+        *draw(operand_memories() if memories is None else memories),
         f"array.rows={rows}",
         f"array.cols={cols}",
         f"array.dataflow={dataflow}",
@@ -80,8 +98,6 @@ def machines(draw: st.DrawFn) -> Config:
         f"arithmetic.overflow={overflow}",
         f"arithmetic.rounding={draw(st.sampled_from(['half_up', 'floor']))}",
         f"arithmetic.acc_bits={draw(st.sampled_from([18, 24, 32]))}",
-        f"buffers.ifmap_bytes={draw(st.sampled_from([256, 512, 2048, 16384]))}",
-        f"buffers.weight_bytes={draw(st.sampled_from([128, 512, 4096]))}",
         f"buffers.output_bytes={draw(st.sampled_from([512, 2048]))}",
         f"buffers.instruction_bytes={draw(st.sampled_from([64, 256, 16384]))}",
         f"dram.bytes_per_cycle={draw(st.sampled_from([1, 8, 64, 6.8, 0.7]))}",

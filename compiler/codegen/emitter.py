@@ -32,10 +32,10 @@ from ...network.layers import (
     Network,
 )
 from ..tiling.tiles import Geometry, LayerPlan, Tile, TileRun
-from .buffers import Slots
 from .constants import Constants, place_constants
 from .memory_map import MemoryMap
 from .prefetch import MOST_LOADS, Placed, Prefetch, ready
+from .slots import Slots
 from .text import NO_PC, TextBuilder
 from .units import TileWork, Unit, units_of_layer
 
@@ -70,7 +70,7 @@ class Emitter:
         self.memory = MemoryMap.of(network, config, batch, self.constants, table_bytes)
         self.text = TextBuilder()
         self.prefetch = Prefetch(
-            network, config, self.text, self.memory, self.constants, self.redundancy
+            network, config, self.text, self.memory, self.constants, self.redundancy, plans
         )
         self.windows: dict[tuple[int, ...], int] = {}
         self.slots = Slots(config)
@@ -245,10 +245,33 @@ class Emitter:
         layer = self.network.layers[index]
         return self.network.layers[producer].output in (layer.input, layer.residual)
 
+    def _loads(
+        self, unit: Unit, before: Unit | None = None
+    ) -> tuple[list[Iterator[None]], list[Iterator[None]]]:
+        """The loads of a unit: those ahead of the tiles of the one before, and those behind them.
+
+        What those tiles still read is not overwritten ahead of them, and operands that their layer
+        is still computing are not loaded.
+        """
+        places = self.prefetch.places_of(unit)
+        computed = (
+            before is not None
+            and before.layer != unit.layer
+            and self._reads(unit.layer, before.layer)
+        )
+        ahead, behind = [self.prefetch.tables_of(unit)], list[Iterator[None]]()
+        for load, place, late in (
+            (self.prefetch.weights_of, places.weights, False),
+            (self.prefetch.operands_of, places.inputs, computed),
+        ):
+            late = late or (place is not None and place.late)
+            (behind if late else ahead).append(load(unit, place))
+        return ahead, behind
+
     def program(self) -> Program:
         """Emit everything and assemble the program."""
         units, prefetch = self.units, self.prefetch
-        for _ in chain(prefetch.constants_of(units[0]), prefetch.operands_of(units[0])):
+        for _ in chain(*self._loads(units[0])[0]):
             pass
         placed = prefetch.placed(units[0])
         for unit, after in pairwise([*units, None]):
@@ -256,12 +279,9 @@ class Emitter:
             if after is None:
                 self._emit_unit(unit, placed, [])
                 break
-            # Operands that this layer is still computing cannot be loaded ahead of its tiles.
-            late = after.layer != unit.layer and self._reads(after.layer, unit.layer)
-            operands = prefetch.operands_of(after)
-            ahead = [prefetch.constants_of(after)] + ([] if late else [operands])
+            ahead, behind = self._loads(after, unit)
             self._emit_unit(unit, placed, ahead)
-            for _ in operands:
+            for _ in chain(*behind):
                 pass
             placed = prefetch.placed(after)
         self.text.release()

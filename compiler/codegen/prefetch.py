@@ -1,8 +1,8 @@
-"""Filling the buffers: the loads of each unit, and what lies in the halves once they are emitted.
+"""Filling the buffers: the loads of each unit, and what lies in them once they are emitted.
 
 Loads are emitted in pieces, one unit ahead of the tiles that use them, so that LOAD runs ahead of
-ARRAY. A new block takes the other half of its buffer, which LOAD may overwrite when all who read
-the old one have ended.
+ARRAY. Where a new block goes says `buffers`; LOAD may overwrite what is there when all who read it
+have ended.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ...config import Config
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import Buffer, Engine, Kind
+from ...isa.sizes import weight_buffer
 from ...network.layers import LayerOp, Network
 from ..tiling.loads import (
     PIECES,
@@ -23,10 +24,11 @@ from ..tiling.loads import (
     ifmap_loads,
     weight_loads,
 )
-from ..tiling.tiles import Tile
-from .buffers import Halves, Readers, Slots
+from ..tiling.tiles import LayerPlan, Tile, input_tensors
+from .buffers import Halves, Place, Places, Readers, Scratchpad, Split
 from .constants import Constants
 from .memory_map import MemoryMap
+from .slots import Slots
 from .text import NO_PC, TextBuilder
 from .units import Unit
 
@@ -35,7 +37,7 @@ MOST_LOADS = 1 + 2 * PIECES
 
 
 class HeldOperands(NamedTuple):
-    """An input block in its half; `pieces` are (end row, pc of the LOAD that completes it)."""
+    """An input block in its place; `pieces` are (end row, pc of the LOAD that completes it)."""
 
     block: ABlock
     base: int
@@ -44,7 +46,7 @@ class HeldOperands(NamedTuple):
 
 
 class HeldWeights(NamedTuple):
-    """A weight block in its half; `pieces` are (end channel, pc of the LOAD that completes it)."""
+    """A weight block in its place; `pieces` are (end channel, pc of the LOAD that completes it)."""
 
     block: BBlock
     base: int
@@ -75,7 +77,7 @@ def ready(pieces: list[tuple[int, int]], end: int) -> int:
 
 
 class Prefetch:
-    """Emits loads into `text`; knows what each half holds and who has read it.
+    """Emits loads into `text`; knows what lies where and who has read it.
 
     stored : tensor -> pc of its last STORE, which a load of it must wait for.
     residuals : slots of residual operands, whose last users are VECs.
@@ -90,11 +92,15 @@ class Prefetch:
         memory: MemoryMap,
         constants: Constants,
         redundancy: Sequence[Redundancy],
+        plans: Sequence[LayerPlan],
     ) -> None:
         self.network, self.config, self.text = network, config, text
         self.memory, self.constants, self.redundancy = memory, constants, redundancy
-        self.a = Halves(config.buffers.ifmap_bytes // 2, Engine.ARRAY)
-        self.b = Halves(config.buffers.weight_bytes // 2, Engine.ARRAY)
+        self.operand_memory: Split | Scratchpad = Split(config)
+        if size := config.buffers.scratchpad_bytes:
+            own = zip(plans, network.layers, strict=True)
+            self.operand_memory = Scratchpad(size, [plan.largest(layer) for plan, layer in own])
+        self.weight_buffer = weight_buffer(config)
         self.p = Halves(config.buffers.position_bytes // 2, Engine.DPPU)
         self.held_a: HeldOperands | None = None
         self.held_b: HeldWeights | None = None
@@ -128,73 +134,81 @@ class Prefetch:
                 to += load.row_bytes * load.rows
         return pc
 
-    def _release(self, pc: int, readers: Readers) -> None:
-        """LOAD `pc` overwrites what `readers` read."""
-        for engine, reader in readers.items():
-            self.text.need(pc, engine, reader)
+    def _release(self, pc: int, place: Place) -> None:
+        """LOAD `pc` overwrites what lies in a place."""
+        for readers in place.before:
+            for engine, reader in readers.items():
+                self.text.need(pc, engine, reader)
 
-    def constants_of(self, unit: Unit) -> Iterator[None]:
-        """Weights, biases and position tables of a unit, where it brings new ones, in pieces."""
+    def _inputs(self, layer: int) -> tuple[int, ...]:
+        return input_tensors(self.network.layers[layer])
+
+    def places_of(self, unit: Unit) -> Places:
+        """Where the new blocks of a unit go; of the next one, before the tiles of this."""
+        inputs = None if unit.a is None else len(self._inputs(unit.layer)) * unit.a.nbytes
+        weights = None if unit.b is None else unit.b.nbytes
+        return self.operand_memory.take(unit.layer, inputs, weights)
+
+    def tables_of(self, unit: Unit) -> Iterator[None]:
+        """The position tables of a unit, where it brings new ones."""
         if unit.table_bytes and unit.first_chunk:
-            base, last = self.p.flip()
+            place = self.p.take()
             size = len(unit.table_bytes)
             load = Load(Kind.POSITION_TABLE, self.position_bytes, size, 1, 0)
-            pc = self._load(
-                [load], Buffer.POSITION, base, self.memory.base("positions"), unit.layer
-            )
-            self._release(pc, last)
-            self.held_p = HeldTables(base, self.p.readers, pc)
+            base = self.memory.base("positions")
+            pc = self._load([load], Buffer.POSITION, place.base, base, unit.layer)
+            self._release(pc, place)
+            self.held_p = HeldTables(place.base, place.readers, pc)
             self.positions.append(unit.table_bytes)
             self.position_bytes += size
             yield
+
+    def weights_of(self, unit: Unit, place: Place | None) -> Iterator[None]:
+        """Weights and biases of a unit, where it brings new ones, in pieces."""
         if unit.b is None:
             return
-        base, last = self.b.flip()
-        first, at = len(self.text.engine), base
+        assert place is not None
+        first, at = len(self.text.engine), place.base
         bias, pieces = weight_loads(unit.b, unit.first_chunk)
         bias_bytes = sum(x.row_bytes for x in bias)
         if bias:
             dram = self.memory.base("bias") + self.constants.bias_at[unit.layer]
-            self._load(bias, Buffer.WEIGHT, at, dram, unit.layer)
+            self._load(bias, self.weight_buffer, at, dram, unit.layer)
             at += bias_bytes
         done: list[tuple[int, int]] = []
         dram = self.memory.base("weights") + self.constants.weight_at[unit.layer]
         for end, loads in pieces:
-            pc = self._load(loads, Buffer.WEIGHT, at, dram, unit.layer)
+            pc = self._load(loads, self.weight_buffer, at, dram, unit.layer)
             if not done:
-                self._release(first, last)
+                self._release(first, place)
             at += sum(x.row_bytes for x in loads)
             done.append((end, pc))
             yield
-        self.held_b = HeldWeights(unit.b, base, self.b.readers, bias_bytes, done)
+        self.held_b = HeldWeights(unit.b, place.base, place.readers, bias_bytes, done)
 
-    def operands_of(self, unit: Unit) -> Iterator[None]:
-        """The input block of a unit, where it brings a new one, a run of rows at a time.
-
-        An ADD has two of them, loaded side by side.
-        """
+    def operands_of(self, unit: Unit, place: Place | None) -> Iterator[None]:
+        """The input block of a unit, where it brings a new one, a run of rows at a time."""
         if unit.a is None:
             return
-        layer = self.network.layers[unit.layer]
-        tensors = [layer.input] + ([layer.residual] if layer.op == LayerOp.ADD else [])
-        base, last = self.a.flip()
-        first, source = len(self.text.engine), self.network.tensors[layer.input]
+        assert place is not None
+        tensors = self._inputs(unit.layer)
+        first, source = len(self.text.engine), self.network.tensors[tensors[0]]
         done: list[tuple[int, int]] = []
         before = 0
         for piece in unit.a.pieces(self.config.dram.grant_bytes):
             pc = NO_PC
             for i, t in enumerate(tensors):
-                at = base + i * unit.a.nbytes + before
+                at = place.base + i * unit.a.nbytes + before
                 loads = ifmap_loads(piece, source)
                 pc = self._load(loads, Buffer.IFMAP, at, self.memory.tensors[t], unit.layer)
             if not done:
-                self._release(first, last)
+                self._release(first, place)
                 for t in tensors:
                     self.text.need(first, Engine.STORE, self.stored[t])
             done.append((piece.end_row, pc))
             before += piece.nbytes
             yield
-        self.held_a = HeldOperands(unit.a, base, self.a.readers, done)
+        self.held_a = HeldOperands(unit.a, place.base, place.readers, done)
 
     def residual_of(self, index: int, tile: Tile) -> tuple[int, int]:
         """Bring the residual's words of `tile` into the next residual slot: (slot, pc)."""

@@ -36,6 +36,11 @@ ALIKE = 0.01
 #: Estimates of small layers are this far off at times: a mapping that is that much slower but moves
 #: fewer bytes may be as fast on the cycle model.
 _NEAR = 0.04
+#: Parts that a reduction is cut into at least; in a scratchpad, which grows for both operands at
+#: once, a part would soon be too long.
+_CUTS = {False: (1, 2), True: (1, 2, 4)}
+#: Shares of a scratchpad that are tried.
+_SHARES = 8
 #: Bytes of a run as long as any grant.
 _LONG = 1 << 20
 #: Instructions of a tile beside its GEMMs: VEC and STORE.
@@ -70,6 +75,29 @@ class Mapping(NamedTuple):
             f"tiles of {self.rows} x {self.cols}, {self.pixel_tiles} x {self.channel_tiles} a fill"
             f"{parts}{', parked' if self.parked else ''}, {order}"
         )
+
+
+class Room(NamedTuple):
+    """Bytes that a fill's inputs and its weights may take: half of their memories.
+
+    shared : they may take as much together, as they share one memory. weight_shares : what weights
+    are tried to fill of it.
+    """
+
+    inputs: int
+    weights: int
+    shared: bool
+    weight_shares: tuple[int, ...]
+
+    @classmethod
+    def of(cls, config: Config) -> Room:
+        """Of a machine."""
+        b = config.buffers
+        if half := b.scratchpad_bytes // 2:
+            return cls(
+                half, half, True, tuple(half * part // _SHARES for part in range(1, _SHARES))
+            )
+        return cls(b.ifmap_bytes // 2, b.weight_bytes // 2, False, (b.weight_bytes // 2,))
 
 
 class LayerOnMachine(NamedTuple):
@@ -186,8 +214,7 @@ class _Choice:
         layer, self.wanted = geometry.layer, on_machine.wanted
         self.geometry, self.layer, self.config = geometry, layer, config
         self.copies, self.may_park = on_machine.redundancy.copies, on_machine.may_park
-        self.half_a = config.buffers.ifmap_bytes // 2
-        self.half_b = config.buffers.weight_bytes // 2
+        self.room = Room.of(config)
         self.per_group = geometry.source.c // layer.groups
         self.width = geometry.out.c // layer.groups
         self.most_cols = min(on_machine.columns, self.width)
@@ -198,7 +225,9 @@ class _Choice:
         self.ch = _ChannelSide(*cols.T[:, None, :, None])
         # The last axis: loop orders, and of a layer that nearly fits also a reduction that is cut
         # though it need not be, so that the first products do not wait for all operands.
-        cuts = (1, 2) if self.wanted.step_c is None and self._nearly_fits() else (1,)
+        cuts: tuple[int, ...] = (1,)
+        if self.wanted.step_c is None and self._nearly_fits():
+            cuts = _CUTS[self.room.shared]
         self.outside = np.tile([True, False], len(cuts))[None, None]
         self.cuts = np.repeat(cuts, 2)[None, None]
         self._reduction()
@@ -207,7 +236,10 @@ class _Choice:
         source, depth = self.geometry.source, self.layer.kernel_h * self.layer.kernel_w
         weights = depth * self.per_group * self.geometry.out.c
         inputs = self.geometry.batch * source.elements
-        return weights <= 4 * self.half_b and inputs <= 4 * self.half_a
+        room = self.room
+        if room.shared and weights + inputs > 4 * room.inputs:
+            return False
+        return weights <= 4 * room.weights and inputs <= 4 * room.inputs
 
     # ---- what there is to choose from ----------------------------------------------------------
 
@@ -226,7 +258,7 @@ class _Choice:
                     size = nky, together, count, len(blocks.first)
                     narrow = most, loaded * source.c, height, int(width < source.w)
                     yield rows, cut, False, *size, *narrow
-                    if highest * row_bytes <= self.half_a:
+                    if highest * row_bytes <= self.room.inputs:
                         whole = highest * row_bytes, all_rows * row_bytes, highest, 0
                         yield rows, cut, True, *size, *whole
 
@@ -258,7 +290,8 @@ class _Choice:
         while size := size // 2:
             found.add(size)
         rows = {-(-layer.kernel_h // parts) for parts in range(1, layer.kernel_h + 1)}
-        room = [self.half_b // (n * layer.kernel_w * self.per_group + 4) for n in rows]
+        depths = [n * layer.kernel_w * self.per_group + 4 for n in rows]
+        room = [share // n for share in self.room.weight_shares for n in depths]
         found |= {min(self.most_cols, channels) for channels in room}
         found.discard(0)
         for cols in self._asked(self.wanted.cols, sorted(found, reverse=True), self.most_cols):
@@ -278,10 +311,7 @@ class _Choice:
         """The largest part of the reduction that fits, cut evenly; and what follows from it."""
         px, ch, layer = self.px, self.ch, self.layer
         unit = px.nky * layer.kernel_w
-        room = self.half_b // (ch.cols * ch.channel_tiles) - 4  # 4 bytes of bias a channel
-        channels = np.maximum(0, room) // unit
-        own = np.where(px.whole > 0, self.per_group, self.half_a // np.maximum(1, px.most))
-        channels = np.minimum(np.minimum(channels, own), self.wanted.step_c or self.per_group)
+        channels = np.minimum(self._most_channels(unit), self.wanted.step_c or self.per_group)
         channels = np.minimum(channels, -(-self.per_group // self.cuts))
         fits = channels > 0
         most = np.maximum(1, channels)
@@ -309,6 +339,19 @@ class _Choice:
         ):
             if wanted is not None:
                 self.fits = self.fits & (values == wanted)
+
+    def _most_channels(self, unit: Any) -> Any:
+        """Channels of the reduction that fit, none where not one does. unit : weights of each."""
+        px, ch, room = self.px, self.ch, self.room
+        columns, whole = ch.cols * ch.channel_tiles, px.whole > 0
+        biases = 4 * columns
+        if room.shared:  # what inputs take is not the weights', and the other way round
+            fixed = np.where(whole, px.most, 0) + biases
+            each = columns * unit + np.where(whole, 0, px.most)
+            return np.minimum(np.maximum(0, room.inputs - fixed) // each, self.per_group)
+        weights = np.maximum(0, room.weights // columns - 4) // unit
+        inputs = np.where(whole, self.per_group, room.inputs // np.maximum(1, px.most))
+        return np.minimum(weights, inputs)
 
     def mapping(self, at: Any) -> Mapping:
         """The mapping of a place in the arrays."""

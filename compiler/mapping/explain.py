@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...network.layers import NO_TENSOR, LayerOp, Network
+from ..tiling.tiles import Blocks
 from .candidates import Mapping, RatedMapping, least_traffic
 from .choose import best_candidates
 from .plan import LayerRequest, plan_layer
@@ -17,7 +18,8 @@ class LayerChoice(NamedTuple):
     or, of small layers, on the cycle model; None without a mapping. traffic : bytes of operands and
     results in DRAM. runner_up : the next best mapping. least : traffic of the mapping that moves
     fewest bytes. compulsory : bytes that any mapping moves: every operand and result once. bound :
-    cycles below which none can be, for its products, its bytes and its results.
+    cycles below which none can be, for its products, its bytes and its results. blocks : bytes of
+    the largest blocks in the buffers, of which two fit.
     """
 
     name: str
@@ -29,6 +31,7 @@ class LayerChoice(NamedTuple):
     least: int
     compulsory: int
     bound: int
+    blocks: Blocks
 
 
 def mapping_choices(requests: list[LayerRequest], network: Network) -> list[LayerChoice]:
@@ -55,12 +58,13 @@ def _choice(request: LayerRequest, network: Network, index: int) -> LayerChoice:
     if layer.op != LayerOp.CONV:
         plan = plan_layer(request)
         moved = sum(operands * fill.a.nbytes for fill in plan.fills if fill.a) + stored
-        return LayerChoice(name, op, None, None, moved, None, moved, compulsory, bound)
-    plan_layer(request)  # says why where there is none
+        blocks = plan.largest(layer)
+        return LayerChoice(name, op, None, None, moved, None, moved, compulsory, bound, blocks)
+    blocks = plan_layer(request).largest(layer)  # or says why where there is none
     best, *others = best_candidates(request.on_machine)
     least = int(least_traffic(request.on_machine))
     after = others[0] if others else None
     traffic = int(best.traffic)
     return LayerChoice(
-        name, op, best.mapping, best.cycles, traffic, after, least, compulsory, bound
+        name, op, best.mapping, best.cycles, traffic, after, least, compulsory, bound, blocks
     )

@@ -145,9 +145,12 @@ def _conv(request: LayerRequest) -> LayerPlan:
             f"layer {name}: no mapping with {', '.join(f'{f}={v}' for f, v in asked.items())} fits "
             "the buffers; leave some of it to the compiler (--explain shows what it chooses)"
         )
+    half, enlarge = "the ifmap and weight buffers", "buffers.ifmap_bytes or buffers.weight_bytes"
+    if request.config.buffers.scratchpad_bytes:
+        half, enlarge = "the scratchpad", "buffers.scratchpad_bytes"
     raise CompileError(
-        f"layer {name}: one kernel row of one channel does not fit half of the ifmap and weight "
-        "buffers; enlarge buffers.ifmap_bytes or buffers.weight_bytes"
+        f"layer {name}: one kernel row of one channel does not fit half of {half}; "
+        f"enlarge {enlarge}"
     )
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from ...config import Config
 from ...errors import CompileError
-from ...isa.instructions import BY_NAME, INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
+from ...isa.instructions import BY_NAME, INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES, Buffer
+from ...isa.sizes import operand_memory
 from ...network.layers import LayerOp
 from ..tiling.loads import BURST_BYTES, ABlock, ifmap_loads
 from ..tiling.tiles import Fill, Geometry, LayerPlan, Lines, Tile, TileRun
@@ -56,7 +57,7 @@ def plan_vector(geometry: Geometry, config: Config) -> LayerPlan:
         rows, cols = shape.largest_window()
         raise CompileError(
             f"layer {geometry.layer.name}: {rows} x {cols} input elements of one window do not fit "
-            f"{shape.half} bytes, half of the ifmap buffer; enlarge buffers.ifmap_bytes"
+            f"{shape.half} bytes, half of the {shape.memory}; enlarge buffers.{shape.field}"
         )
     return LayerPlan(list(shape.fills(chosen)), 1, 1)
 
@@ -64,14 +65,17 @@ def plan_vector(geometry: Geometry, config: Config) -> LayerPlan:
 class _Shape:
     """A layer on a machine, and what its cuts have in common.
 
-    half : bytes that the blocks of one operand may take.
+    half : bytes that the blocks of one operand may take, of the `memory` that `field` gives.
     """
 
     def __init__(self, geometry: Geometry, config: Config) -> None:
         self.g, self.words = geometry, config.tile_words
         self.grant = config.dram.grant_bytes
         self.operands = 2 if geometry.layer.op == LayerOp.ADD else 1
-        self.half = config.buffers.ifmap_bytes // 2 // self.operands
+        shared = config.buffers.scratchpad_bytes
+        self.half = (shared or config.buffers.ifmap_bytes) // 2 // self.operands
+        self.memory = operand_memory(config, Buffer.IFMAP)
+        self.field = "scratchpad_bytes" if shared else "ifmap_bytes"
         self.out_rows = geometry.pixels // geometry.out.w
         self.row_runs = cache(self._row_runs)
         self.loads = cache(self._loads)

@@ -13,7 +13,7 @@ from math import gcd
 from typing import NamedTuple
 
 from ...isa.instructions import INSTRUCTION_BYTES
-from ...network.layers import NO_TENSOR, Layer, Network, Tensor
+from ...network.layers import NO_TENSOR, Layer, LayerOp, Network, Tensor
 from .loads import ABlock, BBlock, ifmap_loads
 
 #: Fields of a layer that say which operands an output has.
@@ -56,6 +56,13 @@ class Fill(NamedTuple):
     runs: list[TileRun]
 
 
+class Blocks(NamedTuple):
+    """Bytes of blocks in the buffers: of inputs, all operands together, and of weights."""
+
+    inputs: int
+    weights: int
+
+
 @dataclass(frozen=True)
 class LayerPlan:
     """The fills of one layer, and how its weights are cut along the reduction."""
@@ -69,10 +76,21 @@ class LayerPlan:
         """Words of the largest tile, which a slot of the output buffer has to hold."""
         return max(t.m * t.n for t in self.tiles)
 
+    def largest(self, layer: Layer) -> Blocks:
+        """The largest blocks of the layer that it is a plan of."""
+        inputs = max((fill.a.nbytes for fill in self.fills if fill.a), default=0)
+        weights = max((fill.b.nbytes for fill in self.fills if fill.b), default=0)
+        return Blocks(len(input_tensors(layer)) * inputs, weights)
+
     @property
     def tiles(self) -> Iterator[Tile]:
         """Every tile once, in the order of its last chunk."""
         return (t for f in self.fills for r in f.runs if r.last for t in r.tiles)
+
+
+def input_tensors(layer: Layer) -> tuple[int, ...]:
+    """The tensors that its input blocks are of: an ADD has two of them, side by side."""
+    return (layer.input, layer.residual) if layer.op == LayerOp.ADD else (layer.input,)
 
 
 class Lines(NamedTuple):

@@ -24,6 +24,7 @@ from ...tables import complete
 _COUNTERS = {
     "ifmap buffer": "ifmap",
     "weight buffer": "weight",
+    "scratchpad": "scratchpad",
     "position buffer": "position",
     "residual slots": "residual",
 }

@@ -137,6 +137,7 @@ class _Word(NamedTuple):
 _WORDS = {
     "ifmap": _Word("byte {row} of the ifmap buffer", _byte),
     "weight": _Word("byte {row} of the weight buffer", _byte),
+    "scratchpad": _Word("byte {row} of the scratchpad", _byte),
     "residual": _Word("byte {row} of the residual slots", _byte),
     "output": _Word("word {row} of the tile in the output buffer", _output),
     "result": _Word("word {row} of the tile in the results of VEC", _result),

@@ -78,10 +78,11 @@ def _instruction(run: FaultRun, site: Site) -> Iterator[str]:
     span = run.spans.own[run.program.layer_names.index(site.layer)][site.tile]
     pc = span.begin + site.row
     low, high = run.program.text[pc].tolist()
-    yield f"instruction {pc}: {line(low, high, pc)}"
+    shared = run.program.config.buffers.scratchpad_bytes > 0
+    yield f"instruction {pc}: {line(low, high, pc, shared)}"
     try:
         low, high = words((low, high), [(site.bit, site.stuck)])
-        yield f"becomes: {line(low, high, pc)}"
+        yield f"becomes: {line(low, high, pc, shared)}"
     except ProgramError as error:
         yield f"becomes nothing: {error.what}"
 

@@ -33,6 +33,7 @@ COUNTERS = {
     "ifmap buffer": "bytes",
     "weight buffer": "bytes",
     "position buffer": "bytes",
+    "scratchpad": "bytes",
     "output buffer": "words",
     "residual slots": "bytes",
     "DPPU backlog": "neurons",
@@ -42,6 +43,8 @@ _BUFFERS = {
     Buffer.WEIGHT: "weight buffer",
     Buffer.POSITION: "position buffer",
 }
+#: In place of the first two, on a machine that has one.
+_SCRATCHPAD = "scratchpad"
 complete(
     "Buffer in isa/instructions.py",
     Buffer,
@@ -75,6 +78,40 @@ class _Half:
         self.loads, self.readers = {}, {}
 
 
+class _Loaded:
+    """What a LOAD has brought into a scratchpad: its pc, its bytes, and their last readers."""
+
+    def __init__(self, pc: int, begin: int, end: int) -> None:
+        self.pc, self.begin, self.end = pc, begin, end
+        self.readers: dict[Engine, int] = {}
+
+    def lease(self) -> Lease:
+        amount = self.end - self.begin
+        return Lease(_SCRATCHPAD, amount, (self.pc,), tuple(self.readers.values()))
+
+
+class _Scratchpad:
+    """What lies in a scratchpad, whose blocks have no fixed places: LOAD by LOAD."""
+
+    def __init__(self) -> None:
+        self.held: list[_Loaded] = []
+
+    def load(self, pc: int, begin: int, nbytes: int) -> Iterator[Lease]:
+        end = begin + nbytes
+        met = [old for old in self.held if old.begin < end and begin < old.end]
+        if any((old.begin, old.end, old.readers) == (begin, end, {}) for old in met):
+            return  # the same bytes once more (redundancy time_refetch) take no more room
+        for old in met:
+            self.held.remove(old)
+            yield old.lease()
+        self.held.append(_Loaded(pc, begin, end))
+
+    def read(self, engine: Engine, pc: int, begin: int, nbytes: int) -> None:
+        for loaded in self.held:
+            if loaded.begin < begin + nbytes and begin < loaded.end:
+                loaded.readers[engine] = pc
+
+
 class _Walk:
     """The text from its beginning to its end, which is a valid order of execution."""
 
@@ -86,19 +123,19 @@ class _Walk:
         self.slots: dict[int, int] = {}  # slot -> pc that began to fill it
         self.residuals: dict[int, int] = {}  # residual byte -> pc of the LOAD that begins there
         self.gemm = -1  # the last GEMM
-        fields = [name for name, _ in WINDOW_FIELDS]
+        self.scratchpad = _Scratchpad() if program.config.buffers.scratchpad_bytes else None
         found = {engine: configured(program, engine)[Table.WINDOW] for engine in Engine}
-        self.bases = {
-            (engine, field): program.windows[window, fields.index(field)].tolist()
-            if len(program.windows)
-            else []
+        self.windows = {
+            (engine, field): program.windows[window, i].tolist() if len(program.windows) else []
             for engine, window in found.items()
-            for field in ("a_base", "b_base")
+            for i, (field, _) in enumerate(WINDOW_FIELDS)
         }
         layer = configured(program, Engine.STORE)[Table.LAYER]
-        self.conv = (program.column("op")[layer] == LayerOp.CONV).tolist()
+        op = program.column("op")[layer]
+        self.conv, self.add = (op == LayerOp.CONV).tolist(), (op == LayerOp.ADD).tolist()
         self.residual = (program.column("residual")[layer] != NO_TENSOR).tolist()
         self.words = program.column("slot_words")[layer].tolist()
+        self.kernel_w = program.column("kernel_w")[program.debug_layer].tolist()
 
     def run(self) -> Iterator[Lease]:
         for pc, op in enumerate(self.c["op"]):
@@ -107,6 +144,8 @@ class _Walk:
                 yield from step(self, pc)
         for (buffer, _), half in self.halves.items():
             yield from half.close(_BUFFERS[buffer])
+        for loaded in self.scratchpad.held if self.scratchpad else ():
+            yield loaded.lease()
 
     def _half(self, buffer: Buffer, address: int) -> _Half:
         return self.halves[buffer, address >= self.middle[buffer]]
@@ -117,34 +156,59 @@ class _Walk:
         if buffer == Buffer.OUTPUT:
             self.residuals[address] = pc
             return
+        nbytes = c["row_bytes"][pc] * c["count"][pc]
+        if self.scratchpad and buffer == Buffer.SCRATCHPAD:
+            yield from self.scratchpad.load(pc, address, nbytes)
+            return
         half = self._half(buffer, address)
         if half.readers:
             yield from half.close(_BUFFERS[buffer])
         # The same bytes once more (redundancy time_refetch) take no more room.
-        half.loads.setdefault(address, (pc, c["row_bytes"][pc] * c["count"][pc]))
+        half.loads.setdefault(address, (pc, nbytes))
 
-    def _reads(self, engine: Engine, buffer: Buffer, field: str, pc: int) -> None:
-        self._half(buffer, self.bases[engine, field][pc]).readers[engine] = pc
+    def _inputs(self, engine: Engine, pc: int, *bases: str) -> None:
+        """A tile's instruction reads the blocks that begin at some fields of its window."""
+        w = {name: self.windows[engine, name][pc] for name in (*bases, "rows", "cols", "cc")}
+        for base in bases:
+            if self.scratchpad:
+                self.scratchpad.read(engine, pc, w[base], w["rows"] * w["cols"] * w["cc"])
+            else:
+                self._half(Buffer.IFMAP, w[base]).readers[engine] = pc
+
+    def _weights(self, engine: Engine, pc: int) -> None:
+        """A tile's instruction reads its weights, and its biases if it begins at them."""
+        fields = ("b_base", "bias_base", "n_base", "nky", "kcc")
+        w, c = {name: self.windows[engine, name][pc] for name in fields}, self.c
+        if not self.scratchpad:
+            self._half(Buffer.WEIGHT, w["b_base"]).readers[engine] = pc
+            return
+        depth = w["nky"] * w["kcc"] * self.kernel_w[pc]
+        channel, n = c["n0"][pc] - w["n_base"], c["n"][pc]
+        self.scratchpad.read(engine, pc, w["b_base"] + channel * depth, n * depth)
+        if c["first"][pc]:
+            self.scratchpad.read(engine, pc, w["bias_base"] + 4 * channel, 4 * n)
 
     def _gemm(self, pc: int) -> Iterator[Lease]:
         self.gemm = pc
-        self._reads(Engine.ARRAY, Buffer.IFMAP, "a_base", pc)
-        self._reads(Engine.ARRAY, Buffer.WEIGHT, "b_base", pc)
+        self._inputs(Engine.ARRAY, pc, "a_base")
+        self._weights(Engine.ARRAY, pc)
         self.slots.setdefault(self.c["slot"][pc], pc)
         yield from ()
 
     def _dppu(self, pc: int) -> Iterator[Lease]:
         self._half(Buffer.POSITION, self.c["pos_addr"][pc]).readers[Engine.DPPU] = pc
         if Source(self.c["source"][pc]).from_buffers:
-            self._reads(Engine.DPPU, Buffer.IFMAP, "a_base", pc)
-            self._reads(Engine.DPPU, Buffer.WEIGHT, "b_base", pc)
+            self._inputs(Engine.DPPU, pc, "a_base")
+            self._weights(Engine.DPPU, pc)
         same = self.gemm >= 0 and self.tile[self.gemm] == self.tile[pc]
         yield Lease("DPPU backlog", self.c["count"][pc], (self.gemm, pc) if same else (pc,), (pc,))
 
     def _vec(self, pc: int) -> Iterator[Lease]:
         self.slots.setdefault(self.c["slot"][pc], pc)
         if not self.conv[pc]:
-            self._reads(Engine.STORE, Buffer.IFMAP, "a_base", pc)
+            # Of an ADD both blocks lie in one half.
+            second = ("b_base",) if self.add[pc] else ()
+            self._inputs(Engine.STORE, pc, "a_base", *second)
         elif self.residual[pc]:
             at = self.c["res_slot"][pc] * self.words[pc]
             if at in self.residuals:
@@ -179,7 +243,8 @@ def leases(program: Program) -> Iterator[Lease]:
     """Who uses what: everything that `COUNTERS` count, in the order in which it is given back.
 
     Contents of a buffer are given back by half: what was loaded into a half is in use until its
-    last readers (GEMM, DPPU, VEC) before the next LOAD into that half have ended.
+    last readers (GEMM, DPPU, VEC) before the next LOAD into that half have ended.  A scratchpad has
+    no halves: there, each LOAD's bytes are in use until their own last readers have ended.
     """
     return _Walk(program).run()
 

@@ -20,6 +20,7 @@ from ...isa.instructions import (
     Engine,
     Source,
 )
+from ...isa.sizes import weight_buffer
 from ...network.layers import NO_TENSOR, LayerOp
 from ..array.dataflows import DATAFLOWS
 from ..text.spans import Span, Spans
@@ -74,6 +75,7 @@ class Reads:
         self.end = self.first + c["row_bytes"][self.load] * c["count"][self.load]
         self.slot_words = program.column("slot_words").tolist()
         self.flow = DATAFLOWS[program.config.array.dataflow]
+        self.weights_in = weight_buffer(program.config)
         self.span_ends = np.array([span.end for span in spans.all])
         #: Where the instructions of a tile begin, and those of it or any later one.
         self.begins = [min([span.begin, *span.gemms[:1]]) for span in spans.all]
@@ -215,6 +217,7 @@ class Reads:
             at = self._element(engine, pc, "a_base", address, span)
             if at is not None:
                 yield engine, pc, part, "input", (at, 0)
+        if buffer != self.weights_in:
             return
         c, w = self.spans.program.columns, self._window(engine, pc)
         kernel_w = self.spans.program.network.layers[span.layer].kernel_w

@@ -29,7 +29,7 @@ from ...isa.instructions import (
 )
 from ...isa.program import Program
 from ...isa.protection import layer_columns
-from ...isa.sizes import buffer_bytes, table_bytes
+from ...isa.sizes import buffer_bytes, operand_memory, table_bytes, weight_buffer
 from ...network import fixedpoint
 from ...network.arrays import I64
 from ...network.layers import LayerOp
@@ -222,9 +222,7 @@ class Memory:
             memory, base = self.buffers[Buffer.IFMAP], w["a_base"]
             size = w["rows"] * w["cols"] * w["cc"]
             if min(held) < 0 or base < 0 or base + size > len(memory):
-                raise ProgramError(
-                    f"window at {base} of {size} bytes lies outside the ifmap buffer"
-                )
+                raise self._outside(f"window at {base} of {size} bytes lies", Buffer.IFMAP)
         else:
             raise _no_memory(source)
         out = np.empty((len(pixels), w["nky"] * layer["kernel_w"] * w["kcc"]), np.int8)
@@ -252,11 +250,11 @@ class Memory:
             memory = self.dram
         elif source == Source.BUFFER:
             starts = [w["b_base"] + (int(n) - w["n_base"]) * k for n in channels]
-            memory = self.buffers[Buffer.WEIGHT]
+            memory = self.buffers[weight_buffer(self.config)]
         else:
             raise _no_memory(source)
         if min(starts) < 0 or max(starts) + k > len(memory):
-            raise ProgramError("a window's weights lie outside the weight buffer")
+            raise self._outside("a window's weights lie", Buffer.WEIGHT)
         return np.stack([memory[at : at + k] for at in starts])
 
     def _bias(
@@ -266,14 +264,17 @@ class Memory:
         if source == Source.DRAM:
             memory, first = self.dram, layer["bias_addr"] + 4 * channels
         elif source == Source.BUFFER:
-            memory = self.buffers[Buffer.WEIGHT]
+            memory = self.buffers[weight_buffer(self.config)]
             first = w["bias_base"] + 4 * (channels - w["n_base"])
         else:
             raise _no_memory(source)
         if first.min() < 0 or first.max() + 4 > len(memory):
-            raise ProgramError("a window's biases lie outside the weight buffer")
+            raise self._outside("a window's biases lie", Buffer.WEIGHT)
         words: NDArray[np.int32] = memory[first[:, None] + np.arange(4)].copy().view(np.int32)
         return words[:, 0]
+
+    def _outside(self, what: str, buffer: Buffer) -> ProgramError:
+        return ProgramError(f"{what} outside the {operand_memory(self.config, buffer)}")
 
     def _output_rows(self, i: dict[str, int]) -> NDArray[np.int8]:
         """The tile's elements in DRAM: (m, n) view."""
@@ -454,15 +455,15 @@ class Memory:
         return sums, fixedpoint.wrap(other, self.arithmetic.act_bits)
 
     def _of_window(self, i: dict[str, int]) -> tuple[I64, I64 | None]:
-        """Elements of the ifmap buffer."""
+        """Elements of the inputs' memory."""
         layer, window = self._layer(Engine.STORE), self._window(Engine.STORE)
         return window_operands(self.program, layer, window, i, self._elements)
 
     def _elements(self, base: int, count: int) -> NDArray[np.int64]:
-        """What the vector unit reads from the ifmap buffer."""
+        """What the vector unit reads from the inputs' memory."""
         read = self.buffers[Buffer.IFMAP][base : base + count]
         if base < 0 or len(read) != count:
-            raise ProgramError(f"window at {base} of {count} bytes lies outside the ifmap buffer")
+            raise self._outside(f"window at {base} of {count} bytes lies", Buffer.IFMAP)
         return fixedpoint.wrap(read, self.arithmetic.act_bits)
 
     def _store(self, i: dict[str, int]) -> None:

@@ -69,6 +69,38 @@ def test_hash_ignores_the_name_and_nothing_else() -> None:
     assert load_config("base-32x32", ["protection.s_th=0"]) == load_config("base-32x32")
 
 
+def test_a_scratchpad_replaces_what_was_inherited(tmp_path: Path) -> None:
+    split = load_config("base-32x32").buffers
+    one = load_config("base-32x32", ["buffers.scratchpad_bytes=262144"])
+    assert (one.buffers.ifmap_bytes, one.buffers.weight_bytes) == (0, 0)
+    assert (split.ifmap_bytes, split.weight_bytes) == (262144, 524288)
+    path = tmp_path / "one.yaml"
+    path.write_text("extends: base-32x32\nbuffers: {scratchpad_bytes: 262144}\n")
+    assert load_config(path).config_hash == one.config_hash
+    again = ["buffers.scratchpad_bytes=0", "buffers.ifmap_bytes=65536", "buffers.weight_bytes=128"]
+    assert load_config(path, again).buffers.ifmap_bytes == 65536
+    path.write_text(to_yaml(one))
+    assert load_config(path) == one
+    assert config_from_json(one.model_dump(mode="json"), "program") == one
+    buffers = fh.Config.model_validate({"buffers": {"scratchpad_bytes": 4096}}).buffers
+    assert (buffers.ifmap_bytes, buffers.weight_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_memories_beside_a_scratchpad_are_refused(order: int, tmp_path: Path) -> None:
+    overrides = ["buffers.scratchpad_bytes=4096", "buffers.weight_bytes=1024"][::order]
+    why = (
+        "buffers.weight_bytes = 1024 is a memory beside buffers.scratchpad_bytes = 4096, which "
+        "holds inputs and weights both; leave it out, or set scratchpad_bytes to 0"
+    )
+    assert message("base-32x32", *overrides) == f"override 'buffers.weight_bytes=1024': {why}"
+    path = tmp_path / "mine.yaml"
+    path.write_text("buffers: {scratchpad_bytes: 4096, weight_bytes: 1024}\n")
+    assert message(path) == f"{path}: {why}"
+    path.write_text("buffers: {scratchpad_bytes: 4096}\n")
+    assert message(path, "buffers.weight_bytes=1024").endswith(why)
+
+
 @given(st.integers(1, 4_096_000))
 def test_numbers_of_thousandths_are_kept_exactly(count: int) -> None:
     text = f"{count // 1000}.{count % 1000:03}"
@@ -133,6 +165,16 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
             "array.overlapped_preload=true",
             "array.overlapped_preload = true needs operands that stay in the PEs, and dataflow os "
             "has none; use dataflow ws or is",
+        ),
+        (
+            "buffers.ifmap_bytes=63",
+            "buffers.ifmap_bytes = 63 is too little; use at least 64, or one memory for inputs and "
+            "weights (buffers.scratchpad_bytes)",
+        ),
+        (
+            "buffers.scratchpad_bytes=127",
+            "buffers.scratchpad_bytes = 127 is too little for inputs and weights; use at least "
+            "128, or 0 for two memories (buffers.ifmap_bytes, buffers.weight_bytes)",
         ),
         (
             "dram.bytes_per_cycle=6.80001",

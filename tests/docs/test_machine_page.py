@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexhyca.isa.instructions import Buffer, Engine, Format
+from flexhyca.isa.sizes import weight_buffer
 from flexhyca.simulator.inject.buffer_faults import Reads
 from flexhyca.simulator.text.kernels import decode_positions
 from flexhyca.simulator.text.spans import Spans
@@ -65,11 +66,11 @@ def test_addresses(case: tuple) -> None:
                 at = w["b_base"] + (span.n0 + n - w["n_base"]) * depth + k
                 first = int(program.columns["k0"][pc]) if program.columns["k"][pc] else 0
                 length = int(program.columns["k"][pc]) or depth
-                found = list(reads._readers(Buffer.WEIGHT, at, span))
+                found = list(reads._readers(weight_buffer(config), at, span))
                 there = (Engine.ARRAY, pc, part, "weight", (n, k - first)) in found
                 assert there == (first <= k < first + length)
                 if program.columns["first"][pc]:
                     byte = int(rng.integers(4))
                     at = w["bias_base"] + 4 * (span.n0 + n - w["n_base"]) + byte
-                    found = list(reads._readers(Buffer.WEIGHT, at, span))
+                    found = list(reads._readers(weight_buffer(config), at, span))
                     assert (Engine.ARRAY, pc, part, "bias", (n, byte)) in found

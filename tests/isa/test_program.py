@@ -171,7 +171,11 @@ def test_every_truncation_is_refused(program, tmp_path):
     [
         ("HALT", "STOP", "instruction 'STOP' is unknown"),
         ("wait=", "wiat=", "is not a field of"),
-        ("buffer=WEIGHT", "buffer=ROM", "buffer='ROM' is unknown (known: IFMAP, WEIGHT"),
+        (
+            "buffer=WEIGHT",
+            "buffer=ROM",
+            "buffer='ROM' is unknown (known: IFMAP, SCRATCHPAD, WEIGHT",
+        ),
         (
             "post=ARRAY",
             "post=ALU",

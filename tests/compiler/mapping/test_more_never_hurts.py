@@ -39,8 +39,8 @@ def layer_of(h, w, cin, cout, kernel, stride, arithmetic):
 
 
 @st.composite
-def cases(draw):
-    """A layer, a machine, and one field of it that is larger."""
+def cases(draw, scratchpad=False):
+    """A layer, a machine, and one field of it that is larger; or its scratchpad."""
 
     def one_of(*values):
         return draw(st.sampled_from(values))
@@ -60,6 +60,9 @@ def cases(draw):
     sides = one_of(1, 3, 7, 14, 28), one_of(1, 3, 7, 14, 28)
     shape = *sides, one_of(3, 16, 64, 100, 256), one_of(2, 10, 16, 64, 128, 300), one_of(1, 1, 3, 5)
     field = one_of(*machine)
+    if scratchpad:  # of the bytes of both memories
+        field = "buffers.scratchpad_bytes"
+        machine[field] = machine.pop("buffers.ifmap_bytes") + machine.pop("buffers.weight_bytes")
     value = machine[field]
     larger = 2 * value if field == "buffers.output_bytes" else value + one_of(1, value)
     return shape, one_of(1, 1, 2), machine, fixed, field, larger
@@ -89,6 +92,31 @@ def check(case):
 @given(cases())
 def test_more_never_hurts(case):
     check(case)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(cases(scratchpad=True))
+def test_a_larger_scratchpad_never_hurts(case):
+    check(case)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(cases())
+def test_one_memory_is_no_slower_than_two_in_it(case):
+    """What fits two memories of half the bytes each fits one of them all, and more does."""
+    shape, stride, machine, fixed, *_ = case
+    h, w, cin, cout, kernel = shape
+    assume(h * w * cin * cout * kernel**2 < 2e6 * machine["array.rows"] * machine["array.cols"])
+    network = layer_of(*shape, stride, load_config("base-32x32").arithmetic)
+    half = machine.pop("buffers.ifmap_bytes")
+    del machine["buffers.weight_bytes"]
+    split = {"buffers.ifmap_bytes": half, "buffers.weight_bytes": half}
+    try:
+        before = cycles(network, machine | split, fixed)
+    except FlexhycaError:
+        assume(False)
+    after = cycles(network, machine | {"buffers.scratchpad_bytes": 2 * half}, fixed)
+    assert after <= SLACK * before, f"two of {half}: {before}; one: {after}"
 
 
 @pytest.mark.parametrize(("rows", "most"), [(14, 600_000), (16, 600_000)])

@@ -53,19 +53,23 @@ def test_tiles_cover_every_neuron_once_over_the_whole_reduction(data):
     batch = data.draw(st.integers(1, 3))
     for i, layer in enumerate(network.layers):
         try:
-            plan = plan_layer(LayerRequest.of(network, i, config, batch))
+            request = LayerRequest.of(network, i, config, batch)
+            plan = plan_layer(request)
         except CompileError:
             assert layer.op != LayerOp.CONV
             continue
         out = network.tensors[layer.output]
         seen = np.zeros((batch * out.h * out.w, out.c), int)
         depth = np.zeros_like(seen)
+        operands = 2 if layer.op == LayerOp.ADD else 1
+        inputs = max(operands * step.a.nbytes for step in plan.fills if step.a)
+        held = max((step.b.nbytes for step in plan.fills if step.b), default=0)
+        if shared := config.buffers.scratchpad_bytes:
+            assert inputs + held <= shared // 2
+        else:
+            assert inputs <= config.buffers.ifmap_bytes // 2
+            assert held <= config.buffers.weight_bytes // 2
         for step in plan.fills:
-            if step.a is not None:
-                operands = 2 if layer.op == LayerOp.ADD else 1
-                assert operands * step.a.nbytes <= config.buffers.ifmap_bytes // 2
-            if step.b is not None:
-                assert step.b.nbytes <= config.buffers.weight_bytes // 2
             for run in step.runs:
                 for t in run.tiles:
                     where = np.s_[t.m0 : t.m0 + t.m, t.n0 : t.n0 + t.n]
@@ -74,7 +78,8 @@ def test_tiles_cover_every_neuron_once_over_the_whole_reduction(data):
                     depth[where] += run.nky * run.kcc * layer.kernel_w
         assert (seen == 1).all()
         if i in network.weights:
-            assert (depth == network.weights[i][0].size).all()
+            packed = request.geometry.layer.packed
+            assert (depth == packed * network.weights[i][0].size).all()
 
 
 def test_a_layer_that_fits_is_read_once():

@@ -51,7 +51,10 @@ def test_accounting_identities(data):
     assert result.layers["macs"].tolist() == macs
     assert result.macs_by_unit["array"] == sum(macs)
     recomputed = sum(important[i] * network.weights[i][0].size for i in important)
-    assert sum(result.macs_by_unit.values()) == sum(macs) + recomputed
+    packed = program.column("packed").tolist()
+    zeros = sum(m * (p - 1) for m, p in zip(macs, packed, strict=True))
+    assert result.macs_by_unit["array_zeros"] == zeros
+    assert sum(result.macs_by_unit.values()) == sum(macs) + recomputed + zeros
     assert result.important_neurons == sum(important.values())
     # What leaves is stored once; constants are read at least once.
     out = sum(network.tensors[la.output].elements for la in network.layers) * batch

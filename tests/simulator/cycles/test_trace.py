@@ -81,6 +81,7 @@ def test_buffers_never_overflow_and_end_empty(program):
         "ifmap buffer": b.ifmap_bytes,
         "weight buffer": b.weight_bytes,
         "position buffer": b.position_bytes,
+        "scratchpad": b.scratchpad_bytes,
         "output buffer": words,
         "residual slots": words,
         "DPPU backlog": int(program.columns["count"].sum()),
@@ -95,7 +96,8 @@ def test_buffers_never_overflow_and_end_empty(program):
     # Everything that is loaded, and every tile, is in use at some time.
     found = list(leases(program))
     loads = program.columns["row_bytes"] * program.columns["count"]
-    names = {"ifmap buffer": 0, "weight buffer": 1, "position buffer": 2}
+    first = {"scratchpad": 0} if b.scratchpad_bytes else {"ifmap buffer": 0, "weight buffer": 1}
+    names = {**first, "position buffer": 2}
     is_load = program.columns["op"] == 1
     for name, buffer in names.items():
         own = is_load & (program.columns["buffer"] == buffer)

@@ -31,9 +31,9 @@ COVERED: collections.Counter = collections.Counter()
 
 
 @st.composite
-def cases(draw):
-    """Any small machine under any protection, any small network, and a source of faults."""
-    config = draw(machines())
+def cases(draw, machine=None):
+    """A small machine under any protection, any small network, and a source of faults."""
+    config = draw(machines() if machine is None else machine)
     values = config.model_dump()
     values["protection"] |= {
         "nb_th": draw(st.integers(0, 2)),
