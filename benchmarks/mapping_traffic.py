@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from flexhyca import api
-from flexhyca.compiler.mapping.candidates import fewest_cycles
 from flexhyca.compiler.mapping.choose import best_candidates
 from flexhyca.compiler.mapping.explain import LayerChoice, mapping_choices
 from flexhyca.compiler.mapping.plan import layer_requests
+from flexhyca.compiler.mapping.rank import fewest_cycles
 from flexhyca.compiler.networks import NETWORKS
 from flexhyca.config import Config, load_config
 from flexhyca.network.layers import LayerOp

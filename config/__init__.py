@@ -5,10 +5,11 @@ that of protection schemes, `accelerators/` the shipped files.  This package kno
 programs or networks.
 """
 
+from .accelerator import Config, hash_of
 from .buffers import Buffers
 from .fields import choices
 from .load import config_from_json, list_configs, load_config
-from .schema import Arithmetic, Array, Config, Dppu, Dram, Protection, Vec, hash_of
+from .schema import Arithmetic, Array, Dppu, Dram, Protection, Vec
 from .show import explain_config, to_yaml
 
 __all__ = [

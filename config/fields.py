@@ -6,7 +6,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from .schema import Config
+from .accelerator import Config
 
 
 def section(path: str) -> type[BaseModel]:

@@ -16,9 +16,9 @@ from pydantic_core import ErrorDetails
 from ..errors import ConfigError
 from ..files import read_text
 from ..given.arguments import checked_arguments
+from .accelerator import Config, ContradictionError
 from .buffers import SPLIT_BUFFERS
 from .fields import choices, known_keys, numeric_limits, section
-from .schema import Config, ContradictionError
 from .shipped import shipped_names, shipped_text
 from .yaml_source import parse
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigError, InternalError
+from .accelerator import Config
 from .fields import known_keys
 from .load import config_from_json
-from .schema import Config
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import yaml
 from pydantic import BaseModel
 
+from .accelerator import Config
 from .fields import choices, numeric_limits
-from .schema import Config
 
 
 def to_yaml(config: Config) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import Config
-from ..config.schema import contradictions
+from ..config.accelerator import contradictions
 from ..config.schemes import with_scheme
 from ..config.search import AccuracyGoal
 from ..errors import ConfigError

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from ..config import Config
+from ..config.accelerator import contradictions
 from ..config.fields import section
-from ..config.schema import contradictions
 from ..config.search import FieldValue, Search
 from ..errors import ConfigError
 from ..tables import complete

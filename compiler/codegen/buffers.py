@@ -52,7 +52,7 @@ class Halves:
         return Place(self.current * self.nbytes, (before,), self.last[self.current])
 
 
-class Places(NamedTuple):
+class BlockPlaces(NamedTuple):
     """Where a unit's new blocks go; None: it brings none."""
 
     inputs: Place | None
@@ -66,9 +66,9 @@ class Split:
         self.inputs = Halves(config.buffers.ifmap_bytes // 2, Engine.ARRAY)
         self.weights = Halves(config.buffers.weight_bytes // 2, Engine.ARRAY)
 
-    def take(self, layer: int, inputs: int | None, weights: int | None) -> Places:
+    def take(self, layer: int, inputs: int | None, weights: int | None) -> BlockPlaces:
         """Places for the new blocks of a layer's next unit, of so many bytes."""
-        return Places(
+        return BlockPlaces(
             None if inputs is None else self.inputs.take(),
             None if weights is None else self.weights.take(),
         )
@@ -101,7 +101,7 @@ class Scratchpad:
         self.inputs: _Held | None = None  # of the unit placed last
         self.weights: _Held | None = None
 
-    def take(self, layer: int, inputs: int | None, weights: int | None) -> Places:
+    def take(self, layer: int, inputs: int | None, weights: int | None) -> BlockPlaces:
         """Places for the new blocks of a layer's next unit, while the one before is computed."""
         top, largest = self.nbytes, self.largest[layer]
         still_read = [block for block in (self.inputs, self.weights) if block is not None]
@@ -113,7 +113,7 @@ class Scratchpad:
             b, self.weights = self._place(bases, weights, still_read)
         if not largest.weights:  # only the vector unit computes the layer
             self.weights = None
-        return Places(a, b)
+        return BlockPlaces(a, b)
 
     def _place(
         self, bases: Sequence[int], nbytes: int, still_read: Sequence[_Held]

@@ -25,7 +25,7 @@ from ..tiling.loads import (
     weight_loads,
 )
 from ..tiling.tiles import LayerPlan, Tile, input_tensors
-from .buffers import Halves, Place, Places, Readers, Scratchpad, Split
+from .buffers import BlockPlaces, Halves, Place, Readers, Scratchpad, Split
 from .constants import Constants
 from .memory_map import MemoryMap
 from .slots import Slots
@@ -143,7 +143,7 @@ class Prefetch:
     def _inputs(self, layer: int) -> tuple[int, ...]:
         return input_tensors(self.network.layers[layer])
 
-    def places_of(self, unit: Unit) -> Places:
+    def places_of(self, unit: Unit) -> BlockPlaces:
         """Where the new blocks of a unit go; of the next one, before the tiles of this."""
         inputs = None if unit.a is None else len(self._inputs(unit.layer)) * unit.a.nbytes
         weights = None if unit.b is None else unit.b.nbytes

@@ -15,8 +15,9 @@ from ...isa.descriptors import Redundancy
 from ...network.layers import NO_TENSOR, Network, Tensor
 from ...simulator.cycles.compiled import CompiledModel
 from ..codegen.emitter import Emitter
-from .candidates import ALIKE, LayerOnMachine, Mapping, RatedMapping, mappings
+from .candidates import LayerOnMachine, Mapping
 from .plan_conv import plan_conv
+from .rank import ALIKE, RatedMapping, mappings
 
 #: Mappings that are timed at most, and instructions of one that is.
 _TIMED, _MOST_INSTRUCTIONS = 6, 3000

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from ...network.layers import NO_TENSOR, LayerOp, Network
 from ..tiling.tiles import Blocks
-from .candidates import Mapping, RatedMapping, least_traffic
+from .candidates import Mapping
 from .choose import best_candidates
 from .plan import LayerRequest, plan_layer
+from .rank import RatedMapping, least_traffic
 
 
 class LayerChoice(NamedTuple):

@@ -15,10 +15,11 @@ import numpy as np
 
 from ...network.arrays import I8
 from ...network.layers import Layer, Network
-from .candidates import ALIKE, LayerOnMachine, fewest_cycles
+from .candidates import LayerOnMachine
+from .rank import ALIKE, fewest_cycles
 
 
-def pack(layer: Layer, count: int) -> Layer:
+def pack_groups(layer: Layer, count: int) -> Layer:
     """The layer with `count` groups as one."""
     return replace(layer, groups=layer.groups // count, packed=count)
 
@@ -30,7 +31,7 @@ def best_packing(layer: LayerOnMachine) -> int:
     most = max(1, layer.columns * own.groups // layer.geometry.out.c)
     best, fewest = 1, inf
     for count in sorted({_divisor(own.groups, most >> i) for i in range(most.bit_length())}):
-        packed = replace(layer.geometry, layer=pack(own, count))
+        packed = replace(layer.geometry, layer=pack_groups(own, count))
         cycles = fewest_cycles(layer._replace(geometry=packed.shape), inf)
         if cycles < fewest * (1 - ALIKE):
             best, fewest = count, cycles

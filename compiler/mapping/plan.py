@@ -25,7 +25,7 @@ from ...tables import complete
 from ..tiling.tiles import Geometry, LayerPlan
 from .candidates import LayerOnMachine
 from .choose import best_candidates, machine_of
-from .packing import best_packing, pack
+from .packing import best_packing, pack_groups
 from .plan_conv import plan_conv, tile_columns
 from .plan_vector import plan_vector
 
@@ -79,7 +79,7 @@ def _packed(request: LayerRequest) -> LayerRequest:
     if layer.op != LayerOp.CONV or layer.groups == 1 or not request.config.runs_engines:
         return request
     packed = best_packing(request.on_machine)
-    return request._replace(geometry=replace(geometry, layer=pack(layer, packed)))
+    return request._replace(geometry=replace(geometry, layer=pack_groups(layer, packed)))
 
 
 def layer_requests(

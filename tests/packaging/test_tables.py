@@ -94,7 +94,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         [choice("protection.pe_policy", "spare")],
         {
             "cli/area.py: AreaPolicy",
-            "config/schema.py: _PROTECTS",
+            "config/schema.py: PROTECTS",
             "hdl/netlist/design.py: Policy",
             "isa/protection.py: _COLUMNS",
         },
@@ -111,7 +111,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         ],
         {
             "cli/area.py: AreaPolicy",
-            "config/schema.py: _PROTECTS",
+            "config/schema.py: PROTECTS",
             "hdl/check.py: SPREAD",
             "hdl/check.py: _OUTPUTS",
             "hdl/netlist/design.py: _POLICIES",
@@ -138,7 +138,7 @@ PLACES: list[tuple[str, list[Edit], set[str]]] = [
         [choice("array.dataflow", "rs")],
         {
             "config/schema.py: KEEPS_SUMS",
-            "config/schema.py: _TILE",
+            "config/accelerator.py: _TILE",
             "isa/registers.py: SKEW_OF_DATAFLOW",
             "isa/registers.py: UNIT_OF_DATAFLOW",
             "simulator/array/dataflows.py: DATAFLOWS",

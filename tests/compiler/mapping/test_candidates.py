@@ -3,8 +3,8 @@
 import pytest
 
 from flexhyca.compiler.compile_network import compile_network
-from flexhyca.compiler.mapping.candidates import mappings
 from flexhyca.compiler.mapping.plan import LayerRequest
+from flexhyca.compiler.mapping.rank import mappings
 from flexhyca.config import load_config
 from flexhyca.config.mappings import WantedMapping
 from flexhyca.simulator.run import simulate

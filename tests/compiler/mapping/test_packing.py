@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flexhyca import api
 from flexhyca.compiler.compile_network import compile_network
-from flexhyca.compiler.mapping.packing import pack, with_packed
+from flexhyca.compiler.mapping.packing import pack_groups, with_packed
 from flexhyca.config import load_config
 from flexhyca.isa.program_file import from_parts, parts
 from flexhyca.network import reference
@@ -79,7 +79,7 @@ def test_a_depthwise_layer_fills_the_columns(flow):
 
 def test_blocks_stand_on_the_diagonal():
     network = depthwise(4, 2, 3, 3, 1, load_config("base-32x32").arithmetic)
-    packed = with_packed(network, [pack(network.layers[0], 2)])
+    packed = with_packed(network, [pack_groups(network.layers[0], 2)])
     weight, own = packed.weights[0][:, 0, 0], network.weights[0][:, 0, 0]
     assert weight.shape == (12, 4)
     for channel in range(12):
