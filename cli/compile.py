@@ -1,11 +1,12 @@
 """``flexhyca compile``: a network to a program file."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..compiler.mapping.explain import LayerChoice
 from . import output
 from .busy import busy
 from .options import (
@@ -26,6 +27,9 @@ from .options import (
     WeightsOption,
     load_settings,
 )
+
+if TYPE_CHECKING:
+    from ..compiler.mapping.explain import LayerChoice
 
 EXAMPLES = (
     "\b\nExamples:\n"

@@ -182,6 +182,7 @@ def begin(values: Iterable[object]) -> None:
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing."""
     check_target(path)
+    check()
     with _named_errors(Path(path), OSError):
         write_whole(path, write)
 
@@ -191,11 +192,13 @@ def write_program(program: Program, path: Path) -> None:
     from ..isa.program_file import save
 
     check_target(path)
+    check()
     save(program, path)
 
 
 def write_text(target: str | Path, text: str) -> None:
     """Write `text` to standard output (-) or, all or nothing, to a file."""
+    check()
     if str(target) == STDOUT:
         if sys.stdout is _nowhere:
             raise FlexhycaError("standard output is closed; name a file instead of -")
@@ -236,6 +239,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print an aligned table; numbers to the right."""
+    check()
     body = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(columns), *body]) for i in range(len(columns))]
     numeric = [

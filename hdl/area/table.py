@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -99,12 +99,12 @@ def rebuild(
             "give another --out"
         )
     todo = [point for point in wanted if point not in done]
-    answers = pool.run_jobs(_job, None, todo, workers)
-    for count, (index, row) in enumerate(answers, len(wanted) - len(todo) + 1):
-        done[todo[index]] = row
-        append_row(partial, sources, todo[index], row)
-        if progress is not None:
-            progress(count, len(wanted))
+    with closing(pool.run_jobs(_job, None, todo, workers)) as answers:
+        for count, (index, row) in enumerate(answers, len(wanted) - len(todo) + 1):
+            done[todo[index]] = row
+            append_row(partial, sources, todo[index], row)
+            if progress is not None:
+                progress(count, len(wanted))
     rows = [{"point": asdict(point), **done[point]._asdict()} for point in wanted]
     document = {
         "sources": sources,
