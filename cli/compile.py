@@ -74,7 +74,7 @@ def command(
     from .. import api
     from ..config.mappings import load_mappings
 
-    output.check_target(out, json)
+    output.check_target(json, files=[out])
     settings = load_settings(config, set_ or (), scheme, protect)
     mappings = load_mappings(mapping) if mapping is not None else None
     with busy() as say:
