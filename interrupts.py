@@ -1,9 +1,10 @@
 """Ctrl-C that nobody swallows, and that ends in one line and exit code 130.
 
 KeyboardInterrupt is raised wherever the program is, in a callback of a library that swallows it,
-say.  So the wish is kept, too: long loops ask for it (`check`), and what comes out of a command is
-judged by it (`heeded`).  It is not raised while a library is imported: in its first lines one in C
-makes an ImportError of it, ends the process, or hangs; that is over in a second.
+say.  So the wish is kept, too: it is raised again until something comes of it, loops ask for it
+(`check`), and what comes out of a command is judged by it (`heeded`).  It is not raised while a
+library is imported: in its first lines one in C makes an ImportError of it, ends the process, or
+hangs; that is over in a second.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from types import FrameType
 #: Exit code of a command that Ctrl-C has ended, as of one that died of signal 2 in a shell.
 ENDED = 128 + signal.SIGINT
 _IMPORT = "<frozen importlib._bootstrap>"  # the file name of its frames
-_MOMENT_S = 0.02
+_MOMENT_S = 0.1  # until it is raised again
 _asked = False
 _later = 0  # how many callers wait until it may be raised
 _commands = 0  # that are in `heeded`
+_told = False  # what the command had to say
 _leaving = False
+_repeated = False  # the signal that comes is ours
 
 
 @contextmanager
@@ -31,9 +34,9 @@ def heeded() -> Iterator[None]:
 
     One that has finished, or has said its own line and ends with that code, is left as it is.
     """
-    global _asked, _commands
+    global _asked, _commands, _told
     if not _commands:
-        _asked = False  # of a command before, in this process
+        _asked = _told = False  # of a command before, in this process
     _commands += 1
     _listen()
     try:
@@ -43,6 +46,7 @@ def heeded() -> Iterator[None]:
             raise
         if isinstance(error, SystemExit) and error.code in (None, 0, ENDED):
             raise
+        _told = True
         with later(), suppress(OSError, ValueError):  # it may be closed
             if sys.stderr is not None:
                 print("interrupted; no result was written", file=sys.stderr, flush=True)
@@ -71,19 +75,45 @@ class CtrlC(KeyboardInterrupt):
 
 
 def _keep(number: int, frame: FrameType | None) -> None:
-    global _asked
+    global _asked, _repeated
+    repeated, _repeated = _repeated, False
+    if repeated and (_leaving or _told or not (_asked and _commands)):
+        return
     again, _asked = _asked, True
     if _leaving and not again:
         return  # all is done but the end of the process, which has no line to say
-    if _later:
-        return
-    if _imports(frame):
-        here = threading.get_ident()  # the main thread, in which handlers run
-        moment = threading.Timer(_MOMENT_S, signal.pthread_kill, (here, number))
-        moment.daemon = True
+    if repeated or not again:
+        _press_again(number)
+    if not (_later or _imports(frame) or (repeated and _is_raised())):
+        raise CtrlC
+
+
+def _press_again(number: int) -> None:
+    """In a moment, because this time it may be too early, or swallowed."""
+
+    def press() -> None:
+        global _repeated
+        _repeated = True
+        signal.pthread_kill(here, number)
+
+    here = threading.get_ident()  # the main thread, in which handlers run
+    moment = threading.Timer(_MOMENT_S, press)
+    moment.daemon = True
+    with suppress(RuntimeError):  # no more threads: `check` and `heeded` remain
         moment.start()
-        return
-    raise CtrlC
+
+
+def _is_raised() -> bool:
+    """Whether it is on its way out, and what runs here cleans up behind it."""
+    left, seen = [sys.exception()], set()
+    while left:
+        error = left.pop()
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            left += [error.__context__, error.__cause__]
+    return False
 
 
 def _imports(frame: FrameType | None) -> bool:

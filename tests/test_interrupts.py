@@ -181,3 +181,35 @@ def test_ctrl_c_after_the_end_says_nothing() -> None:
         "os.kill(os.getpid(), signal.SIGINT)\n"
     )
     assert _run(program) == (0, "")
+
+
+def test_one_that_is_swallowed_is_raised_again() -> None:
+    """Nobody has to ask for it, nor to wait until somebody does."""
+    program = (
+        "import time\nfrom flexhyca import interrupts\n"
+        "with interrupts.heeded():\n"
+        "    for _ in range(3):\n        try:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n            time.sleep(60)\n"
+        "        except KeyboardInterrupt:\n            print('swallowed', file=sys.stderr)\n"
+        "    time.sleep(60)\n"
+    )
+    begin = time.monotonic()
+    assert _run(program) == (130, 3 * "swallowed\n" + ENDED[1])
+    assert time.monotonic() - begin < 50
+
+
+def test_what_cleans_up_behind_it_is_not_broken_off() -> None:
+    """In finally, in a generator that is closed, and behind another exception made of it."""
+    program = (
+        "import time\nfrom flexhyca import interrupts\n"
+        "def say():\n    time.sleep(0.5)\n    print('cleaned', file=sys.stderr)\n"
+        "def jobs():\n    try:\n        yield\n    finally:\n        say()\n"
+        "with interrupts.heeded():\n"
+        "    work = jobs()\n    next(work)\n    try:\n        try:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        finally:\n            work.close()\n"
+        "    except KeyboardInterrupt:\n        say()\n"
+        "        try:\n            raise ValueError('x') from None\n        finally:\n"
+        "            say()\n"
+    )
+    assert _run(program) == (130, 3 * "cleaned\n" + ENDED[1])
