@@ -15,6 +15,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parent
 _TEXT = 1 << 24  # bytes of a configuration, a space or a topology: larger ones are something else
 _LONGEST_SUFFIX = 16
+_TEMPORARY = ".flexhyca."
 _read: dict[tuple[int, int], Path] = {}  # by device and inode
 
 
@@ -43,6 +44,14 @@ def reading(path: str | os.PathLike[str], most: int | None = None) -> Path:
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
     """A short text; OSError as `reading`, UnicodeDecodeError for what is none."""
     return reading(path, _TEXT).read_text(encoding)
+
+
+def home() -> Path | None:
+    """The user's home; None where nobody can say (no HOME and no entry of the user, HOME=~)."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def forget() -> None:
@@ -101,17 +110,42 @@ def is_special(path: str | os.PathLike[str]) -> bool:
     return place.exists() and not place.is_file() and not place.is_dir()
 
 
+def try_to_write(place: Path) -> None:
+    """Raise OSError where a resolved name could not be written now; nothing is changed.
+
+    A pipe is not tried, because its reader would see an end.
+    """
+    if not is_special(place):
+        with tempfile.TemporaryFile(prefix=_TEMPORARY, dir=place.parent):
+            return
+    if not place.is_fifo():
+        handle = os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            os.write(handle, b"")
+        finally:
+            os.close(handle)
+
+
 def write_whole(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing.
 
-    What a link points to is written, not the link. Raises OSError.
+    What a link points to is written, not the link. Raises OSError, which names `path`.
     """
+    try:
+        _write_whole(path, write)
+    except OSError as error:
+        if error.errno is None:  # not of the system: what `write` has to say
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _write_whole(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     target = Path(path).resolve()
     special = is_special(target)
     # The suffix stays, for writers that choose the format by it.
     suffix = target.suffix if len(target.suffix) < _LONGEST_SUFFIX else ""
     folder = None if special else target.parent
-    handle, name = tempfile.mkstemp(prefix=".flexhyca.", suffix=suffix, dir=folder)
+    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=suffix, dir=folder)
     os.close(handle)
     temporary = Path(name)
     try:

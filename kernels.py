@@ -20,9 +20,11 @@ from numba import njit
 from numba.core import caching
 
 from .errors import FlexhycaWarning
+from .files import home
 
-_NumbaFiles: Any = caching.IndexDataCacheFile  # both untyped
+_NumbaFiles: Any = caching.IndexDataCacheFile  # all untyped
 _NumbaCache: Any = caching.FunctionCache
+_NumbaPlaces: Any = caching.CompileResultCacheImpl
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _CRC_BYTES = 4
 _told: list[str] = []  # that nothing can be kept: once
@@ -77,8 +79,20 @@ class _CheckedFiles(_NumbaFiles):  # type: ignore[misc]
             file.write(content.getvalue() + _crc(content.getvalue()))
 
 
+class _Places(_NumbaPlaces):  # type: ignore[misc]
+    """Where numba looks for a folder: not in a home that nobody knows, which it would make here."""
+
+    _locator_classes = tuple(
+        locator
+        for locator in _NumbaPlaces._locator_classes
+        if home() is not None or "UserWide" not in locator.__name__
+    )
+
+
 class _CheckedCache(_NumbaCache):  # type: ignore[misc]
     """numba's cache of one function."""
+
+    _impl_class = _Places
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)

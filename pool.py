@@ -1,7 +1,8 @@
 """The same function on many jobs, in this process or in several.
 
 Written on pipes because a worker must end by itself when the parent is killed, and must not see
-Ctrl-C: then a study or a campaign is left as it is, and nothing keeps running.
+Ctrl-C: then a study or a campaign is left as it is, and nothing keeps running.  What a worker has
+started (Yosys) is of its process group, and ends with it.
 """
 
 from __future__ import annotations
@@ -9,24 +10,27 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import suppress
 from itertools import count
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
 from .errors import FlexhycaError, InternalError
-from .interrupts import check
+from .interrupts import check, later
 
 _Context = TypeVar("_Context")
 _Job = TypeVar("_Job")
 _Answer = TypeVar("_Answer")
 #: Read by BLAS, OpenMP (torch) and numba when they are loaded: workers share the cores as they are.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_PATIENCE_S = 3  # with workers that are told to end, which remove what they have written first
 
 
 class WorkerError(FlexhycaError):
@@ -89,7 +93,8 @@ def run_jobs(
             if task is None:
                 return
             if not idle:
-                pipe, processes[pipe] = _start(work, context)
+                with later():  # one that nobody knows of would not be ended
+                    pipe, processes[pipe] = _start(work, context)
                 idle.append(pipe)
             pipe = idle.pop()
             running[pipe] = task
@@ -118,10 +123,8 @@ def run_jobs(
                 yield task.number, answer
                 feed()  # the answer may have brought jobs
     finally:
-        for process in processes.values():
-            process.terminate()
-        for process in processes.values():
-            process.join()
+        with later():
+            _end(processes.values())
 
 
 def _start(
@@ -153,8 +156,33 @@ def _start(
     return here, process
 
 
+def _end(processes: Collection[BaseProcess]) -> None:
+    """End workers with all that they have started (Yosys, say), and wait until they are gone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            _signal_group(process, number)
+        until = monotonic() + _PATIENCE_S
+        for process in processes:
+            process.join(max(0, until - monotonic()))
+        if all(process.exitcode is not None for process in processes):
+            return
+
+
+def _signal_group(process: BaseProcess, number: signal.Signals) -> None:
+    """To a worker that has not been waited for, and to what it has started."""
+    if process.pid is None or process.exitcode is not None:
+        return
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:  # it is so young that it has no group, and has started nothing
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
 def _serve(pipe: Connection) -> None:
     """A worker's life: until the other end of the pipe is closed, by whatever happened to it."""
+    os.setpgid(0, 0)  # a group of its own, so that what it starts ends with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # temporary files are removed
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work, context = pipe.recv()
@@ -181,11 +209,11 @@ def _serve(pipe: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """End in the middle of a job when the parent is gone: nobody waits for the answer."""
+    """End with all that was started, in the middle of a job, when the parent is gone."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
 
 class _KilledError(Exception):
@@ -200,6 +228,7 @@ def _receive(pipe: Connection, process: BaseProcess) -> Any:
     try:
         answer = pipe.recv()
     except (EOFError, ConnectionError):
+        _signal_group(process, signal.SIGKILL)
         process.join()
         code = process.exitcode or 0
         if code < 0:

@@ -1,7 +1,8 @@
 """The command line: one module per sub-command, heavy imports inside the functions.
 
 Results go to standard output, everything else (progress, warnings, errors) to standard error.
-Exit codes: 0 done, 1 a bug of ours, 2 something the user can mend (one line, nothing half-written).
+Exit codes: 0 done, 1 a bug of ours, 2 something the user can mend (one line, nothing half-written),
+130 Ctrl-C.
 """
 
 import os
@@ -10,12 +11,12 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 
 from ..errors import FlexhycaError, InternalError, first_line
-from ..interrupts import listen
+from ..interrupts import asked, heeded
 from . import (
     accuracy,
     area,
@@ -128,56 +129,61 @@ for _app in (app, *(group.typer_instance for group in app.registered_groups)):
 
 def main() -> None:
     """Run the command line; errors that the user can mend become one line each and exit code 2."""
-    listen()
-    output.open_streams()
-    output.show_warnings()
-    try:
+    with heeded():
+        output.open_streams()
+        output.show_warnings()
         try:
-            app(prog_name="flexhyca")
-        finally:
-            sys.stdout.flush()
-    except SystemExit as ended:
-        # typer makes Exit(130) of Ctrl-C; a command that caught it has said its own line.
-        cause = ended.__context__ and ended.__context__.__cause__
-        if isinstance(cause, KeyboardInterrupt):
-            output.note("interrupted; no result was written")
-        raise
-    except FlexhycaError as error:
-        for line in str(error).splitlines():
-            output.note(f"error: {line}")
-        sys.exit(2)
-    except InternalError as error:
-        for line in str(error).splitlines():
-            output.note(f"internal error (please report it): {line}")
-        sys.exit(1)
-    except MemoryError:
-        _out_of_memory()
-    except RuntimeError as error:
-        if _TORCH_MEMORY not in str(error):
+            try:
+                app(prog_name="flexhyca")
+            finally:
+                sys.stdout.flush()
+        except SystemExit as ended:
+            # typer makes Exit(130) of Ctrl-C; a command that caught it has said its own line.
+            cause = ended.__context__ and ended.__context__.__cause__
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from None
             raise
-        _out_of_memory()
-    except ImportError as error:  # of a library; our own modules are imported by the tests
-        output.note(
-            f"error: a library cannot be loaded ({first_line(error)}); install flexhyca again or, "
-            "where memory is limited (ulimit -v), allow 2 GB"
-        )
-        sys.exit(2)
-    except BrokenPipeError:
-        _drop_output()  # the reader (head, less) is gone
-        sys.exit(1)
-    except OSError as error:
-        _drop_output()
-        if error.errno is None:  # not of the system: a library's own
-            output.note(f"error: {first_line(error)}")
-        else:
-            where, why = error.filename or "standard output", error.strerror or error
-            output.note(f"error: {where}: {str(why).lower()}")
-        sys.exit(2)
+        except BaseException as error:
+            if asked():  # whatever a library has made of it
+                _drop_output()
+                raise
+            code = _told(error)
+            if code is None:
+                raise
+            sys.exit(code)
 
 
-def _out_of_memory() -> NoReturn:
-    output.note("error: memory ran out; use a smaller network, batch or number of images")
-    sys.exit(2)
+def _told(error: BaseException) -> int | None:
+    """Say in a line, or a few, what has ended a command: its exit code. None: only Python can."""
+    match error:
+        case FlexhycaError() | InternalError():
+            mendable = isinstance(error, FlexhycaError)
+            kind = "error" if mendable else "internal error (please report it)"
+            for line in str(error).splitlines():
+                output.note(f"{kind}: {line}")
+            return 2 if mendable else 1
+        case ImportError():  # of a library; our own modules are imported by the tests
+            output.note(
+                f"error: a library cannot be loaded ({first_line(error)}); install flexhyca again "
+                "or, where memory is limited (ulimit -v), allow 2 GB"
+            )
+            return 2
+        case BrokenPipeError():
+            _drop_output()  # the reader (head, less) is gone
+            return 1
+        case OSError():
+            _drop_output()
+            if error.errno is None:  # not of the system: a library's own
+                output.note(f"error: {first_line(error)}")
+            else:
+                where, why = error.filename or "standard output", error.strerror or error
+                output.note(f"error: {where}: {str(why).lower()}")
+            return 2
+    of_torch = isinstance(error, RuntimeError) and _TORCH_MEMORY in str(error)
+    if of_torch or isinstance(error, MemoryError):
+        output.note("error: memory ran out; use a smaller network, batch or number of images")
+        return 2
+    return None
 
 
 def _drop_output() -> None:

@@ -76,7 +76,7 @@ def command(
 
     rules = _rules(overflow)
     steps = _steps(q_scale)
-    output.check_target(json, plot, csv)
+    output.check_target(json, csv, files=[plot])
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     base = load_config(config, set_ or ())
     configs = [

@@ -189,7 +189,11 @@ def table_command(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.json", help="Where --rebuild writes; default: the package's."),
+        typer.Option(
+            metavar="FILE.json",
+            help="Where --rebuild writes; default: the package's. What is done is kept beside "
+            "it, .partial, but not beside a device.",
+        ),
     ] = None,
     workers: WorkersOption = 1,
 ) -> None:
@@ -205,7 +209,7 @@ def table_command(
     output.check_target(csv)
     if rebuild:
         target = out or area_table.SHIPPED
-        output.check_target(target, into_package=out is None)
+        output.check_target(files=[target], into_package=out is None)
         with output.progress("rows", len(area_table.points())) as step:
             seen = 0
 

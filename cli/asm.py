@@ -18,7 +18,7 @@ def command(
     """Assemble text into a program file; the text of `disasm` gives the same bits again."""
     from ..errors import ProgramError
 
-    output.check_target(out)
+    output.check_target(files=[out])
     try:
         source = reading(text).read_text(encoding="utf-8")
     except UnicodeDecodeError:

@@ -57,7 +57,7 @@ def show_campaign(
     from ..faults.campaign.store import Campaign
     from ..report.masking import breakdown, caption, table
 
-    output.check_target(json, plot, studies=[file])
+    output.check_target(json, files=[plot], studies=[file])
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     with Campaign(file) as campaign:
         found = None
@@ -120,7 +120,7 @@ def repair_campaign(
     """
     from ..faults.campaign.store import repair
 
-    output.check_target(out)
+    output.check_target(files=[out])
     if out.exists():
         raise FlexhycaError(f"{out}: is there already; give a new file")
     found = repair(file, out)
@@ -171,9 +171,7 @@ def export_command(
         raise FlexhycaError("campaign export: give either --csv or --parquet")
     target, write = (csv, write_csv) if csv is not None else (parquet, write_parquet)
     assert target is not None
-    if str(target) == output.STDOUT and parquet is not None:
-        raise FlexhycaError("campaign export: --parquet needs a file; only --csv takes -")
-    output.check_target(target, studies=[file])
+    output.check_target(csv, files=[parquet], studies=[file])
     with Campaign(file) as campaign:
         counts: list[int] = []
         if str(target) == output.STDOUT:

@@ -140,7 +140,7 @@ def command(
         return
     check_suffix("--csv", csv, ".csv")
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
-    output.check_target(csv, plot, json, studies=[study] if study else [])
+    output.check_target(csv, json, files=[plot], studies=[study] if study else [])
     if study is not None:
         check_free(study)
     if no_accuracy:

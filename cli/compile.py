@@ -1,11 +1,12 @@
 """``flexhyca compile``: a network to a program file."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..compiler.mapping.explain import LayerChoice
 from . import output
 from .busy import busy
 from .options import (
@@ -26,6 +27,9 @@ from .options import (
     WeightsOption,
     load_settings,
 )
+
+if TYPE_CHECKING:
+    from ..compiler.mapping.explain import LayerChoice
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -70,7 +74,7 @@ def command(
     from .. import api
     from ..config.mappings import load_mappings
 
-    output.check_target(out, json)
+    output.check_target(json, files=[out])
     settings = load_settings(config, set_ or (), scheme, protect)
     mappings = load_mappings(mapping) if mapping is not None else None
     with busy() as say:

@@ -212,7 +212,7 @@ def command(
         raise FlexhycaError("give a MODEL, such as digits, or --resume FILE.db")
     else:
         request = _request(dict(context.params))
-    output.check_target(out, csv, plot, json, studies=[study] if study else [])
+    output.check_target(out, csv, json, files=[plot], studies=[study] if study else [])
     if study is not None:
         check_free(study)
     found = _run(request, study, workers, dask, reuse or [])

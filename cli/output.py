@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..database import database_of, is_database
 from ..errors import FlexhycaError, FlexhycaWarning
-from ..files import forget, in_package, is_special, same_file, was_read, write_whole
+from ..files import forget, in_package, is_special, same_file, try_to_write, was_read, write_whole
 from ..interrupts import check
 
 if TYPE_CHECKING:
@@ -70,19 +70,27 @@ def show_warnings() -> None:
 
 
 def check_target(
-    *targets: str | Path | None, studies: Sequence[Path] = (), into_package: bool = False
+    *targets: str | Path | None,
+    files: Sequence[Path | None] = (),
+    studies: Sequence[Path] = (),
+    into_package: bool = False,
 ) -> None:
     """Refuse a file that cannot be written before minutes are spent on its content.
 
+    targets : - is standard output. files : targets that are no text, which it does not take.
     studies : databases that are gone on with. Any other one is not overwritten, nor is one target
     by the next, nor a file that the command is given or has read already, nor one that SQLite
     keeps beside a database. into_package : a file of the package itself is meant.
     """
     seen: set[Path] = set()
-    given = [name for name in (*studies, *targets) if name is not None]
-    for number, target in enumerate((*studies, *targets)):
+    given = [name for name in (*studies, *files, *targets) if name is not None]
+    for number, target in enumerate((*studies, *files, *targets)):
         is_study = number < len(studies)
-        if target is None or (str(target) == STDOUT and not is_study):
+        if target is None:
+            continue
+        if str(target) == STDOUT:
+            if number < len(studies) + len(files):
+                raise _no_text()
             continue
         path = Path(target)
         with _named_errors(path, OSError, RuntimeError, ValueError):
@@ -116,14 +124,15 @@ def check_target(
                 raise FlexhycaError(f"{path}: is a folder; give a file name in it")
             if not folder.is_dir():
                 raise FlexhycaError(f"{path}: the folder {folder} does not exist; create it first")
-            if is_special(place):
-                continue
-            if not os.access(folder, os.W_OK):
+            if not is_special(place) and not os.access(folder, os.W_OK):
                 raise FlexhycaError(f"{path}: the folder {folder} is not writable; choose another")
+            try_to_write(place)
 
 
 def check_folder(folder: Path, *targets: Path) -> None:
     """Refuse a folder that cannot be made, or files in it, before minutes are spent on them."""
+    if str(folder) == STDOUT:
+        raise _no_text()
     with _named_errors(folder, OSError, RuntimeError, ValueError):
         place = folder.resolve()
         if place.is_dir():
@@ -144,6 +153,13 @@ def make_folder(folder: Path) -> None:
     """The folder with those above it, there or not."""
     with _named_errors(folder, OSError):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def _no_text() -> FlexhycaError:
+    return FlexhycaError(
+        f"{STDOUT}: standard output takes texts only, and this is none; give the name of a file "
+        "or a folder"
+    )
 
 
 def _of_package(path: Path) -> FlexhycaError:
@@ -181,7 +197,8 @@ def begin(values: Iterable[object]) -> None:
 
 def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename: all of it or nothing."""
-    check_target(path)
+    check_target(files=[Path(path)])
+    check()
     with _named_errors(Path(path), OSError):
         write_whole(path, write)
 
@@ -190,12 +207,14 @@ def write_program(program: Program, path: Path) -> None:
     """Write a program file; refused where `path` was read, by whatever name."""
     from ..isa.program_file import save
 
-    check_target(path)
+    check_target(files=[path])
+    check()
     save(program, path)
 
 
 def write_text(target: str | Path, text: str) -> None:
     """Write `text` to standard output (-) or, all or nothing, to a file."""
+    check()
     if str(target) == STDOUT:
         if sys.stdout is _nowhere:
             raise FlexhycaError("standard output is closed; name a file instead of -")
@@ -236,6 +255,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print an aligned table; numbers to the right."""
+    check()
     body = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(columns), *body]) for i in range(len(columns))]
     numeric = [

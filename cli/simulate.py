@@ -130,7 +130,7 @@ def command(
     from ..report.plots import draw_layers
     from ..simulator.cycles.trace import check_traceable
 
-    output.check_target(json, layers, plot, trace)
+    output.check_target(json, layers, files=[plot, trace])
     check_suffix("--layers", layers, ".csv")
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     check_suffix("--trace", trace, ".json", ".json.gz")

@@ -94,7 +94,7 @@ def plot_study(
     from ..report.search_plots import draw_search
 
     check_suffix("FILE", picture, *PLOT_SUFFIXES)
-    output.check_target(picture)
+    output.check_target(files=[picture])
     with _opened(file) as study:
         rows = evaluations(study)
     if not rows:

@@ -98,7 +98,7 @@ def command(
         raise typer.BadParameter(
             "must be a file of its own; runs are kept beside it", param_hint="--csv"
         )
-    output.check_target(csv, json, plot, studies=[study])
+    output.check_target(csv, json, files=[plot], studies=[study])
     placements = get_args(api.Placement)
     axes = [parse_axis(text, placements) for text in vary]
     if placement is not None and any(PLACEMENT in axis.keys for axis in axes):

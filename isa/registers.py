@@ -409,6 +409,18 @@ UNIT_OF_DATAFLOW = {"os": "array", "ws": "array_ws", "is": "array_is"}
 SKEW_OF_DATAFLOW = {"os": "skew", "ws": "skew_ws", "is": "skew_is"}
 #: The DPPU with operands from the taps, and with those that it fetches.
 DPPU_UNITS = ("dppu", "dppu_excess")
+
+
+def users(register: Register, config: Config) -> tuple[str, ...]:
+    """Units of a machine that use a register's flip-flops, which belong to the first of them.
+
+    Empty where the machine has no such register.
+    """
+    own = DPPU_UNITS if register.shared else (register.unit,)
+    each = {unit: BY_UNIT[unit][register.name] for unit in own}
+    return tuple(unit for unit, one in each.items() if one.rows(config) and one.cols(config))
+
+
 for _where, _units in (
     ("UNIT_OF_DATAFLOW", UNIT_OF_DATAFLOW),
     ("SKEW_OF_DATAFLOW", SKEW_OF_DATAFLOW),

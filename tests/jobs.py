@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,3 +41,11 @@ class FatalToRead:
 
 def threads(names: tuple[str, ...], _: int) -> list[str | None]:
     return [os.environ.get(name) for name in names]
+
+
+def start_another(folder: Path, _: int) -> None:
+    """Starts a process that sleeps, says which in a file, and waits for it; as Yosys is run."""
+    program = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with tempfile.TemporaryDirectory(dir=folder), subprocess.Popen(program) as process:
+        (folder / f"{process.pid}.pid").write_text("")
+        process.wait()

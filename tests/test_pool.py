@@ -2,14 +2,20 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flexhyca import pool
 from flexhyca.errors import FlexhycaError
 from flexhyca.tests.jobs import FatalToRead, once_fatal, power, threads
+from flexhyca.tests.support import heed_ctrl_c
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -94,3 +100,51 @@ def test_answers_may_bring_jobs(workers: int) -> None:
                 waiting += [len(found) + 1, len(found) + 1]
     assert [index for index, _ in sorted(found)] == list(range(len(found)))
     assert len(found) > 5
+
+
+RUN = """
+import sys
+from pathlib import Path
+from flexhyca import interrupts, pool
+from flexhyca.tests.jobs import start_another
+from flexhyca.tests.support import heed_ctrl_c
+
+if __name__ == "__main__":
+    with interrupts.heeded():
+        list(pool.run_jobs(start_another, Path(sys.argv[1]), [0, 0], 2))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_that_was_started_outlives_a_command(tmp_path: Path, how: signal.Signals) -> None:
+    """A worker's own processes were left behind; a killed parent has its workers end them."""
+    (tmp_path / "run.py").write_text(RUN)
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    command = [sys.executable, "-P", str(tmp_path / "run.py"), str(folder)]
+    run = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c, start_new_session=True
+    )
+    while len(list(folder.glob("*.pid"))) < 2:
+        assert run.poll() is None
+        time.sleep(0.05)
+    started = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(how)
+    _, err = run.communicate(timeout=60)
+    # The tracker of multiprocessing ends when it sees that the command has.
+    mine = [one for one in started if "resource_tracker" not in " ".join(_words(one))]
+    if how == signal.SIGINT:
+        assert (run.returncode, err) == (130, "interrupted; no result was written\n")
+        assert not [one for one in mine if _words(one)]
+        assert {path.suffix for path in folder.iterdir()} == {".pid"}  # no temporary folders
+    else:
+        psutil.wait_procs(mine, timeout=30)
+        assert not [one for one in mine if _words(one)]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Its command; nothing where it is gone, waited for or not."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

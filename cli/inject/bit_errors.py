@@ -37,7 +37,7 @@ def run_bit_errors(request: Request) -> None:
 
     own, plot = request.own, request.own["plot"]
     check_suffix("--plot", plot, ".png", ".svg", ".pdf")
-    output.check_target(request.json, plot, studies=files(request.file))
+    output.check_target(request.json, files=[plot], studies=files(request.file))
     if own["ber"] is not None and own["fit_per_mbit"] is not None:
         raise FlexhycaError("inject: give either --ber or --fit-per-mbit")
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -299,14 +300,20 @@ class MachineFaults(Experiment):
 
     @property
     def drawn_from(self) -> str:
-        """What is drawn from, and how much of all that the fault model can hit, in words."""
+        """What is drawn from, and how much of all that the fault model can hit, in words.
+
+        Bits that are stuck in some layers are no share: each layer runs on nearly all of them.
+        """
         sizes = self._sizes
         unit = "bits" if self.permanent else "bits x cycles"
         each = ", ".join(f"{name} {size:,}" for name, size in sizes["kinds"].items())
         own = sum(sizes["kinds"].values())
-        share = own / sizes["of"]
         used = " in use" if self.live else ""
-        return f"{own:,} {unit}{used} ({each}), {share:.4%} of all that can be hit"
+        if self.permanent and self.part.layers:
+            share = "stuck while these layers run, which is no share of what is stuck for ever"
+        else:
+            share = f"{own / sizes['of']:.4%} of all that can be hit"
+        return f"{own:,} {unit}{used} ({each}), {share}"
 
     @cached_property
     def _sizes(self) -> dict[str, Any]:
@@ -358,14 +365,24 @@ class MachineFaults(Experiment):
 
     def _populations_of(self, part: Part) -> dict[str, Population]:
         part.check(self._spans, self.model)
-        found, hits = {}, machine_model(self.model).hits
-        for kind in hits:
-            try:
-                found[kind] = Population(self._spans, self.model, self.live, part, [kind])
-            except NothingToHitError:
-                if kind == hits[-1] and not found:
-                    raise
+        found = self._some_populations(part)
+        if not found:
+            raise self._nothing(part, self._some_populations)
         return found
+
+    def _some_populations(self, part: Part) -> dict[str, Population]:
+        found = {}
+        for kind in machine_model(self.model).hits:
+            with suppress(NothingToHitError):
+                found[kind] = Population(self._spans, self.model, self.live, part, [kind])
+        return found
+
+    def _nothing(
+        self, part: Part, draws: Callable[[Part], Mapping[str, object]]
+    ) -> NothingToHitError:
+        """The error, which tells what has made the part empty."""
+        wide = [option for option, wider in part.wider() if draws(wider)]
+        return NothingToHitError(self._spans.program.name, self.model, part, wide)
 
     @cached_property
     def _hardware(self) -> dict[str, Hardware]:
@@ -373,15 +390,18 @@ class MachineFaults(Experiment):
         return self._hardware_of(self.part)
 
     def _hardware_of(self, part: Part) -> dict[str, Hardware]:
-        part.check(self._spans, self.model)
+        part.check(self._spans, self.model, permanent=True)
+        found = self._some_hardware(part)
+        if not found:
+            raise self._nothing(part, self._some_hardware)
+        return found
+
+    def _some_hardware(self, part: Part) -> dict[str, Hardware]:
         each = {
             kind: Hardware(self._spans, kind, part, self.live)
             for kind in machine_model(self.model).hits
         }
-        found = {kind: own for kind, own in each.items() if own.bits}
-        if not found:
-            raise NothingToHitError(self._spans.program.name, self.model, part)
-        return found
+        return {kind: own for kind, own in each.items() if own.bits}
 
     @cached_property
     def _spans(self) -> Spans:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.instructions import BY_NAME
-from ...isa.registers import BY_UNIT, DPPU_UNITS, Register
+from ...isa.registers import BY_UNIT, DPPU_UNITS, Register, users
 from ...network.arrays import I64
 from ...simulator.array.dataflows import DATAFLOWS
 from ...simulator.inject.fault_plan import (
@@ -35,7 +35,8 @@ from .part import Part
 class HardwareBits:
     """The bits of a register.
 
-    units : that use it; the groups' registers of the DPPU are one set for both of its units. bits :
+    units : that use it, of which it belongs to the first: the groups' registers of the DPPU are one
+    set for both of its units, and a part of what can be hit is never counted twice. bits :
     (bit, copy) of a word; a copy that is routed to several bits counts for each. places : (p, 2).
     used : (p,), whether some tile stores something there.
     """
@@ -68,7 +69,8 @@ class Hardware:
         """
         self.spans, self.part, self.live = spans, part, live
         self._layers = part.layers_of(spans)
-        self.strata = [row for row in _hardware(spans, self._layers, kind) if _chosen(row, part)]
+        rows = _hardware(spans, self._layers, kind)
+        self.strata = [row for row in rows if part.has(row.register)]
         self._ends = np.cumsum([row.count(live) for row in self.strata])
 
     @property
@@ -105,10 +107,6 @@ class Hardware:
             yield from (replace(there, layer=name) for there in parts)
 
 
-def _chosen(row: HardwareBits, part: Part) -> bool:
-    return any(part.has(BY_UNIT[unit][row.register.name]) for unit in row.units)
-
-
 def _hardware(spans: Spans, layers: Sequence[int], kind: str) -> Iterator[HardwareBits]:
     """layers : that matter to what is used."""
     config = spans.program.config
@@ -117,15 +115,14 @@ def _hardware(spans: Spans, layers: Sequence[int], kind: str) -> Iterator[Hardwa
         for register in BY_UNIT[unit].values():
             if register.model != kind:
                 continue
-            own = DPPU_UNITS if register.shared else (unit,)
-            there = [other for other in own if BY_UNIT[other][register.name].rows(config)]
+            there = users(register, config)
             if not there or unit != there[0]:
                 continue
             places = all_places(register, register.rows(config), register.cols(config))
             bits = _bits(spans, layers, register)
             if len(places) and bits:
                 used = _used(unit)(spans, tiles, register, places)
-                yield HardwareBits(register, tuple(there), bits, places, used)
+                yield HardwareBits(register, there, bits, places, used)
 
 
 def _bits(spans: Spans, layers: Sequence[int], register: Register) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -21,11 +21,11 @@ from ... import pool
 from ...config.shipped import unusable
 from ...database import checksum
 from ...errors import FlexhycaError
-from ...files import reading, write_whole
+from ...files import home, is_special, reading, write_whole
 from ...sources import digest
 from ..netlist.multipliers import MULTIPLIERS
 from .pe_area import Point, Row, canonical, work_out
-from .row_file import append_row, read_rows, row_of
+from .row_file import append_row, point_of, read_rows, row_of
 
 PROTECTED_BITS = (0, 1, 2, 3, 4, 8)
 Q_SCALES = range(17)
@@ -52,8 +52,10 @@ def lookup(point: Point) -> Row:
     found = shipped().get(key) or _cached().get(key)
     if found is None:
         found = work_out(key)
-        with suppress(OSError):  # a cache: next time it is worked out again
-            append_row(_cache_file(), source_digest(), key, found)
+        cache = _cache_file()
+        if cache is not None:
+            with suppress(OSError):  # next time it is worked out again
+                append_row(cache, source_digest(), key, found)
         _cached.cache_clear()
     return found
 
@@ -64,8 +66,10 @@ def shipped() -> dict[Point, Row]:
     try:
         document = json.loads(reading(SHIPPED).read_text(encoding="utf-8"))
         sources, rows, crc = (document[name] for name in ("sources", "rows", "crc"))
-        if sources == source_digest() and rows and checksum(json.dumps(rows)) == crc:
-            return {Point(**row["point"]): row_of(row) for row in rows}
+        if sources == source_digest() and checksum(json.dumps(rows)) == crc:
+            found = {point_of(row["point"]): row_of(row) for row in rows}
+            if set(found) == set(points()):
+                return found
     except OSError as error:
         raise unusable(SHIPPED, f"cannot be read: {error.strerror}", _AGAIN) from None
     except (ValueError, KeyError, TypeError, RecursionError):  # no table at all
@@ -88,23 +92,19 @@ def rebuild(
 ) -> dict[str, Any]:
     """Work all rows out and write the table; goes on where a run before was stopped.
 
-    What is done stands in a file beside it meanwhile, .partial. Raises FlexhycaError where that is
-    somebody else's, and OSError where a file cannot be written.
+    What is done stands in a file beside it meanwhile, .partial; not beside a device. Raises
+    FlexhycaError where that is somebody else's, and OSError where a file cannot be written.
     """
-    partial, sources = out.with_name(out.name + ".partial"), source_digest()
-    done, wanted = read_rows(partial, sources), points()
-    if not done and partial.exists() and partial.stat().st_size:
-        raise FlexhycaError(
-            f"{partial}: holds no rows of these sources, and would be overwritten; delete it, or "
-            "give another --out"
-        )
+    partial, sources = partial_of(out), source_digest()
+    done, wanted = read_rows(partial, sources) if partial else {}, points()
     todo = [point for point in wanted if point not in done]
-    answers = pool.run_jobs(_job, None, todo, workers)
-    for count, (index, row) in enumerate(answers, len(wanted) - len(todo) + 1):
-        done[todo[index]] = row
-        append_row(partial, sources, todo[index], row)
-        if progress is not None:
-            progress(count, len(wanted))
+    with closing(pool.run_jobs(_job, None, todo, workers)) as answers:
+        for count, (index, row) in enumerate(answers, len(wanted) - len(todo) + 1):
+            done[todo[index]] = row
+            if partial is not None:
+                append_row(partial, sources, todo[index], row)
+            if progress is not None:
+                progress(count, len(wanted))
     rows = [{"point": asdict(point), **done[point]._asdict()} for point in wanted]
     document = {
         "sources": sources,
@@ -115,22 +115,43 @@ def rebuild(
     }
     text = json.dumps(document, separators=(",", ":")) + "\n"
     write_whole(out, lambda path: path.write_text(text, "utf-8"))
-    partial.unlink(missing_ok=True)
+    if partial is not None:
+        partial.unlink(missing_ok=True)
     return document
+
+
+def partial_of(out: Path) -> Path | None:
+    """Where a table half made stands; None beside a device.
+
+    Raises FlexhycaError where something else stands there, which is neither read nor deleted.
+    """
+    if is_special(out):
+        return None
+    partial = out.with_name(out.name + ".partial")
+    if partial.is_symlink() or (partial.exists() and not read_rows(partial, source_digest())):
+        what = "is a link" if partial.is_symlink() else "holds no rows of these sources"
+        raise FlexhycaError(
+            f"{partial}: {what}, and stands where the rows are kept meanwhile; move it away, or "
+            "give another --out"
+        )
+    return partial
 
 
 def _job(_: None, point: Point) -> Row:
     return work_out(point)
 
 
-def _cache_file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "flexhyca" / _CACHE
+def _cache_file() -> Path | None:
+    """None where the user has no home."""
+    given, own = os.environ.get("XDG_CACHE_HOME"), home()
+    base = Path(given) if given else own and own / ".cache"
+    return base and base / "flexhyca" / _CACHE
 
 
 @cache
 def _cached() -> dict[Point, Row]:
-    return read_rows(_cache_file(), source_digest())
+    cache = _cache_file()
+    return read_rows(cache, source_digest()) if cache is not None else {}
 
 
 def _version(package: str) -> str:

@@ -95,3 +95,68 @@ def test_standard_output_is_closed_or_full() -> None:
     ):
         run = subprocess.run(f"{start} {words}", shell=True, capture_output=True, text=True)
         assert (run.returncode, run.stderr) == (code, line)
+
+
+#: Commands that write what is no text; all other outputs take - for standard output.
+NO_TEXTS = (
+    "compile digits -o -",
+    "asm text -o -",
+    "campaign repair kept.db --out -",
+    "campaign export kept.db --parquet -",
+    "campaign show kept.db --masking --plot -",
+    "accuracy digits --plot -",
+    "simulate digits --plot -",
+    "simulate digits --trace -",
+    "compare digits --plot -",
+    "compare digits --study -",
+    "bits digits --ber 1e-3 --study -",
+    "sweep digits --vary dppu.size=32 --csv x.csv --plot -",
+    "sweep digits --vary dppu.size=32 --csv x.csv --study -",
+    "optimise digits --ber 1e-3 --study -",
+    "optimise digits --ber 1e-3 --plot -",
+    "inject digits --faults ber --ber 1e-3 --trials 5 --plot -",
+    "inject digits --faults ber --ber 1e-3 --trials 5 --out -",
+    "inject digits --faults register --trials 5 --out -",
+    "study plot kept.db -",
+    "study export kept.db -",
+    "area table --rebuild --out -",
+    "area figures --out -",
+    "hdl emit pe --out -",
+)
+
+
+@pytest.mark.parametrize("command", NO_TEXTS)
+def test_no_file_is_called_like_standard_output(flexhyca: Command, command: str) -> None:
+    Path("text").touch()
+    run = flexhyca(*command.split())
+    assert (run.code, run.out) == (2, "")
+    assert "-: standard output takes texts only" in run.err or "- must end in" in run.err
+    assert [path.name for path in Path().iterdir()] == ["text"]
+
+
+#: Commands that work for long, each with every output that it has.
+OUTPUTS = (
+    "compile digits -o OUT",
+    "simulate digits --json OUT",
+    "accuracy digits --csv OUT",
+    "compare digits --json OUT",
+    "bits digits --ber 1e-3 --json OUT",
+    "optimise digits --ber 1e-3 --json OUT",
+    "sweep digits --vary dppu.size=32 --study x.db --csv OUT",
+    "inject digits --faults ber --ber 1e-3 --json OUT",
+    "inject digits --faults register --json OUT",
+    "area table --rebuild --out OUT",
+)
+
+
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_a_full_device_is_met_before_the_work(
+    flexhyca: Command, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for work in ("api.load_model", "exploration.compared", "hdl.area.table.rebuild"):
+        monkeypatch.setattr(f"flexhyca.{work}", lambda *_, **__: pytest.fail("worked"))
+    run = flexhyca(*command.replace("OUT", "/dev/full").split())
+    assert (run.code, run.out) == (2, "")
+    assert run.err == "error: /dev/full: cannot be written: No space left on device\n"
+    assert not list(Path().iterdir())
+    assert not Path("/dev/full.partial").exists()

@@ -1,13 +1,16 @@
 """The area table: of these sources, equal to what is synthesised again; areas of machines."""
 
+import itertools
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from flexhyca.config import choices, load_config
 from flexhyca.config.schemes import SCHEMES, with_scheme
+from flexhyca.database import checksum
 from flexhyca.errors import FlexhycaError
 from flexhyca.hdl import check
 from flexhyca.hdl.area import table as area_table
@@ -72,7 +75,7 @@ def damages(whole: bytes) -> dict[str, bytes]:
     cut = len(whole) // 2
     return {
         "cut off": whole[:cut],
-        "one digit changed": whole.replace(b"area_ge", b"area_ge", 1).replace(b": 1", b": 2", 1),
+        "one digit changed": whole.replace(b"1234.5", b"1234.6", 1),
         "no JSON": b"{\n[\n]\nnull\n1\n{}\n[1, 2]\n[[], []]\n" + b"[" * 5000,
         "another point": whole.replace(b"act_bits", b"act_bitz"),
         "not text": bytes(range(256)),
@@ -81,10 +84,10 @@ def damages(whole: bytes) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("damage", damages(b": 1"))
+@pytest.mark.parametrize("damage", damages(b""))
 def test_a_damaged_cache_decides_nothing(damage, monkeypatch, tmp_path):
     file = tmp_path / "area.jsonl"
-    row = lookup(PLAIN)._replace(area_ge=1234.5)
+    row = lookup(PLAIN)._replace(yosys_ge=1234.5)
     append_row(file, area_table.source_digest(), PLAIN, row)
     file.write_bytes(damages(file.read_bytes())[damage])
     found = read_rows(file, area_table.source_digest())
@@ -92,6 +95,61 @@ def test_a_damaged_cache_decides_nothing(damage, monkeypatch, tmp_path):
     append_row(file, area_table.source_digest(), PLAIN, row)  # what follows is not lost
     assert read_rows(file, area_table.source_digest()) == {PLAIN: row}
     assert read_rows(file, "other sources") == {}
+
+
+NONSENSE = [
+    *("x", None, [], {}, True, -1, 0, 0.5, float("nan"), float("inf"), -0.0, 10**400),
+    *({"a": None}, {"a": float("nan")}, {"a": "x"}, {"a": 1.0}),
+]
+
+
+def nonsense():
+    """A row with each value in each field."""
+    row = lookup(PLAIN)
+    return [row._replace(**{name: value}) for name in row._fields for value in NONSENSE]
+
+
+def test_rows_that_mean_nothing_are_not_there(monkeypatch, tmp_path):
+    sources = area_table.source_digest()
+    file = tmp_path / "t.json.partial"
+    for row in nonsense():
+        append_row(file, sources, PLAIN, row)
+    for name, value in itertools.product(asdict(PLAIN), [None, [], {}, -1, 1.5, float("nan")]):
+        append_row(file, sources, replace(PLAIN, **{name: value}), lookup(PLAIN))
+    assert read_rows(file, sources) == {}
+    with pytest.raises(FlexhycaError, match="holds no rows of these sources"):
+        area_table.rebuild(tmp_path / "t.json", 1)  # as a table half made
+
+
+def test_a_table_that_means_nothing_is_refused(monkeypatch, tmp_path):
+    whole = json.loads(area_table.SHIPPED.read_text())
+    monkeypatch.setattr(area_table, "SHIPPED", tmp_path / "area_table.json")
+    first, *others = whole["rows"]
+    tables = [[{"point": first["point"], **row._asdict()}, *others] for row in nonsense()]
+    tables += [[], others, [None, *others], [[], *others], {}, None, "x"]
+    for rows in tables:
+        document = {**whole, "rows": rows, "crc": checksum(json.dumps(rows))}
+        area_table.SHIPPED.write_text(json.dumps(document))
+        area_table.shipped.cache_clear()
+        with pytest.raises(FlexhycaError, match="belongs to flexhyca and is damaged; "):
+            area_table.shipped()
+    monkeypatch.undo()
+    area_table.shipped.cache_clear()
+
+
+@pytest.mark.parametrize("home", ["~", "~nobody-of-this-name/x", None])
+def test_without_a_home_nothing_is_kept(home, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if home is None:  # and no entry of the user
+        monkeypatch.delenv("HOME", raising=False)
+        monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    else:
+        monkeypatch.setenv("HOME", home)
+    row = lookup(PLAIN)
+    monkeypatch.setattr(area_table, "work_out", lambda point: row)
+    area_table._cached.cache_clear()
+    assert lookup(replace(PLAIN, act_bits=4, weight_bits=4, acc_bits=16)) == row
+    area_table._cached.cache_clear()
 
 
 def test_a_cache_that_cannot_be_written_or_read(monkeypatch, tmp_path):
@@ -118,17 +176,41 @@ def test_a_changed_table_is_refused(monkeypatch, tmp_path):
     area_table.shipped.cache_clear()
 
 
-def test_a_rebuild_takes_nobodys_file(tmp_path):
-    (tmp_path / "t.json.partial").write_text("mine")
-    with pytest.raises(FlexhycaError, match="holds no rows of these sources"):
+@pytest.mark.parametrize("theirs", ["text", "empty", "link", "link to a table", "folder"])
+def test_a_rebuild_takes_nobodys_file(theirs, tmp_path):
+    """It is neither overwritten nor deleted, and nothing is worked out first."""
+    partial, elsewhere = tmp_path / "t.json.partial", tmp_path / "mine"
+    if theirs == "link to a table":
+        append_row(elsewhere, area_table.source_digest(), PLAIN, lookup(PLAIN))
+    elif theirs == "link":
+        elsewhere.touch()
+    if theirs.startswith("link"):
+        partial.symlink_to(elsewhere)
+    elif theirs == "folder":
+        partial.mkdir()
+    else:
+        partial.write_text("mine" if theirs == "text" else "")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
+    what = "is a link" if theirs.startswith("link") else "holds no rows of these sources"
+    with pytest.raises(FlexhycaError, match=f"t.json.partial: {what}, and stands where the rows "):
         area_table.rebuild(tmp_path / "t.json", 1)
-    assert (tmp_path / "t.json.partial").read_text() == "mine"
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_nothing_is_kept_beside_a_device(monkeypatch):
+    row = lookup(PLAIN)
+    monkeypatch.setattr(area_table, "points", lambda: [PLAIN])
+    monkeypatch.setattr(area_table, "work_out", lambda point: row)
+    monkeypatch.setattr(area_table, "append_row", None)
+    assert len(area_table.rebuild(Path("/dev/null"), 1)["rows"]) == 1
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+        area_table.rebuild(Path("/dev/full"), 1)
 
 
 def test_a_rebuild_goes_on(monkeypatch, tmp_path):
+    rows = area_table.shipped()
     wanted = area_table.points()[:3]
     monkeypatch.setattr(area_table, "points", lambda: wanted)
-    rows = area_table.shipped()
     out = tmp_path / "table.json"
     done = {point: rows[point] for point in wanted[:2]}
     for point, row in done.items():

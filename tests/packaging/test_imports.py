@@ -6,6 +6,8 @@ Imports of types only and those inside functions count like any other.
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from graphlib import TopologicalSorter
 
@@ -36,7 +38,8 @@ ROOT_ORDER = (
         "config",
         "pool",
         "database",
-        "sources|files|interrupts|kernels|given",
+        "kernels",
+        "sources|files|interrupts|given",
         "tables",
         "errors",
         "renamed",
@@ -170,3 +173,14 @@ def test_campaigns_and_studies_notice_another_version() -> None:
     for stage, work in STAGES.items():
         found = {module.split(".")[0] for module in reached(*work)} - NO_RESULT
         assert set(CODE[stage]) == found, stage
+
+
+def test_the_command_line_loads_no_large_library() -> None:
+    """Each costs every command a part of a second, `--help`, too."""
+    program = (
+        "import sys, flexhyca.cli\n"
+        "print([name for name in ('matplotlib', 'numba', 'numpy', 'pandas', 'torch')"
+        " if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout == "[]\n", run.stderr

@@ -70,11 +70,11 @@ def wait_for(path: Path, trials: int, process: subprocess.Popen[str]) -> None:
 
 
 def processes_of(main: subprocess.Popen[str]) -> list[psutil.Process]:
-    """All in the process group, workers included."""
+    """All in the session, workers included, which have process groups of their own."""
     found = []
     for process in psutil.process_iter():
         try:
-            if os.getpgid(process.pid) == main.pid:
+            if os.getsid(process.pid) == main.pid:
                 found.append(process)
         except ProcessLookupError:
             pass

@@ -5,6 +5,7 @@ import collections
 import numpy as np
 import pytest
 
+from flexhyca.config import choices
 from flexhyca.errors import FlexhycaError
 from flexhyca.faults.campaign.estimates import Tally
 from flexhyca.faults.campaign.statistics import clustered, weighted
@@ -193,27 +194,66 @@ def test_a_part_and_its_share(files):
 
 
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("model", "part", "message"),
     [
         (
+            "register",
+            Part(registers=("tree9",)),  # groups of four lanes have two stages
+            "register 'tree9' is nothing that fault model 'register' hits here; did you mean "
+            "tree2?",
+        ),
+        (
+            "stuck",
+            Part(units=("dppu_excess",), registers=("prod",)),  # they belong to `dppu`
+            "register 'prod' is nothing that fault model 'stuck' hits here; use file_act, "
+            "file_wgt, psum, position",
+        ),
+        (
+            "register",
             Part(units=("aray",)),
             "unit 'aray' is nothing that fault model 'register' hits here; did you mean array?",
         ),
         (
+            "register",
             Part(units=("skew",), registers=("prod",)),
             "register 'prod' is nothing that fault model 'register' hits here; use act, wgt",
         ),
         (
+            "register",
             Part(layers=("fc*",)),
             "layers 'fc*' is nothing that fault model 'register' hits here; use conv",
         ),
     ],
 )
-def test_a_part_that_is_none(files, part, message):
+def test_a_part_that_is_none(files, model, part, message):
     program, images, _ = files
     with pytest.raises(FlexhycaError) as caught:
-        MachineFaults(program, images, 0, part=part).run([0])
+        MachineFaults(program, images, 0, model=model, part=part).run([0])
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("model", ["register", "stuck"])
+def test_an_empty_part_says_what_made_it_empty(model, tmp_path):
+    """A DPPU that has nothing to do has no bits that a tile exposes, nor any in use."""
+    program = compiled(one_conv(h=4, n=4), small_config("protection.s_th=0"), None)
+    save(program, tmp_path / "p.fhx")
+    np.save(tmp_path / "i.npy", random_inputs(program.network, 1, 0))
+
+    def said(part):
+        files = tmp_path / "p.fhx", tmp_path / "i.npy"
+        own = MachineFaults(*files, 0, model=model, part=part, live=True)
+        with pytest.raises(FlexhycaError) as caught:
+            own.run([0])
+        return str(caught.value)
+
+    start = f"one: there is no bit for fault model {model!r} to hit with"
+    one = said(Part(("dppu",), ("act",), ("conv",)))
+    assert one == f"{start} --unit dppu --register act --layers conv; there are some without --unit"
+    two = said(Part(("dppu",), ("psum",), ("conv",)))
+    assert two == (
+        f"{start} --unit dppu --register psum --layers conv, nor without one of these; ask for "
+        "another part"
+    )
 
 
 def test_a_stuck_copy_beside_a_transient(files):
@@ -242,3 +282,65 @@ def test_a_stuck_copy_beside_a_transient(files):
     rows = beside.run(range(20))
     assert all(row["sites"].endswith(str(stuck)) for row in rows)
     assert beside.spec()["beside"] == [str(stuck)]
+
+
+DPPUS = [*choices("dppu.data_reuse"), "none"]
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("reuse", DPPUS)
+@pytest.mark.parametrize("size", [3, 6])
+def test_units_and_registers_divide_the_hardware(reuse, size, live):
+    """The groups' registers, which two units use, counted for both: a tenth too much."""
+    kind = "os" if reuse == "none" else reuse
+    spans = Spans(one_conv_on(kind, size)[0])
+    for state in ("register", "memory"):
+        whole = Hardware(spans, state, EVERYTHING, live)
+        units, names = list(BY_UNIT), list(dict.fromkeys(r.name for r in REGISTERS))
+        for parts in (
+            [Part(units=(unit,)) for unit in units],
+            [Part(registers=(name,)) for name in names],
+            [Part(units=(unit,), registers=(name,)) for unit in units for name in names],
+        ):
+            found = [Hardware(spans, state, part, live) for part in parts]
+            assert sum(own.bits for own in found) == whole.bits
+            strata = [(r.register.unit, r.register.name) for own in found for r in own.strata]
+            assert len(strata) == len(set(strata)) == len(whole.strata)
+
+
+def test_rates_of_units_add_up_to_that_of_the_whole():
+    """Over every bit of a small machine: the rate is exactly the sum of rates times shares."""
+    program, image = one_conv_on("hybrid", 3)
+    run = FaultRun(program, image)
+    whole = Hardware(run.spans, "register", EVERYTHING)
+
+    def failures(own):
+        """Of the first bit of every place of each register, both ways, weighted by its bits."""
+        total = 0.0
+        for row in own.strata:
+            name, (bit, copy) = row.register.name, row.bits[0]
+            wrong = 0
+            for r, c in row.places[:: max(1, len(row.places) // 8)].tolist():
+                sites = [Site(ALL, EVERY, 0, r, c, name, bit, copy, u, 1) for u in row.units]
+                wrong += run.run(sites).masked is None
+            there = len(row.places[:: max(1, len(row.places) // 8)])
+            total += wrong / there * row.count(False)
+        return total / own.bits
+
+    parts = [Hardware(run.spans, "register", Part(units=(unit,))) for unit in BY_UNIT]
+    parts = [own for own in parts if own.bits]
+    assert len(parts) == 4  # array, skew and both of the DPPU
+    joined = sum(failures(own) * own.bits / whole.bits for own in parts)
+    assert joined == pytest.approx(failures(whole))
+
+
+def test_bits_stuck_in_some_layers_are_no_share(files):
+    program, images, _ = files
+    some = MachineFaults(program, images, 0, model="stuck", part=Part(layers=("conv",)))
+    assert some.drawn_from.endswith(
+        "), stuck while these layers run, which is no share of what is stuck for ever"
+    )
+    a_while = MachineFaults(
+        program, images, 0, model="stuck", window=5, part=Part(layers=("conv",))
+    )
+    assert a_while.drawn_from.endswith(", 100.0000% of all that can be hit")

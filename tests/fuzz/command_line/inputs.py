@@ -16,7 +16,6 @@ import pytest
 import safetensors.numpy
 import torch
 
-from flexhyca import interrupts
 from flexhyca.cli import main
 from flexhyca.compiler.networks import NETWORKS
 from flexhyca.compiler.weights import read_weights
@@ -48,7 +47,6 @@ LIBERTY = """library (mine) {
 def run(*arguments: object) -> tuple[int, str]:
     """Run a command in this process: its exit code, and what went to standard error."""
     out, err = io.StringIO(), io.StringIO()
-    interrupts._asked = False  # of a command before
     with (
         patch.object(sys, "argv", ["flexhyca", *map(str, arguments)]),
         contextlib.redirect_stdout(out),
