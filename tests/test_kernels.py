@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -114,3 +116,19 @@ def test_where_nothing_can_be_kept(cache: Path, monkeypatch: pytest.MonkeyPatch)
         "NUMBA_CACHE_DIR to a folder that can be written"
     ]
     assert twice(3) == 6
+
+
+def test_nothing_is_kept_in_a_home_that_nobody_knows() -> None:
+    """It would be a folder called ~ in the one that the command runs in."""
+    program = (
+        "from flexhyca.kernels import _Places\n"
+        "print(any('UserWide' in one.__name__ for one in _Places._locator_classes))\n"
+    )
+    for home, kept in (("~", "False"), ("/tmp", "True")):
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "HOME": home},
+            capture_output=True,
+            text=True,
+        )
+        assert run.stdout.strip() == kept, run.stderr

@@ -120,6 +120,7 @@ def read_only(folder: Path, cases: int) -> int:
 SETTINGS: dict[str, dict[str, str | None]] = {
     "HOME unset": {"HOME": None, "XDG_CACHE_HOME": None},
     "HOME is a file": {"HOME": "/dev/null", "XDG_CACHE_HOME": None},
+    "HOME is nowhere": {"HOME": "~", "XDG_CACHE_HOME": None, "NUMBA_CACHE_DIR": None},
     "LANG=C": {"LANG": "C", "LC_ALL": "C"},
     "ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "TMPDIR missing": {"TMPDIR": "/nonexistent/tmp"},
