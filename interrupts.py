@@ -35,8 +35,6 @@ def heeded() -> Iterator[None]:
     One that has finished, or has said its own line and ends with that code, is left as it is.
     """
     global _asked, _commands, _told
-    if not _commands:
-        _asked = _told = False  # of a command before, in this process
     _commands += 1
     _listen()
     try:
@@ -53,6 +51,8 @@ def heeded() -> Iterator[None]:
         raise SystemExit(ENDED) from None
     finally:
         _commands -= 1
+        if not _commands:
+            _asked = _told = False  # it is nothing to what runs next in this process
 
 
 def _listen() -> None:
