@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from ..tables import complete
 from .buffers import SPLIT_BUFFERS, Buffers
-from .mapping_options import MappingOptions
+from .mappings import MappingOptions
 from .schema import (
     KEEPS_SUMS,
     LAYER_COPIES,

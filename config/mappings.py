@@ -1,4 +1,6 @@
-"""Mappings of layers that a user wants, in YAML: a layer's name or pattern, and what is wanted.
+"""How layers are cut into tiles: what is aimed at; and mappings that a user wants, in YAML.
+
+A layer's name or pattern, and what is wanted of it:
 
 conv1: {rows: 16, weights_outside: true}
 layer2.*: {pixel_tiles: 4, channel_tiles: 8, step_c: 64}
@@ -9,6 +11,7 @@ What a layer leaves out is the compiler's choice; `flexhyca compile --explain` s
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -16,6 +19,15 @@ from ..errors import ConfigError
 from ..files import read_text
 from .section import Section
 from .yaml_source import parse
+
+
+class MappingOptions(Section):
+    """How the compiler cuts layers into tiles."""
+
+    objective: Literal["cycles", "traffic"] = Field(
+        default="cycles",
+        description="what a layer's mapping has least of; the other one decides between equals",
+    )
 
 
 def _count(description: str) -> int | None:

@@ -3,6 +3,9 @@
 Tensors: those of `Program`, under fixed names (`_TENSORS`). Metadata (JSON strings): versions,
 names, scales, batch, memory map, arithmetic, configuration. Every size and offset is validated on
 load, before anything is executed.
+
+Assembly of earlier instruction sets is read, too: its names are those of today, and its tables lack
+columns. Program files of theirs are refused: fields of their instructions stand at other bits.
 """
 
 from __future__ import annotations
@@ -10,17 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import config_from_json, hash_of
+from ..config import Config, config_from_json, hash_of
 from ..errors import ProgramError, first_line
 from ..files import reading, write_whole
+from ..tables import complete
 from .descriptors import LAYER_COLUMNS
-from .earlier import EARLIER, in_todays_words
 from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
 from .program import Program
 from .rules import ADVICE
@@ -42,6 +45,53 @@ _TENSORS: dict[str, tuple[Any, int]] = {
     "debug.layer": (np.int32, 1),
     "debug.tile": (np.int32, 1),
 }
+
+
+_Tensors = dict[str, NDArray[Any]]
+_WINDOW_COLUMNS = tuple(name for name, _ in WINDOW_FIELDS)
+
+
+def _steps_and_slots(tensors: _Tensors, config: Config) -> None:
+    """2 -> 3: blocks hold every row and every column, a slot holds the largest tile there is,
+    and no groups are packed."""
+    steps = {"row_step": 1, "col_step": 1}
+    _insert(tensors, "windows", _WINDOW_COLUMNS, steps)
+    _insert(tensors, "layers", LAYER_COLUMNS, {"packed": 1, "slot_words": config.tile_words})
+
+
+def _insert(
+    tensors: _Tensors, name: str, columns: tuple[str, ...], values: Mapping[str, int]
+) -> None:
+    table = tensors.get(name)
+    if table is None or table.shape[1:] != (len(columns) - len(values),):
+        return  # not of the version that it names, which is found out as with any other file
+    for column, value in values.items():  # in the order of the table
+        table = np.insert(table, columns.index(column), value, axis=1)
+    tensors[name] = table
+
+
+#: What each version lacks of the next one.
+_CHANGES: dict[int, Callable[[_Tensors, Config], None]] = {2: _steps_and_slots}
+complete(
+    "ISA_VERSION in isa/instructions.py",
+    range(2, ISA_VERSION),
+    _CHANGES,
+    "isa/program_file.py: _CHANGES",
+)
+
+
+#: Versions whose assembly is read.
+EARLIER = tuple(_CHANGES)
+
+
+def in_todays_words(
+    tensors: Mapping[str, NDArray[Any]], version: int, config: Config
+) -> dict[str, NDArray[Any]]:
+    """Tensors of assembly of version `version`."""
+    new = dict(tensors)
+    for step in range(version, ISA_VERSION):
+        _CHANGES[step](new, config)
+    return new
 
 
 def parts(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

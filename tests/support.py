@@ -249,20 +249,16 @@ def fenced(program: Program) -> Program:
     return assemble(text)
 
 
+def same_conv(kernel, **fields):
+    """A convolution of tensor 0 to tensor 1, of the same size."""
+    pad = kernel // 2
+    own = {"kernel_h": kernel, "kernel_w": kernel, "pad_top": pad, "pad_left": pad}
+    return Layer("conv", LayerOp.CONV, 0, 1, **own, **fields)
+
+
 def one_conv(h=8, c=16, n=8, kernel=3, batch=1):
     """One convolution whose operands fit the buffers of `small_config` with room."""
-    pad = kernel // 2
-    layer = Layer(
-        "conv",
-        LayerOp.CONV,
-        0,
-        1,
-        kernel_h=kernel,
-        kernel_w=kernel,
-        pad_top=pad,
-        pad_left=pad,
-        shift=7,
-    )
+    layer = same_conv(kernel, shift=7)
     rng = np.random.default_rng(0)
     return Network(
         "one",

@@ -28,19 +28,7 @@ def test_estimates_of_the_arrays_time(dataflow, overlaps, sides, channels, kerne
     config = load_config("base-32x32", [*own, "dram.bytes_per_cycle=1024", "vec.lanes=4096"])
     network = layer_of(*sides, *channels, kernel, 1, config.arithmetic)
     (best,) = mappings(LayerRequest.of(network, 0, config, 1).on_machine, 1)
-    m = best.mapping
-    wanted = WantedMapping(
-        rows=m.rows,
-        cols=m.cols,
-        cut_rows=m.cut_rows,
-        whole=m.whole,
-        pixel_tiles=m.pixel_tiles,
-        channel_tiles=m.channel_tiles,
-        step_ky=m.step_ky,
-        step_c=m.step_c,
-        parked=m.parked,
-        weights_outside=m.weights_outside,
-    )
+    wanted = WantedMapping(**best.mapping._asdict())
     result = simulate(compile_network(network, config, {}, 1, {"*": wanted}), values="none")
     lost = result.cycles - result.busy["array"]  # before the first operands and after the last sum
     assert abs(best.cycles - result.cycles) < 0.04 * result.busy["array"] + lost

@@ -10,24 +10,13 @@ from flexhyca.compiler.tiling.tiles import Geometry
 from flexhyca.config import Arithmetic, load_config
 from flexhyca.errors import CompileError
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
-from flexhyca.tests.support import machines, networks
+from flexhyca.tests.support import machines, networks, same_conv
 
 CONFIG = load_config("flexhyca-32x32")
 
 
 def conv(h, w, cin, cout, kernel=1, groups=1, batch=1):
-    pad = kernel // 2
-    layer = Layer(
-        "conv",
-        LayerOp.CONV,
-        0,
-        1,
-        kernel_h=kernel,
-        kernel_w=kernel,
-        pad_top=pad,
-        pad_left=pad,
-        groups=groups,
-    )
+    layer = same_conv(kernel, groups=groups)
     return Geometry(layer, Tensor("x", h, w, cin, 1.0), Tensor("y", h, w, cout, 1.0), batch)
 
 

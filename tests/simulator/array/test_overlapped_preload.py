@@ -13,7 +13,6 @@ from flexhyca.network.fixedpoint import wrap
 from flexhyca.simulator.array.dataflows import DATAFLOWS
 from flexhyca.simulator.array.flips import Flip
 from flexhyca.simulator.array.roles import ROLES
-from flexhyca.simulator.array.stationary_array import even_folds
 from flexhyca.simulator.array.tile import TileShape
 from flexhyca.simulator.array.timing import fold_begins, fold_cycles, fold_follows
 from flexhyca.tests.simulator.array.test_stepper_stationary import (
@@ -94,10 +93,7 @@ def test_closed_form_cycles_and_numpy_values(dataflow, case, seed):
 @settings(max_examples=60, deadline=None)
 @given(operands(max_stream=6, max_side=4), st.integers(0, 2**32 - 1), st.integers(1, 60))
 def test_many_interacting_flips_equal_the_prediction(dataflow, case, seed, number):
-    streamed, held, _, rows, *_ = case
-    parts = even_folds(streamed.shape[1], rows)
-    begins = earliest(parts, len(streamed), len(held))
-    check_prediction(dataflow, case, seed, number, begins, True)
+    check_prediction(dataflow, case, seed, number, earliest, True)
 
 
 def changed(dataflow, flips, count=30):

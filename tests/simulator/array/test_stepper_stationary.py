@@ -129,8 +129,10 @@ def one_after_the_other(parts, count, n):
     return [0, *accumulate(2 * used + n + count - 2 for used in parts)]
 
 
-def check_prediction(dataflow, case, seed, number, begins, overlapped):
+def check_prediction(dataflow, case, seed, number, begins_of, overlapped):
+    """begins_of : (operands of each fold, vectors, held) -> when each begins, and the end."""
     streamed, held, psum, rows, cols, bits = case
+    begins = begins_of(even_folds(streamed.shape[1], rows), len(streamed), len(held))
     rng = np.random.default_rng(seed)
     steps = begins[-1] + 2
     width = {"preload": bits[1], "held": bits[1], "streamed": bits[0], "psum": bits[2]}
@@ -159,10 +161,7 @@ def check_prediction(dataflow, case, seed, number, begins, overlapped):
 @settings(max_examples=60, deadline=None)
 @given(operands(max_stream=6, max_side=4), st.integers(0, 2**32 - 1), st.integers(1, 60))
 def test_many_interacting_flips_equal_the_prediction(dataflow, case, seed, number):
-    streamed, held, _, rows, *_ = case
-    parts = even_folds(streamed.shape[1], rows)
-    begins = one_after_the_other(parts, len(streamed), len(held))
-    check_prediction(dataflow, case, seed, number, begins, False)
+    check_prediction(dataflow, case, seed, number, one_after_the_other, False)
 
 
 def changed(dataflow, flips, *, k=8, n=8, count=20):
