@@ -162,7 +162,7 @@ def from_parts(
         raise bad(f"metadata format is {meta.get('format')!r}, not {FORMAT!r}")
     versions = (ISA_VERSION, *(EARLIER if by_name else ()))
     for key, want in (("format_version", (FORMAT_VERSION,)), ("isa_version", versions)):
-        if meta.get(key) not in want:
+        if type(meta.get(key)) is not int or meta[key] not in want:  # nor 3.0, nor true
             known = " and ".join(map(str, want))
             raise bad(f"{key} is {meta.get(key)!r}, this release reads {known}")
     for name, (dtype, ndim) in _TENSORS.items():
