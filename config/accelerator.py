@@ -90,15 +90,17 @@ class Config(Section):
 
     @property
     def longest_stream(self) -> int:
-        """Longest stream whose sums fit half of the output buffer beside one byte each (ws, is)."""
+        """Longest stream over all columns whose sums fit half of the output buffer, beside one byte
+        each (ws, is)."""
         word_bits = self.arithmetic.acc_bits + 8
         words = self.buffers.output_bytes * 8 // 2 // word_bits
         return max(1, min(words // self.array.cols, MAX_STREAM))
 
     @property
     def tile_words(self) -> int:
-        """Words of the largest tile."""
-        return self.tile_rows * self.tile_cols
+        """Words of the largest tile. A stream may be longer over fewer columns."""
+        side = self.array.rows if self.array.keeps_sums else self.longest_stream
+        return side * self.array.cols
 
     @property
     def tile_accumulator_bytes(self) -> int:
@@ -169,8 +171,8 @@ def hash_of(fields: Mapping[str, Any]) -> str:
 #: Most output pixels and channels of a tile, by `array.dataflow`.
 _TILE: dict[str, tuple[Callable[[Config], int], Callable[[Config], int]]] = {
     "os": (lambda c: c.array.rows, lambda c: c.array.cols),
-    "ws": (lambda c: c.longest_stream, lambda c: c.array.cols),
-    "is": (lambda c: c.array.cols, lambda c: c.longest_stream),
+    "ws": (lambda c: min(c.tile_words, MAX_STREAM), lambda c: c.array.cols),
+    "is": (lambda c: c.array.cols, lambda c: min(c.tile_words, MAX_STREAM)),
 }
 complete(
     "array.dataflow in config/schema.py",

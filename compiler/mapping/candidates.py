@@ -33,7 +33,7 @@ _Reals = NDArray[np.float64]
 
 #: Parts that a reduction is cut into at least; in a scratchpad, which grows for both operands at
 #: once, a part would soon be too long.
-_CUTS = {False: (1, 2), True: (1, 2, 4)}
+_CUTS = {False: (1, 2, 4), True: (1, 2, 4)}
 #: Shares of a scratchpad that are tried.
 _SHARES = 8
 #: Bytes of a run as long as any grant.
@@ -139,6 +139,11 @@ class _ChannelSide(NamedTuple):
     tiles: _Ints
 
 
+def _rows(*columns: Any) -> _Ints:
+    """A table of numbers and arrays as its columns."""
+    return np.stack(np.broadcast_arrays(*columns), axis=1).astype(np.int64)
+
+
 class AllMappings:
     """All mappings of a layer on a machine."""
 
@@ -151,8 +156,7 @@ class AllMappings:
         self.per_group = geometry.source.c // layer.groups
         self.width = geometry.out.c // layer.groups
         self.most_cols = min(on_machine.columns, self.width)
-        pixel_rows = list(self._pixel_rows())
-        table = np.array(pixel_rows, np.int64).reshape(-1, len(_PixelSide._fields))
+        table = np.concatenate(list(self._pixel_rows()))
         self.px = _PixelSide(*table.T[:, :, None, None])
         cols = np.array(list(self._channel_rows()), np.int64)
         self.ch = _ChannelSide(*cols.T[:, None, :, None])
@@ -176,24 +180,24 @@ class AllMappings:
 
     # ---- what there is to choose from ----------------------------------------------------------
 
-    def _pixel_rows(self) -> Iterator[tuple[int, ...]]:
-        source = self.geometry.source
-        for rows, cut in self._tile_sizes():
-            tiles = PixelTiles(self.geometry, rows, cut)
+    def _pixel_rows(self) -> Iterator[_Ints]:
+        """Rows of `_PixelSide`, several at a time."""
+        source, kernel_h = self.geometry.source, self.layer.kernel_h
+        for size, cut in self._tile_sizes():
+            tiles = PixelTiles(self.geometry, size, cut)
             count = len(tiles.m)
-            for together in self._asked(self.wanted.pixel_tiles, tiles.runs(), count):
-                blocks = tiles.blocks(together)
-                row_bytes = blocks.row_size * source.c
-                highest, all_rows = blocks.rows()
-                kernel_h = self.layer.kernel_h
-                for nky in self._asked(self.wanted.step_ky, even_parts(kernel_h), kernel_h):
-                    loaded, most, height, width = blocks.windows(nky)
-                    size = nky, together, count, len(blocks.first)
-                    narrow = most, loaded * source.c, height, int(width < source.w)
-                    yield rows, cut, False, *size, *narrow
-                    if highest * row_bytes <= self.room.inputs:
-                        whole = highest * row_bytes, all_rows * row_bytes, highest, 0
-                        yield rows, cut, True, *size, *whole
+            together = self._asked(self.wanted.pixel_tiles, tiles.runs(), count)
+            blocks = tiles.blocks(together)
+            row_bytes = blocks.row_size * source.c
+            highest, all_rows = blocks.rows()
+            fits = highest * row_bytes <= self.room.inputs
+            for nky in self._asked(self.wanted.step_ky, even_parts(kernel_h), kernel_h):
+                loaded, most, height, width = blocks.windows(nky)
+                ways = nky, together, count, blocks.counts
+                parts = most, loaded * source.c, height, width < source.w
+                yield _rows(size, cut, False, *ways, *parts)
+                whole = highest * row_bytes, all_rows * row_bytes, highest, 0
+                yield _rows(size, cut, True, *ways, *whole)[fits]
 
     def _tile_sizes(self) -> Iterator[tuple[int, bool]]:
         """Pixels of a tile, and whether none has pixels of two output rows."""
@@ -201,27 +205,25 @@ class AllMappings:
             cuts = (False, True) if self.wanted.cut_rows is None else (self.wanted.cut_rows,)
             yield from ((min(self.wanted.rows, self.config.tile_rows), cut) for cut in cuts)
             return
-        most, wide = self.config.tile_rows, self.geometry.out.w
-        size = min(most, self.geometry.pixels)
-        while size:
-            yield size, False
-            size //= 2
-        if self.geometry.pixels == wide:
-            return
-        tried = set()
-        size = most
-        while size:
-            own = -(-wide // -(-wide // size))  # as even as can be
-            if own not in tried and own <= size:
-                tried.add(own)
-                yield own, True
-            size //= 2
+        pixels, wide = self.geometry.pixels, self.geometry.out.w
+        most = min(self.config.tile_rows, pixels)
+        yield from ((n, False) for n in self._sizes(most, self.most_cols, pixels))
+        if pixels > wide:
+            even = {evenly(wide, n) for n in self._sizes(most, self.most_cols, wide)}
+            yield from ((n, True) for n in sorted(even, reverse=True))
+
+    def _sizes(self, most: int, across: int, count: int) -> list[int]:
+        """What tiles may have of a side of `count`: `most`, a half, and so on; where that is more
+        words than a tile has with `across` of the other side, as many as it has, a half, and so on;
+        and what is as even for as many tiles."""
+        starts = {most, min(most, max(1, self.config.tile_words // across))}
+        sizes = {n >> i for n in starts for i in range(n.bit_length())}
+        return sorted(sizes | {evenly(count, n) for n in sizes}, reverse=True)
 
     def _channel_rows(self) -> Iterator[tuple[int, int, int]]:
-        layer, found = self.layer, {self.most_cols}
-        size = self.most_cols
-        while size := size // 2:
-            found.add(size)
+        layer = self.layer
+        pixels = min(self.config.tile_rows, self.geometry.pixels)
+        found = set(self._sizes(self.most_cols, pixels, self.width))
         rows = {-(-layer.kernel_h // parts) for parts in range(1, layer.kernel_h + 1)}
         depths = [n * layer.kernel_w * self.per_group + 4 for n in rows]
         room = [share // n for share in self.room.weight_shares for n in depths]
@@ -251,8 +253,10 @@ class AllMappings:
         channels = -(-self.per_group // -(-self.per_group // most))  # as `evenly`
         if not self.config.array.keeps_sums:  # whole folds, but for those of the last part
             step = self.config.array.rows // np.gcd(self.config.array.rows, unit)
-            folded = -(-channels // step) * step
-            channels = np.where((channels < self.per_group) & (folded <= most), folded, channels)
+            up, down = -(-channels // step) * step, most // step * step
+            channels = np.where((channels < self.per_group) & (up <= most), up, channels)
+            fewer = self._folds_of(np.maximum(1, down), unit) < self._folds_of(channels, unit)
+            channels = np.where((down > 0) & fewer, down, channels)
         self.channels = channels
         self.parts = -(-layer.kernel_h // px.nky) * -(-self.per_group // channels)
         one_group = ch.channel_tiles <= ch.tiles
@@ -263,7 +267,8 @@ class AllMappings:
         words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
         self.slots = self.config.output_slots(words)
         room_to_park = (together <= self.slots) & self.may_park
-        self.fits = fits & (one_group | across) & (~self.parked | room_to_park)
+        self.fits = fits & (words <= self.config.tile_words)
+        self.fits = self.fits & (one_group | across) & (~self.parked | room_to_park)
         for wanted, values in (
             (self.wanted.cut_rows, px.cut_rows),
             (self.wanted.whole, px.whole),
@@ -361,7 +366,10 @@ class AllMappings:
         run = np.where(px.narrow > 0, px.most // px.height * self.geometry.source.c, _LONG)
         a = a * self._per_byte(np.where(some_channels, self.channels, run))
         b, late = b * self._per_byte(_LONG), dram.latency_cycles
-        instructions, of_results = instructions * self._per_byte(_LONG), self._per_byte(ch.cols)
+        instructions, of_results = (
+            instructions * self._per_byte(_LONG),
+            self._per_byte(self._result_run()),
+        )
         moved = (instructions + residual * of_results) / fills
         if not dram.duplex:
             moved = moved + outputs * of_results / fills
@@ -376,10 +384,10 @@ class AllMappings:
         only_a, only_b = a_fills - both, b_fills - both
         rest = np.maximum(0, fills - both - only_a - only_b)
         cycles = (
-            both * period(a + b)
+            (both - 1) * period(a + b)  # the first one's come before all
             + only_a * period(a)
             + only_b * period(b)
-            + rest * np.maximum(array, moved)
+            + (rest + 1) * np.maximum(array, moved)
         )
         # Before the first tile its weights and input rows come, behind the last one its results go.
         # Tiles whose sums were parked end together, and the next ones want their slots.
@@ -409,6 +417,7 @@ class AllMappings:
         all_stores = outputs / self.config.vec.lanes + outputs * of_results
         all_stores = all_stores + (VEC_LATENCY + grant) * tiles
         cycles = np.maximum(cycles, lead + all_stores)
+        cycles = late + np.maximum(cycles, late + a * a_fills + b * b_fills + moved * fills)
         shape = self.shape
         fits = np.broadcast_to(self.fits, shape)
         return (
@@ -422,16 +431,24 @@ class AllMappings:
         size, many = np.minimum(run, self.config.dram.grant_bytes), 1000
         return transfer_cycles(self.config.dram, size, many) / (many * size)
 
+    def _result_run(self) -> Any:
+        """Bytes of results that lie together: a pixel's, or all where a tile has all channels."""
+        return np.where(self.ch.cols == self.geometry.out.c, _LONG, self.ch.cols)
+
     def _gemms(self) -> Any:
         """GEMMs of a tile."""
         return self.parts if self.config.array.keeps_sums else self._folds()
 
     def _folds(self) -> Any:
         """Folds of a tile on a stationary array."""
-        unit, rows = self.px.nky * self.layer.kernel_w, self.config.array.rows
-        whole, left = np.divmod(self.per_group, self.channels)
-        by_channel = whole * -(-self.channels * unit // rows) + -(-left * unit // rows)
-        return -(-self.layer.kernel_h // self.px.nky) * by_channel
+        unit = self.px.nky * self.layer.kernel_w
+        return -(-self.layer.kernel_h // self.px.nky) * self._folds_of(self.channels, unit)
+
+    def _folds_of(self, channels: Any, unit: Any) -> Any:
+        """Of some kernel rows, of `unit` operands a channel, so many channels at a time."""
+        whole, left = np.divmod(self.per_group, channels)
+        rows = self.config.array.rows
+        return whole * -(-channels * unit // rows) + -(-left * unit // rows)
 
     def _idle(self) -> Any:
         """Cycles of a tile for blocks of channels that are not full."""

@@ -20,7 +20,7 @@ from .plan_conv import plan_conv
 from .rank import ALIKE, RatedMapping, mappings
 
 #: Mappings that are timed at most, and instructions of one that is.
-_TIMED, _MOST_INSTRUCTIONS = 6, 3000
+_TIMED, _MOST_INSTRUCTIONS = 12, 3000
 
 
 @lru_cache(4096)
@@ -33,7 +33,7 @@ def best_candidates(layer: LayerOnMachine) -> tuple[RatedMapping, ...]:
         or not layer.machine.runs_engines
     ):
         return tuple(found)
-    timed = [c._replace(cycles=_cycles(layer, c.mapping)) for c in found]
+    timed = [c._replace(cycles=cycles_alone(layer, c.mapping)) for c in found]
     most = min((c.cycles for c in timed), default=0) * (1 + ALIKE)
     return tuple(sorted(timed, key=lambda c: (c.cycles > most, c.traffic, c.cycles)))
 
@@ -52,8 +52,8 @@ def machine_of(config: Config, redundancy: Redundancy) -> Config:
     return config.model_copy(update={"name": "", "protection": plain, "dppu": dppu})
 
 
-def _cycles(on_machine: LayerOnMachine, mapping: Mapping) -> int:
-    """Of the layer alone."""
+def cycles_alone(on_machine: LayerOnMachine, mapping: Mapping) -> int:
+    """On the cycle model, of a program of the layer and nothing else."""
     geometry, machine = on_machine.geometry, on_machine.machine
     layer, out = geometry.layer, geometry.out
     per_group = geometry.source.c // layer.groups

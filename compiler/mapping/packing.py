@@ -16,7 +16,7 @@ import numpy as np
 from ...network.arrays import I8
 from ...network.layers import Layer, Network
 from .candidates import LayerOnMachine
-from .rank import ALIKE, fewest_cycles
+from .rank import ALIKE, fastest
 
 
 def pack_groups(layer: Layer, count: int) -> Layer:
@@ -32,9 +32,9 @@ def best_packing(layer: LayerOnMachine) -> int:
     best, fewest = 1, inf
     for count in sorted({_divisor(own.groups, most >> i) for i in range(most.bit_length())}):
         packed = replace(layer.geometry, layer=pack_groups(own, count))
-        cycles = fewest_cycles(layer._replace(geometry=packed.shape), inf)
-        if cycles < fewest * (1 - ALIKE):
-            best, fewest = count, cycles
+        for rated in fastest(layer._replace(geometry=packed.shape), 1):
+            if rated.cycles < fewest * (1 - ALIKE):
+                best, fewest = count, rated.cycles
     return best
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,19 +64,25 @@ class PixelTiles:
         whole = {aligned * n for n in even_runs(-(-count // aligned))}
         return sorted({*even_runs(self.together), *(n for n in whole if n < count), count})
 
-    def blocks(self, together: int) -> PixelBlocks:
-        """Runs of so many tiles, that one block of the input serves."""
-        starts = run_starts(len(self.m), self.together, together)
-        last = np.append(starts[1:], len(self.m)) - 1
-        return PixelBlocks(self.g, self.m0[starts], self.m0[last] + self.m[last] - 1)
+    def blocks(self, together: Sequence[int]) -> PixelBlocks:
+        """For each number of tiles: runs of so many, that one block of the input serves."""
+        runs = [run_starts(len(self.m), self.together, most) for most in together]
+        last = np.concatenate([np.append(own[1:], len(self.m)) for own in runs]) - 1
+        begin = np.cumsum([0, *map(len, runs[:-1])])
+        starts = np.concatenate(runs)
+        return PixelBlocks(self.g, self.m0[starts], self.m0[last] + self.m[last] - 1, begin)
 
 
 class PixelBlocks(NamedTuple):
-    """Runs of pixels from `first` to `last`, both included."""
+    """Runs of pixels from `first` to `last`, both included, for several ways to cut the pixels.
+
+    begin : the first run of each way. Sums and maxima are of each way.
+    """
 
     g: Geometry
     first: I64
     last: I64
+    begin: I64
 
     def _rows(self, ky0: int, nky: int) -> I64:
         """Input rows that each needs over kernel rows."""
@@ -96,27 +103,38 @@ class PixelBlocks(NamedTuple):
         count = _count(0, lo, 0, hi, w, g.col_step)
         return np.where(self.first // ow != self.last // ow, self.row_size, count)
 
+    def _most(self, values: I64) -> I64:
+        return np.maximum.reduceat(values, self.begin)
+
+    def _sum(self, values: I64) -> I64:
+        return np.add.reduceat(values, self.begin)
+
+    @property
+    def counts(self) -> I64:
+        """Runs of each way."""
+        return np.diff(self.begin, append=len(self.first))
+
     @property
     def row_size(self) -> int:
         """Columns of a whole input row that are loaded."""
         return self.g.cols(0, self.g.out.w, wide=True).size
 
-    def rows(self) -> tuple[int, int]:
+    def rows(self) -> tuple[I64, I64]:
         """Whole input rows: of the largest block, and of all."""
         rows = self._rows(0, self.g.layer.kernel_h)
-        return int(rows.max()), int(rows.sum())
+        return self._most(rows), self._sum(rows)
 
-    def windows(self, nky: int) -> tuple[int, int, int, int]:
+    def windows(self, nky: int) -> tuple[I64, I64, I64, I64]:
         """Elements of one channel, in parts of so many kernel rows: all that is loaded, and most;
         and the most rows and columns."""
         kernel_h, cols = self.g.layer.kernel_h, self._cols()
         rows = [self._rows(ky, min(nky, kernel_h - ky)) for ky in range(0, kernel_h, nky)]
-        areas = [own * cols for own in rows]
+        areas = np.array([own * cols for own in rows])
         return (
-            sum(int(area.sum()) for area in areas),
-            max(int(area.max()) for area in areas),
-            max(int(own.max()) for own in rows),
-            int(cols.max()),
+            self._sum(areas.sum(0)),
+            self._most(areas.max(0)),
+            self._most(np.max(rows, 0)),
+            self._most(cols),
         )
 
 

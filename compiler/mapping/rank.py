@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from .candidates import AllMappings, LayerOnMachine, Mapping
 
 _Reals = NDArray[np.float64]
+_Places = NDArray[np.intp]
 
 #: Mappings whose cycles differ by less are told apart by their traffic.
-ALIKE = 0.01
+ALIKE = 0.015
 #: Estimates of small layers are this far off at times: a mapping that is that much slower but moves
 #: fewer bytes may be as fast on the cycle model.
 _NEAR = 0.04
+#: Times the bytes of the leanest mapping: what a mapping should not exceed if it costs no cycles.
+LEAN = 1.3
 
 
 class RatedMapping(NamedTuple):
@@ -33,43 +36,28 @@ class RatedMapping(NamedTuple):
 def mappings(layer: LayerOnMachine, count: int) -> list[RatedMapping]:
     """The `count` best ones, by what `mapping.objective` names; none if no PE's operands fit.
 
-    The first is the best. Up to half of the others are nearly as fast and move fewer bytes.
+    The first is the best. Up to two thirds of the others are nearly as fast and move fewer bytes.
     """
-    choice = AllMappings(layer)
-    cycles, traffic, instructions = (values.ravel() for values in choice.costs())
+    costs = _Costs(layer)
+    cycles, traffic = costs.cycles, costs.traffic
     if not np.isfinite(cycles).any():
         return []
-    first, then = (cycles, traffic)
-    if layer.machine.mapping.objective == "traffic":
-        first, then = then, first
-    group = np.floor(np.log(first / first.min()) / np.log1p(ALIKE))
-    order = np.lexsort([first, then, group])
-    # Where loop order or whole rows make no difference, one of them is enough.
-    _, once = np.unique(np.stack([cycles, traffic])[:, order], axis=1, return_index=True)
-    best = order[np.sort(once)]
-    lean = best[:0]
-    if layer.machine.mapping.objective == "cycles":
-        lean = _leaner(cycles, traffic)
-        lean = lean[np.linspace(0, len(lean) - 1, min(len(lean), count // 2)).round().astype(int)]
-    chosen = dict.fromkeys([int(best[0]), *lean.tolist(), *best[:count].tolist()])
-    return [
-        RatedMapping(
-            choice.mapping(np.unravel_index(at, choice.shape)),
-            float(cycles[at]),
-            float(traffic[at]),
-            int(instructions[at]),
-        )
-        for at in list(chosen)[:count]
-        if np.isfinite(cycles[at])
-    ]
+    by_cycles = layer.machine.mapping.objective == "cycles"
+    first, then = (cycles, traffic) if by_cycles else (traffic, cycles)
+    near = np.flatnonzero(first <= 2 * first.min())
+    group = np.floor(np.log(first[near] / first.min()) / np.log1p(ALIKE))
+    best = costs.distinct(near[np.lexsort([first[near], then[near], group])])
+    chosen = [best[:1]]
+    if by_cycles:
+        some = count // 3
+        chosen += [costs.front(some), costs.near(costs.fastest(LEAN * traffic.min())[:some])]
+    return costs.rated(np.concatenate([*chosen, best[:count]]), count)
 
 
-def _leaner(cycles: _Reals, traffic: _Reals) -> NDArray[np.intp]:
-    """Of nearly the fewest cycles: those that none beats in cycles and in bytes, leanest first."""
-    near = np.flatnonzero(cycles <= cycles.min() * (1 + _NEAR))
-    near = near[np.lexsort([cycles[near], traffic[near]])]
-    fewest = np.minimum.accumulate(cycles[near])
-    return near[np.r_[True, fewest[1:] < fewest[:-1]]]
+def fastest(layer: LayerOnMachine, count: int, most_traffic: float = np.inf) -> list[RatedMapping]:
+    """The `count` fastest ones that move at most so many bytes, by estimate."""
+    costs = _Costs(layer)
+    return costs.rated(costs.fastest(most_traffic), count)
 
 
 def least_traffic(layer: LayerOnMachine) -> float:
@@ -77,7 +65,48 @@ def least_traffic(layer: LayerOnMachine) -> float:
     return float(AllMappings(layer).costs()[1].min())
 
 
-def fewest_cycles(layer: LayerOnMachine, most_traffic: float) -> float:
-    """Estimated cycles of the fastest mapping that moves at most so many bytes; else infinite."""
-    cycles, traffic, _ = AllMappings(layer).costs()
-    return float(cycles[traffic <= most_traffic].min(initial=np.inf))
+class _Costs:
+    """What all mappings of a layer cost; places are indices into these arrays."""
+
+    def __init__(self, layer: LayerOnMachine) -> None:
+        self.choice = AllMappings(layer)
+        costs = (values.ravel() for values in self.choice.costs())
+        self.cycles, self.traffic, self.instructions = costs
+
+    def rated(self, places: _Places, count: int) -> list[RatedMapping]:
+        """The first `count` of the mappings at these places."""
+        return [
+            RatedMapping(
+                self.choice.mapping(np.unravel_index(at, self.choice.shape)),
+                float(self.cycles[at]),
+                float(self.traffic[at]),
+                int(self.instructions[at]),
+            )
+            for at in list(dict.fromkeys(places.tolist()))[:count]
+        ]
+
+    def distinct(self, places: _Places) -> _Places:
+        """Without those that cost the same: loop order or whole rows make no difference there."""
+        costs = np.stack([self.cycles[places], self.traffic[places]])
+        _, once = np.unique(costs, axis=1, return_index=True)
+        return places[np.sort(once)]
+
+    def front(self, count: int) -> _Places:
+        """Of nearly the fewest cycles: some that none beats in cycles and in bytes."""
+        near = self.near(np.arange(len(self.cycles)))
+        near = near[np.lexsort([self.cycles[near], self.traffic[near]])]
+        fewest = np.minimum.accumulate(self.cycles[near])
+        front = near[np.r_[True, fewest[1:] < fewest[:-1]]]
+        return front[np.linspace(0, len(front) - 1, min(len(front), count)).round().astype(int)]
+
+    def fastest(self, most_traffic: float) -> _Places:
+        """Those that move at most so many bytes, up to twice as slow as the fastest of them."""
+        lean = np.flatnonzero(self.traffic <= most_traffic)
+        cycles = self.cycles[lean]
+        near = np.isfinite(cycles) & (cycles <= 2 * cycles.min(initial=np.inf))
+        lean, cycles = lean[near], cycles[near]
+        return self.distinct(lean[np.argsort(cycles, kind="stable")])
+
+    def near(self, places: _Places) -> _Places:
+        """Those of nearly the fewest cycles."""
+        return places[self.cycles[places] <= self.cycles.min() * (1 + _NEAR)]
