@@ -97,7 +97,8 @@ class _Costs:
         near = near[np.lexsort([self.cycles[near], self.traffic[near]])]
         fewest = np.minimum.accumulate(self.cycles[near])
         front = near[np.r_[True, fewest[1:] < fewest[:-1]]]
-        return front[np.linspace(0, len(front) - 1, min(len(front), count)).round().astype(int)]
+        evenly = np.linspace(0, len(front) - 1, min(len(front), count)).round().astype(int)
+        return np.take(front, evenly)
 
     def fastest(self, most_traffic: float) -> _Places:
         """Those that move at most so many bytes, up to twice as slow as the fastest of them."""
@@ -109,4 +110,4 @@ class _Costs:
 
     def near(self, places: _Places) -> _Places:
         """Those of nearly the fewest cycles."""
-        return places[self.cycles[places] <= self.cycles.min() * (1 + _NEAR)]
+        return np.extract(self.cycles[places] <= self.cycles.min() * (1 + _NEAR), places)
