@@ -275,7 +275,7 @@ class OutputStationary(ArrayUnit):
         """See `ArrayUnit.owned`: other registers go to the next tile's operands at once."""
         if not shape.overlapped or self._use(register, row, col)[0].doubled:
             return super().owned(shape, register, row, col)
-        return int(self.count(shape, register, np.array([[row, col]])).first[0, 0]), shape.k
+        return self.from_first_use(shape, register, row, col, shape.k)
 
 
 def _arguments(pes: Pes) -> dict[str, Any]:

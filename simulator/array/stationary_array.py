@@ -320,9 +320,7 @@ class Stationary(ArrayUnit):
             return super().owned(shape, register, row, col)
         vectors, held = self.roles.by_role(shape.m, shape.n)
         last = fold_follows(vectors, shape.parts[-1], held, shape.parts[0])
-        steps = self.starts(shape)[-1] + int(last)
-        first = int(self.count(shape, register, np.array([[row, col]])).first[0, 0])
-        return min(first, self.cycles(shape) - steps), steps
+        return self.from_first_use(shape, register, row, col, self.starts(shape)[-1] + int(last))
 
     def _use(self, register: Register) -> _Use:
         uses = _DELAYED if register.unit == self.skew else _USES

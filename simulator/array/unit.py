@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 
+import numpy as np
+
 from ...isa.registers import SKEW_OF_DATAFLOW, UNIT_OF_DATAFLOW, Register
 from ...network.arrays import I8, I32, I64
 from .flips import Flip
@@ -111,3 +113,13 @@ class ArrayUnit(ABC):
         Fewer where it is `overlapped`: then the next tile has it, which is taken to be alike.
         """
         return 0, self.cycles(shape)
+
+    def from_first_use(
+        self, shape: TileShape, register: Register, row: int, col: int, steps: int
+    ) -> tuple[int, int]:
+        """So many steps from the first one in which a place of a register is used.
+
+        A place that this tile does not use that early or late has others as many steps.
+        """
+        first = int(self.count(shape, register, np.array([[row, col]])).first[0, 0])
+        return min(first, self.cycles(shape) - steps), steps

@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from flexhyca.config import Arithmetic, choices
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.network import fixedpoint as fx
+from flexhyca.simulator.array.dataflows import DATAFLOWS
 from flexhyca.simulator.array.flips import Flip, outvoted
 from flexhyca.simulator.array.os_array import os_plan, os_tile, os_tile_faults
 from flexhyca.simulator.array.os_stepper import step_os_tile_copies
+from flexhyca.simulator.array.tile import TileShape, places_of
 from flexhyca.simulator.array.timing import os_tile_cycles
+from flexhyca.simulator.inject.units import all_places
 from flexhyca.tests.simulator.inject.plans import Coverage, operands, random_flip
 from flexhyca.tests.support import words
 
@@ -193,3 +196,18 @@ def test_a_stuck_bit_is_free_again():
     two = ((act.astype(int) & ~4) - act)[3, :2] @ wgt.T.astype(int)[:2]
     found = wrong([Flip(8, "act", 3, 4, 2, stuck=0, until=10)])
     assert found == {(3, c): int(two[c]) for c in range(4, 8) if two[c]}
+
+
+@pytest.mark.parametrize("tile", [(1, 1, 5), (3, 2, 7), (6, 7, 4)])
+def test_with_double_accumulators_a_tile_has_each_place_within_its_own_cycles(tile):
+    m, n, k = tile
+    shape, array = TileShape(m, n, (k,), 8, 8, True), DATAFLOWS["os"]
+    for register in (*BY_UNIT["array"].values(), *BY_UNIT["skew"].values()):
+        places = all_places(register, *places_of(register, 8, 8))
+        for row, col in places.tolist():
+            first, steps = array.owned(shape, register, row, col)
+            assert first >= 0
+            assert first + steps <= array.cycles(shape)
+            assert steps == (array.cycles(shape) if register.name == "acc" else k)
+            used = array.count(shape, register, np.array([[row, col]])).stretches()
+            assert all(first <= a and b < first + steps for a, b in used if row < m and col < n)
