@@ -46,6 +46,11 @@ class Layer(NamedTuple):
         return self.choice.traffic / self.choice.least
 
 
+def slowdown(layer: Layer) -> float:
+    """How much slower the fastest lean mapping is."""
+    return layer.slower
+
+
 def layers(name: str, config: Config) -> Iterator[Layer]:
     """The conv and linear layers of a network."""
     network = api.build(name, config, timing_only=True, placement="random").network
@@ -70,7 +75,7 @@ def main() -> None:
     args = parser.parse_args()
     print(
         f"| machine | network | MB | fewest | each once | layers | beyond {LEAN} | worst | "
-        "within it, cycles of the layer |\n|---|---|---|---|---|---|---|---|---|"
+        "within it, cycles of such a layer |\n|---|---|---|---|---|---|---|---|---|"
     )
     for machine, sets in MACHINES.items():
         own_sets = [*sets, f"mapping.objective={args.objective}"]
@@ -84,7 +89,8 @@ def main() -> None:
             )
             cells = [*(f"{n:.2f}" for n in sums), len(own), len(beyond)]
             cells.append(f"{max(layer.ratio for layer in own):.2f}")
-            cells.append(", ".join(f"+{100 * layer.slower:.0f} %" for layer in beyond) or "-")
+            slower = [f"{100 * layer.slower:+.1f} %" for layer in sorted(beyond, key=slowdown)]
+            cells.append(" to ".join(dict.fromkeys([*slower[:1], *slower[-1:]])) or "-")
             print(f"| {machine} | {name} | " + " | ".join(map(str, cells)) + " |", flush=True)
             for layer in beyond if args.layers else ():
                 c = layer.choice

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..network.products import Window, convolve
 from ..tables import complete
 from .activations import ACTIVATIONS, Activation
 from .graph import OPS, Graph, Node
@@ -35,19 +36,16 @@ def _param(node: Node, name: str, like: Tensor) -> Tensor:
 
 
 def _conv2d(node: Node, x: Tensor) -> Tensor:
-    """A convolution that torch 2.13 on CPUs (oneDNN) computes right.
-
-    It ends the process where a window lies in padding of its own and one channel makes a map look
-    channels-last, and is wrong for one channel and strides that are not taken (`window_stride`).
-    """
     weight, bias = _param(node, "weight", x), _param(node, "bias", x)
     top, left, bottom, right = node.padding
     spans = [(k - 1) * d for k, d in zip(node.kernel, node.dilation, strict=True)]
     own = (top, left) == (bottom, right) and top <= spans[0] and left <= spans[1]
     x, pads = (x, (top, left)) if own else (_spread(x, node, 0.0), (0, 0))
     h, w = node.shape[1:]
+    # `window_stride`: one that is not taken gives wrong sums of one channel
     stride = (node.stride[0] if h > 1 else 1, node.stride[1] if w > 1 else 1)
-    return F.conv2d(x, weight, bias, stride, pads, node.dilation, node.groups)[:, :, :h, :w]
+    window = Window(node.kernel, stride, node.dilation, node.groups, pads, None)
+    return convolve(x, weight, bias, window)[:, :, :h, :w]
 
 
 def _batch_norm(node: Node, x: Tensor) -> Tensor:

@@ -45,6 +45,18 @@ class Window:
     padding: tuple[int, int]
     pads: tuple[int, int, int, int] | None
 
+    @property
+    def usual(self) -> bool:
+        """Of a kind that torch 2.13 on CPUs (oneDNN) computes right, however maps lie in memory.
+
+        Of others, dilated, or with gaps between windows, or with windows in the padding alone, its
+        8-bit convolutions are wrong at times, and others write beyond their memory (`convolve`).
+        """
+        sides = zip(self.stride, self.kernel, self.padding, self.dilation, strict=True)
+        return all(
+            step <= max(2, size) and pad < size and apart == 1 for step, size, pad, apart in sides
+        )
+
 
 def window(network: Network, index: int) -> Window:
     """The windows of layer `index`."""
@@ -120,6 +132,7 @@ class Products:
         self.int8 = (
             not once
             and self.dtype == torch.float32
+            and self.window.usual
             and int8_is_exact(device, self.window, weight.shape[3], len(weight))
         )
         if self.int8:
@@ -181,15 +194,14 @@ class Products:
     ) -> torch.Tensor:
         import torch
 
-        w, total, first = self.window, None, 0
+        total: torch.Tensor | None = None
+        first = 0
         # cuDNN may choose a method (Winograd's) that rounds; torch's own is a matrix product.
         with torch.backends.cudnn.flags(enabled=False):
             for block in blocks:
                 last = first + len(block)
                 own = None if bias is None else bias[first:last]
-                sums: torch.Tensor = torch.nn.functional.conv2d(
-                    x, self._float(block), own, w.stride, w.padding, w.dilation, w.groups
-                )
+                sums = convolve(x, self._float(block), own, self.window)
                 if len(blocks) == 1:
                     return sums
                 if total is None:
@@ -226,6 +238,23 @@ class _Packed:
     def _geometry(self) -> tuple[list[int], list[int], list[int], int]:
         w = self.window
         return list(w.stride), list(w.padding), list(w.dilation), w.groups
+
+
+def convolve(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: Window
+) -> torch.Tensor:
+    """torch's conv2d of maps (images, c, h, w), right on CPUs.
+
+    oneDNN writes beyond its memory for windows that are not `usual` where maps or weights are
+    channels-last, or look so with one channel.
+    """
+    import torch
+
+    if not window.usual:  # in order, and with the strides of several channels
+        x, weight = (own.contiguous().flatten().view(own.shape) for own in (x, weight))
+    return torch.nn.functional.conv2d(
+        x, weight, bias, window.stride, window.padding, window.dilation, window.groups
+    )
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..tables import complete
 from .fixedpoint import limits
 from .layers import WITHOUT_WEIGHTS, Layer, LayerOp, Network, Tensor, window_stride
-from .products import EXACT_FLOAT32, surrounded
+from .products import EXACT_FLOAT32, Window, convolve, surrounded
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +41,9 @@ def window_sums(network: Network, index: int, x: torch.Tensor) -> torch.Tensor:
     padded = _reach(layer, x.to(exact), out, 0.0)
     stride, dilation = window_stride(layer, out.h, out.w), (layer.dilation_h, layer.dilation_w)
     ones = torch.ones((out.c, 1, layer.kernel_h, layer.kernel_w), dtype=exact, device=x.device)
+    window = Window((layer.kernel_h, layer.kernel_w), stride, dilation, out.c, (0, 0), None)
     with torch.backends.cudnn.flags(enabled=False):
-        total = torch.nn.functional.conv2d(padded, ones, None, stride, 0, dilation, groups=out.c)
+        total = convolve(padded, ones, None, window)
     return total.permute(0, 2, 3, 1)
 
 

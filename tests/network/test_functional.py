@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.config import Arithmetic, choices
@@ -129,6 +129,46 @@ def test_eight_bit_products_that_saturate_are_not_used():
         assert not engine._products[0].int8
     finally:
         products.int8_is_exact.cache_clear()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.sampled_from([1, 2, 3, 9, 40]), st.sampled_from([1, 2, 3, 9])),
+    dilation=st.tuples(st.sampled_from([1, 2, 3, 7]), st.sampled_from([1, 2, 3])),
+    pads=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 9)),
+    channels=st.tuples(st.sampled_from([1, 2, 3]), st.booleans(), st.integers(1, 3)),
+    seed=st.integers(0, 99),
+)
+# What oneDNN gets wrong: it wrote beyond its memory, and gave wrong sums in 8 bits.
+@example((4, 2), (40, 1), (7, 1), (0, 0), (300, 25), (1, False, 1), 0)
+@example((2, 2), (1, 1), (2, 2), (1, 1), (2, 1), (3, True, 2), 0)
+@example((2, 3), (40, 2), (1, 2), (0, 9), (4, 1), (3, True, 3), 0)
+def test_windows_that_are_dilated_or_far_apart_or_in_the_padding(
+    kernel, stride, dilation, pads, size, channels, seed
+):
+    c, depthwise, more = channels
+    out = [
+        (have + 2 * pad - (k - 1) * d - 1) // s + 1
+        for have, pad, k, d, s in zip(size, pads, kernel, dilation, stride, strict=True)
+    ]
+    assume(min(out) > 0)
+    layer = Layer(
+        "far", LayerOp.CONV, 0, 1,
+        kernel_h=kernel[0], kernel_w=kernel[1], stride_h=stride[0], stride_w=stride[1],
+        dilation_h=dilation[0], dilation_w=dilation[1], pad_top=pads[0], pad_left=pads[1],
+        groups=c if depthwise else 1, shift=4,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-128, 128, (c * more, *kernel, c // layer.groups)).astype(np.int8)
+    bias = rng.integers(-99, 99, c * more).astype(np.int32)
+    tensors = Tensor("x", *size, c, 1.0), Tensor("y", *out, c * more, 1.0)
+    network = Network("net", tensors, (layer,), {0: weight}, {0: bias}, Arithmetic(), 0, 1)
+    x = random_inputs(network, 2, seed)
+    engine = Functional(network)
+    np.testing.assert_array_equal(engine.run(x), reference.run_network(network, x)[1])
+    assert engine._products[0].window.usual or not engine._products[0].int8
 
 
 def test_batches_follow_the_size_of_the_maps():
