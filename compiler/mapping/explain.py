@@ -17,10 +17,10 @@ class LayerChoice(NamedTuple):
 
     mapping : None where only the vector unit computes it. cycles : of the layer alone, estimated
     or, of small layers, on the cycle model; None without a mapping. traffic : bytes of operands and
-    results in DRAM. runner_up : the next best mapping. least : traffic of the mapping that moves
-    fewest bytes. compulsory : bytes that any mapping moves: every operand and result once. bound :
-    cycles below which none can be, for its products, its bytes and its results. blocks : bytes of
-    the largest blocks in the buffers, of which two fit.
+    results in DRAM, of none that stay on chip. runner_up : the next best mapping. least : traffic
+    of the mapping that moves fewest bytes. compulsory : bytes that any mapping moves: every operand
+    and result once. bound : cycles below which none can be, for its products, its bytes and its
+    results. blocks : bytes of the largest blocks in the buffers, of which two fit.
     """
 
     name: str
@@ -42,10 +42,12 @@ def mapping_choices(requests: list[LayerRequest], network: Network) -> list[Laye
 
 def _choice(request: LayerRequest, network: Network, index: int) -> LayerChoice:
     geometry, config, layer = request.geometry, request.config, network.layers[index]
-    outputs = geometry.pixels * geometry.out.c
-    operands = 2 if layer.op == LayerOp.ADD else 1
+    outputs, kept = geometry.pixels * geometry.out.c, request.on_chip
+    # Of inputs and results, those in DRAM.
+    added, residual = layer.op == LayerOp.ADD, layer.residual != NO_TENSOR and not kept.residual
+    operands = (not kept.input) + (added and residual)
     needed = operands * geometry.block(0, geometry.pixels).nbytes
-    stored = outputs * (2 if layer.op == LayerOp.CONV and layer.residual != NO_TENSOR else 1)
+    stored = outputs * ((not kept.output) + (layer.op == LayerOp.CONV and residual))
     macs = network.macs(index) * geometry.batch if layer.op == LayerOp.CONV else 0
     constants = network.weights[index].size + 4 * geometry.out.c if index in network.weights else 0
     compulsory = needed + constants + stored

@@ -24,6 +24,7 @@ class Machine(NamedTuple):
     chunk: int  #: instructions fetched together
     held: int  #: chunks that the instruction buffer holds
     text_base: int
+    activations: int  #: address from which on bytes are of the activation memory
 
 
 def record(*names: str) -> np.dtype[np.void]:
@@ -81,8 +82,10 @@ class State(NamedTuple):
     tokens: Any  #: cycles from which a token can be taken
     spent: Any  #: (engines, layers, reasons)
     nbytes: Any  #: (layers, kinds)
+    kept_bytes: Any  #: the same of the activation memory
     layer_end: Any
     dram: Any  #: `dram.Channel`
+    port: Any  #: `activation_port.Port`
     booked: Any
     tapped: Any
     missing: Any  #: engines that have not come to a SYNC yet, by pc
