@@ -15,7 +15,7 @@ from ..network.layers import NO_TENSOR, Layer, Network
 from .codegen.constants import align
 
 #: Tensor -> its first byte in the activation memory.
-Places = Mapping[int, int]
+KeptPlaces = Mapping[int, int]
 
 
 class OnChip(NamedTuple):
@@ -26,7 +26,7 @@ class OnChip(NamedTuple):
     output: bool = False
 
     @classmethod
-    def of(cls, layer: Layer, places: Places) -> OnChip:
+    def of(cls, layer: Layer, places: KeptPlaces) -> OnChip:
         """Of a layer of the network that the places are of."""
         return cls(layer.input in places, layer.residual in places, layer.output in places)
 
@@ -74,7 +74,7 @@ def keep_on_chip(network: Network, config: Config, batch: int) -> dict[int, int]
     return places
 
 
-def overwritten(network: Network, batch: int, places: Places) -> dict[int, list[int]]:
+def overwritten(network: Network, batch: int, places: KeptPlaces) -> dict[int, list[int]]:
     """Tensor that stays on chip -> those before it whose bytes it takes."""
     spans = {
         tensor: range(at, at + network.tensors[tensor].elements * batch)

@@ -46,7 +46,7 @@ class Buffers(Section):
     )
     # A row of operands in and a row of results out a cycle, of 32 x 32 PEs.
     activation_bytes_per_cycle: int = _int(
-        64, 1, 4096, "width of the activation memory's one port, for loads and stores together"
+        64, 1, 4096, "bandwidth of the activation memory's one port, for loads and stores together"
     )
 
     @model_validator(mode="before")

@@ -28,9 +28,9 @@ def transfer_cycles(dram: Dram, nbytes: Any, runs: Any = 1) -> Any:
     return busy + (least - busy) * (least > busy)  # the larger one, of integers and of arrays
 
 
-def port_cycles(buffers: Buffers, nbytes: Any, runs: Any = 1) -> Any:
-    """Cycles that `runs` runs of `nbytes` each take of the activation memory's port.
+def port_cycles(buffers: Buffers, nbytes: Any) -> Any:
+    """Whole cycles that a request for so many bytes takes of the activation memory's port.
 
-    Integers or arrays of them. A cycle reads or writes bytes of one run, as many as it is wide.
+    Integers or arrays of them. Into how many runs they are cut does not matter.
     """
-    return runs * -(-nbytes // buffers.activation_bytes_per_cycle)
+    return -(-nbytes // buffers.activation_bytes_per_cycle)

@@ -48,7 +48,7 @@ class Buffer(IntEnum):
     OUTPUT = 3  #: the residual slots beside the output words
 
 
-class Kept(IntEnum):
+class KeptMemory(IntEnum):
     """On-chip memories that a LOAD reads and a STORE writes, by address; numbered behind buffers.
 
     A tensor in it stays there from the layer that stores it to the last one that loads it.
@@ -57,7 +57,7 @@ class Kept(IntEnum):
     ACTIVATION = 4
 
 
-Cells = Buffer | Kept  #: memories of bytes that can be hit
+Cells = Buffer | KeptMemory  #: memories of bytes that can be hit
 
 
 class Kind(IntEnum):

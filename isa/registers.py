@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from ..config import Arithmetic, Config, choices
 from ..errors import InternalError
 from ..tables import complete, unique
-from .instructions import INSTRUCTION_BITS, Buffer, Cells, Kept
+from .instructions import INSTRUCTION_BITS, Buffer, Cells, KeptMemory
 
 #: Stages that the widest adder tree of a DPPU group has (`dppu.width` is at most 4096).
 TREE_STAGES = 12
@@ -336,7 +336,7 @@ REGISTERS: tuple[Register, ...] = (
         lambda c: c.buffers.activation_bytes,
         "byte of the memory",
         "every operand loaded from it, and what the DPPU fetches, until it is stored again",
-        buffer=Kept.ACTIVATION,
+        buffer=KeptMemory.ACTIVATION,
     ),
     _word(
         "residual",

@@ -19,7 +19,7 @@ from .instructions import (
     Buffer,
     Cells,
     Format,
-    Kept,
+    KeptMemory,
     Table,
 )
 
@@ -37,10 +37,10 @@ _BUFFER_BYTES: dict[Buffer, Callable[[Config], int]] = {
 complete("Buffer in isa/instructions.py", Buffer, _BUFFER_BYTES, "isa/sizes.py: _BUFFER_BYTES")
 
 #: Bytes of a memory that is written by address.
-_KEPT_BYTES: dict[Kept, Callable[[Config], int]] = {
-    Kept.ACTIVATION: lambda c: c.buffers.activation_bytes,
+_KEPT_BYTES: dict[KeptMemory, Callable[[Config], int]] = {
+    KeptMemory.ACTIVATION: lambda c: c.buffers.activation_bytes,
 }
-complete("Kept in isa/instructions.py", Kept, _KEPT_BYTES, "isa/sizes.py: _KEPT_BYTES")
+complete("KeptMemory in isa/instructions.py", KeptMemory, _KEPT_BYTES, "isa/sizes.py: _KEPT_BYTES")
 
 #: Bits of a position table: of `count` entries of `bits` bits, or of a tile of `words`.
 _TABLE_BITS: dict[Format, Callable[[Any, int, Any], Any]] = {
@@ -57,8 +57,8 @@ def buffer_bytes(config: Config) -> dict[Buffer, int]:
 
 def cell_bytes(config: Config) -> dict[Cells, int]:
     """Bytes of every on-chip memory of bytes: the buffers, and what is addressed as DRAM is."""
-    sizes: dict[Cells, Callable[[Config], int]] = {**_BUFFER_BYTES, **_KEPT_BYTES}
-    return {memory: size(config) for memory, size in sizes.items()}
+    found: dict[Cells, int] = dict(buffer_bytes(config).items())
+    return found | {memory: size(config) for memory, size in _KEPT_BYTES.items()}
 
 
 def weight_buffer(config: Config) -> Buffer:

@@ -317,9 +317,9 @@ def redundant(draw: st.DrawFn, config: Config, network: Network) -> Config:
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> Program:
+def programs(draw: st.DrawFn, machine: st.SearchStrategy[Config] | None = None) -> Program:
     """Random networks on random machines, in every mode, with and without a barrier."""
-    config = draw(machines())
+    config = draw(machines() if machine is None else machine)
     network = draw(networks(config.arithmetic))
     if draw(st.booleans()):
         config = draw(redundant(config, network))

@@ -31,7 +31,7 @@ from ...network.layers import (
     LayerOp,
     Network,
 )
-from ..on_chip import Places, overwritten
+from ..on_chip import KeptPlaces, overwritten
 from ..tiling.tiles import Geometry, LayerPlan, Tile, TileRun
 from .constants import Constants, place_constants
 from .memory_map import MemoryMap
@@ -57,7 +57,7 @@ class Emitter:
         plans: Sequence[LayerPlan],
         important: Masks,
         batch: int,
-        kept: Places,
+        kept: KeptPlaces,
     ) -> None:
         self.network, self.config, self.batch = network, config, batch
         self.plans = plans

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...network.layers import NO_TENSOR, LayerOp, Network
+from ..on_chip import OnChip
 from ..tiling.tiles import Blocks
 from .candidates import Mapping
 from .choose import best_candidates
@@ -20,7 +21,8 @@ class LayerChoice(NamedTuple):
     results in DRAM, of none that stay on chip. runner_up : the next best mapping. least : traffic
     of the mapping that moves fewest bytes. compulsory : bytes that any mapping moves: every operand
     and result once. bound : cycles below which none can be, for its products, its bytes and its
-    results. blocks : bytes of the largest blocks in the buffers, of which two fit.
+    results. blocks : bytes of the largest blocks in the buffers, of which two fit. on_chip : what
+    of it is in the activation memory.
     """
 
     name: str
@@ -33,6 +35,7 @@ class LayerChoice(NamedTuple):
     compulsory: int
     bound: int
     blocks: Blocks
+    on_chip: OnChip
 
 
 def mapping_choices(requests: list[LayerRequest], network: Network) -> list[LayerChoice]:
@@ -62,12 +65,14 @@ def _choice(request: LayerRequest, network: Network, index: int) -> LayerChoice:
         plan = plan_layer(request)
         moved = sum(operands * fill.a.nbytes for fill in plan.fills if fill.a) + stored
         blocks = plan.largest(layer)
-        return LayerChoice(name, op, None, None, moved, None, moved, compulsory, bound, blocks)
+        return LayerChoice(
+            name, op, None, None, moved, None, moved, compulsory, bound, blocks, kept
+        )
     blocks = plan_layer(request).largest(layer)  # or says why where there is none
     best, *others = best_candidates(request.on_machine)
     least = int(least_traffic(request.on_machine))
     after = others[0] if others else None
     traffic = int(best.traffic)
     return LayerChoice(
-        name, op, best.mapping, best.cycles, traffic, after, least, compulsory, bound, blocks
+        name, op, best.mapping, best.cycles, traffic, after, least, compulsory, bound, blocks, kept
     )

@@ -22,7 +22,7 @@ from ...isa.protection import redundancy_of
 from ...network.layers import LayerOp, Network
 from ...network.names import match_layers
 from ...tables import complete
-from ..on_chip import OnChip, Places, keep_on_chip
+from ..on_chip import KeptPlaces, OnChip, keep_on_chip
 from ..tiling.tiles import Geometry, LayerPlan
 from .candidates import LayerOnMachine
 from .choose import best_candidates, machine_of
@@ -57,7 +57,7 @@ class LayerRequest(NamedTuple):
         batch: int,
         recomputed: bool = False,
         wanted: WantedMapping = ANY_MAPPING,
-        kept: Places | None = None,
+        kept: KeptPlaces | None = None,
     ) -> LayerRequest:
         """For layer `index` of a network. kept : its tensors that stay on chip, if known."""
         places = keep_on_chip(network, config, batch) if kept is None else kept

@@ -13,9 +13,10 @@ from ..on_chip import OnChip
 
 def cycles_per_byte(config: Config, run: Any, kept: bool = False) -> Any:
     """Cycles that a byte takes, in runs of so many. kept : of the activation memory's port."""
-    size, many = np.minimum(run, config.dram.grant_bytes), 1000
+    many, most = 1000, config.dram.grant_bytes
     if kept:
-        return port_cycles(config.buffers, size, many) / (many * size)
+        return port_cycles(config.buffers, many * most) / (many * most)
+    size = np.minimum(run, most)
     return transfer_cycles(config.dram, size, many) / (many * size)
 
 

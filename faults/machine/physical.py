@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...isa.instructions import BY_NAME, Kept
+from ...isa.instructions import BY_NAME, KeptMemory
 from ...isa.registers import BY_UNIT, DPPU_UNITS, Register, users
 from ...network.arrays import I64
 from ...simulator.array.dataflows import DATAFLOWS
@@ -189,7 +189,7 @@ def _in_buffer(
     for span in own:
         mine[span.begin : span.end] = True
     change = np.zeros(len(places) + 1, np.int64)
-    if register.buffer == Kept.ACTIVATION:
+    if register.buffer == KeptMemory.ACTIVATION:
         for pc, first, row, rows, stride in zip(*moved_by(spans.program, "STORE"), strict=True):
             starts = first + np.arange(rows if mine[pc] else 0) * stride
             np.add.at(change, starts, 1)

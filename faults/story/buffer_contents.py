@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import InternalError
 from ...isa.descriptors import LAYER_COLUMNS
-from ...isa.instructions import Kept
+from ...isa.instructions import KeptMemory
 from ...isa.program import chunks
 from ...isa.registers import BY_UNIT, all_handled
 from ...simulator.array.tile import Held
@@ -63,11 +63,11 @@ def _byte(run: FaultRun, span: Span, site: Site) -> Content:
     (word,) = make_plan([site], run.spans).words
     c, own = run.program.columns, run.reads.writers((word.buffer, word.address))
     before = int(np.searchsorted(own, word.begin[0]))  # those before the fault
-    done = "stored" if word.buffer == Kept.ACTIVATION else "loaded"
+    done = "stored" if word.buffer == KeptMemory.ACTIVATION else "loaded"
     if not before and (site.stuck == FLIP or not own):
         return Content(site.cycle, f"nothing has been {done} there yet", 0, 8)
     pc = own[max(0, before - 1)]  # of a stuck bit the first that is wrong
-    if word.buffer == Kept.ACTIVATION:
+    if word.buffer == KeptMemory.ACTIVATION:
         meaning, number = _element_at(
             run,
             run.network.layers[int(run.program.debug_layer[pc])].output,

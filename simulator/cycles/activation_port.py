@@ -1,8 +1,8 @@
 """The activation memory's one port: first come first served, beside the DRAM channel.
 
-A cycle reads or writes up to `buffers.activation_bytes_per_cycle` bytes of a run; data are there in
-the cycle in which they are read.  As `dram`, it stands here as a class and as numbers and a kernel,
-and only computes times.
+A cycle reads or writes `buffers.activation_bytes_per_cycle` bytes, of whatever runs; data are there
+in the cycle in which they are read.  As `dram`, it stands here as a class and as numbers and a
+kernel, and only computes times.
 """
 
 from __future__ import annotations
@@ -25,19 +25,13 @@ class ActivationPort:
         self.config, self.free = config, 0
         self.busy, self.nbytes = [0] * len(Kind), [0] * len(Kind)
 
-    def request(
-        self, now: int, nbytes: int, kind: int, rows: int = 1, stride: int = 0
-    ) -> tuple[int, int]:
-        """Ask at `now` for `rows` x `nbytes` bytes, `stride` apart: (start, finish) of them.
-
-        Rows that follow one another are one run.
-        """
+    def request(self, now: int, nbytes: int, kind: int) -> tuple[int, int]:
+        """Ask at `now` for so many bytes: (start, finish) of them."""
         start = max(now, self.free)
-        runs, length = (1, nbytes * rows) if stride == nbytes else (rows, nbytes)
-        cycles: int = port_cycles(self.config, length, runs)
+        cycles: int = port_cycles(self.config, nbytes)
         self.free = start + cycles
         self.busy[kind] += cycles
-        self.nbytes[kind] += nbytes * rows
+        self.nbytes[kind] += nbytes
         return start, start + cycles
 
 
@@ -62,13 +56,12 @@ def make_port(config: Buffers) -> Port:
 
 
 @kernel
-def pass_port(p: Port, now: int, nbytes: int, kind: int, rows: int, stride: int) -> tuple[int, int]:
+def pass_port(p: Port, now: int, nbytes: int, kind: int) -> tuple[int, int]:
     """`ActivationPort.request`."""
     port = p.state[0]
     start = max(now, port.free)
-    runs, length = (1, nbytes * rows) if stride == nbytes else (rows, nbytes)
-    cycles = runs * -(-length // port.width)
+    cycles = -(-nbytes // port.width)
     port.free = start + cycles
     p.passed[kind].busy += cycles
-    p.passed[kind].nbytes += nbytes * rows
+    p.passed[kind].nbytes += nbytes
     return start, start + cycles

@@ -154,7 +154,7 @@ def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None
                     break
                 where = address + first * stride + offset
                 if where >= m.activations:
-                    start, finish = pass_port(s.port, now, part, kind, count, stride)
+                    start, finish = pass_port(s.port, now, part * count, kind)
                     s.kept_bytes[t.code[pc].layer, kind] += part * count
                 else:
                     start, finish = request(s.dram, now, where, part, kind, count, stride)
@@ -295,7 +295,9 @@ def _moved(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> Non
         s.layer_end[t.code[pc].layer] = now
         _end(t, s, engine, pc, now)
     elif engine == _LOAD:
-        _end(t, s, engine, pc, now if _is_kept(m, t, pc) else now + m.latency)
+        arrival = now if _is_kept(m, t, pc) else now + m.latency
+        s.shared[0].loaded = max(s.shared[0].loaded, arrival)
+        _end(t, s, engine, pc, s.shared[0].loaded)
     else:
         raise InternalError("cycle_kernels.py: _moved has no branch for an engine")
 

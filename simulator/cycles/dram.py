@@ -25,7 +25,7 @@ from .state import record
 
 #: Ports of the channel; without `dram.duplex` everything passes the first. And beside the channel
 #: that of the activation memory, which is none of its own (`activation_port`).
-READS, WRITES, ACTIVATIONS = 0, 1, 2
+READS, WRITES, ON_CHIP = 0, 1, 2
 #: What is written; all other kinds are read.
 WRITTEN = (Kind.OFMAP,)
 _READ = (

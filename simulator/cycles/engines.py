@@ -32,7 +32,7 @@ from ..dppu.taps import tap_windows
 from ..machine.memory import Memory
 from ..text.work import Strided, Work
 from .activation_port import ActivationPort
-from .dram import ACTIVATIONS, make_dram
+from .dram import ON_CHIP, make_dram
 from .events import Clock, Process, Waiting
 from .fetch import InstructionFetch
 from .slack import SlackLedger
@@ -77,6 +77,7 @@ class CycleModel:
         ]
         self.nbytes = np.zeros((layers, len(Kind)), np.int64).tolist()
         self.kept_bytes = np.zeros((layers, len(Kind)), np.int64).tolist()
+        self.loaded = 0  # when the data of the last LOAD are there
         self.port_bytes = 0  # read by the DPPU through its own buffer port
         self.layer_end = [0] * layers
         #: [producer][consumer]: the cycles from which tokens can be taken, in order.
@@ -236,8 +237,8 @@ class CycleModel:
         """Ask the channel, or the activation memory's port: (start, finish)."""
         now, layer = self.clock.now, self.layer_of[pc]
         if self._is_kept(address):
-            own, port = self.kept_bytes[layer], ACTIVATIONS
-            start, finish = self.activations.request(now, nbytes, kind, rows, stride)
+            own, port = self.kept_bytes[layer], ON_CHIP
+            start, finish = self.activations.request(now, nbytes * rows, kind)
         else:
             own, port = self.nbytes[layer], self.dram.port(kind)
             start, finish = self.dram.request(now, address, nbytes, kind, rows, stride)
@@ -263,14 +264,19 @@ class CycleModel:
         return self.clock.sleep(engine, wait + busy)
 
     def _load(self, engine: Engine, pc: int) -> Process:
-        """LOAD: the engine is free when the channel is; tokens can be taken with the data."""
+        """LOAD: the engine is free when the channel is; tokens can be taken with the data.
+
+        Data come in the order of the LOADs, those from on chip not before older ones from DRAM.
+        """
         yield from self._transfer(engine, pc, self.kinds[pc], [self.reads[pc]])
         kept = self._is_kept(self.reads[pc][0])
-        latency = 0 if kept else self.config.dram.latency_cycles
+        arrival = self.clock.now + (0 if kept else self.config.dram.latency_cycles)
+        self.loaded = max(self.loaded, arrival)
+        latency = self.loaded - self.clock.now
         if self.memory is not None:
-            arrival = self.clock.sleep(engine, latency)
-            assert arrival.callbacks is not None
-            arrival.callbacks.append(partial(self._arrived, pc))
+            event = self.clock.sleep(engine, latency)
+            assert event.callbacks is not None
+            event.callbacks.append(partial(self._arrived, pc))
         self._post(engine, pc, latency)
 
     def _arrived(self, pc: int, _: simpy.Event) -> None:

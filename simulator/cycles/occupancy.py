@@ -18,7 +18,7 @@ from ...isa.instructions import (
     WINDOW_FIELDS,
     Buffer,
     Engine,
-    Kept,
+    KeptMemory,
     Source,
     Table,
 )
@@ -48,8 +48,13 @@ _BUFFERS = {
 }
 #: In place of the first two, on a machine that has one.
 _SCRATCHPAD = "scratchpad"
-_KEPT = {Kept.ACTIVATION: "activation memory"}
-complete("Kept in isa/instructions.py", Kept, _KEPT, "simulator/cycles/occupancy.py: _KEPT")
+_ACTIVATION = "activation memory"
+complete(
+    "KeptMemory in isa/instructions.py",
+    KeptMemory,
+    [KeptMemory.ACTIVATION],
+    "simulator/cycles/occupancy.py: _kept",
+)
 complete(
     "Buffer in isa/instructions.py",
     Buffer,
@@ -278,7 +283,7 @@ def _kept(program: Program) -> Iterator[Lease]:
                 ends += moves.pcs[hit][-1:].tolist()
             if ends:
                 amount = int(stores.row[i] * stores.rows[i])
-                yield Lease(_KEPT[Kept.ACTIVATION], amount, (int(stores.pcs[i]),), tuple(ends))
+                yield Lease(_ACTIVATION, amount, (int(stores.pcs[i]),), tuple(ends))
 
 
 Level = tuple[NDArray[np.int64], NDArray[np.int64]]  #: cycles of change, and the level from then on

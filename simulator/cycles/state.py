@@ -52,9 +52,10 @@ ENGINE = record(
 )  # fmt: skip
 #: Where the tokens of a pair of engines begin and end in `State.tokens`.
 PAIR = record("head", "tail")
-#: Array, DPPU and fetch unit; tap_done and the other : when the DPPU leaves its register files.
+#: LOAD, array, DPPU and fetch unit; loaded : when the last data are there; tap_done and the other :
+#: when the DPPU leaves its register files.
 SHARED = record(
-    "port_bytes", "tap_done", "tap_done_before", "bus_free",
+    "port_bytes", "loaded", "tap_done", "tap_done_before", "bus_free",
     "booked", "booked_end", "tapped", "tapped_end",
     "chunk", "offset", "step", "drained", "full",
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...config import Config
 from ...errors import FlexhycaError
 from ...isa.instructions import Engine, Kind
-from .dram import ACTIVATIONS, READS, WRITES
+from .dram import ON_CHIP, READS, WRITES
 from .stalls import BUSY
 
 
@@ -79,7 +79,7 @@ class Recorder:
 
     def transfer(self, pc: int, kind: int, port: int, start: int, end: int, nbytes: int) -> None:
         """A port moves `nbytes` for instruction `pc` in cycles [start, end)."""
-        tracks = {READS: self.channel, WRITES: self.writes, ACTIVATIONS: self.activations}
+        tracks = {READS: self.channel, WRITES: self.writes, ON_CHIP: self.activations}
         tracks[port].add(pc, self._kinds[kind], start, end - start, nbytes)
 
 

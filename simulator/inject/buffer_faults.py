@@ -22,7 +22,7 @@ from ...isa.instructions import (
     Buffer,
     Cells,
     Engine,
-    Kept,
+    KeptMemory,
     Source,
 )
 from ...isa.sizes import weight_buffer
@@ -35,7 +35,7 @@ from .sites import FLIP
 from .vector_faults import pixels_reading
 
 _LAST = 1 << 62  # after every step of an instruction
-Cell = tuple[Cells, int]  #: a byte of a memory
+ByteCell = tuple[Cells, int]  #: a byte of a memory
 _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
 
 
@@ -95,12 +95,12 @@ class Reads:
 
     def find(self, words: Iterable[Word]) -> dict[tuple[int, int], list[Read]]:
         """Every read of a wrong byte, by layer and tile."""
-        cells: dict[Cell, list[Word]] = {}
+        cells: dict[ByteCell, list[Word]] = {}
         for word in words:
             cells.setdefault((word.buffer, word.address), []).append(word)
-        copied: dict[Cell, dict[int, ByteChange]] = {}
+        copied: dict[ByteCell, dict[int, ByteChange]] = {}
         for (memory, address), own in list(cells.items()):
-            if memory == Kept.ACTIVATION:
+            if memory == KeptMemory.ACTIVATION:
                 course = self._course((memory, address), own)
                 for cell, pc, bits in self._copies(address, course):
                     copied.setdefault(cell, {})[pc] = bits
@@ -115,7 +115,7 @@ class Reads:
 
     def _copies(
         self, address: int, course: Sequence[tuple[int, int, ByteChange]]
-    ) -> Iterator[tuple[Cell, int, ByteChange]]:
+    ) -> Iterator[tuple[ByteCell, int, ByteChange]]:
         """(byte of a buffer, pc, bits) of LOADs that bring a wrong byte of the activation memory.
 
         What happens in the moment of a LOAD comes before it.
@@ -128,10 +128,10 @@ class Reads:
                 for number in numbers:
                     yield (buffer, first + number), pc, bits[-1]
 
-    def writers(self, cell: Cell) -> list[int]:
+    def writers(self, cell: ByteCell) -> list[int]:
         """The pcs of the instructions that write a byte, in order."""
         memory, address = cell
-        if memory == Kept.ACTIVATION:
+        if memory == KeptMemory.ACTIVATION:
             return [pc for pc, _ in self.stores.touching(address)]
         covers = (self.buffer == memory) & (self.first <= address) & (address < self.end)
         found: list[int] = self.load[covers].tolist()
@@ -150,7 +150,7 @@ class Reads:
                     yield self.spans.all[index]
 
     def _course(
-        self, cell: Cell, words: Sequence[Word], copied: Mapping[int, ByteChange] = _NOTHING
+        self, cell: ByteCell, words: Sequence[Word], copied: Mapping[int, ByteChange] = _NOTHING
     ) -> list[tuple[int, int, ByteChange]]:
         """(pc, step, bits from then on) of a byte, in program order.
 
@@ -183,7 +183,7 @@ class Reads:
         return course
 
     def _of_tile(
-        self, cell: Cell, span: Span, course: Sequence[tuple[int, int, ByteChange]]
+        self, cell: ByteCell, span: Span, course: Sequence[tuple[int, int, ByteChange]]
     ) -> Iterator[Read]:
         """What the instructions of a tile read from the byte."""
         for engine, pc, part, what, at in self._readers(*cell, span):
@@ -216,7 +216,7 @@ class Reads:
     ) -> Iterator[tuple[Engine, int, int, str, tuple[int, int]]]:
         c = self.spans.program.columns
         layer = self.spans.program.network.layers[span.layer]
-        if buffer == Kept.ACTIVATION:
+        if buffer == KeptMemory.ACTIVATION:
             yield from self._fetches(address, span)
             return
         if buffer == Buffer.POSITION:

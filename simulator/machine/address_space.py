@@ -43,8 +43,7 @@ class AddressSpace:
         ):
             at, nbytes = program.memory_map[region]
             self.dram[at : at + nbytes] = data
-        kept = np.flatnonzero(program.tensors[:, 3] >= self.base).tolist()
-        self.stored = {index: np.zeros(self._shape(index), np.int8) for index in kept}
+        self.stored = {index: np.zeros(self._shape(index), np.int8) for index in program.kept}
 
     def _shape(self, index: int) -> tuple[int, ...]:
         return (self.program.batch, *self.program.tensors[index, :3].tolist())

@@ -24,7 +24,7 @@ from ...isa.instructions import (
     WINDOW_FIELDS,
     Buffer,
     Engine,
-    Kept,
+    KeptMemory,
     Source,
     Table,
 )
@@ -104,7 +104,7 @@ class Memory:
         self.program, self.config = program, program.config
         self.arithmetic = program.network.arithmetic
         self.buffers = {b: np.zeros(n, np.int8) for b, n in cell_bytes(self.config).items()}
-        self.addresses = AddressSpace(program, self.buffers[Kept.ACTIVATION])
+        self.addresses = AddressSpace(program, self.buffers[KeptMemory.ACTIVATION])
         self.dram = self.addresses.dram
         shape = (program.batch, *program.tensors[program.input, :3].tolist())
         if inputs.shape != shape or inputs.dtype != np.int8:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flexhyca.isa.instructions import BY_NAME, Kept
+from flexhyca.isa.instructions import BY_NAME, KeptMemory
 from flexhyca.isa.registers import BUFFER_BYTES, BY_UNIT, Register
 from flexhyca.simulator.inject.fault_plan import copies_of
 from flexhyca.simulator.inject.sites import (
@@ -79,7 +79,7 @@ def _site(run, rng, span, register: Register, stuck):
 def _loaded(run, rng, span, name, default):
     """A byte of a memory that some LOAD, or STORE, near the tile writes."""
     c = run.program.columns
-    if BUFFER_BYTES[name] == Kept.ACTIVATION:
+    if BUFFER_BYTES[name] == KeptMemory.ACTIVATION:
         return _stored(run, rng, span, default)
     loads = np.flatnonzero(
         (c["op"] == BY_NAME["LOAD"].opcode) & (c["buffer"] == BUFFER_BYTES[name])
