@@ -1,7 +1,7 @@
 """How long a transfer occupies the DRAM channel, or the activation memory's port.
 
 For compilers that estimate and models that count. The compiled model has twins of both
-(`simulator/cycles/`, `dram.py` and `activation_port.py`), which tests hold equal.
+(`simulator/cycles/dram.py`, `simulator/cycles/activation_port.py`), which tests hold equal.
 """
 
 from __future__ import annotations
