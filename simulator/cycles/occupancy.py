@@ -266,7 +266,7 @@ def _kept(program: Program) -> Iterator[Lease]:
     stores = moved_by(program, "STORE")
     if not len(stores.pcs):
         return
-    readers = {Engine.LOAD: moved_by(program, "LOAD"), Engine.DPPU: fetched(program)}
+    readers = moved_by(program, "LOAD"), fetched(program)
     tensors = program.column("output")[program.debug_layer[stores.pcs]]
     for tensor in np.unique(tensors).tolist():
         own = np.flatnonzero(tensors == tensor)
@@ -275,12 +275,12 @@ def _kept(program: Program) -> Iterator[Lease]:
         # Up to where another tensor takes its place.
         others = (stores.first < end) & (begin < stores.end) & (tensors != tensor)
         until = stores.pcs[others & (stores.pcs > since)].min(initial=len(program.text))
+        near = [moves.meeting(begin, end) for moves in readers]
+        near = [moves.where((since < moves.pcs) & (moves.pcs < until)) for moves in near]
         for i in own.tolist():
-            ends = []
-            for moves in readers.values():
-                hit = (moves.first < stores.end[i]) & (stores.first[i] < moves.end)
-                hit &= (since < moves.pcs) & (moves.pcs < until)
-                ends += moves.pcs[hit][-1:].tolist()
+            ends = list[int]()
+            for moves in near:
+                ends += moves.meeting(stores.first[i], stores.end[i]).pcs[-1:].tolist()
             if ends:
                 amount = int(stores.row[i] * stores.rows[i])
                 yield Lease(_ACTIVATION, amount, (int(stores.pcs[i]),), tuple(ends))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...isa.instructions import BY_NAME
 from ...isa.program import Program
@@ -37,6 +38,14 @@ class Moves(NamedTuple):
     def end(self) -> I64:
         """Byte behind the last of each."""
         return self.first + (self.rows - 1) * self.stride + self.row
+
+    def where(self, chosen: NDArray[np.bool_]) -> Moves:
+        """Some of them."""
+        return Moves(*(column[chosen] for column in self))
+
+    def meeting(self, begin: int, end: int) -> Moves:
+        """Those of which a byte, or one between two of their rows, is in begin .. end-1."""
+        return self.where((self.first < end) & (begin < self.end))
 
     def touching(self, byte: int) -> Iterator[tuple[int, list[int]]]:
         """The pcs that move a byte, and which it is of all that they move, row after row."""

@@ -105,7 +105,7 @@ def chain(count, size=8, channels=8, residual=None):
         tuple(Tensor(f"t{i}", size, size, channels, 1.0) for i in range(count + 1)),
         tuple(
             Layer(
-                f"conv{i}", LayerOp.CONV, i, i + 1, shift=7,
+                f"conv{i}", LayerOp.CONV, i, i + 1, shift=5,
                 residual=residual[1] if residual and residual[0] == i else -1,
             )
             for i in range(count)
