@@ -69,7 +69,8 @@ def command(
 
     With --explain: cycles of each layer by itself, bytes that it moves, and those of the next best
     mapping; then the bytes of the mapping that moves fewest, of every operand and result once, the
-    cycles that no mapping can beat, and the largest blocks of inputs and weights in the buffers.
+    cycles that no mapping can beat, the largest blocks of inputs and weights in the buffers, and
+    whether the result stays on chip (buffers.activation_bytes). Bytes are those of DRAM.
     """
     from .. import api
     from ..config.mappings import load_mappings
@@ -111,8 +112,17 @@ def command(
     if explain:
         chosen = api.explain_mappings(built.network, settings, built.important, batch, mappings)
         summary["mappings"] = [_row(choice) for choice in chosen]
+        size = settings.buffers.activation_bytes
+        if size:
+            names = [program.tensor_names[i] for i in program.kept]
+            summary["on_chip"] = {"tensors": names, "bytes": program.kept_bytes, "of": size}
         if json != output.STDOUT:
             output.print_table(_COLUMNS, [_cells(choice) for choice in chosen])
+            if size:
+                print(
+                    f"\n{len(names)} of {len(chosen) - 1} tensors between layers stay on chip, in "
+                    f"{program.kept_bytes:,} of {size:,} bytes"
+                )
     output.write_json(json, summary)
     if json != output.STDOUT:
         print(
@@ -123,7 +133,7 @@ def command(
 
 _COLUMNS = (
     *("layer", "cycles", "bytes", "next: cycles", "bytes"),
-    *("least bytes", "once each", "bound", "input block", "weights", "mapping"),
+    *("least bytes", "once each", "bound", "input block", "weights", "result", "mapping"),
 )
 
 
@@ -140,6 +150,7 @@ def _cells(choice: LayerChoice) -> list[object]:
         choice.bound,
         choice.blocks.inputs,
         choice.blocks.weights,
+        "on chip" if choice.on_chip.output else "DRAM",
         choice.op if choice.mapping is None else choice.mapping,
     ]
 
@@ -147,6 +158,7 @@ def _cells(choice: LayerChoice) -> list[object]:
 def _row(choice: LayerChoice) -> dict[str, object]:
     row: dict[str, object] = choice._asdict()
     row["blocks"] = choice.blocks._asdict()
+    row["on_chip"] = choice.on_chip._asdict()
     if choice.mapping is not None:
         row["mapping"] = choice.mapping._asdict()
     if choice.runner_up is not None:

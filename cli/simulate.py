@@ -266,6 +266,7 @@ def describe(
         "simulate_seconds": result.seconds,
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
         "dram_bytes": result.dram,
+        "activation_bytes": result.activations,
         "busy": result.busy,
         "stalls": result.stalls,
         "layers": result.layers.to_dict("records"),
@@ -319,14 +320,15 @@ def show(report: dict[str, Any]) -> None:
     """Print the report for people."""
     from ..report.layers import shorten
 
-    traffic = sum(report["dram_bytes"].values())
+    traffic, kept = (sum(report[name].values()) for name in ("dram_bytes", "activation_bytes"))
+    on_chip = f"{kept:,} bytes on chip, " if kept else ""
     measured = report["placement"] in (None, "gradient")
     place = "" if measured else f" ({report['placement']})"
     scheme = f", scheme {report['scheme']}" if report["scheme"] else ""
     print(f"{report['model']} on {report['config']} ({report['config_hash'][:12]}){scheme}")
     print(
         f"  {report['total_cycles']:,} cycles, {report['macs']:,} MACs, "
-        f"utilization {report['utilization']:.1%}, {traffic:,} DRAM bytes, "
+        f"utilization {report['utilization']:.1%}, {traffic:,} DRAM bytes, {on_chip}"
         f"{report['important_neurons']:,} important neurons{place}"
     )
     if "real_time" in report:
@@ -350,13 +352,18 @@ def show(report: dict[str, Any]) -> None:
     taken = [f"{done} in {time:.2f} s" for done, time in times.items() if time is not None]
     print(f"  {', '.join(taken)}\n")
     output.print_table(
-        ("name", "op", "tiles", "cycles", "macs", "util.", "DRAM bytes", "bound", "share"),
+        (
+            *("name", "op", "tiles", "cycles", "macs", "util.", "DRAM bytes"),
+            *(["on chip"] if kept else []),
+            *("bound", "share"),
+        ),
         (
             (
                 shorten(layer["name"], 36),
                 *(layer[column] for column in ("op", "tiles", "cycles", "macs")),
                 f"{layer['utilization']:.1%}",
                 sum(layer["dram_bytes"].values()),
+                *([sum(layer["activation_bytes"].values())] if kept else []),
                 layer["bound"],
                 f"{layer['bound_share']:.0%}",
             )

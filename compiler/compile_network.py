@@ -16,6 +16,7 @@ from .codegen.emitter import Emitter, Masks
 from .mapping.packing import with_packed
 from .mapping.plan import NOTHING_WANTED, WantedMappings, layer_requests, plan_layer
 from .mapping.plan_conv import tile_columns
+from .on_chip import keep_on_chip
 
 #: Tiles of a program: about four instructions and two kilobytes of memory each.
 _MOST_TILES = 1 << 22
@@ -42,7 +43,8 @@ def compile_network(
     requests = layer_requests(network, config, masks, batch, wanted)
     plans = [plan_layer(request) for request in requests]
     packed = with_packed(network, [request.geometry.layer for request in requests])
-    program = Emitter(packed, config, plans, masks, batch).program()
+    kept = keep_on_chip(network, config, batch)
+    program = Emitter(packed, config, plans, masks, batch, kept).program()
     try:
         validate(program, network.name)
     except ProgramError as error:

@@ -33,6 +33,8 @@ from .section import Decimal, Section, decimal
 
 #: Bytes of a memory of operands at least.
 _LEAST_BUFFER = 64
+#: Bytes that an address can name: those of DRAM, and behind them those of the activation memory.
+ADDRESSES = 1 << 32
 
 
 class ContradictionError(ValueError):
@@ -95,6 +97,16 @@ class Config(Section):
         word_bits = self.arithmetic.acc_bits + 8
         words = self.buffers.output_bytes * 8 // 2 // word_bits
         return max(1, min(words // self.array.cols, MAX_STREAM))
+
+    @property
+    def activation_base(self) -> int:
+        """Address of the activation memory's first byte: it has the last ones that there are."""
+        return ADDRESSES - self.buffers.activation_bytes
+
+    @property
+    def dram_end(self) -> int:
+        """End of the DRAM that can be addressed."""
+        return min(self.dram.size_bytes, self.activation_base)
 
     @property
     def tile_words(self) -> int:

@@ -36,6 +36,18 @@ class Buffers(Section):
     )
     position_bytes: int = _int(16 * 1024, 0, 1 << 16, "position tables of important neurons")
     instruction_bytes: int = _int(16 * 1024, 64, 1 << 30, "instructions")
+    activation_bytes: int = _int(
+        0,
+        0,
+        1 << 28,
+        "whole activation tensors that stay on chip between layers, as in a TPU's unified buffer; "
+        "0 = all go through DRAM",
+        multiple_of=64,
+    )
+    # A row of operands in and a row of results out a cycle, of 32 x 32 PEs.
+    activation_bytes_per_cycle: int = _int(
+        64, 1, 4096, "bandwidth of the activation memory's one port, for loads and stores together"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,12 +1,14 @@
-"""How long a transfer occupies the DRAM channel, for compilers that estimate and models that count.
+"""How long a transfer occupies the DRAM channel, or the activation memory's port.
 
-The compiled model has a twin of it (`simulator/cycles/dram.py`), which a test holds equal.
+For compilers that estimate and models that count. The compiled model has twins of both
+(`simulator/cycles/dram.py`, `simulator/cycles/activation_port.py`), which tests hold equal.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from .buffers import Buffers
 from .schema import Dram
 from .section import THOUSAND, thousandths
 
@@ -24,3 +26,11 @@ def transfer_cycles(dram: Dram, nbytes: Any, runs: Any = 1) -> Any:
         return busy
     least = -(-runs * dram.latency_cycles // dram.outstanding)
     return busy + (least - busy) * (least > busy)  # the larger one, of integers and of arrays
+
+
+def port_cycles(buffers: Buffers, nbytes: Any) -> Any:
+    """Whole cycles that a request for so many bytes takes of the activation memory's port.
+
+    Integers or arrays of them. Into how many runs they are cut does not matter.
+    """
+    return -(-nbytes // buffers.activation_bytes_per_cycle)

@@ -24,7 +24,7 @@ CHECKSUMS = {
     "config/accelerators/flexhyca-32x32.yaml": 0x305584E0,
     "config/accelerators/hyca-32x32.yaml": 0xF7C81CBC,
     "config/accelerators/gemmini-16x16.yaml": 0xD7E5FE09,
-    "config/accelerators/tpu-v1-like.yaml": 0x50E44EB8,
+    "config/accelerators/tpu-v1-like.yaml": 0x90DAECF9,
     "config/accelerators/vta-1x16x16.yaml": 0xC3D1A22E,
     "config/searches/full.yaml": 0xE6FB3960,
     "config/searches/paper.yaml": 0x84DFE4D7,

@@ -48,6 +48,18 @@ class Buffer(IntEnum):
     OUTPUT = 3  #: the residual slots beside the output words
 
 
+class KeptMemory(IntEnum):
+    """On-chip memories that a LOAD reads and a STORE writes, by address; numbered behind buffers.
+
+    A tensor in it stays there from the layer that stores it to the last one that loads it.
+    """
+
+    ACTIVATION = 4
+
+
+Cells = Buffer | KeptMemory  #: memories of bytes that can be hit
+
+
 class Kind(IntEnum):
     """What a DRAM access carries; the traffic table has one column each."""
 
@@ -317,5 +329,12 @@ def instruction_page() -> str:
         f"buffer {Buffer.IFMAP.value}, which assembly calls `SCRATCHPAD`; buffer"
         f" {Buffer.WEIGHT.value} has no bytes. What the window",
         "descriptor calls bytes of the ifmap or the weight buffer are bytes of the scratchpad.",
+        "",
+        "## Activation memory",
+        "",
+        "On a machine with `buffers.activation_bytes` the last addresses of the 32 bits, from 2^32",
+        "minus that number on, are bytes of that memory and not of DRAM: where LOAD, STORE and",
+        "DPPU say `dram`, an address or a tensor there means them. No LOAD reads from both. The",
+        "input and the output of the network stand in DRAM.",
     ]
     return "\n".join(lines) + "\n"

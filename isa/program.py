@@ -55,6 +55,22 @@ class Program:
         """A column of the layer table."""
         return self.layers[:, LAYER_COLUMNS.index(name)]
 
+    @property
+    def kept(self) -> list[int]:
+        """Tensors that stay on chip between layers (`buffers.activation_bytes`)."""
+        found: list[int] = np.flatnonzero(
+            self.tensors[:, 3] >= self.config.activation_base
+        ).tolist()
+        return found
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the activation memory up to the last that a tensor has."""
+        base = self.config.activation_base
+        sizes = self.batch * self.tensors[:, :3].prod(1)
+        ends = [int(self.tensors[i, 3] + sizes[i]) - base for i in self.kept]
+        return max(ends, default=0)
+
     @cached_property
     def network(self) -> Network:
         """The quantised network that the program computes, rebuilt from its tables and weights."""

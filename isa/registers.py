@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from ..config import Arithmetic, Config, choices
 from ..errors import InternalError
 from ..tables import complete, unique
-from .instructions import INSTRUCTION_BITS, Buffer
+from .instructions import INSTRUCTION_BITS, Buffer, Cells, KeptMemory
 
 #: Stages that the widest adder tree of a DPPU group has (`dppu.width` is at most 4096).
 TREE_STAGES = 12
@@ -52,7 +52,7 @@ class Register:
     timed: bool = True
     protected: bool = False
     line: LineAxis = ""
-    buffer: Buffer | None = None
+    buffer: Cells | None = None
     shared: bool = False
 
     @property
@@ -70,7 +70,7 @@ def _word(
     reach: str,
     model: StateKind = "memory",
     timed: bool = True,
-    buffer: Buffer | None = None,
+    buffer: Cells | None = None,
 ) -> Register:
     """A word of a buffer: one coordinate."""
     return Register(
@@ -328,6 +328,15 @@ REGISTERS: tuple[Register, ...] = (
         "byte of the memory",
         "every operand, weight or bias read from it, by both units, until it is loaded again",
         buffer=Buffer.SCRATCHPAD,
+    ),
+    _word(
+        "activation",
+        8,
+        _byte,
+        lambda c: c.buffers.activation_bytes,
+        "byte of the memory",
+        "every operand loaded from it, and what the DPPU fetches, until it is stored again",
+        buffer=KeptMemory.ACTIVATION,
     ),
     _word(
         "residual",

@@ -45,6 +45,7 @@ class Rule(Enum):
     EMPTY_TENSOR = auto()
     TENSOR_PLACE = auto()
     IN_AND_OUTPUT = auto()
+    IN_AND_OUTPUT_PLACE = auto()
     POSITION_ROWS = auto()
     DEBUG_LENGTH = auto()
     DEBUG_LAYER = auto()
@@ -144,6 +145,9 @@ RULES: dict[Rule, RuleText] = {
         "tensor {name} at {at} lies outside the activations' memory", _UNSEEN
     ),
     Rule.IN_AND_OUTPUT: RuleText("{name} tensor {number} does not exist", _UNSEEN),
+    Rule.IN_AND_OUTPUT_PLACE: RuleText(
+        "{name} tensor {tensor} at {at} lies in the activation memory, not in DRAM", _UNSEEN
+    ),
     Rule.POSITION_ROWS: RuleText(
         "tensor 'positions_indptr' does not partition 'positions'", _UNSEEN
     ),

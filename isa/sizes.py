@@ -17,7 +17,9 @@ from .instructions import (
     LAYER_DESCRIPTOR_BYTES,
     WINDOW_DESCRIPTOR_BYTES,
     Buffer,
+    Cells,
     Format,
+    KeptMemory,
     Table,
 )
 
@@ -34,6 +36,12 @@ _BUFFER_BYTES: dict[Buffer, Callable[[Config], int]] = {
 }
 complete("Buffer in isa/instructions.py", Buffer, _BUFFER_BYTES, "isa/sizes.py: _BUFFER_BYTES")
 
+#: Bytes of a memory that is written by address.
+_KEPT_BYTES: dict[KeptMemory, Callable[[Config], int]] = {
+    KeptMemory.ACTIVATION: lambda c: c.buffers.activation_bytes,
+}
+complete("KeptMemory in isa/instructions.py", KeptMemory, _KEPT_BYTES, "isa/sizes.py: _KEPT_BYTES")
+
 #: Bits of a position table: of `count` entries of `bits` bits, or of a tile of `words`.
 _TABLE_BITS: dict[Format, Callable[[Any, int, Any], Any]] = {
     Format.LIST: lambda count, bits, words: count * bits,
@@ -45,6 +53,12 @@ complete("Format in isa/instructions.py", Format, _TABLE_BITS, "isa/sizes.py: _T
 def buffer_bytes(config: Config) -> dict[Buffer, int]:
     """What a LOAD can fill of each buffer; of the output buffer the residual bytes."""
     return {buffer: size(config) for buffer, size in _BUFFER_BYTES.items()}
+
+
+def cell_bytes(config: Config) -> dict[Cells, int]:
+    """Bytes of every on-chip memory of bytes: the buffers, and what is addressed as DRAM is."""
+    found: dict[Cells, int] = dict(buffer_bytes(config).items())
+    return found | {memory: size(config) for memory, size in _KEPT_BYTES.items()}
 
 
 def weight_buffer(config: Config) -> Buffer:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ..config.accelerator import ADDRESSES
 from ..network.layers import LayerOp
 from .descriptors import LAYER_COLUMNS, Redundancy
 from .instructions import WINDOW_FIELDS, Buffer, Engine
@@ -69,15 +70,16 @@ def validate(program: Program, where: str) -> None:
     base, size = p.memory_map["activations"]
     check((p.tensors[:, :3] > 0).all() and (p.tensors[:, :3] < 2**24).all(), Rule.EMPTY_TENSOR)
     elements = p.tensors[:, :3].astype(object).prod(axis=1)
+    kept = p.config.activation_base
+    homes = (base, base + size), (kept, ADDRESSES)
     for name, row, count in zip(p.tensor_names, p.tensors, elements, strict=True):
-        check(
-            base <= row[3] and int(row[3]) + int(count) * p.batch <= base + size,
-            Rule.TENSOR_PLACE,
-            name=name,
-            at=row[3],
-        )
+        first, end = int(row[3]), int(row[3]) + int(count) * p.batch
+        inside = any(low <= first and end <= high for low, high in homes)
+        check(inside, Rule.TENSOR_PLACE, name=name, at=first)
     for name, value in (("input", p.input), ("output", p.output)):
         check(0 <= value < len(p.tensors), Rule.IN_AND_OUTPUT, name=name, number=value)
+        tensor, at = p.tensor_names[value], int(p.tensors[value, 3])
+        check(at < kept, Rule.IN_AND_OUTPUT_PLACE, name=name, tensor=tensor, at=at)
     _validate_layers(p, check)
     _validate_order(p, check)
     check(
@@ -103,7 +105,7 @@ def _validate_memory_map(p: Program, check: Check) -> None:
         base, size = p.memory_map[name]
         check(base >= end and size >= 0, Rule.REGION_OVERLAP, name=name, base=base)
         end = base + size
-    limit = p.config.dram.size_bytes
+    limit = p.config.dram_end
     check(end <= limit, Rule.DRAM_END, end=end, limit=limit)
     for name, nbytes in (
         ("text", p.text.nbytes),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.accelerator import ADDRESSES
 from ..config.schema import MAX_SLOTS
 from ..errors import ProgramError
 from ..network.layers import LayerOp
@@ -195,7 +196,10 @@ def _loads(p: Program, c: Columns, check: TextCheck) -> None:
         Rule.LOAD_BUFFER,
     )
     last = c["dram_addr"] + c["stride"] * np.maximum(c["count"] - 1, 0) + c["row_bytes"]
-    check(load & (last > sum(p.memory_map["activations"])), Rule.LOAD_MEMORY)
+    limit = np.where(
+        c["dram_addr"] >= p.config.activation_base, ADDRESSES, sum(p.memory_map["activations"])
+    )
+    check(load & (last > limit), Rule.LOAD_MEMORY)
     check(load & ((c["count"] == 0) | (c["row_bytes"] == 0)), Rule.LOAD_NOTHING)
     base, size = p.memory_map["positions"]
     inside = (c["count"] == 1) & (c["dram_addr"] >= base) & (last <= base + size)

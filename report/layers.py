@@ -8,7 +8,8 @@ from typing import Any
 from ..isa.instructions import Engine, Kind
 from ..simulator.cycles.stalls import BUSY, STALLS
 
-#: Columns that come first; then `ENGINE.busy`, `ENGINE.STALL` and `bytes.KIND`.
+#: Columns that come first; then `ENGINE.busy`, `ENGINE.STALL`, `bytes.KIND` and
+#: `activation_bytes`.
 CSV_COLUMNS: dict[str, str] = {
     "name": "of the layer",
     "op": "what it does: conv (also linear), maxpool, avgpool, add, copy",
@@ -38,6 +39,7 @@ def flat(layers: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
             for engine, state in engine_columns()
         }
         | {f"bytes.{kind}": layer["dram_bytes"][kind] for kind in kinds}
+        | {"activation_bytes": sum(layer["activation_bytes"].values())}
         for layer in layers
     ]
 

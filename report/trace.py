@@ -30,6 +30,7 @@ INTERVALS = 2_000
 MOST_CHANGES = 20_000
 
 LAYERS, DRAM_CHANNEL, DRAM_WRITES = "layers", "DRAM", "DRAM writes"
+ACTIVATION_MEMORY = "activation memory"
 #: The tracks from top to bottom; the place in this list is the thread's number.
 TRACKS = (LAYERS, *(e.name for e in Engine), DRAM_CHANNEL)
 _PID = 1
@@ -47,8 +48,9 @@ class TraceSlice(NamedTuple):
 
 
 def tracks(config: Config) -> tuple[str, ...]:
-    """The tracks of a machine: `TRACKS`, and a write channel of its own (`dram.duplex`)."""
-    return (*TRACKS, DRAM_WRITES) if config.dram.duplex else TRACKS
+    """The tracks of a machine: `TRACKS`, a write channel (`dram.duplex`), the activation memory."""
+    more = {DRAM_WRITES: config.dram.duplex, ACTIVATION_MEMORY: config.buffers.activation_bytes}
+    return (*TRACKS, *(name for name, there in more.items() if there))
 
 
 def default_detail(recorder: Recorder, layers: int) -> set[int]:
@@ -58,7 +60,8 @@ def default_detail(recorder: Recorder, layers: int) -> set[int]:
 
 def slice_count(recorder: Recorder) -> int:
     """Slices of the trace if every tile is drawn."""
-    return len(recorder.channel) + len(recorder.writes) + sum(map(len, recorder.engines))
+    ports = recorder.channel, recorder.writes, recorder.activations
+    return sum(map(len, (*ports, *recorder.engines)))
 
 
 def slices(track: Track, layer_of: Sequence[int], detail: Set[int]) -> Iterator[TraceSlice]:
@@ -149,11 +152,16 @@ def events(result: Result, recorder: Recorder, detail: Set[int]) -> Iterator[dic
     for tid, track in enumerate(recorder.engines, 2):
         for piece in slices(track, named.layer_of, detail):
             yield named.engine_event(tid, piece)
-    channels = recorder.channel, recorder.writes
-    for tid, track in enumerate(channels, len(TRACKS)):
-        for piece in slices(track, named.layer_of, detail):
-            yield named.channel_event(tid, piece)
-    yield from _traffic(channels, result.cycles)
+    ports = {
+        DRAM_CHANNEL: recorder.channel,
+        DRAM_WRITES: recorder.writes,
+        ACTIVATION_MEMORY: recorder.activations,
+    }
+    for tid, name in enumerate(tracks(program.config), 1):
+        if name in ports:
+            for piece in slices(ports[name], named.layer_of, detail):
+                yield named.port_event(tid, piece, name)
+    yield from _traffic((recorder.channel, recorder.writes), result.cycles)
     for name, (times, values) in levels(leases(program), recorder).items():
         yield _counter(name, 0, {COUNTERS[name]: 0})
         for at, value in zip(*_thinned(times, values, result.cycles), strict=True):
@@ -228,10 +236,12 @@ class _Names:
             {**self._args(piece), "reason": piece.state},
         )
 
-    def channel_event(self, tid: int, piece: TraceSlice) -> dict[str, Any]:
+    def port_event(self, tid: int, piece: TraceSlice, port: str) -> dict[str, Any]:
         """The kind of what is moved: Perfetto colours slices by their name."""
-        args = {**self._args(piece), "bytes": piece.nbytes}
-        return _slice(piece.state, "dram", piece.start, piece.cycles, tid, args)
+        args, category = {**self._args(piece), "bytes": piece.nbytes}, "dram"
+        if port == ACTIVATION_MEMORY:
+            category = port
+        return _slice(piece.state, category, piece.start, piece.cycles, tid, args)
 
 
 def _traffic(channels: Sequence[Track], cycles: int) -> Iterator[dict[str, Any]]:

@@ -56,6 +56,7 @@ class Result:
     layers (`array_copies`), with the zeros between packed groups (`array_zeros`), and again by the
     DPPU from taps, buffers and DRAM.
     dppu_port_bytes : bytes that the DPPU read through its own buffer port (hybrid_sram).
+    activations : bytes by kind from and to the activation memory, which are none of `dram`.
     outputs : int8 (images, h, w, c) or None.
     """
 
@@ -63,6 +64,7 @@ class Result:
     cycles: int
     layers: pd.DataFrame
     dram: dict[str, int]
+    activations: dict[str, int]
     stalls: dict[str, dict[str, int]]
     busy: dict[str, int]
     macs: int
@@ -183,6 +185,7 @@ def _published(program: Program) -> Result:
                 "busy": {**idle, "array": count.cycles if count else 0},
                 "stalls": no_stalls,
                 "dram_bytes": no_bytes,
+                "activation_bytes": no_bytes,
             }
         )
     layers = pd.DataFrame(rows)
@@ -192,6 +195,7 @@ def _published(program: Program) -> Result:
         cycles=cycles,
         layers=layers,
         dram=no_bytes,
+        activations=no_bytes,
         stalls=no_stalls,
         busy={**idle, "array": cycles},
         macs=macs,
@@ -218,8 +222,12 @@ def _check(model: CycleModel | CompiledModel) -> None:
         spent = sum(sum(layer.values()) for layer in model.spent[e])
         if spent != model.cycles:
             raise InternalError(f"{e.name}: busy and stalls are {spent} of {model.cycles} cycles")
-    if [sum(kind) for kind in zip(*model.nbytes, strict=True)] != model.kind_bytes:
-        raise InternalError("DRAM bytes by layer and by kind differ")
+    for what, by_layer, by_kind in (
+        ("DRAM bytes", model.nbytes, model.kind_bytes),
+        ("bytes of the activation memory", model.kept_bytes, model.kept_kind_bytes),
+    ):
+        if [sum(kind) for kind in zip(*by_layer, strict=True)] != by_kind:
+            raise InternalError(f"{what} by layer and by kind differ")
     if model.left != model.program.credits.tolist():
         raise FlexhycaError(
             f"{model.program.name}: semaphores do not return to their initial credits "
@@ -270,6 +278,7 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
                 e.name.lower(): {r: model.spent[e][i][r] for r in STALLS[e]} for e in Engine
             },
             "dram_bytes": dict(zip(kinds, model.nbytes[i], strict=True)),
+            "activation_bytes": dict(zip(kinds, model.kept_bytes[i], strict=True)),
         }
         rows.append(row)
     total = int(macs.sum())
@@ -286,6 +295,7 @@ def _result(program: Program, model: CycleModel | CompiledModel) -> Result:
         cycles=model.cycles,
         layers=pd.DataFrame(rows),
         dram=dict(zip(kinds, model.kind_bytes, strict=True)),
+        activations=dict(zip(kinds, model.kept_kind_bytes, strict=True)),
         stalls={
             e.name.lower(): {r: sum(s[r] for s in model.spent[e]) for r in STALLS[e]}
             for e in Engine

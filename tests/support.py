@@ -68,8 +68,22 @@ def operand_memories(draw: st.DrawFn) -> list[str]:
     ]
 
 
+#: A memory that tensors stay in between layers: for all of them, for some, or none.
+ACTIVATIONS = st.tuples(st.sampled_from([64, 256, 1024, 16384]), st.sampled_from([1, 7, 64])).map(
+    lambda sizes: [
+        f"buffers.activation_bytes={sizes[0]}",
+        f"buffers.activation_bytes_per_cycle={sizes[1]}",
+    ]
+)
+NO_ACTIVATIONS: st.SearchStrategy[list[str]] = st.just([])
+
+
 @st.composite
-def machines(draw: st.DrawFn, memories: st.SearchStrategy[list[str]] | None = None) -> Config:
+def machines(
+    draw: st.DrawFn,
+    memories: st.SearchStrategy[list[str]] | None = None,
+    activations: st.SearchStrategy[list[str]] = NO_ACTIVATIONS | ACTIVATIONS,
+) -> Config:
     """Small machines of any shape, with and without a DPPU. memories : of operands."""
     rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     width = draw(st.sampled_from([1, 2, 4]))
@@ -82,6 +96,7 @@ def machines(draw: st.DrawFn, memories: st.SearchStrategy[list[str]] | None = No
     return small_config(
         f"array.channel_block={block}",
         *draw(operand_memories() if memories is None else memories),
+        *draw(activations),
         f"array.rows={rows}",
         f"array.cols={cols}",
         f"array.dataflow={dataflow}",
@@ -302,9 +317,9 @@ def redundant(draw: st.DrawFn, config: Config, network: Network) -> Config:
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> Program:
+def programs(draw: st.DrawFn, machine: st.SearchStrategy[Config] | None = None) -> Program:
     """Random networks on random machines, in every mode, with and without a barrier."""
-    config = draw(machines())
+    config = draw(machines() if machine is None else machine)
     network = draw(networks(config.arithmetic))
     if draw(st.booleans()):
         config = draw(redundant(config, network))

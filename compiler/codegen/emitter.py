@@ -31,6 +31,7 @@ from ...network.layers import (
     LayerOp,
     Network,
 )
+from ..on_chip import KeptPlaces, overwritten
 from ..tiling.tiles import Geometry, LayerPlan, Tile, TileRun
 from .constants import Constants, place_constants
 from .memory_map import MemoryMap
@@ -43,7 +44,11 @@ Masks = Mapping[int, NDArray[np.bool_]]  #: layer index -> (h, w, c), True where
 
 
 class Emitter:
-    """Emits a network's tiles. plans : of the layers. important : what the DPPU computes."""
+    """Emits a network's tiles.
+
+    plans : of the layers. important : what the DPPU computes. kept : tensors that stay on chip, and
+    where (`compiler.on_chip`).
+    """
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class Emitter:
         plans: Sequence[LayerPlan],
         important: Masks,
         batch: int,
+        kept: KeptPlaces,
     ) -> None:
         self.network, self.config, self.batch = network, config, batch
         self.plans = plans
@@ -67,11 +73,12 @@ class Emitter:
         ]
         self.constants: Constants = place_constants(network, self.plans)
         table_bytes = sum(len(u.table_bytes) for u in self.units if u.first_chunk)
-        self.memory = MemoryMap.of(network, config, batch, self.constants, table_bytes)
+        self.memory = MemoryMap.of(network, config, batch, self.constants, table_bytes, kept)
         self.text = TextBuilder()
         self.prefetch = Prefetch(
             network, config, self.text, self.memory, self.constants, self.redundancy, plans
         )
+        self.overwritten = overwritten(network, batch, kept)
         self.windows: dict[tuple[int, ...], int] = {}
         self.slots = Slots(config)
         self.slot = self.tiles = 0
@@ -211,9 +218,9 @@ class Emitter:
             )
             text.need(dppu, Engine.LOAD, placed.p.ready)
             if source.fetched and not source.from_buffers:
-                text.need(
-                    dppu, Engine.STORE, self.prefetch.stored[self.network.layers[index].input]
-                )
+                source_tensor = self.network.layers[index].input
+                text.need(dppu, Engine.STORE, self.prefetch.stored[source_tensor])
+                self.prefetch.read[source_tensor][Engine.DPPU] = dppu
             if run.last or not source.fetched:
                 text.need(dppu, Engine.ARRAY, gemm)
             if source.from_buffers:
@@ -236,7 +243,11 @@ class Emitter:
     def _emit_store(self, index: int, tile: Tile) -> None:
         store = self.text.emit("STORE", Engine.STORE, index, *tile, self.slot)
         self.slots.use(self.slot, store)
-        self.prefetch.stored[self.network.layers[index].output] = store
+        tensor = self.network.layers[index].output
+        for old in self.overwritten.pop(tensor, ()):  # the first STORE waits for all of them
+            for engine, reader in self.prefetch.read[old].items():
+                self.text.need(store, engine, reader)
+        self.prefetch.stored[tensor] = store
 
     # ---- the whole ----------------------------------------------------------------------------
 

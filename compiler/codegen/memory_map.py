@@ -1,10 +1,12 @@
 """Where everything lies in DRAM: regions one after the other, each at the start of a burst.
 
-Text and descriptors come last: their sizes are known only when all is emitted.
+Text and descriptors come last: their sizes are known only when all is emitted. Tensors that stay on
+chip have addresses behind all DRAM.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...config import Config
@@ -30,13 +32,18 @@ class MemoryMap:
 
     @staticmethod
     def of(
-        network: Network, config: Config, batch: int, constants: Constants, position_bytes: int
+        network: Network,
+        config: Config,
+        batch: int,
+        constants: Constants,
+        position_bytes: int,
+        kept: Mapping[int, int],
     ) -> MemoryMap:
-        """The regions of a program before any text."""
+        """The regions of a program before any text. kept : see `compiler.on_chip`."""
         offsets, at = [], 0
-        for t in network.tensors:
+        for i, t in enumerate(network.tensors):
             offsets.append(at)
-            at += align(t.elements * batch)
+            at += 0 if i in kept else align(t.elements * batch)
         sizes = {
             "weights": constants.weights.nbytes,
             "bias": constants.bias.nbytes,
@@ -48,7 +55,11 @@ class MemoryMap:
             regions[region] = (base, size)
             base += align(size)
         first = regions["activations"][0]
-        return MemoryMap(network.name, config, regions, [first + x for x in offsets])
+        tensors = [
+            config.activation_base + kept[i] if i in kept else first + offset
+            for i, offset in enumerate(offsets)
+        ]
+        return MemoryMap(network.name, config, regions, tensors)
 
     def base(self, region: str) -> int:
         """First byte of a region."""
@@ -68,9 +79,13 @@ class MemoryMap:
         return regions
 
     def _check(self, end: int) -> None:
-        limit = self.config.dram.size_bytes
+        limit, size = self.config.dram_end, self.config.dram.size_bytes
         if end > limit:
-            raise CompileError(
-                f"{self.name}: the program needs {end} bytes of DRAM, dram.size_bytes is "
-                f"{limit}; use a smaller batch or enlarge it (4 GiB at most)"
-            )
+            taken = self.config.buffers.activation_bytes
+            has = f"dram.size_bytes is {size}; use a smaller batch or enlarge it (4 GiB at most)"
+            if limit < size:
+                has = (
+                    f"{limit} of 4 GiB have addresses beside buffers.activation_bytes = {taken}; "
+                    "use a smaller batch or a smaller activation memory"
+                )
+            raise CompileError(f"{self.name}: the program needs {end} bytes of DRAM, {has}")

@@ -79,7 +79,8 @@ def ready(pieces: list[tuple[int, int]], end: int) -> int:
 class Prefetch:
     """Emits loads into `text`; knows what lies where and who has read it.
 
-    stored : tensor -> pc of its last STORE, which a load of it must wait for.
+    stored : tensor -> pc of its last STORE, which a load of it must wait for. read : of a tensor,
+    who has read it last, which a STORE into its place must wait for.
     residuals : slots of residual operands, whose last users are VECs.
     positions : the tables of the units so far, as they lie in DRAM.
     """
@@ -111,6 +112,7 @@ class Prefetch:
         written = {layer.output for layer in network.layers}
         unwritten = set(range(len(network.tensors))) - written  # inputs: several in a topology
         self.stored = dict.fromkeys(unwritten, NO_PC)
+        self.read: list[Readers] = [{} for _ in network.tensors]
 
     def _load(self, loads: list[Load], buffer: Buffer, at: int, dram: int, layer: int) -> int:
         """Emit `loads` into `buffer` from byte `at` on; returns the pc of the last one."""
@@ -201,6 +203,7 @@ class Prefetch:
                 at = place.base + i * unit.a.nbytes + before
                 loads = ifmap_loads(piece, source)
                 pc = self._load(loads, Buffer.IFMAP, at, self.memory.tensors[t], unit.layer)
+                self.read[t][Engine.LOAD] = pc
             if not done:
                 self._release(first, place)
                 for t in tensors:
@@ -218,6 +221,7 @@ class Prefetch:
         at = slot * self.residuals.words
         load = Load(Kind.IFMAP, tile.m0 * c + tile.n0, tile.n, tile.m, c)
         pc = self._load([load], Buffer.OUTPUT, at, self.memory.tensors[tensor], index)
+        self.read[tensor][Engine.LOAD] = pc
         self.text.need(pc, Engine.STORE, self.residuals.user(slot))
         self.text.need(pc, Engine.STORE, self.stored[tensor])
         return slot, pc

@@ -11,22 +11,24 @@ the vector unit and the stores.  All mappings of a layer are compared at once, a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Config
-from ...config.dram_time import transfer_cycles
 from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...simulator.array.roles import ROLES
 from ...simulator.array.timing import fold_cycles, fold_follows, idle_channels, restore_steps
 from ...simulator.text.work import VEC_LATENCY
+from ..on_chip import OnChip
 from ..tiling.loads import PIECE_CHANNELS, PIECES
 from ..tiling.tiles import Geometry
 from .pixel_blocks import PixelTiles, even_parts, even_runs, evenly
+from .transfers import Beside, cycles_per_byte
 
 _Ints = NDArray[np.int64]
 _Reals = NDArray[np.float64]
@@ -99,7 +101,8 @@ class LayerOnMachine(NamedTuple):
     """A layer to be cut, and the machine.
 
     geometry : `Geometry.shape`. machine : `choose.machine_of`. columns : channels that a tile has
-    at most. may_park : whether sums may wait in the output buffer.
+    at most. may_park : whether sums may wait in the output buffer. on_chip : what of it is in the
+    activation memory.
     """
 
     geometry: Geometry
@@ -108,6 +111,7 @@ class LayerOnMachine(NamedTuple):
     columns: int
     may_park: bool
     wanted: WantedMapping = ANY_MAPPING
+    on_chip: OnChip = OnChip()
 
 
 class _PixelSide(NamedTuple):
@@ -152,6 +156,7 @@ class AllMappings:
         layer, self.wanted = geometry.layer, on_machine.wanted
         self.geometry, self.layer, self.config = geometry, layer, config
         self.copies, self.may_park = on_machine.redundancy.copies, on_machine.may_park
+        self.on_chip = on_machine.on_chip
         self.room = Room.of(config)
         self.per_group = geometry.source.c // layer.groups
         self.width = geometry.out.c // layer.groups
@@ -351,7 +356,9 @@ class AllMappings:
             fills,
         )
         b_fills = np.where(single, np.where(self.outside | (runs == 1), runs, blocks * runs), fills)
-        traffic = a * a_fills + b * b_fills + outputs + residual
+        kept, per_byte = self.on_chip, partial(cycles_per_byte, self.config)
+        traffic = (0 if kept.input else a * a_fills) + b * b_fills
+        traffic = traffic + (0 if kept.output else outputs) + (0 if kept.residual else residual)
         array = self._array(tiles, depth) / fills
         some_channels = (self.channels * layer.groups < self.geometry.source.c) & ~whole
         lines = np.where(
@@ -362,21 +369,19 @@ class AllMappings:
         of_weights = np.minimum(1 + ch.cols * ch.channel_tiles // PIECE_CHANNELS, PIECES)
         count = tiles * (_OF_TILE + self._gemms()) + a_fills * lines + b_fills * of_weights + fills
         instructions = INSTRUCTION_BYTES * count + WINDOW_DESCRIPTOR_BYTES * fills
-        # From here on in cycles of the channel.
+        # From here on in cycles of the channel, or of the activation memory's port.
         run = np.where(px.narrow > 0, px.most // px.height * self.geometry.source.c, _LONG)
-        a = a * self._per_byte(np.where(some_channels, self.channels, run))
-        b, late = b * self._per_byte(_LONG), dram.latency_cycles
-        instructions, of_results = (
-            instructions * self._per_byte(_LONG),
-            self._per_byte(self._result_run()),
-        )
-        moved = (instructions + residual * of_results) / fills
-        if not dram.duplex:
-            moved = moved + outputs * of_results / fills
+        a = a * per_byte(np.where(some_channels, self.channels, run), kept.input)
+        b, late = b * per_byte(_LONG), dram.latency_cycles
+        instructions = instructions * per_byte(_LONG)
+        of_results = per_byte(self._result_run(), kept.output)
+        of_residual = residual * per_byte(self._result_run(), kept.residual)
+        moved = instructions, of_residual, outputs * of_results
+        beside = Beside.of(self.config, kept, moved, fills)
 
-        def period(loads: Any) -> Any:
+        def period(inputs: Any, weights: Any, late: int = late) -> Any:
             """Of a fill: a half of the buffers is loaded while the other one is at work."""
-            busy = loads + moved
+            busy = beside.busy(inputs, weights)
             return np.maximum(np.maximum(array, busy), (array + busy + late) / 2)
 
         # Fills of one kind are alike: with both operands new, or one of them, or none.
@@ -384,10 +389,10 @@ class AllMappings:
         only_a, only_b = a_fills - both, b_fills - both
         rest = np.maximum(0, fills - both - only_a - only_b)
         cycles = (
-            (both - 1) * period(a + b)  # the first one's come before all
-            + only_a * period(a)
-            + only_b * period(b)
-            + (rest + 1) * np.maximum(array, moved)
+            (both - 1) * period(a, b)  # the first one's come before all
+            + only_a * period(a, 0, 0 if kept.input else late)
+            + only_b * period(0, b)
+            + (rest + 1) * np.maximum(array, beside.busy(0, 0))
         )
         # Before the first tile its weights and input rows come, behind the last one its results go.
         # Tiles whose sums were parked end together, and the next ones want their slots.
@@ -395,14 +400,15 @@ class AllMappings:
         own = np.where(self.parked, np.minimum(together, tiles), 1)
         tile = array / np.minimum(together, tiles)
         words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
-        # A STORE waits for the grant that the channel is at, of loads behind the first fill's.
-        loaded = a * a_fills + b * b_fills - a - b
-        grant = dram.grant_bytes * self._per_byte(_LONG)
-        grant = np.minimum(grant, (a + b) / (lines + of_weights)) / 2
-        grant = grant * np.minimum(1, loaded / cycles) * (not dram.duplex)
+        # A STORE waits for the grant that its memory is at, of loads behind the first fill's.
+        of_a, of_b = a * (kept.input == kept.output), b * (not kept.output)
+        loaded = of_a * a_fills + of_b * b_fills - of_a - of_b
+        grant = dram.grant_bytes * per_byte(_LONG, kept.output)
+        grant = np.minimum(grant, (of_a + of_b) / (lines + of_weights)) / 2
+        grant = grant * np.minimum(1, loaded / cycles) * (kept.output or not dram.duplex)
         store = words / self.config.vec.lanes + words * of_results + VEC_LATENCY + grant
         # Instructions come meanwhile, as many as their buffer holds.
-        held = self.config.buffers.instruction_bytes * self._per_byte(_LONG)
+        held = self.config.buffers.instruction_bytes * per_byte(_LONG)
         ahead = np.minimum(instructions, held)
         start = late + b + a / PIECES + np.minimum(ahead, a + b)
         lead = start + np.where(self.parked, parts - 1, 0) * array + tile
@@ -417,7 +423,7 @@ class AllMappings:
         all_stores = outputs / self.config.vec.lanes + outputs * of_results
         all_stores = all_stores + (VEC_LATENCY + grant) * tiles
         cycles = np.maximum(cycles, lead + all_stores)
-        cycles = late + np.maximum(cycles, late + a * a_fills + b * b_fills + moved * fills)
+        cycles = late + np.maximum(cycles, beside.busy(late + a * a_fills, b * b_fills, fills))
         shape = self.shape
         fits = np.broadcast_to(self.fits, shape)
         return (
@@ -425,11 +431,6 @@ class AllMappings:
             np.where(fits, np.broadcast_to(traffic, shape), np.inf),
             np.broadcast_to(count, shape),
         )
-
-    def _per_byte(self, run: Any) -> Any:
-        """Cycles of the channel that a byte takes, in runs of so many bytes."""
-        size, many = np.minimum(run, self.config.dram.grant_bytes), 1000
-        return transfer_cycles(self.config.dram, size, many) / (many * size)
 
     def _result_run(self) -> Any:
         """Bytes of results that lie together: a pixel's, or all where a tile has all channels."""

@@ -72,4 +72,6 @@ def cycles_alone(on_machine: LayerOnMachine, mapping: Mapping) -> int:
         1,
     )
     plan = plan_conv(geometry, mapping)
-    return CompiledModel(Emitter(network, machine, [plan], {}, geometry.batch).program()).run()
+    kept = on_machine.on_chip.alone(layer)
+    emitter = Emitter(network, machine, [plan], {}, geometry.batch, kept)
+    return CompiledModel(emitter.program()).run()

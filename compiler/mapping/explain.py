@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...network.layers import NO_TENSOR, LayerOp, Network
+from ..on_chip import OnChip
 from ..tiling.tiles import Blocks
 from .candidates import Mapping
 from .choose import best_candidates
@@ -17,10 +18,11 @@ class LayerChoice(NamedTuple):
 
     mapping : None where only the vector unit computes it. cycles : of the layer alone, estimated
     or, of small layers, on the cycle model; None without a mapping. traffic : bytes of operands and
-    results in DRAM. runner_up : the next best mapping. least : traffic of the mapping that moves
-    fewest bytes. compulsory : bytes that any mapping moves: every operand and result once. bound :
-    cycles below which none can be, for its products, its bytes and its results. blocks : bytes of
-    the largest blocks in the buffers, of which two fit.
+    results in DRAM, of none that stay on chip. runner_up : the next best mapping. least : traffic
+    of the mapping that moves fewest bytes. compulsory : bytes that any mapping moves: every operand
+    and result once. bound : cycles below which none can be, for its products, its bytes and its
+    results. blocks : bytes of the largest blocks in the buffers, of which two fit. on_chip : what
+    of it is in the activation memory.
     """
 
     name: str
@@ -33,6 +35,7 @@ class LayerChoice(NamedTuple):
     compulsory: int
     bound: int
     blocks: Blocks
+    on_chip: OnChip
 
 
 def mapping_choices(requests: list[LayerRequest], network: Network) -> list[LayerChoice]:
@@ -42,10 +45,12 @@ def mapping_choices(requests: list[LayerRequest], network: Network) -> list[Laye
 
 def _choice(request: LayerRequest, network: Network, index: int) -> LayerChoice:
     geometry, config, layer = request.geometry, request.config, network.layers[index]
-    outputs = geometry.pixels * geometry.out.c
-    operands = 2 if layer.op == LayerOp.ADD else 1
+    outputs, kept = geometry.pixels * geometry.out.c, request.on_chip
+    # Of inputs and results, those in DRAM.
+    added, residual = layer.op == LayerOp.ADD, layer.residual != NO_TENSOR and not kept.residual
+    operands = (not kept.input) + (added and residual)
     needed = operands * geometry.block(0, geometry.pixels).nbytes
-    stored = outputs * (2 if layer.op == LayerOp.CONV and layer.residual != NO_TENSOR else 1)
+    stored = outputs * ((not kept.output) + (layer.op == LayerOp.CONV and residual))
     macs = network.macs(index) * geometry.batch if layer.op == LayerOp.CONV else 0
     constants = network.weights[index].size + 4 * geometry.out.c if index in network.weights else 0
     compulsory = needed + constants + stored
@@ -60,12 +65,14 @@ def _choice(request: LayerRequest, network: Network, index: int) -> LayerChoice:
         plan = plan_layer(request)
         moved = sum(operands * fill.a.nbytes for fill in plan.fills if fill.a) + stored
         blocks = plan.largest(layer)
-        return LayerChoice(name, op, None, None, moved, None, moved, compulsory, bound, blocks)
+        return LayerChoice(
+            name, op, None, None, moved, None, moved, compulsory, bound, blocks, kept
+        )
     blocks = plan_layer(request).largest(layer)  # or says why where there is none
     best, *others = best_candidates(request.on_machine)
     least = int(least_traffic(request.on_machine))
     after = others[0] if others else None
     traffic = int(best.traffic)
     return LayerChoice(
-        name, op, best.mapping, best.cycles, traffic, after, least, compulsory, bound, blocks
+        name, op, best.mapping, best.cycles, traffic, after, least, compulsory, bound, blocks, kept
     )

@@ -22,6 +22,7 @@ from ...isa.protection import redundancy_of
 from ...network.layers import LayerOp, Network
 from ...network.names import match_layers
 from ...tables import complete
+from ..on_chip import KeptPlaces, OnChip, keep_on_chip
 from ..tiling.tiles import Geometry, LayerPlan
 from .candidates import LayerOnMachine
 from .choose import best_candidates, machine_of
@@ -37,13 +38,15 @@ class LayerRequest(NamedTuple):
     """What is to be tiled.
 
     recomputed : whether the DPPU has neurons of it: its sums have no room to wait, none are parked.
-    wanted : of the mapping of a conv or linear layer.
+    wanted : of the mapping of a conv or linear layer. on_chip : what of it is in the activation
+    memory.
     """
 
     geometry: Geometry
     config: Config
     recomputed: bool = False
     wanted: WantedMapping = ANY_MAPPING
+    on_chip: OnChip = OnChip()
 
     @classmethod
     def of(
@@ -54,9 +57,12 @@ class LayerRequest(NamedTuple):
         batch: int,
         recomputed: bool = False,
         wanted: WantedMapping = ANY_MAPPING,
+        kept: KeptPlaces | None = None,
     ) -> LayerRequest:
-        """For layer `index` of a network."""
-        return _packed(cls(Geometry.of(network, index, batch), config, recomputed, wanted))
+        """For layer `index` of a network. kept : its tensors that stay on chip, if known."""
+        places = keep_on_chip(network, config, batch) if kept is None else kept
+        on_chip = OnChip.of(network.layers[index], places)
+        return _packed(cls(Geometry.of(network, index, batch), config, recomputed, wanted, on_chip))
 
     @property
     def on_machine(self) -> LayerOnMachine:
@@ -70,6 +76,7 @@ class LayerRequest(NamedTuple):
             tile_columns(geometry.layer, config),
             not self.recomputed,
             self.wanted,
+            self.on_chip,
         )
 
 
@@ -109,10 +116,10 @@ def layer_requests(
                     f"{own[index][0]!r} and by {pattern!r}; name it once"
                 )
             own[index] = pattern, mapping
+    asked = {index: mapping for index, (_, mapping) in own.items()}
+    kept = keep_on_chip(network, config, batch)
     return [
-        LayerRequest.of(
-            network, i, config, batch, i in recomputed, own[i][1] if i in own else ANY_MAPPING
-        )
+        LayerRequest.of(network, i, config, batch, i in recomputed, asked.get(i, ANY_MAPPING), kept)
         for i in range(len(network.layers))
     ]
 

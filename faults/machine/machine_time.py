@@ -18,6 +18,7 @@ from ...isa.registers import BUFFER_BYTES
 from ...simulator.cycles.engines import CycleModel
 from ...simulator.cycles.occupancy import leases
 from ...simulator.cycles.trace import Recorder, check_traceable
+from ...simulator.text.activations import moved_by
 from ...simulator.text.spans import Span, Spans
 from ...tables import complete
 
@@ -25,6 +26,7 @@ _COUNTERS = {
     "ifmap buffer": "ifmap",
     "weight buffer": "weight",
     "scratchpad": "scratchpad",
+    "activation memory": "activation",
     "position buffer": "position",
     "residual slots": "residual",
 }
@@ -37,12 +39,22 @@ complete(
 
 
 class HeldWords(NamedTuple):
-    """Words of a register that hold something that is still read, from `begin` to `end`."""
+    """Words of a register that hold something that is still read, from `begin` to `end`.
+
+    words : in all, `row` of them at a time, `stride` apart.
+    """
 
     word: int
     words: int
     begin: int
     end: int
+    row: int
+    stride: int
+
+    def number(self, at: int) -> int:
+        """The word that is number `at` of them."""
+        row, within = divmod(at, self.row)
+        return self.word + row * self.stride + within
 
 
 class _Work(NamedTuple):
@@ -120,20 +132,20 @@ class MachineTime:
 
     @cached_property
     def leases(self) -> dict[str, list[HeldWords]]:
-        """What is in the buffers and still read, LOAD by LOAD; by register."""
-        c, program = self.program.columns, self.program
-        end = self.recorder.end
+        """What is in the memories and still read, by register: of each LOAD, or STORE."""
+        program, end = self.program, self.recorder.end
+        c, stores = program.columns, moved_by(program, "STORE")
+        stored = {pc: run for pc, *run in zip(*(x.tolist() for x in stores), strict=True)}
         found: dict[str, list[HeldWords]] = {name: [] for name in _COUNTERS.values()}
         for lease in leases(program):
             name = _COUNTERS.get(lease.counter)
             if name is None or not lease.ends:
                 continue
             (pc,) = lease.begins
-            words = int(c["row_bytes"][pc] * c["count"][pc])
-            last = max(end[reader] for reader in lease.ends)
-            found[name].append(
-                HeldWords(int(c["buf_addr"][pc]), words, end[pc], max(end[pc] + 1, last))
-            )
+            loaded = int(c["row_bytes"][pc] * c["count"][pc])
+            word, row, rows, stride = stored.get(pc, (int(c["buf_addr"][pc]), loaded, 1, 0))
+            last = max(end[pc] + 1, *(end[reader] for reader in lease.ends))
+            found[name].append(HeldWords(word, row * rows, end[pc], last, row, stride))
         return found
 
     def instructions(self) -> NDArray[np.int64]:

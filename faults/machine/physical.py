@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...isa.instructions import BY_NAME
+from ...isa.instructions import BY_NAME, KeptMemory
 from ...isa.registers import BY_UNIT, DPPU_UNITS, Register, users
 from ...network.arrays import I64
 from ...simulator.array.dataflows import DATAFLOWS
@@ -27,6 +27,7 @@ from ...simulator.inject.fault_plan import (
 )
 from ...simulator.inject.sites import ALL, EVERY, Site, units_of
 from ...simulator.inject.units import all_places
+from ...simulator.text.activations import moved_by
 from ...simulator.text.spans import Span, Spans
 from .part import Part
 
@@ -177,7 +178,7 @@ def _in_dppu(
 def _in_buffer(
     spans: Spans, own: Sequence[Span], register: Register, places: I64
 ) -> NDArray[np.bool_]:
-    """Bytes that a LOAD writes, words that a tile has."""
+    """Bytes that a LOAD or STORE writes, words that a tile has."""
     if register.buffer is None:
         there = [span.m * span.n for span in own if has_register(register, span)]
         words = max(there, default=0)
@@ -187,8 +188,14 @@ def _in_buffer(
     mine = np.zeros(len(spans.program.text), np.bool_)
     for span in own:
         mine[span.begin : span.end] = True
-    mine &= (c["op"] == BY_NAME["LOAD"].opcode) & (c["buffer"] == register.buffer)
     change = np.zeros(len(places) + 1, np.int64)
+    if register.buffer == KeptMemory.ACTIVATION:
+        for pc, first, row, rows, stride in zip(*moved_by(spans.program, "STORE"), strict=True):
+            starts = first + np.arange(rows if mine[pc] else 0) * stride
+            np.add.at(change, starts, 1)
+            np.add.at(change, starts + row, -1)
+        return np.cumsum(change)[:-1] > 0
+    mine &= (c["op"] == BY_NAME["LOAD"].opcode) & (c["buffer"] == register.buffer)
     np.add.at(change, c["buf_addr"][mine], 1)
     np.add.at(change, c["buf_addr"][mine] + c["row_bytes"][mine] * c["count"][mine], -1)
     return np.cumsum(change)[:-1] > 0

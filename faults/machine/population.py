@@ -253,7 +253,7 @@ def _bytes(
         slot = int(rng.integers(ends[-1]))
         index = int(np.searchsorted(ends, slot, side="right"))
         lease = leases[index]
-        word = lease.word + int(rng.integers(lease.words))
+        word = lease.number(int(rng.integers(lease.words)))
         return at(word, int(rng.integers(lease.begin, lease.end)), rng)
 
     live = float(ends[-1]) / (words * cycles) if len(ends) else 0.0

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import InternalError
 from ...isa.descriptors import LAYER_COLUMNS
+from ...isa.instructions import KeptMemory
 from ...isa.program import chunks
 from ...isa.registers import BY_UNIT, all_handled
 from ...simulator.array.tile import Held
@@ -58,15 +59,21 @@ def _result(run: FaultRun, span: Span, site: Site) -> Content:
 
 
 def _byte(run: FaultRun, span: Span, site: Site) -> Content:
-    """A byte that the last LOAD before the fault has brought."""
+    """A byte that the last LOAD, or STORE, before the fault has brought."""
     (word,) = make_plan([site], run.spans).words
-    loads, c = run.reads, run.program.columns
-    covers = (loads.first <= word.address) & (word.address < loads.end)
-    own = loads.load[covers & (loads.buffer == word.buffer)]
-    before = int(np.searchsorted(own, word.begin[0]))  # LOADs before the fault
-    if not before and (site.stuck == FLIP or not len(own)):
-        return Content(site.cycle, "nothing has been loaded there yet", 0, 8)
-    pc = int(own[max(0, before - 1)])  # of a stuck bit the first that is wrong
+    c, own = run.program.columns, run.reads.writers((word.buffer, word.address))
+    before = int(np.searchsorted(own, word.begin[0]))  # those before the fault
+    done = "stored" if word.buffer == KeptMemory.ACTIVATION else "loaded"
+    if not before and (site.stuck == FLIP or not own):
+        return Content(site.cycle, f"nothing has been {done} there yet", 0, 8)
+    pc = own[max(0, before - 1)]  # of a stuck bit the first that is wrong
+    if word.buffer == KeptMemory.ACTIVATION:
+        meaning, number = _element_at(
+            run,
+            run.network.layers[int(run.program.debug_layer[pc])].output,
+            run.program.config.activation_base + word.address,
+        )
+        return Content(site.cycle, f"{meaning}, stored at pc {pc}", number, 8)
     line, at = divmod(word.address - int(c["buf_addr"][pc]), int(c["row_bytes"][pc]))
     address = int(c["dram_addr"][pc]) + line * int(c["stride"][pc]) + at
     meaning, number = _dram(run, pc, address)
@@ -93,15 +100,20 @@ def _dram(run: FaultRun, pc: int, address: int) -> tuple[str, int]:
                 return _weight(run, index, address - row["weight_addr"]), number
             return f"a byte of the position tables of {layer}", number
     for tensor in (row["input"], row["residual"]):
-        if tensor < 0:
-            continue
-        own, base = run.network.tensors[tensor], int(program.tensors[tensor][3])
-        if base <= address < base + own.elements:
-            place, channel = divmod(address - base, own.c)
-            y, x = divmod(place, own.w)
-            number = int(run.difference.golden(tensor).reshape(-1)[address - base])
-            return f"element ({y}, {x}, channel {channel}) of {own.name}", number
+        if tensor >= 0:
+            base = int(program.tensors[tensor][3])
+            if base <= address < base + run.network.tensors[tensor].elements:
+                return _element_at(run, tensor, address)
     raise InternalError(f"LOAD at pc {pc} reads DRAM byte {address}, which is none of {layer}'s")
+
+
+def _element_at(run: FaultRun, tensor: int, address: int) -> tuple[str, int]:
+    """The element of a tensor that lies at an address."""
+    own, at = run.network.tensors[tensor], address - int(run.program.tensors[tensor][3])
+    place, channel = divmod(at, own.c)
+    y, x = divmod(place, own.w)
+    number = int(run.difference.golden(tensor).reshape(-1)[at])
+    return f"element ({y}, {x}, channel {channel}) of {own.name}", number
 
 
 def _weight(run: FaultRun, index: int, at: int) -> str:
@@ -138,6 +150,7 @@ _WORDS = {
     "ifmap": _Word("byte {row} of the ifmap buffer", _byte),
     "weight": _Word("byte {row} of the weight buffer", _byte),
     "scratchpad": _Word("byte {row} of the scratchpad", _byte),
+    "activation": _Word("byte {row} of the activation memory", _byte),
     "residual": _Word("byte {row} of the residual slots", _byte),
     "output": _Word("word {row} of the tile in the output buffer", _output),
     "result": _Word("word {row} of the tile in the results of VEC", _result),

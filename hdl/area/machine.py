@@ -64,7 +64,7 @@ _COUNTED: dict[str, dict[str, tuple[str, ...]]] = {
         "SRAM": ("position", "psum"),
     },
     "buffer": {
-        "buffers": ("ifmap", "weight", "scratchpad", "position", "instruction"),
+        "buffers": ("ifmap", "weight", "scratchpad", "activation", "position", "instruction"),
         "output buffer": ("residual", "output", "result"),
     },
     # The paper counts no delay lines, and has one array: a stationary one is taken for as large.
@@ -139,7 +139,7 @@ def _parts(config: Config, multiplier: str) -> dict[str, float]:
     voted = array.cols // parts if parts > 1 else 0
     b = config.buffers
     sram = (
-        b.ifmap_bytes + b.weight_bytes + b.scratchpad_bytes + b.output_bytes
+        b.ifmap_bytes + b.weight_bytes + b.scratchpad_bytes + b.activation_bytes + b.output_bytes
         + b.instruction_bytes + (b.position_bytes if groups else 0)
     )  # fmt: skip
     return {

@@ -9,6 +9,7 @@ from ...errors import InternalError
 from ...isa.instructions import Engine, Kind
 from ...isa.program import Program
 from ..text.work import Work
+from .activation_port import make_port
 from .cycle_kernels import run_cycles
 from .dram import make_channel
 from .engines import CycleModel
@@ -58,6 +59,8 @@ class CompiledModel:
         ]
         self.nbytes: list[list[int]] = state.nbytes.tolist()
         self.kind_bytes: list[int] = state.dram.moved["nbytes"].tolist()
+        self.kept_bytes: list[list[int]] = state.kept_bytes.tolist()
+        self.kept_kind_bytes: list[int] = state.port.passed["nbytes"].tolist()
         self.layer_end: list[int] = state.layer_end.tolist()
         self.port_bytes = int(state.shared["port_bytes"][0])
         self.left: list[list[int]] = (state.pair["tail"] - state.pair["head"]).tolist()
@@ -77,6 +80,7 @@ def _machine(program: Program, work: Work) -> Machine:
         chunk=work.chunk,
         held=work.held,
         text_base=program.memory_map["text"][0],
+        activations=config.activation_base,
     )
 
 
@@ -144,8 +148,10 @@ def _state(program: Program, work: Work) -> State:
         tokens=np.zeros(starts[-1], np.int64),
         spent=np.zeros((engines, layers, len(REASONS)), np.int64),
         nbytes=np.zeros((layers, len(Kind)), np.int64),
+        kept_bytes=np.zeros((layers, len(Kind)), np.int64),
         layer_end=np.zeros(layers, np.int64),
         dram=make_channel(program.config.dram),
+        port=make_port(program.config.buffers),
         booked=_filled(BOOKED, taps),
         tapped=_filled(TAPPED, taps),
         missing=work.readers.astype(np.int64),

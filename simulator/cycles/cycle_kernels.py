@@ -22,6 +22,7 @@ from ...kernels import kernel
 from ...tables import complete
 from ..dppu.taps import tap_windows
 from ..text.work import FIXED
+from .activation_port import pass_port
 from .dram import request
 from .stalls import BUSY, WAITING
 from .state import (
@@ -59,6 +60,7 @@ _BUSY, _DRAM, _WINDOW, _DRAIN, _PORT, _AWAIT, _INSTRUCTION, _CONTENTION, _OPERAN
         "dram_contention", "operands", "blocks",
     )
 )  # fmt: skip
+_ACTIVATION_PORT = REASONS.index("activation_port")
 _OUTPUT_FULL, _OUTBUF_FULL = REASONS.index("output_full"), REASONS.index("dppu_outbuf_full")
 _WAITING = np.array(
     [[REASONS.index(WAITING[c].get(p, BUSY)) for p in Engine] for c in Engine], np.int64
@@ -151,10 +153,15 @@ def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None
                     full = True
                     break
                 where = address + first * stride + offset
-                start, end = request(s.dram, now, where, part, kind, count, stride)
-                busy += end - start
+                if where >= m.activations:
+                    start, finish = pass_port(s.port, now, part * count, kind)
+                    s.kept_bytes[t.code[pc].layer, kind] += part * count
+                else:
+                    start, finish = request(s.dram, now, where, part, kind, count, stride)
+                    s.nbytes[t.code[pc].layer, kind] += part * count
+                end = max(end, finish)
+                busy += finish - start
                 moved += part * count
-                s.nbytes[t.code[pc].layer, kind] += part * count
                 offset += m.grant
             if not full:
                 offset = 0
@@ -167,9 +174,21 @@ def _move(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> None
         s.engine[engine].phase = _MOVED
     spent = s.spent[engine, t.code[pc].layer]
     if engine != _DPPU:
-        spent[_DRAM] += end - now - busy
+        spent[_ACTIVATION_PORT if _is_kept(m, t, pc) else _DRAM] += end - now - busy
         spent[_BUSY] += busy
     s.engine[engine].at = end
+
+
+@kernel
+def _is_kept(m: Machine, t: Text, pc: int) -> bool:
+    """Whether a LOAD reads, or a STORE writes, the activation memory."""
+    return t.reads[t.code[pc].first_read].address >= m.activations
+
+
+@kernel
+def _fetching(s: State) -> int:
+    """`CycleModel._fetching`."""
+    return s.dram.moved[_OPERAND].busy + s.port.passed[_OPERAND].busy
 
 
 @kernel
@@ -276,7 +295,9 @@ def _moved(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) -> Non
         s.layer_end[t.code[pc].layer] = now
         _end(t, s, engine, pc, now)
     elif engine == _LOAD:
-        _end(t, s, engine, pc, now + m.latency)
+        arrival = now if _is_kept(m, t, pc) else now + m.latency
+        s.shared[0].loaded = max(s.shared[0].loaded, arrival)
+        _end(t, s, engine, pc, s.shared[0].loaded)
     else:
         raise InternalError("cycle_kernels.py: _moved has no branch for an engine")
 
@@ -360,7 +381,7 @@ def _take_tokens(m: Machine, t: Text, s: State, engine: int, pc: int, now: int) 
             behind_dppu = s.engine[_STORE].asleep == _DPPU
             if not _has_token(s, engine, producer, now):
                 s.engine[engine].since = now
-                s.engine[engine].operands = s.dram.moved[_OPERAND].busy
+                s.engine[engine].operands = _fetching(s)
                 s.engine[engine].behind_dppu = behind_dppu
                 s.engine[engine].phase = _TOKEN
                 return True
@@ -378,7 +399,7 @@ def _got_token(t: Text, s: State, engine: int, pc: int, now: int) -> None:
     spent = s.spent[engine, t.code[pc].layer]
     waited, reason = now - s.engine[engine].since, _WAITING[engine, producer]
     if reason == _OPERANDS:
-        contention = min(waited, s.dram.moved[_OPERAND].busy - s.engine[engine].operands)
+        contention = min(waited, _fetching(s) - s.engine[engine].operands)
         spent[_CONTENTION] += contention
         waited -= contention
     elif reason == _OUTPUT_FULL and s.engine[engine].behind_dppu:

@@ -23,8 +23,9 @@ from ...kernels import kernel
 from ...tables import complete, unique
 from .state import record
 
-#: Ports of the channel; without `dram.duplex` everything passes the first.
-READS, WRITES = 0, 1
+#: Ports of the channel; without `dram.duplex` everything passes the first. And beside the channel
+#: that of the activation memory, which is none of its own (`activation_port`).
+READS, WRITES, ON_CHIP = 0, 1, 2
 #: What is written; all other kinds are read.
 WRITTEN = (Kind.OFMAP,)
 _READ = (

@@ -31,7 +31,8 @@ from ...tables import complete
 from ..dppu.taps import tap_windows
 from ..machine.memory import Memory
 from ..text.work import Strided, Work
-from .dram import make_dram
+from .activation_port import ActivationPort
+from .dram import ON_CHIP, make_dram
 from .events import Clock, Process, Waiting
 from .fetch import InstructionFetch
 from .slack import SlackLedger
@@ -47,7 +48,8 @@ class CycleModel:
 
     After `run`: cycles; spent : [engine][layer][`busy` or a stall of `STALLS`] -> cycles;
     nbytes : [layer][kind] through the channel; kind_bytes : the channel's own count of them;
-    port_bytes; layer_end : cycle of each layer's last STORE; left : [producer][consumer] tokens.
+    kept_bytes, kept_kind_bytes : the same of the activation memory's port; port_bytes; layer_end :
+    cycle of each layer's last STORE; left : [producer][consumer] tokens.
     """
 
     def __init__(
@@ -66,12 +68,16 @@ class CycleModel:
         self.start_order, self.progress, self.recorder = start_order, progress, recorder
         self.clock = Clock()
         self.dram = make_dram(self.config.dram)
+        self.activations = ActivationPort(self.config.buffers)
+        self.activation_base = self.config.activation_base
         self.grant = self.config.dram.grant_bytes
         layers = len(program.layers)
         self.spent: list[list[dict[str, int]]] = [
             [dict.fromkeys((BUSY, *STALLS[e]), 0) for _ in range(layers)] for e in Engine
         ]
         self.nbytes = np.zeros((layers, len(Kind)), np.int64).tolist()
+        self.kept_bytes = np.zeros((layers, len(Kind)), np.int64).tolist()
+        self.loaded = 0  # when the data of the last LOAD are there
         self.port_bytes = 0  # read by the DPPU through its own buffer port
         self.layer_end = [0] * layers
         #: [producer][consumer]: the cycles from which tokens can be taken, in order.
@@ -146,17 +152,21 @@ class CycleModel:
 
     def _wait(self, engine: Engine, producer: Engine, pc: int) -> Process:
         """Take a token of `producer`; the time is charged to the instruction's layer."""
-        held = self.dram.busy[Kind.DPPU_OPERAND]
+        held = self._fetching()
         store_waits_for_dppu = self.sleeper[Engine.DPPU][Engine.STORE] is not None
         waited = yield from self._until_token(engine, producer, pc)
         reason = WAITING[engine][producer]
         if reason == "operands":
-            contention = min(waited, self.dram.busy[Kind.DPPU_OPERAND] - held)
+            contention = min(waited, self._fetching() - held)
             self._spend(engine, pc, "dram_contention", contention)
             waited -= contention
         elif reason == "output_full" and store_waits_for_dppu:
             reason = "dppu_outbuf_full"
         self._spend(engine, pc, reason, waited)
+
+    def _fetching(self) -> int:
+        """Cycles so far in which the DPPU's operands have moved."""
+        return self.dram.busy[Kind.DPPU_OPERAND] + self.activations.busy[Kind.DPPU_OPERAND]
 
     # ---- engines ------------------------------------------------------------------------------
 
@@ -194,20 +204,15 @@ class CycleModel:
         self._spend(engine, pc, "instruction", self.clock.now - start)
 
     def _fetch_request(self, address: int, nbytes: int, pc: int) -> int:
-        self.nbytes[self.layer_of[pc]][Kind.INSTRUCTION] += nbytes
-        start, end = self.dram.request(self.clock.now, address, nbytes, Kind.INSTRUCTION)
-        if self.recorder is not None:
-            port = self.dram.port(Kind.INSTRUCTION)
-            self.recorder.transfer(pc, Kind.INSTRUCTION, port, start, end, nbytes)
-        return end
+        return self._request(pc, address, nbytes, Kind.INSTRUCTION, 1, 0)[1]
 
     def _transfer(self, engine: Engine, pc: int, kind: int, reads: Sequence[Strided]) -> Process:
-        """Move (address, row bytes, rows, stride) each through the channel, grant by grant.
+        """Move (address, row bytes, rows, stride) each through its port, grant by grant.
 
         One event serves up to a grant of bytes. LOAD and STORE are busy while bytes move, and
-        stalled by `dram` while the channel serves others; the DPPU accounts for its time itself.
+        stalled while the port serves others; the DPPU accounts for its time itself.
         """
-        nbytes, grant, request = self.nbytes[self.layer_of[pc]], self.grant, self.dram.request
+        grant, reason = self.grant, self._port_stall(reads)
         now = end = self.clock.now
         busy = moved = 0
         for address, row, rows, stride in reads:
@@ -217,33 +222,61 @@ class CycleModel:
                 for offset in range(0, row, grant):
                     part = min(grant, row - offset)
                     if moved and moved + part * count > grant:
-                        yield self._moved(engine, pc, end - now - busy, busy)
+                        yield self._moved(engine, pc, reason, end - now - busy, busy)
                         now, busy, moved = self.clock.now, 0, 0
                     at = address + first * stride + offset
-                    start, end = request(now, at, part, kind, count, stride)
-                    busy += end - start
+                    start, finish = self._request(pc, at, part, kind, count, stride)
+                    end = max(end, finish)
+                    busy += finish - start
                     moved += part * count
-                    nbytes[kind] += part * count
-                    if self.recorder is not None:
-                        port = self.dram.port(kind)
-                        self.recorder.transfer(pc, kind, port, start, end, part * count)
-        yield self._moved(engine, pc, end - now - busy, busy)
+        yield self._moved(engine, pc, reason, end - now - busy, busy)
 
-    def _moved(self, engine: int, pc: int, wait: int, busy: int) -> simpy.Event:
-        """Account for what the channel was asked for; the event of its end."""
+    def _request(
+        self, pc: int, address: int, nbytes: int, kind: int, rows: int, stride: int
+    ) -> tuple[int, int]:
+        """Ask the channel, or the activation memory's port: (start, finish)."""
+        now, layer = self.clock.now, self.layer_of[pc]
+        if self._is_kept(address):
+            own, port = self.kept_bytes[layer], ON_CHIP
+            start, finish = self.activations.request(now, nbytes * rows, kind)
+        else:
+            own, port = self.nbytes[layer], self.dram.port(kind)
+            start, finish = self.dram.request(now, address, nbytes, kind, rows, stride)
+        own[kind] += nbytes * rows
+        if self.recorder is not None:
+            self.recorder.transfer(pc, kind, port, start, finish, nbytes * rows)
+        return start, finish
+
+    def _is_kept(self, address: int) -> bool:
+        """Whether an address is one of the activation memory."""
+        return address >= self.activation_base
+
+    def _port_stall(self, reads: Sequence[Strided]) -> str:
+        """What a LOAD or STORE waits for while its port serves others."""
+        kept = any(self._is_kept(read[0]) for read in reads[:1])
+        return "activation_port" if kept else "dram"
+
+    def _moved(self, engine: int, pc: int, reason: str, wait: int, busy: int) -> simpy.Event:
+        """Account for what a port was asked for; the event of its end."""
         if engine != Engine.DPPU:
-            self._spend(engine, pc, "dram", wait)
+            self._spend(engine, pc, reason, wait)
             self._spend(engine, pc, BUSY, busy)
         return self.clock.sleep(engine, wait + busy)
 
     def _load(self, engine: Engine, pc: int) -> Process:
-        """LOAD: the engine is free when the channel is; tokens can be taken with the data."""
+        """LOAD: the engine is free when the channel is; tokens can be taken with the data.
+
+        Data come in the order of the LOADs, those from on chip not before older ones from DRAM.
+        """
         yield from self._transfer(engine, pc, self.kinds[pc], [self.reads[pc]])
-        latency = self.config.dram.latency_cycles
+        kept = self._is_kept(self.reads[pc][0])
+        arrival = self.clock.now + (0 if kept else self.config.dram.latency_cycles)
+        self.loaded = max(self.loaded, arrival)
+        latency = self.loaded - self.clock.now
         if self.memory is not None:
-            arrival = self.clock.sleep(engine, latency)
-            assert arrival.callbacks is not None
-            arrival.callbacks.append(partial(self._arrived, pc))
+            event = self.clock.sleep(engine, latency)
+            assert event.callbacks is not None
+            event.callbacks.append(partial(self._arrived, pc))
         self._post(engine, pc, latency)
 
     def _arrived(self, pc: int, _: simpy.Event) -> None:
@@ -373,7 +406,7 @@ class CycleModel:
         if any(process.is_alive for process in processes):
             raise DeadlockError(self._deadlock())
         self.cycles = max(self.ended)
-        self.kind_bytes = self.dram.nbytes
+        self.kind_bytes, self.kept_kind_bytes = self.dram.nbytes, self.activations.nbytes
         self.left = [[len(given) for given in row] for row in self.tokens]
         for e in Engine:
             pc = self.queues[e][-1]

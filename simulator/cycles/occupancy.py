@@ -18,6 +18,7 @@ from ...isa.instructions import (
     WINDOW_FIELDS,
     Buffer,
     Engine,
+    KeptMemory,
     Source,
     Table,
 )
@@ -26,6 +27,7 @@ from ...isa.sizes import buffer_bytes
 from ...isa.validate_text import configured
 from ...network.layers import NO_TENSOR, LayerOp
 from ...tables import complete
+from ..text.activations import fetched, moved_by
 from .trace import Recorder
 
 #: What is counted, and its unit.
@@ -34,6 +36,7 @@ COUNTERS = {
     "weight buffer": "bytes",
     "position buffer": "bytes",
     "scratchpad": "bytes",
+    "activation memory": "bytes",
     "output buffer": "words",
     "residual slots": "bytes",
     "DPPU backlog": "neurons",
@@ -45,6 +48,13 @@ _BUFFERS = {
 }
 #: In place of the first two, on a machine that has one.
 _SCRATCHPAD = "scratchpad"
+_ACTIVATION = "activation memory"
+complete(
+    "KeptMemory in isa/instructions.py",
+    KeptMemory,
+    [KeptMemory.ACTIVATION],
+    "simulator/cycles/occupancy.py: _kept",
+)
 complete(
     "Buffer in isa/instructions.py",
     Buffer,
@@ -244,9 +254,36 @@ def leases(program: Program) -> Iterator[Lease]:
 
     Contents of a buffer are given back by half: what was loaded into a half is in use until its
     last readers (GEMM, DPPU, VEC) before the next LOAD into that half have ended.  A scratchpad has
-    no halves: there, each LOAD's bytes are in use until their own last readers have ended.
+    no halves: there, each LOAD's bytes are in use until their own last readers have ended.  So are
+    in the activation memory those of a STORE; what nobody reads there is not counted.
     """
-    return _Walk(program).run()
+    yield from _Walk(program).run()
+    yield from _kept(program)
+
+
+def _kept(program: Program) -> Iterator[Lease]:
+    """What lies in the activation memory, STORE by STORE."""
+    stores = moved_by(program, "STORE")
+    if not len(stores.pcs):
+        return
+    readers = moved_by(program, "LOAD"), fetched(program)
+    tensors = program.column("output")[program.debug_layer[stores.pcs]]
+    for tensor in np.unique(tensors).tolist():
+        own = np.flatnonzero(tensors == tensor)
+        begin, end = stores.first[own].min(), stores.end[own].max()
+        since = stores.pcs[own[0]]
+        # Up to where another tensor takes its place.
+        others = (stores.first < end) & (begin < stores.end) & (tensors != tensor)
+        until = stores.pcs[others & (stores.pcs > since)].min(initial=len(program.text))
+        near = [moves.meeting(begin, end) for moves in readers]
+        near = [moves.where((since < moves.pcs) & (moves.pcs < until)) for moves in near]
+        for i in own.tolist():
+            ends = list[int]()
+            for moves in near:
+                ends += moves.meeting(stores.first[i], stores.end[i]).pcs[-1:].tolist()
+            if ends:
+                amount = int(stores.row[i] * stores.rows[i])
+                yield Lease(_ACTIVATION, amount, (int(stores.pcs[i]),), tuple(ends))
 
 
 Level = tuple[NDArray[np.int64], NDArray[np.int64]]  #: cycles of change, and the level from then on

@@ -17,12 +17,14 @@ STALLS: dict[Engine, dict[str, str]] = {
         "dppu_buffer_full": "the half to be filled (tables, or operands) is still read by the DPPU",
         "producer": "the tensor to be read is not stored yet, or no residual slot is free",
         "dram": "the channel serves another engine",
+        "activation_port": "the activation memory's port serves another engine",
         "instruction": "the next instruction is not fetched yet",
         "finished": "after the engine's last instruction",
     },
     Engine.ARRAY: {
         "operands": "operands are not loaded yet",
-        "dram_contention": "operands are late because the DPPU's fetches held the channel",
+        "dram_contention": "operands are late because the DPPU's fetches held the channel, or the "
+        "activation memory's port",
         "output_full": "no output slot is free: the vector unit or STORE is behind",
         "dppu_outbuf_full": "no output slot is free: results wait for the DPPU",
         "dppu_window": "the DPPU has not left the register file to be filled (HyCA's stall)",
@@ -44,8 +46,10 @@ STALLS: dict[Engine, dict[str, str]] = {
     Engine.STORE: {
         "array": "the array's results are not there yet",
         "dppu": "the DPPU's results are not there yet",
-        "residual": "operands of the vector unit are not loaded yet",
+        "residual": "operands of the vector unit are not loaded yet, or what a STORE overwrites "
+        "in the activation memory",
         "dram": "the channel serves another engine",
+        "activation_port": "the activation memory's port serves another engine",
         "instruction": "the next instruction is not fetched yet",
         "finished": "after the engine's last instruction",
     },
@@ -69,7 +73,8 @@ WAITING: dict[Engine, dict[Engine, str]] = {
 #: What can set the pace of a layer.
 RESOURCES: dict[str, str] = {
     "compute": "the 2-D array itself: its products and its column buses",
-    "dram": "operands from DRAM: bandwidth, latency, or the layer before is not stored yet",
+    "dram": "operands from DRAM, or from the activation memory: bandwidth, latency, or the layer "
+    "before is not stored yet",
     "dppu": "the DPPU: the array's windows or results wait for it",
     "vector": "the vector unit and STORE behind it",
     "control": "instructions are not fetched yet",
@@ -94,6 +99,7 @@ BOUND: dict[Engine, dict[str, str]] = {
         "dppu": "dppu",
         "residual": "dram",
         "dram": "dram",
+        "activation_port": "dram",
         "instruction": "control",
     },
 }

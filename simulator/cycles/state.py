@@ -24,6 +24,7 @@ class Machine(NamedTuple):
     chunk: int  #: instructions fetched together
     held: int  #: chunks that the instruction buffer holds
     text_base: int
+    activations: int  #: address from which on bytes are of the activation memory
 
 
 def record(*names: str) -> np.dtype[np.void]:
@@ -51,9 +52,10 @@ ENGINE = record(
 )  # fmt: skip
 #: Where the tokens of a pair of engines begin and end in `State.tokens`.
 PAIR = record("head", "tail")
-#: Array, DPPU and fetch unit; tap_done and the other : when the DPPU leaves its register files.
+#: LOAD, array, DPPU and fetch unit; loaded : when the last data are there; tap_done and the other :
+#: when the DPPU leaves its register files.
 SHARED = record(
-    "port_bytes", "tap_done", "tap_done_before", "bus_free",
+    "port_bytes", "loaded", "tap_done", "tap_done_before", "bus_free",
     "booked", "booked_end", "tapped", "tapped_end",
     "chunk", "offset", "step", "drained", "full",
 )  # fmt: skip
@@ -81,8 +83,10 @@ class State(NamedTuple):
     tokens: Any  #: cycles from which a token can be taken
     spent: Any  #: (engines, layers, reasons)
     nbytes: Any  #: (layers, kinds)
+    kept_bytes: Any  #: the same of the activation memory
     layer_end: Any
     dram: Any  #: `dram.Channel`
+    port: Any  #: `activation_port.Port`
     booked: Any
     tapped: Any
     missing: Any  #: engines that have not come to a SYNC yet, by pc

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...config import Config
 from ...errors import FlexhycaError
 from ...isa.instructions import Engine, Kind
-from .dram import WRITES
+from .dram import ON_CHIP, READS, WRITES
 from .stalls import BUSY
 
 
@@ -46,9 +46,10 @@ class Recorder:
     engines : a track for each `Engine`; its slices follow one another from cycle 0 to the last
     without gap or overlap, in the states of `stalls.STALLS` and `busy`. channel : transfers, in the
     states of `Kind` (lower case), never two at a time; writes : those of a channel of their own
-    (`dram.duplex`), likewise. begin, end : by pc, the first cycle of an
-    instruction's own work, and the cycle after its last; waits are not work. Of a stationary
-    array's fold the end of its stream, too, underneath the next one (`array.overlapped_preload`).
+    (`dram.duplex`), likewise; activations : those of the activation memory. begin, end : by pc, the
+    first cycle of an instruction's own work, and the cycle after its last; waits are not work. Of a
+    stationary array's fold the end of its stream, too, underneath the next one
+    (`array.overlapped_preload`).
 
     An engine charges several states of an instruction at once where they have no order of their
     own; a stall then comes before the work.
@@ -56,7 +57,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.engines = [Track() for _ in Engine]
-        self.channel, self.writes = Track(), Track()
+        self.channel, self.writes, self.activations = Track(), Track(), Track()
         self.begin: dict[int, int] = {}
         self.end: dict[int, int] = {}
         self._kinds = [kind.name.lower() for kind in Kind]
@@ -77,9 +78,9 @@ class Recorder:
         self.end[pc] += cycles
 
     def transfer(self, pc: int, kind: int, port: int, start: int, end: int, nbytes: int) -> None:
-        """A port of the channel moves `nbytes` for instruction `pc` in cycles [start, end)."""
-        track = self.writes if port == WRITES else self.channel
-        track.add(pc, self._kinds[kind], start, end - start, nbytes)
+        """A port moves `nbytes` for instruction `pc` in cycles [start, end)."""
+        tracks = {READS: self.channel, WRITES: self.writes, ON_CHIP: self.activations}
+        tracks[port].add(pc, self._kinds[kind], start, end - start, nbytes)
 
 
 def check_traceable(config: Config) -> None:

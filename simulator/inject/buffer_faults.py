@@ -2,12 +2,15 @@
 
 The exact fast way of what `faulty_memory` finds by executing every byte.  A byte is wrong from its
 fault until a LOAD writes it (a stuck bit, until it is free); whoever reads it meanwhile reads a
-wrong copy of one element of a tensor, one weight, a byte of a bias or of a position table.
+wrong copy of one element of a tensor, one weight, a byte of a bias or of a position table.  A byte
+of the activation memory is wrong until a STORE writes it; a LOAD meanwhile brings a wrong copy into
+a buffer, where a byte is wrong in the same way until the next LOAD there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +20,22 @@ from ...isa.instructions import (
     BY_NAME,
     WINDOW_FIELDS,
     Buffer,
+    Cells,
     Engine,
+    KeptMemory,
     Source,
 )
 from ...isa.sizes import weight_buffer
 from ...network.layers import NO_TENSOR, LayerOp
 from ..array.dataflows import DATAFLOWS
+from ..text.activations import moved_by
 from ..text.spans import Span, Spans
 from .fault_plan import Word
 from .sites import FLIP
+from .vector_faults import pixels_reading
 
 _LAST = 1 << 62  # after every step of an instruction
+ByteCell = tuple[Cells, int]  #: a byte of a memory
 _WINDOW = {name: i for i, (name, _) in enumerate(WINDOW_FIELDS)}
 
 
@@ -41,6 +49,9 @@ class ByteChange(NamedTuple):
         """A two's complement number of `bits` bits, read from the wrong byte."""
         word = ((value & self.keep) ^ self.turn) & ((1 << bits) - 1)
         return word - (1 << bits) if word >> (bits - 1) else word
+
+
+_NOTHING: Mapping[int, ByteChange] = MappingProxyType({})
 
 
 class Read(NamedTuple):
@@ -73,6 +84,7 @@ class Reads:
         self.buffer = c["buffer"][self.load]
         self.first = c["buf_addr"][self.load]
         self.end = self.first + c["row_bytes"][self.load] * c["count"][self.load]
+        self.stores, self.loads = moved_by(program, "STORE"), moved_by(program, "LOAD")
         self.slot_words = program.column("slot_words").tolist()
         self.flow = DATAFLOWS[program.config.array.dataflow]
         self.weights_in = weight_buffer(program.config)
@@ -83,15 +95,46 @@ class Reads:
 
     def find(self, words: Iterable[Word]) -> dict[tuple[int, int], list[Read]]:
         """Every read of a wrong byte, by layer and tile."""
-        cells: dict[tuple[Buffer, int], list[Word]] = {}
+        cells: dict[ByteCell, list[Word]] = {}
         for word in words:
             cells.setdefault((word.buffer, word.address), []).append(word)
+        copied: dict[ByteCell, dict[int, ByteChange]] = {}
+        for (memory, address), own in list(cells.items()):
+            if memory == KeptMemory.ACTIVATION:
+                course = self._course((memory, address), own)
+                for cell, pc, bits in self._copies(address, course):
+                    copied.setdefault(cell, {})[pc] = bits
+                    cells.setdefault(cell, [])
         found: dict[tuple[int, int], list[Read]] = {}
-        for (buffer, address), own in cells.items():
-            course = self._course(buffer, address, own)
+        for cell, own in cells.items():
+            course = self._course(cell, own, copied.get(cell, {}))
             for span in self._reached(course):
-                for read in self._of_tile(buffer, address, span, course):
+                for read in self._of_tile(cell, span, course):
                     found.setdefault((span.layer, span.number), []).append(read)
+        return found
+
+    def _copies(
+        self, address: int, course: Sequence[tuple[int, int, ByteChange]]
+    ) -> Iterator[tuple[ByteCell, int, ByteChange]]:
+        """(byte of a buffer, pc, bits) of LOADs that bring a wrong byte of the activation memory.
+
+        What happens in the moment of a LOAD comes before it.
+        """
+        c = self.spans.program.columns
+        for pc, numbers in self.loads.touching(address):
+            bits = [bits for when, _, bits in course if when <= pc]
+            if bits and bits[-1] != ByteChange():
+                buffer, first = Buffer(int(c["buffer"][pc])), int(c["buf_addr"][pc])
+                for number in numbers:
+                    yield (buffer, first + number), pc, bits[-1]
+
+    def writers(self, cell: ByteCell) -> list[int]:
+        """The pcs of the instructions that write a byte, in order."""
+        memory, address = cell
+        if memory == KeptMemory.ACTIVATION:
+            return [pc for pc, _ in self.stores.touching(address)]
+        covers = (self.buffer == memory) & (self.first <= address) & (address < self.end)
+        found: list[int] = self.load[covers].tolist()
         return found
 
     def _reached(self, course: Sequence[tuple[int, int, ByteChange]]) -> Iterator[Span]:
@@ -107,26 +150,26 @@ class Reads:
                     yield self.spans.all[index]
 
     def _course(
-        self, buffer: Buffer, address: int, words: Sequence[Word]
+        self, cell: ByteCell, words: Sequence[Word], copied: Mapping[int, ByteChange] = _NOTHING
     ) -> list[tuple[int, int, ByteChange]]:
         """(pc, step, bits from then on) of a byte, in program order.
 
-        Of one moment: what is stuck no longer, flips, what is stuck at 0, and at 1.
+        Of one moment: what is stuck no longer, flips, what is stuck at 0, and at 1. copied : what
+        is wrong with the byte that a LOAD brings.
         """
-        covers = (self.buffer == buffer) & (self.first <= address) & (address < self.end)
-        loads = self.load[covers].tolist()
-        since = min(word.begin[0] for word in words)
-        events: list[tuple[int, int, str, Word]] = [
-            (*word.end, "end", word) for word in words if word.end is not None
+        since = min([*(word.begin[0] for word in words), *copied])
+        # None: the byte is written. Ends come before begins.
+        events: list[tuple[int, int, Word | None, bool]] = [
+            (*word.end, word, False) for word in words if word.end is not None
         ]
-        events += [(*word.begin, "begin", word) for word in words]  # in the order of the plan
-        events += [(pc, _LAST, "load", words[0]) for pc in loads if pc >= since]
+        events += [(*word.begin, word, True) for word in words]  # in the order of the plan
+        events += [(pc, _LAST, None, False) for pc in self.writers(cell) if pc >= since]
         held: list[Word] = []
         bits, course = ByteChange(), []
-        for pc, step, what, word in sorted(events, key=lambda event: event[:2]):
-            if what == "load":
-                bits = ByteChange()
-            elif what == "end":
+        for pc, step, word, begins in sorted(events, key=lambda event: event[:2]):
+            if word is None:
+                bits = copied.get(pc, ByteChange())
+            elif not begins:
                 held.remove(word)
             elif word.stuck == FLIP:
                 bits = ByteChange(bits.keep, bits.turn ^ word.mask)
@@ -140,14 +183,10 @@ class Reads:
         return course
 
     def _of_tile(
-        self,
-        buffer: Buffer,
-        address: int,
-        span: Span,
-        course: Sequence[tuple[int, int, ByteChange]],
+        self, cell: ByteCell, span: Span, course: Sequence[tuple[int, int, ByteChange]]
     ) -> Iterator[Read]:
         """What the instructions of a tile read from the byte."""
-        for engine, pc, part, what, at in self._readers(buffer, address, span):
+        for engine, pc, part, what, at in self._readers(*cell, span):
             after, later, last = self._overlap(engine, pc, span)
             before = ByteChange()
             inside: list[tuple[int, ByteChange]] = []
@@ -173,10 +212,13 @@ class Reads:
         return *following, int(max(own.max() for own in steps))
 
     def _readers(
-        self, buffer: Buffer, address: int, span: Span
+        self, buffer: Cells, address: int, span: Span
     ) -> Iterator[tuple[Engine, int, int, str, tuple[int, int]]]:
         c = self.spans.program.columns
         layer = self.spans.program.network.layers[span.layer]
+        if buffer == KeptMemory.ACTIVATION:
+            yield from self._fetches(address, span)
+            return
         if buffer == Buffer.POSITION:
             for pc in span.dppus:
                 offset = address - int(c["pos_addr"][pc])
@@ -200,17 +242,44 @@ class Reads:
                         if at is not None:
                             yield Engine.STORE, span.vec, 0, what, (at, 0)
             return
-        parts: dict[int, int] = {}
-        for pc in span.dppus:
-            source = int(c["source"][pc])
-            part = parts[source] = parts.get(source, -1) + 1
-            if Source(source).from_buffers:
+        for pc, part, source in self._dppu_parts(span):
+            if source.from_buffers:
                 yield from self._operand(Engine.DPPU, pc, part, buffer, address, span)
         for part, pc in enumerate(span.gemms):
             yield from self._operand(Engine.ARRAY, pc, part, buffer, address, span)
 
+    def _dppu_parts(self, span: Span) -> Iterator[tuple[int, int, Source]]:
+        """The DPPU's instructions, with the part of the reduction that each is of its source."""
+        parts: dict[Source, int] = {}
+        for pc in span.dppus:
+            source = Source(int(self.spans.program.columns["source"][pc]))
+            parts[source] = parts.get(source, -1) + 1
+            yield pc, parts[source], source
+
+    def _fetches(
+        self, address: int, span: Span
+    ) -> Iterator[tuple[Engine, int, int, str, tuple[int, int]]]:
+        """The byte as the DPPU fetches it: an element of the layer's input for some pixel."""
+        program = self.spans.program
+        network, layer = program.network, program.network.layers[span.layer]
+        base = int(program.tensors[layer.input, 3]) - program.config.activation_base
+        element = address - base
+        if base < 0 or not 0 <= element < network.tensors[layer.input].elements:
+            return
+        channel = element % network.tensors[layer.input].c
+        for pc, part, source in self._dppu_parts(span):
+            w = self._window(Engine.DPPU, pc)
+            if not source.fetched or source.from_buffers:
+                continue
+            inside = w["kc0"] <= channel < w["kc0"] + w["kcc"]
+            if inside and any(
+                span.m0 <= pixel < span.m0 + span.m and w["ky0"] <= ky < w["ky0"] + w["nky"]
+                for pixel, ky in pixels_reading(network, layer, element)
+            ):
+                yield Engine.DPPU, pc, part, "input", (element, 0)
+
     def _operand(
-        self, engine: Engine, pc: int, part: int, buffer: Buffer, address: int, span: Span
+        self, engine: Engine, pc: int, part: int, buffer: Cells, address: int, span: Span
     ) -> Iterator[tuple[Engine, int, int, str, tuple[int, int]]]:
         """An operand of a sum, as one unit reads it."""
         if buffer == Buffer.IFMAP:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ...errors import FlexhycaError
-from ...isa.instructions import Buffer
+from ...isa.instructions import Cells
 from ...isa.protection import (
     copies,
     layer_columns,
@@ -46,13 +46,13 @@ Moment = tuple[int, int]  #: pc, and the step of its stream before which somethi
 
 
 class Word(NamedTuple):
-    """Wrong bits of a byte in a buffer, from `begin` on.
+    """Wrong bits of a byte in a memory, from `begin` on.
 
     stuck : FLIP, or the value that the bits hold until `end` (None: for ever); later on they keep
     it until they are written.
     """
 
-    buffer: Buffer
+    buffer: Cells
     address: int
     mask: int
     stuck: int
@@ -265,7 +265,7 @@ _SLOTS = {"output": _sum, "result": _result, "instruction": _instruction}
 all_handled("buffer", [*_SLOTS, *BUFFER_BYTES], "simulator/inject/fault_plan.py: _SLOTS")
 
 
-def _word(site: Site, buffer: Buffer, own: Sequence[Span]) -> Word:
+def _word(site: Site, buffer: Cells, own: Sequence[Span]) -> Word:
     """A byte of a buffer, in program order."""
     begin: Moment = (-1, 0)
     end: Moment | None = None

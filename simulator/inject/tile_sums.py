@@ -107,7 +107,7 @@ class Evaluator:
         array, overwritten = by.copy() if span.dppus else by, np.zeros(by.shape, np.bool_)
         for source, positions in self._positions(span, reads):
             fetched = clean if source.fetched else wrong
-            if source.from_buffers:
+            if source.fetched:
                 own = [r for r in reads if r.engine == Engine.DPPU and r.what != "position"]
                 fetched = self._read(span, x, clean, own)
             unit = DPPU_UNITS[source.fetched]

@@ -27,17 +27,23 @@ complete(
 
 def readers(network: Network, layer: Layer, element: int) -> Iterator[tuple[int, int, int]]:
     """Output elements (y, x, c) of a layer without weights that read an element of its input."""
+    out = network.tensors[layer.output]
+    c = element % network.tensors[layer.input].c + layer.c_offset
+    if 0 <= c < out.c:
+        for pixel, _ in pixels_reading(network, layer, element):
+            yield *divmod(pixel, out.w), c
+
+
+def pixels_reading(network: Network, layer: Layer, element: int) -> Iterator[tuple[int, int]]:
+    """Output pixels of a layer whose windows hold an element of its input, and its kernel row."""
     source, out = network.tensors[layer.input], network.tensors[layer.output]
-    place, channel = divmod(element, source.c)
-    row, column = divmod(place, source.w)
-    c = channel + layer.c_offset
+    row, column = divmod(element // source.c, source.w)
     for ky in range(layer.kernel_h):
         y, off = divmod(row + layer.pad_top - ky * layer.dilation_h, layer.stride_h)
         for kx in range(layer.kernel_w):
             x, aside = divmod(column + layer.pad_left - kx * layer.dilation_w, layer.stride_w)
-            inside = 0 <= y < out.h and 0 <= x < out.w and 0 <= c < out.c
-            if inside and off == aside == 0:
-                yield y, x, c
+            if 0 <= y < out.h and 0 <= x < out.w and off == aside == 0:
+                yield y * out.w + x, ky
 
 
 def element_of(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FlexhycaError, InternalError, ProgramError
+from ...errors import InternalError, ProgramError
 from ...isa.descriptors import LAYER_COLUMNS
 from ...isa.instructions import (
     BY_OPCODE,
@@ -24,12 +24,13 @@ from ...isa.instructions import (
     WINDOW_FIELDS,
     Buffer,
     Engine,
+    KeptMemory,
     Source,
     Table,
 )
 from ...isa.program import Program
 from ...isa.protection import layer_columns
-from ...isa.sizes import buffer_bytes, operand_memory, table_bytes, weight_buffer
+from ...isa.sizes import cell_bytes, operand_memory, table_bytes, weight_buffer
 from ...network import fixedpoint
 from ...network.arrays import I64
 from ...network.layers import LayerOp
@@ -39,6 +40,7 @@ from ..array.kernels import dot
 from ..array.tile import Pes
 from ..text.kernels import decode_positions, gather
 from ..text.work import HELD, gather_geometry, weight_address
+from .address_space import AddressSpace
 from .vector_unit import window_operands
 
 _GARBAGE = 0x55
@@ -101,26 +103,13 @@ class Memory:
         self.sizes: set[tuple[int, int]] = set()  # (m, n) of the parts of a tile
         self.program, self.config = program, program.config
         self.arithmetic = program.network.arithmetic
-        base, size = program.memory_map["activations"]
-        try:
-            self.dram = np.zeros(base + size, np.int8)
-        except MemoryError:
-            raise FlexhycaError(
-                f"{program.name}: {base + size} bytes of DRAM do not fit this computer's memory; "
-                "use values 'fast' or 'none'"
-            ) from None
-        for region, data in (
-            ("weights", program.weights),
-            ("bias", program.bias.view(np.int8)),
-            ("positions", program.positions.view(np.int8)),
-        ):
-            at, nbytes = program.memory_map[region]
-            self.dram[at : at + nbytes] = data
+        self.buffers = {b: np.zeros(n, np.int8) for b, n in cell_bytes(self.config).items()}
+        self.addresses = AddressSpace(program, self.buffers[KeptMemory.ACTIVATION])
+        self.dram = self.addresses.dram
         shape = (program.batch, *program.tensors[program.input, :3].tolist())
         if inputs.shape != shape or inputs.dtype != np.int8:
             raise InternalError(f"input {inputs.dtype} {inputs.shape}, program wants int8 {shape}")
-        self._tensor(program.input)[:] = inputs
-        self.buffers = {b: np.zeros(n, np.int8) for b, n in buffer_bytes(self.config).items()}
+        self.addresses.tensor(program.input)[:] = inputs
         words = self.config.tile_words
         self.sums = np.zeros(self.config.output_words, np.int32)
         self.results = np.zeros(self.config.output_words, np.int8)
@@ -161,11 +150,11 @@ class Memory:
 
     def output(self) -> NDArray[np.int8]:
         """The network's output tensor: (batch, h, w, c)."""
-        return self._tensor(self.program.output).copy()
+        return self.tensor(self.program.output)
 
     def tensor(self, index: int) -> NDArray[np.int8]:
-        """A tensor as it stands in DRAM: (batch, h, w, c)."""
-        return self._tensor(index).copy()
+        """A tensor as it was stored: (batch, h, w, c)."""
+        return self.addresses.written(index).copy()
 
     def _product(
         self, act: NDArray[np.int8], wgt: NDArray[np.int8], start: NDArray[np.int32], pc: int
@@ -193,11 +182,6 @@ class Memory:
     def _instruction(self, pc: int) -> dict[str, int]:
         return {"pc": pc} | {name: int(c[pc]) for name, c in self.program.columns.items()}
 
-    def _tensor(self, index: int) -> NDArray[np.int8]:
-        h, w, c, at = (int(x) for x in self.program.tensors[index])
-        size = self.program.batch * h * w * c
-        return self.dram[at : at + size].reshape(self.program.batch, h, w, c)
-
     def _layer(self, engine: Engine) -> dict[str, int]:
         row = self.program.layers[self.registers[engine, Table.LAYER]]
         return dict(zip(LAYER_COLUMNS, row.tolist(), strict=True))
@@ -214,9 +198,9 @@ class Memory:
         layer, w = self._layer(engine), self._window(engine)
         reduction = [w[f] for f in ("ky0", "nky", "kc0", "kcc")]
         if source == Source.DRAM:
-            h, width, c, base = (int(x) for x in self.program.tensors[layer["input"]])
+            h, width, c, address = (int(x) for x in self.program.tensors[layer["input"]])
             held = [0, self.program.batch * h, 1, 0, width, 1, 0, c]
-            memory = self.dram
+            memory, base = self.addresses.find(address)
         elif source == Source.BUFFER:
             held = [w[f] for f in HELD]
             memory, base = self.buffers[Buffer.IFMAP], w["a_base"]
@@ -276,11 +260,15 @@ class Memory:
     def _outside(self, what: str, buffer: Buffer) -> ProgramError:
         return ProgramError(f"{what} outside the {operand_memory(self.config, buffer)}")
 
-    def _output_rows(self, i: dict[str, int]) -> NDArray[np.int8]:
-        """The tile's elements in DRAM: (m, n) view."""
-        tensor = self._tensor(self._layer(Engine.STORE)["output"])
-        flat = tensor.reshape(-1, tensor.shape[-1])
-        return flat[i["m0"] : i["m0"] + i["m"], i["n0"] : i["n0"] + i["n"]]
+    def _output_rows(self, i: dict[str, int]) -> list[NDArray[np.int8]]:
+        """The tile's elements, (m, n) views: where they are stored, and as they were written."""
+        output, space = self._layer(Engine.STORE)["output"], self.addresses
+        return [
+            tensor.reshape(-1, tensor.shape[-1])[
+                i["m0"] : i["m0"] + i["m"], i["n0"] : i["n0"] + i["n"]
+            ]
+            for tensor in (space.tensor(output), space.written(output))
+        ]
 
     # ---- instructions -------------------------------------------------------------------------
 
@@ -296,15 +284,16 @@ class Memory:
             self.sums[self._slot(Engine.ARRAY, i)] = _GARBAGE
 
     def _spoil_output(self, i: dict[str, int]) -> None:
-        self._output_rows(i)[:] = _GARBAGE
+        self._output_rows(i)[0][:] = _GARBAGE
 
     def _setcfg(self, i: dict[str, int]) -> None:
         self.registers[Engine(i["engine"]), Table(i["table"])] = i["index"]
 
     def _load(self, i: dict[str, int]) -> None:
         size, at = i["row_bytes"] * i["count"], i["buf_addr"]
-        rows = i["dram_addr"] + np.arange(i["count"])[:, None] * i["stride"]
-        data = self.dram[rows + np.arange(i["row_bytes"])]
+        memory, first = self.addresses.find(i["dram_addr"])
+        rows = first + np.arange(i["count"])[:, None] * i["stride"]
+        data = memory[rows + np.arange(i["row_bytes"])]
         self.buffers[Buffer(i["buffer"])][at : at + size] = data.reshape(-1)
 
     def _gemm(self, i: dict[str, int]) -> None:
@@ -468,7 +457,8 @@ class Memory:
 
     def _store(self, i: dict[str, int]) -> None:
         own = self._slot(Engine.STORE, i)
-        self._output_rows(i)[:] = self.results[own].reshape(i["m"], i["n"])
+        for rows in self._output_rows(i):
+            rows[:] = self.results[own].reshape(i["m"], i["n"])
 
 
 def _no_memory(source: Source) -> InternalError:

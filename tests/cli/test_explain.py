@@ -1,5 +1,6 @@
-"""`flexhyca inject --site ... --explain` as docs/faults.md shows it."""
+"""What `--explain` prints: of `inject --site` as docs/faults.md shows it, and of `compile`."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,3 +11,20 @@ def test_the_story_of_the_manual(flexhyca):
     command = re.search(r"flexhyca (inject digits --site \S+ --explain)\n", text).group(1)
     shown = text.partition("tells the story of one flip:\n\n```text\n")[2].partition("```")[0]
     assert flexhyca(*command.split()).out == shown
+
+
+def test_what_the_command_says(flexhyca, tmp_path):
+    run = flexhyca(
+        *("compile", "digits", "-o", str(tmp_path / "x.fhx"), "--explain"),
+        *("--set", "buffers.activation_bytes=65536", "--json", str(tmp_path / "x.json")),
+    )
+    assert "of 65,536 bytes" in run.out
+    found = json.loads((tmp_path / "x.json").read_text())
+    on_chip = found["on_chip"]
+    assert on_chip["of"] == 65536
+    outputs = [row["on_chip"]["output"] for row in found["mappings"]]
+    assert outputs == [True] * len(on_chip["tensors"]) + [False]
+    line = f"{len(on_chip['tensors'])} of {len(outputs) - 1} tensors between layers stay on chip, "
+    assert f"{line}in {on_chip['bytes']:,} of 65,536 bytes" in run.out
+    plain = flexhyca("compile", "digits", "-o", str(tmp_path / "y.fhx"), "--explain")
+    assert "on chip" not in plain.out

@@ -42,7 +42,7 @@ def test_simulate_reports_what_the_readme_promises(flexhyca: Command, in_tmp: Pa
     for engine, stalls in report["stalls"].items():
         assert report["busy"][engine] + sum(stalls.values()) == report["total_cycles"]
     layer_keys = {"name", "op", "cycles", "tiles", "macs", "utilization", "bound"}
-    layer_keys |= {"bound_share", "busy", "stalls", "dram_bytes"}
+    layer_keys |= {"bound_share", "busy", "stalls", "dram_bytes", "activation_bytes"}
     assert all(set(layer) == layer_keys for layer in report["layers"])
     assert {f"{step}_seconds" for step in ("simulate", "compile", "quantize", "importance")} <= set(
         report

@@ -41,7 +41,7 @@ def test_resources_and_columns() -> None:
         f"| `{name}` | {meaning} |" for name, meaning in RESOURCES.items()
     ]
     found = rows("## Rows: `--layers`")
-    assert found[:-2] == [f"| `{name}` | {meaning} |" for name, meaning in CSV_COLUMNS.items()]
+    assert found[:-3] == [f"| `{name}` | {meaning} |" for name, meaning in CSV_COLUMNS.items()]
 
 
 def test_tracks_counters_and_limits() -> None:

@@ -47,9 +47,15 @@ class Found(NamedTuple):
     failing: list[tuple[str, list[Site]]]
 
 
-def dense_sites(run: FaultRun, rng: np.random.Generator) -> list[Site]:
-    """Up to 60 sites that meet, in any order; now and then one twice."""
+def dense_sites(
+    run: FaultRun, rng: np.random.Generator, registers: list[tuple[str, str]] | None = None
+) -> list[Site]:
+    """Up to 60 sites that meet, in any order; now and then one twice.
+
+    registers : (unit, name) that they begin with; any, or bytes of memories.
+    """
     only = _BYTES if rng.random() < 0.5 else None
+    only = only if registers is None else registers
     anchors = random_sites(run, rng, int(rng.integers(1, 4)), registers=only)
     if not anchors:
         return []

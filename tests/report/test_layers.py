@@ -17,13 +17,16 @@ def test_rows_add_up(program):
     assert [row["name"] for row in rows] == list(program.layer_names)
     for row in rows:
         kinds = [f"bytes.{kind.name.lower()}" for kind in Kind]
-        assert list(row) == [*CSV_COLUMNS, *(f"{e}.{s}" for e, s in engine_columns()), *kinds]
+        states = [f"{e}.{s}" for e, s in engine_columns()]
+        assert list(row) == [*CSV_COLUMNS, *states, *kinds, "activation_bytes"]
     total = {column: sum(row[column] for row in rows) for column in rows[0] if "." in column}
     for engine, state in engine_columns():
         whole = result.busy[engine] if state == BUSY else result.stalls[engine][state]
         assert total[f"{engine}.{state}"] == whole
     for kind, nbytes in result.dram.items():
         assert total[f"bytes.{kind}"] == nbytes
+    kept = sum(row["activation_bytes"] for row in rows)
+    assert kept == sum(result.activations.values())
     assert sum(row["cycles"] for row in rows) == result.cycles
     assert sum(row["macs"] for row in rows) == result.macs
 

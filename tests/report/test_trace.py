@@ -63,19 +63,20 @@ def check_format(events, config):
 def check_numbers(events, result):
     """Slices and counters against the tables of the result."""
     layers = result.layers.to_dict("records")
-    spent, moved = Counter(), Counter()
+    spent, moved, kept = Counter(), Counter(), Counter()
     tracks = trace.tracks(result.program.config)
     ends = dict.fromkeys(range(1, len(tracks) + 1), 0)
     for event in events:
         if event["ph"] != "X":
             continue
         args, track = event["args"], tracks[event["tid"] - 1]
-        channel = track in (trace.DRAM_CHANNEL, trace.DRAM_WRITES)
+        on_chip = track == trace.ACTIVATION_MEMORY
+        channel = on_chip or track in (trace.DRAM_CHANNEL, trace.DRAM_WRITES)
         if not channel:  # without gap
             assert event["ts"] == ends[event["tid"]]
         ends[event["tid"]] = event["ts"] + event["dur"]
         if channel:
-            moved[args["layer"], event["name"]] += args["bytes"]
+            (kept if on_chip else moved)[args["layer"], event["name"]] += args["bytes"]
         elif track != trace.LAYERS:
             spent[track, args["layer"], args["reason"]] += event["dur"]
     names = [name for name, number in Counter(layer["name"] for layer in layers).items()]
@@ -88,6 +89,7 @@ def check_numbers(events, result):
                 assert spent[engine.name, layer["name"], state] == cycles
         for kind in KINDS:
             assert moved[layer["name"], kind] == layer["dram_bytes"][kind]
+            assert kept[layer["name"], kind] == layer["activation_bytes"][kind]
     for tid in range(1, len(trace.TRACKS)):
         assert ends[tid] == result.cycles
 

@@ -10,9 +10,12 @@ from flexhyca.config import choices, load_config
 from flexhyca.simulator.cycles.compiled import CompiledModel
 from flexhyca.simulator.cycles.engines import CycleModel
 from flexhyca.simulator.run import simulate
-from flexhyca.tests.support import programs
+from flexhyca.tests.support import ACTIVATIONS, machines, programs
 
-NUMBERS = ("cycles", "spent", "nbytes", "kind_bytes", "port_bytes", "layer_end", "left")
+NUMBERS = (
+    *("cycles", "spent", "nbytes", "kind_bytes", "kept_bytes", "kept_kind_bytes", "port_bytes"),
+    *("layer_end", "left"),
+)
 
 
 def assert_equal(program):
@@ -25,6 +28,12 @@ def assert_equal(program):
 @settings(max_examples=150, deadline=None)
 @given(programs())
 def test_every_number_equals_the_reference(program):
+    assert_equal(program)
+
+
+@settings(max_examples=100, deadline=None)
+@given(programs(machines(activations=ACTIVATIONS)))
+def test_also_where_activations_stay_on_chip(program):
     assert_equal(program)
 
 

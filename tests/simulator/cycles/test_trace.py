@@ -13,7 +13,7 @@ from flexhyca.simulator.cycles.engines import CycleModel
 from flexhyca.simulator.cycles.occupancy import COUNTERS, leases, levels
 from flexhyca.simulator.cycles.trace import Recorder, check_traceable
 from flexhyca.simulator.run import simulate
-from flexhyca.tests.support import programs
+from flexhyca.tests.support import ACTIVATIONS, machines, programs
 
 
 class Watched(CycleModel):
@@ -72,6 +72,29 @@ def test_the_channel_moves_one_thing_at_a_time(program):
 
 
 @settings(max_examples=60, deadline=None)
+@given(programs(machines(activations=ACTIVATIONS)))
+def test_the_activation_memory_moves_one_thing_at_a_time(program):
+    recorder = Recorder()
+    model = CycleModel(program, recorder=recorder)
+    model.run()
+    nbytes = [[0] * len(Kind) for _ in program.layers]
+    width, at, port = program.config.buffers.activation_bytes_per_cycle, 0, recorder.activations
+    for pc, kind, start, cycles, count in zip(
+        port.pcs, port.states, port.starts, port.cycles, port.nbytes, strict=True
+    ):
+        assert start >= at
+        at = start + cycles
+        nbytes[program.debug_layer[pc]][Kind[kind.upper()]] += count
+        assert 0 < count <= cycles * width
+    assert at <= model.cycles
+    assert nbytes == model.kept_bytes
+    assert {*port.states} <= {"ofmap", "ifmap", "dppu_operand"}
+    kept = program.tensors[:, 3] >= program.config.activation_base
+    stored = kept[program.column("output")] * program.tensors[program.column("output"), :3].prod(1)
+    assert [row[Kind.OFMAP] for row in nbytes] == (program.batch * stored).tolist()
+
+
+@settings(max_examples=60, deadline=None)
 @given(programs())
 def test_buffers_never_overflow_and_end_empty(program):
     recorder = Recorder()
@@ -82,6 +105,7 @@ def test_buffers_never_overflow_and_end_empty(program):
         "weight buffer": b.weight_bytes,
         "position buffer": b.position_bytes,
         "scratchpad": b.scratchpad_bytes,
+        "activation memory": b.activation_bytes,
         "output buffer": words,
         "residual slots": words,
         "DPPU backlog": int(program.columns["count"].sum()),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flexhyca.isa.instructions import BY_NAME
+from flexhyca.isa.instructions import BY_NAME, KeptMemory
 from flexhyca.isa.registers import BUFFER_BYTES, BY_UNIT, Register
 from flexhyca.simulator.inject.fault_plan import copies_of
 from flexhyca.simulator.inject.sites import (
@@ -77,8 +77,10 @@ def _site(run, rng, span, register: Register, stuck):
 
 
 def _loaded(run, rng, span, name, default):
-    """A byte of a buffer that some LOAD near the tile writes."""
+    """A byte of a memory that some LOAD, or STORE, near the tile writes."""
     c = run.program.columns
+    if BUFFER_BYTES[name] == KeptMemory.ACTIVATION:
+        return _stored(run, rng, span, default)
     loads = np.flatnonzero(
         (c["op"] == BY_NAME["LOAD"].opcode) & (c["buffer"] == BUFFER_BYTES[name])
     )
@@ -87,3 +89,14 @@ def _loaded(run, rng, span, name, default):
     before = loads[loads <= span.end]
     pc = int(rng.choice(before[-4:] if len(before) and rng.random() < 0.8 else loads))
     return int(c["buf_addr"][pc] + rng.integers(c["row_bytes"][pc] * c["count"][pc]))
+
+
+def _stored(run, rng, span, default):
+    stores = run.reads.stores
+    if not len(stores.pcs):
+        return default
+    before = np.flatnonzero(stores.pcs <= span.end)
+    near = len(before) and rng.random() < 0.8
+    i = int(rng.choice(before[-4:])) if near else int(rng.integers(len(stores.pcs)))
+    row = int(rng.integers(stores.rows[i]))
+    return int(stores.first[i] + row * stores.stride[i] + rng.integers(stores.row[i]))
