@@ -1,11 +1,8 @@
 """Mappings of a layer: what there is to choose from, and what each costs.
 
-A mapping says how a convolution is cut: pixels and channels of a tile, how many tiles of each share
-one fill of the buffers, the part of the reduction that is loaded at a time, whether sums wait in
-the output buffer between parts, and which operand stays.  Its cost is the time of its fills, each
-as long as its tiles take or the loads of the next one, whichever is longer, and at least that of
-the vector unit and the stores.  All mappings of a layer are compared at once, as arrays of
-(pixel side, channel side, loop order).
+The cost of a mapping is the time of its fills, each as long as its tiles take or the loads of the
+next one, whichever is longer, and at least that of the vector unit and the stores.  All mappings of
+a layer are compared at once, as arrays of (pixel side, channel side, loop order).
 """
 
 from __future__ import annotations
@@ -17,101 +14,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import Config
-from ...config.mappings import ANY_MAPPING, WantedMapping
-from ...isa.descriptors import Redundancy
 from ...isa.instructions import INSTRUCTION_BYTES, WINDOW_DESCRIPTOR_BYTES
 from ...simulator.array.roles import ROLES
 from ...simulator.array.timing import fold_cycles, fold_follows, idle_channels, restore_steps
 from ...simulator.text.work import VEC_LATENCY
-from ..on_chip import OnChip
 from ..tiling.loads import PIECE_CHANNELS, PIECES
-from ..tiling.tiles import Geometry
+from .mapping import LayerOnMachine, Mapping, Room
 from .pixel_blocks import PixelTiles, even_parts, even_runs, evenly
 from .transfers import Beside, cycles_per_byte
 
 _Ints = NDArray[np.int64]
 _Reals = NDArray[np.float64]
 
-#: Parts that a reduction is cut into at least; in a scratchpad, which grows for both operands at
-#: once, a part would soon be too long.
-_CUTS = {False: (1, 2, 4), True: (1, 2, 4)}
-#: Shares of a scratchpad that are tried.
-_SHARES = 8
+#: How much shorter than what fits the parts of a reduction are tried: the longest are not always
+#: the fastest, least of all where a layer nearly fits, and its first products wait for all of it.
+_CUTS, _NEARLY_FITS_CUTS = (1, 2), (1, 2, 4)
 #: Bytes of a run as long as any grant.
 _LONG = 1 << 20
 #: Instructions of a tile beside its GEMMs: VEC and STORE.
 _OF_TILE = 2
-
-
-class Mapping(NamedTuple):
-    """How a convolution is cut.
-
-    rows, cols : pixels and channels of a tile at most. cut_rows : no tile has pixels of two output
-    rows. whole : blocks hold whole input rows with all channels. pixel_tiles, channel_tiles : that
-    share a fill. step_ky, step_c : of the reduction. parked : sums wait in the output buffer.
-    weights_outside : the outer loop is over channels.
-    """
-
-    rows: int
-    cols: int
-    cut_rows: bool
-    whole: bool
-    pixel_tiles: int
-    channel_tiles: int
-    step_ky: int
-    step_c: int
-    parked: bool
-    weights_outside: bool
-
-    def __str__(self) -> str:
-        """In few words."""
-        order = "weights stay" if self.weights_outside else "inputs stay"
-        parts = f", parts of {self.step_ky} kernel rows x {self.step_c} channels"
-        return (
-            f"tiles of {self.rows} x {self.cols}, {self.pixel_tiles} x {self.channel_tiles} a fill"
-            f"{parts}{', parked' if self.parked else ''}, {order}"
-        )
-
-
-class Room(NamedTuple):
-    """Bytes that a fill's inputs and its weights may take: half of their memories.
-
-    shared : they may take as much together, as they share one memory. weight_shares : what weights
-    are tried to fill of it.
-    """
-
-    inputs: int
-    weights: int
-    shared: bool
-    weight_shares: tuple[int, ...]
-
-    @classmethod
-    def of(cls, config: Config) -> Room:
-        """Of a machine."""
-        b = config.buffers
-        if half := b.scratchpad_bytes // 2:
-            return cls(
-                half, half, True, tuple(half * part // _SHARES for part in range(1, _SHARES))
-            )
-        return cls(b.ifmap_bytes // 2, b.weight_bytes // 2, False, (b.weight_bytes // 2,))
-
-
-class LayerOnMachine(NamedTuple):
-    """A layer to be cut, and the machine.
-
-    geometry : `Geometry.shape`. machine : `choose.machine_of`. columns : channels that a tile has
-    at most. may_park : whether sums may wait in the output buffer. on_chip : what of it is in the
-    activation memory.
-    """
-
-    geometry: Geometry
-    machine: Config
-    redundancy: Redundancy
-    columns: int
-    may_park: bool
-    wanted: WantedMapping = ANY_MAPPING
-    on_chip: OnChip = OnChip()
 
 
 class _PixelSide(NamedTuple):
@@ -165,11 +86,9 @@ class AllMappings:
         self.px = _PixelSide(*table.T[:, :, None, None])
         cols = np.array(list(self._channel_rows()), np.int64)
         self.ch = _ChannelSide(*cols.T[:, None, :, None])
-        # The last axis: loop orders, and of a layer that nearly fits also a reduction that is cut
-        # though it need not be, so that the first products do not wait for all operands.
-        cuts: tuple[int, ...] = (1,)
-        if self.wanted.step_c is None and self._nearly_fits():
-            cuts = _CUTS[self.room.shared]
+        # The last axis: loop orders, of as many parts of the reduction.
+        cuts = _NEARLY_FITS_CUTS if self._nearly_fits() else _CUTS
+        cuts = cuts if self.wanted.step_c is None else (1,)
         self.outside = np.tile([True, False], len(cuts))[None, None]
         self.cuts = np.repeat(cuts, 2)[None, None]
         self._reduction()
@@ -252,7 +171,7 @@ class AllMappings:
         px, ch, layer = self.px, self.ch, self.layer
         unit = px.nky * layer.kernel_w
         channels = np.minimum(self._most_channels(unit), self.wanted.step_c or self.per_group)
-        channels = np.minimum(channels, -(-self.per_group // self.cuts))
+        channels = -(-channels // self.cuts)
         fits = channels > 0
         most = np.maximum(1, channels)
         channels = -(-self.per_group // -(-self.per_group // most))  # as `evenly`
@@ -361,8 +280,9 @@ class AllMappings:
         traffic = traffic + (0 if kept.output else outputs) + (0 if kept.residual else residual)
         array = self._array(tiles, depth) / fills
         some_channels = (self.channels * layer.groups < self.geometry.source.c) & ~whole
+        strided = self.geometry.col_step > 1  # each input row takes a LOAD, and each pixel a run
         lines = np.where(
-            (px.narrow > 0) & some_channels,
+            ((px.narrow > 0) & some_channels) | strided,
             px.height,
             np.minimum(np.minimum(px.height, PIECES), 1 + a / dram.grant_bytes),
         )
@@ -370,7 +290,8 @@ class AllMappings:
         count = tiles * (_OF_TILE + self._gemms()) + a_fills * lines + b_fills * of_weights + fills
         instructions = INSTRUCTION_BYTES * count + WINDOW_DESCRIPTOR_BYTES * fills
         # From here on in cycles of the channel, or of the activation memory's port.
-        run = np.where(px.narrow > 0, px.most // px.height * self.geometry.source.c, _LONG)
+        columns = 1 if strided else px.most // px.height
+        run = np.where((px.narrow > 0) | strided, columns * self.geometry.source.c, _LONG)
         a = a * per_byte(np.where(some_channels, self.channels, run), kept.input)
         b, late = b * per_byte(_LONG), dram.latency_cycles
         instructions = instructions * per_byte(_LONG)

@@ -1,7 +1,7 @@
 """Which mapping a layer gets: the best by estimate, and of several the best on the cycle model.
 
 Estimates are within some per cent of the cycle model, worst for small layers, whose programs are
-short: there the best few are emitted alone and timed.
+short: there the best are emitted alone and timed, as many as take little time together.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from ...isa.descriptors import Redundancy
 from ...network.layers import NO_TENSOR, Network, Tensor
 from ...simulator.cycles.compiled import CompiledModel
 from ..codegen.emitter import Emitter
-from .candidates import LayerOnMachine, Mapping
+from .mapping import LayerOnMachine, Mapping
 from .plan_conv import plan_conv
 from .rank import ALIKE, RatedMapping, mappings
 
-#: Mappings that are timed at most, and instructions of one that is.
-_TIMED, _MOST_INSTRUCTIONS = 12, 3000
+#: Mappings that are timed at most, and about how many instructions all of them may have.
+_TIMED, _TIMED_INSTRUCTIONS = 12, 15_000
 
 
 @lru_cache(4096)
 def best_candidates(layer: LayerOnMachine) -> tuple[RatedMapping, ...]:
     """The best mappings of a layer, the one to take first; none if no PE's operands fit."""
     found = mappings(layer, _TIMED)
-    if (
-        any(c.instructions > _MOST_INSTRUCTIONS for c in found)
-        or layer.machine.mapping.objective != "cycles"
-        or not layer.machine.runs_engines
-    ):
+    most = _TIMED_INSTRUCTIONS // max((c.instructions for c in found), default=1)
+    by_cycles = layer.machine.mapping.objective == "cycles"
+    if most < 2 or not by_cycles or not layer.machine.runs_engines:
         return tuple(found)
+    found = found[: max(2, most)]
     timed = [c._replace(cycles=cycles_alone(layer, c.mapping)) for c in found]
     most = min((c.cycles for c in timed), default=0) * (1 + ALIKE)
     return tuple(sorted(timed, key=lambda c: (c.cycles > most, c.traffic, c.cycles)))

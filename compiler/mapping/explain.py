@@ -7,8 +7,8 @@ from typing import NamedTuple
 from ...network.layers import NO_TENSOR, LayerOp, Network
 from ..on_chip import OnChip
 from ..tiling.tiles import Blocks
-from .candidates import Mapping
 from .choose import best_candidates
+from .mapping import Mapping
 from .plan import LayerRequest, plan_layer
 from .rank import RatedMapping, least_traffic
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...network.arrays import I8
 from ...network.layers import Layer, Network
-from .candidates import LayerOnMachine
+from .mapping import LayerOnMachine
 from .rank import ALIKE, fastest
 
 

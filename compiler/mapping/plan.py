@@ -24,8 +24,8 @@ from ...network.names import match_layers
 from ...tables import complete
 from ..on_chip import KeptPlaces, OnChip, keep_on_chip
 from ..tiling.tiles import Geometry, LayerPlan
-from .candidates import LayerOnMachine
 from .choose import best_candidates, machine_of
+from .mapping import LayerOnMachine
 from .packing import best_packing, pack_groups
 from .plan_conv import plan_conv, tile_columns
 from .plan_vector import plan_vector

@@ -23,7 +23,7 @@ from ..tiling.tiles import (
     Tile,
     TileRun,
 )
-from .candidates import Mapping
+from .mapping import Mapping
 from .pixel_blocks import run_starts
 
 _Piece = tuple[int, int, int, int]  # first kernel row, rows, first channel of the group, channels

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .candidates import AllMappings, LayerOnMachine, Mapping
+from .candidates import AllMappings
+from .mapping import LayerOnMachine, Mapping
 
 _Reals = NDArray[np.float64]
 _Places = NDArray[np.intp]
