@@ -87,7 +87,7 @@ class AllMappings:
         cols = np.array(list(self._channel_rows()), np.int64)
         self.ch = _ChannelSide(*cols.T[:, None, :, None])
         # The last axis: loop orders, of as many parts of the reduction.
-        cuts = _NEARLY_FITS_CUTS if self._nearly_fits() else _CUTS
+        cuts: tuple[int, ...] = _NEARLY_FITS_CUTS if self._nearly_fits() else _CUTS
         cuts = cuts if self.wanted.step_c is None else (1,)
         self.outside = np.tile([True, False], len(cuts))[None, None]
         self.cuts = np.repeat(cuts, 2)[None, None]

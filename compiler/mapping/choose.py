@@ -27,12 +27,11 @@ _TIMED, _TIMED_INSTRUCTIONS = 12, 15_000
 def best_candidates(layer: LayerOnMachine) -> tuple[RatedMapping, ...]:
     """The best mappings of a layer, the one to take first; none if no PE's operands fit."""
     found = mappings(layer, _TIMED)
-    most = _TIMED_INSTRUCTIONS // max((c.instructions for c in found), default=1)
+    count = _TIMED_INSTRUCTIONS // max((c.instructions for c in found), default=1)
     by_cycles = layer.machine.mapping.objective == "cycles"
-    if most < 2 or not by_cycles or not layer.machine.runs_engines:
+    if count < 2 or not by_cycles or not layer.machine.runs_engines:
         return tuple(found)
-    found = found[: max(2, most)]
-    timed = [c._replace(cycles=cycles_alone(layer, c.mapping)) for c in found]
+    timed = [c._replace(cycles=cycles_alone(layer, c.mapping)) for c in found[:count]]
     most = min((c.cycles for c in timed), default=0) * (1 + ALIKE)
     return tuple(sorted(timed, key=lambda c: (c.cycles > most, c.traffic, c.cycles)))
 
