@@ -203,11 +203,13 @@ def _limit(path: str, error: ErrorDetails) -> str:
         return f"must be {', '.join(most)} or {last}{_suggestion(given, known)}"
     limits = numeric_limits(path)
     if kind == "multiple_of":
-        return f"must be a multiple of {context['multiple_of']}"
+        within = f" from {limits[0]} to {limits[1]}" if limits is not None else ""
+        return f"must be a multiple of {context['multiple_of']}{within}"
     if limits is not None:  # also where the type is wrong
         number = "a whole number" if isinstance(limits[1], int) else "a number"
         return f"must be {number} from {limits[0]} to {limits[1]}"
     return {
+        "bool_type": "must be true or false",
         "string_type": "must be text; put it in quotes",
         "tuple_type": "must be a list, such as [conv1, layer1.*]",
         "string_too_short": "must not be empty",

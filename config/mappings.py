@@ -20,6 +20,9 @@ from ..files import read_text
 from .section import Section
 from .yaml_source import parse
 
+#: Of anything that a mapping counts.
+_MOST = 1 << 20
+
 
 class MappingOptions(Section):
     """How the compiler cuts layers into tiles."""
@@ -31,7 +34,7 @@ class MappingOptions(Section):
 
 
 def _count(description: str) -> int | None:
-    value: int | None = Field(default=None, ge=1, le=1 << 20, strict=True, description=description)
+    value: int | None = Field(default=None, ge=1, le=_MOST, strict=True, description=description)
     return value
 
 
@@ -65,7 +68,9 @@ def load_mappings(path: str | Path) -> dict[str, WantedMapping]:
     """What a file wants, by layer name or pattern. Raises ConfigError, a line for each problem."""
     try:
         text = read_text(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give a YAML file of mappings") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: cannot be read as text ({error})") from None
     document = parse(text, str(path))
     if not isinstance(document, dict) or not document:
@@ -86,5 +91,7 @@ def _lines(error: ValidationError, path: str) -> list[str]:
         elif problem["type"] == "model_type":
             lines.append(f"{where} = {problem['input']!r}: write {{FIELD: VALUE, ...}}")
         else:
-            lines.append(f"{where} = {problem['input']!r}: {problem['msg'].lower()}")
+            flag = problem["type"] == "bool_type"
+            limit = "true or false" if flag else f"a whole number from 1 to {_MOST}"
+            lines.append(f"{where} = {problem['input']!r}: must be {limit}")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic_core import PydanticKnownError
 
 #: Parts of 1 that a `Decimal` counts in.
 THOUSAND = 1000
@@ -17,6 +18,8 @@ def thousandths(value: float) -> int:
 
 def _decimal(value: float) -> float:
     """The nearest number of thousandths; a whole one as an int, which prints without a point."""
+    if value and not thousandths(value):
+        raise PydanticKnownError("multiple_of", {"multiple_of": 1 / THOUSAND})
     whole, rest = divmod(thousandths(value), THOUSAND)
     return thousandths(value) / THOUSAND if rest else whole
 

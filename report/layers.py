@@ -16,7 +16,7 @@ CSV_COLUMNS: dict[str, str] = {
     "tiles": "tiles stored",
     "cycles": "from the last store of the layer before it to its own last store",
     "macs": "products of the 2-D array",
-    "utilization": "macs / (PEs x cycles)",
+    "utilization": "macs / (PEs x cycles); above 1 where the array began in the layer before",
     "bound": "what bounds it",
     "bound_share": "the share of time that this takes, 0 to 1",
 }

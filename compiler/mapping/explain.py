@@ -54,10 +54,12 @@ def _choice(request: LayerRequest, network: Network, index: int) -> LayerChoice:
     macs = network.macs(index) * geometry.batch if layer.op == LayerOp.CONV else 0
     constants = network.weights[index].size + 4 * geometry.out.c if index in network.weights else 0
     compulsory = needed + constants + stored
+    written = outputs * (not kept.output)
+    channel = max(written, compulsory - written) if config.dram.duplex else compulsory
     window = layer.kernel_h * layer.kernel_w if layer.op != LayerOp.CONV else 1
     bound = max(
         -(-macs // (config.array.rows * config.array.cols)),
-        int(compulsory / float(config.dram.bytes_per_cycle)),
+        int(channel / float(config.dram.bytes_per_cycle)),
         -(-outputs * window // config.vec.lanes),
     )
     name, op = layer.name, LayerOp(layer.op).name.lower()
@@ -70,9 +72,9 @@ def _choice(request: LayerRequest, network: Network, index: int) -> LayerChoice:
         )
     blocks = plan_layer(request).largest(layer)  # or says why where there is none
     best, *others = best_candidates(request.on_machine)
-    least = int(least_traffic(request.on_machine))
+    least = round(least_traffic(request.on_machine))
     after = others[0] if others else None
-    traffic = int(best.traffic)
+    traffic = round(best.traffic)
     return LayerChoice(
         name, op, best.mapping, best.cycles, traffic, after, least, compulsory, bound, blocks, kept
     )

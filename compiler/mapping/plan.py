@@ -20,7 +20,7 @@ from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...errors import CompileError, FlexhycaError
 from ...isa.protection import redundancy_of
 from ...network.layers import LayerOp, Network
-from ...network.names import match_layers
+from ...network.names import match_layers, matches
 from ...tables import complete
 from ..on_chip import KeptPlaces, OnChip, keep_on_chip
 from ..tiling.tiles import Geometry, LayerPlan
@@ -108,7 +108,13 @@ def layer_requests(
         try:
             hits = match_layers([pattern], names)
         except FlexhycaError as error:
-            raise CompileError(f"{network.name}: mapping: {error}") from None
+            other = next((la.name for la in network.layers if matches(pattern, la.name)), None)
+            what = (
+                error
+                if other is None
+                else f"{other!r} is no conv or linear layer; others have none"
+            )
+            raise CompileError(f"{network.name}: mapping: {what}") from None
         for index in sorted(weighted[hit] for hit in hits):
             if index in own:
                 raise CompileError(
@@ -149,8 +155,9 @@ def _conv(request: LayerRequest) -> LayerPlan:
     ):
         asked = request.wanted.model_dump(exclude_none=True)
         raise CompileError(
-            f"layer {name}: no mapping with {', '.join(f'{f}={v}' for f, v in asked.items())} fits "
-            "the buffers; leave some of it to the compiler (--explain shows what it chooses)"
+            f"layer {name}: no mapping has {', '.join(f'{f}={v}' for f, v in asked.items())}, or "
+            "none in buffers of this size; leave some of it to the compiler (--explain shows what "
+            "it chooses)"
         )
     half, enlarge = "the ifmap and weight buffers", "buffers.ifmap_bytes or buffers.weight_bytes"
     if request.config.buffers.scratchpad_bytes:

@@ -155,7 +155,12 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
         ("dppu.size='52'", "dppu.size = '52': must be a whole number from 0 to 4096"),
         ("dppu.size=", "dppu.size = empty: must be a whole number from 0 to 4096"),
         ("protection.s_th=.nan", "protection.s_th = nan: must be a number from 0.0 to 1.0"),
-        ("dram.grant_bytes=100", "dram.grant_bytes = 100: must be a multiple of 64"),
+        (
+            "dram.grant_bytes=100",
+            "dram.grant_bytes = 100: must be a multiple of 64 from 64 to 4096",
+        ),
+        ("dram.duplex=1", "dram.duplex = 1: must be true or false"),
+        ("clock_mhz=1e-9", "clock_mhz = 1e-09: must be a multiple of 0.001 from 0.0 to 100000.0"),
         (
             "dram.burst_bytes=48",
             "dram.burst_bytes = 48 does not divide dram.grant_bytes = 4096, and a grant would not "
@@ -178,7 +183,7 @@ def test_limits_are_enforced_on_both_sides(key: str) -> None:
         ),
         (
             "dram.bytes_per_cycle=6.80001",
-            "dram.bytes_per_cycle = 6.80001: must be a multiple of 0.001",
+            "dram.bytes_per_cycle = 6.80001: must be a multiple of 0.001 from 0.001 to 4096.0",
         ),
         (
             "dram.bytes_per_cycle=true",
