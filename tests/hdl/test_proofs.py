@@ -5,6 +5,7 @@ import pytest
 from flexhyca.hdl import check
 from flexhyca.hdl.netlist.design import PeProtection
 from flexhyca.hdl.netlist.pe import Datapath
+from flexhyca.hdl.rtl import yosys
 from flexhyca.hdl.rtl.prove import proofs
 
 
@@ -40,3 +41,11 @@ def test_linters_accept_what_is_emitted():
 def test_all_checks():
     failed = [result for result in check.run_checks() if result.passed is False]
     assert failed == []
+
+
+def test_without_a_place_for_compiled_code_it_is_compiled_anew(monkeypatch, tmp_path):
+    for own in ("/dev/null/there", "~/there"):
+        monkeypatch.setenv("YOWASP_CACHE_DIR", own)
+        assert yosys._cache(str(tmp_path)) == str(tmp_path)
+    monkeypatch.setenv("YOWASP_CACHE_DIR", str(tmp_path / "new"))
+    assert yosys._cache("here") == str(tmp_path / "new")
