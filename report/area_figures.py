@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config import Config
+from ..config import Config, config_from_json
 from ..hdl.area.machine import machine_area
 from ..hdl.area.pe_area import Point
 from ..hdl.area.table import lookup
@@ -96,7 +96,8 @@ def fig12(config: Config, multiplier_kind: str = "wallace") -> list[dict[str, An
         values = config.model_dump(mode="json")
         values["protection"] |= {"ib_th": ib, "nb_th": nb}
         values["dppu"]["size"] = size
-        area = machine_area(Config.model_validate(values), multiplier_kind)
+        varied = config_from_json(values, f"{config.name} as Fig. 12 varies it")
+        area = machine_area(varied, multiplier_kind)
         rows.append(
             {"ib_th": ib, "nb_th": nb, "dppu_size": size, "relative": area.scopes[0].relative}
         )

@@ -55,6 +55,14 @@ def test_area_of_a_machine(flexhyca: Command) -> None:
     assert "voters of the array" in run.out
 
 
+def test_figures_of_a_machine_that_protects_nothing(flexhyca: Command, tmp_path: Path) -> None:
+    run = flexhyca("area", "figures", "-c", "base-32x32", "--out", tmp_path / "figures")
+    assert run.code == 2
+    assert run.err.startswith("error: base-32x32 as Fig. 12 varies it: protection.nb_th = 1 needs ")
+    assert "set nb_th to 0, or pe_policy to direct or configurable" in run.err
+    assert not (tmp_path / "figures").exists()
+
+
 def test_figures(flexhyca: Command, tmp_path: Path) -> None:
     run = flexhyca("area", "figures", "--out", tmp_path / "figures")
     assert run.code == 0
