@@ -46,11 +46,6 @@ class Layer(NamedTuple):
         return self.choice.traffic / self.choice.least
 
 
-def slowdown(layer: Layer) -> float:
-    """How much slower the fastest lean mapping is."""
-    return layer.slower
-
-
 def layers(name: str, config: Config) -> Iterator[Layer]:
     """The conv and linear layers of a network."""
     network = api.build(name, config, timing_only=True, placement="random").network
@@ -89,7 +84,7 @@ def main() -> None:
             )
             cells = [*(f"{n:.2f}" for n in sums), len(own), len(beyond)]
             cells.append(f"{max(layer.ratio for layer in own):.2f}")
-            slower = [f"{100 * layer.slower:+.1f} %" for layer in sorted(beyond, key=slowdown)]
+            slower = [f"{100 * own:+.1f} %" for own in sorted(layer.slower for layer in beyond)]
             cells.append(" to ".join(dict.fromkeys([*slower[:1], *slower[-1:]])) or "-")
             print(f"| {machine} | {name} | " + " | ".join(map(str, cells)) + " |", flush=True)
             for layer in beyond if args.layers else ():

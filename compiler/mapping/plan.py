@@ -108,12 +108,9 @@ def layer_requests(
         try:
             hits = match_layers([pattern], names)
         except FlexhycaError as error:
-            other = next((la.name for la in network.layers if matches(pattern, la.name)), None)
-            what = (
-                error
-                if other is None
-                else f"{other!r} is no conv or linear layer; others have none"
-            )
+            what = str(error)
+            if other := [layer.name for layer in network.layers if matches(pattern, layer.name)]:
+                what = f"{other[0]!r} is no conv or linear layer; others have none"
             raise CompileError(f"{network.name}: mapping: {what}") from None
         for index in sorted(weighted[hit] for hit in hits):
             if index in own:

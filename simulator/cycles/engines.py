@@ -253,8 +253,7 @@ class CycleModel:
 
     def _port_stall(self, reads: Sequence[Strided]) -> str:
         """What a LOAD or STORE waits for while its port serves others."""
-        kept = any(self._is_kept(read[0]) for read in reads[:1])
-        return "activation_port" if kept else "dram"
+        return "activation_port" if reads and self._is_kept(reads[0][0]) else "dram"
 
     def _moved(self, engine: int, pc: int, reason: str, wait: int, busy: int) -> simpy.Event:
         """Account for what a port was asked for; the event of its end."""

@@ -19,7 +19,7 @@ from flexhyca.errors import FlexhycaError
 from flexhyca.isa.registers import BUFFER_BYTES, BY_UNIT
 from flexhyca.simulator.inject.fault_plan import copies_of, make_plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
-from flexhyca.simulator.inject.sites import ALL, END, EVERY, FLIP, Site
+from flexhyca.simulator.inject.sites import ALL, END, EVERY, FLIP, Site, parse_site
 from flexhyca.simulator.inject.units import moments
 from flexhyca.tests.fuzz.attacks import Attack
 from flexhyca.tests.simulator.inject.random_sites import random_sites
@@ -71,6 +71,23 @@ def dense_sites(
     if rng.random() < 0.8:
         sites = list(dict.fromkeys(sites))
     return [sites[i] for i in rng.permutation(len(sites))]
+
+
+def both_agree(case, register: str, dense: list[tuple[str, str]] | None = None) -> None:
+    """Reference and delta end alike for bytes of a memory, few or dense, and sites are read back.
+
+    dense : what dense plans begin with, as `dense_sites` takes it.
+    """
+    program, image, rng = case
+    run = FaultRun(program, image)
+    for _ in range(3):
+        sites = random_sites(run, rng, int(rng.integers(1, 6)), registers=[("buffer", register)])
+        assert sites
+        assert failure(run, image, sites) is None, sites
+        for site in sites:
+            assert parse_site(str(site)) == site
+        plan = dense_sites(run, rng, dense)
+        assert failure(run, image, plan) is None, plan
 
 
 def _near(run: FaultRun, rng: np.random.Generator, anchor: Site, habit: Habit) -> Site | None:

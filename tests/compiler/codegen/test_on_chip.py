@@ -19,28 +19,15 @@ from flexhyca.network import reference
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
 from flexhyca.simulator.run import simulate
 from flexhyca.simulator.text.activations import fetched, moved_by
-from flexhyca.tests.compiler.codegen.test_scratchpad import moments, two_layers
+from flexhyca.tests.compiler.codegen.test_scratchpad import moments, programs, two_layers
 from flexhyca.tests.support import (
     ACTIVATIONS,
     compiled,
     machines,
     networks,
     random_inputs,
-    random_masks,
-    redundant,
     small_config,
 )
-
-
-@st.composite
-def programs(draw):
-    """Random networks on random machines with an activation memory."""
-    config = draw(machines(activations=ACTIVATIONS))
-    network = draw(networks(config.arithmetic))
-    if draw(st.booleans()):
-        config = draw(redundant(config, network))
-    masks = random_masks(network, 0.4, 1) if config.dppu.size else None
-    return compiled(network, config, masks, draw(st.integers(1, 2)))
 
 
 @settings(max_examples=200, deadline=None)
@@ -71,7 +58,7 @@ def test_tensors_that_live_together_lie_apart(data):
 
 
 @settings(max_examples=60, deadline=None)
-@given(programs())
+@given(programs(machines(activations=ACTIVATIONS)))
 def test_who_overwrites_or_reads_waits(program):
     """What is ordered by queues and tokens alone, whatever takes how long."""
     done, stores = moments(program), moved_by(program, "STORE")
@@ -87,7 +74,7 @@ def test_who_overwrites_or_reads_waits(program):
 
 
 @settings(max_examples=60, deadline=None)
-@given(programs())
+@given(programs(machines(activations=ACTIVATIONS)))
 def test_values_are_those_of_the_network(program):
     images = random_inputs(program.network, program.batch, 1)
     result = simulate(program, images, values="machine", cycle_model="simpy")

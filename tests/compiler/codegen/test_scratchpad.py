@@ -30,9 +30,9 @@ from flexhyca.tests.support import (
 
 
 @st.composite
-def programs(draw):
-    """Random networks on random machines with a scratchpad."""
-    config = draw(machines(SCRATCHPADS))
+def programs(draw, machine):
+    """Random networks on random machines."""
+    config = draw(machine)
     network = draw(networks(config.arithmetic))
     if draw(st.booleans()):
         config = draw(redundant(config, network))
@@ -79,7 +79,7 @@ def readers(program):
 
 
 @settings(max_examples=40, deadline=None)
-@given(programs())
+@given(programs(machines(SCRATCHPADS)))
 def test_a_load_waits_for_all_who_read_what_it_overwrites(program):
     if program.config.buffers.scratchpad_bytes > 1024:
         return  # the same in more bytes
@@ -95,7 +95,7 @@ def test_a_load_waits_for_all_who_read_what_it_overwrites(program):
 
 
 @settings(max_examples=60, deadline=None)
-@given(programs())
+@given(programs(machines(SCRATCHPADS)))
 def test_values_are_those_of_the_network(program):
     images = random_inputs(program.network, program.batch, 1)
     result = simulate(program, images, values="machine", cycle_model="simpy")

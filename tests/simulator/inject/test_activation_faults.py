@@ -16,10 +16,9 @@ from flexhyca.isa.instructions import BY_NAME, Engine
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.inject.fault_plan import make_plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
-from flexhyca.simulator.inject.sites import ALL, EVERY, Site, parse_site
+from flexhyca.simulator.inject.sites import ALL, EVERY, Site
 from flexhyca.tests.compiler.codegen.test_on_chip import chain, with_memory
-from flexhyca.tests.fuzz.fault_plans import dense_sites, failure
-from flexhyca.tests.simulator.inject.random_sites import random_sites
+from flexhyca.tests.fuzz.fault_plans import both_agree
 from flexhyca.tests.simulator.inject.test_fault_run import cases
 from flexhyca.tests.support import (
     ACTIVATIONS,
@@ -56,17 +55,7 @@ def flip(layer, tile, word, bit=6, **fields):
 @settings(max_examples=120, deadline=None)
 @given(cases(machines(activations=ACTIVATIONS)))
 def test_both_executions_agree(case):
-    program, image, rng = case
-    faults = FaultRun(program, image)
-    only = [("buffer", "activation")]
-    for _ in range(3):
-        sites = random_sites(faults, rng, int(rng.integers(1, 6)), registers=only)
-        assert sites
-        assert failure(faults, image, sites) is None, sites
-        for site in sites:
-            assert parse_site(str(site)) == site
-        plan = dense_sites(faults, rng, only)
-        assert failure(faults, image, plan) is None, plan
+    both_agree(case, "activation", [("buffer", "activation")])
 
 
 def test_a_residual_operand_is_wrong():

@@ -14,10 +14,9 @@ from flexhyca.isa.instructions import BY_NAME, Kind
 from flexhyca.isa.registers import BY_UNIT
 from flexhyca.simulator.inject.fault_plan import make_plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
-from flexhyca.simulator.inject.sites import ALL, EVERY, Site, parse_site
+from flexhyca.simulator.inject.sites import ALL, EVERY, Site
 from flexhyca.tests.compiler.codegen.test_scratchpad import two_layers
-from flexhyca.tests.fuzz.fault_plans import dense_sites, failure
-from flexhyca.tests.simulator.inject.random_sites import random_sites
+from flexhyca.tests.fuzz.fault_plans import both_agree
 from flexhyca.tests.simulator.inject.test_fault_run import cases
 from flexhyca.tests.support import SCRATCHPADS, compiled, machines, random_inputs, small_config
 
@@ -81,17 +80,7 @@ def test_a_flip_lasts_until_the_byte_is_loaded_again(run):
 @settings(max_examples=60, deadline=None)
 @given(cases(machines(SCRATCHPADS)))
 def test_both_executions_agree(case):
-    program, image, rng = case
-    faults = FaultRun(program, image)
-    only = [("buffer", "scratchpad")]
-    for _ in range(3):
-        sites = random_sites(faults, rng, int(rng.integers(1, 6)), registers=only)
-        assert sites
-        assert failure(faults, image, sites) is None, sites
-        for site in sites:
-            assert parse_site(str(site)) == site
-        plan = dense_sites(faults, rng)
-        assert failure(faults, image, plan) is None, plan
+    both_agree(case, "scratchpad")
 
 
 def test_its_bits_are_counted_once(run):
