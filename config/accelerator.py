@@ -125,6 +125,11 @@ class Config(Section):
         return -(-self.tile_words // 8)
 
     @property
+    def table_bytes(self) -> int:
+        """What the position buffer needs: two tables of a tile in each half, aligned."""
+        return 4 * (self.tile_bitmap_bytes + 4)
+
+    @property
     def output_words(self) -> int:
         """Words of the output buffer: an accumulator and a residual byte each."""
         free = self.buffers.output_bytes - self.copies_bytes
@@ -281,13 +286,12 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
             )
         )
     found += _operand_memory_problems(b)
-    tables = 4 * (config.tile_bitmap_bytes + 4)  # two tables a tile, two halves, aligned
-    if d.size and p.s_th > 0 and b.position_bytes < tables:  # else no table is there to fit
+    if d.size and p.s_th > 0 and b.position_bytes < config.table_bytes:  # else none is there
         found.append(
             (
                 "buffers.position_bytes",
                 f"cannot hold four bitmaps of a {config.array.rows}x{config.array.cols} tile "
-                f"(two tables, double-buffered); use at least {tables}",
+                f"(two tables, double-buffered); use at least {config.table_bytes}",
             )
         )
     outputs = -(-2 * config.tile_words * (a.acc_bits + 8) // 8) + config.copies_bytes

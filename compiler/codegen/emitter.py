@@ -83,6 +83,7 @@ class Emitter:
         self.slots = Slots(config)
         self.slot = self.tiles = 0
         self.begun: dict[Tile, tuple[int, int]] = {}  # slot and number of tiles that are not done
+        self.residuals: dict[Tile, tuple[int, int]] = {}  # slot, and the LOAD that fills it
         self.configured: dict[tuple[Engine, Table], int] = {}
 
     # ---- tiles --------------------------------------------------------------------------------
@@ -149,9 +150,8 @@ class Emitter:
         assert b is not None
         window = self._window(index, placed, run)
         fields = (*tile, self.slot)
-        slot, residual = 0, NO_PC
-        if run.last and layer.residual != NO_TENSOR:
-            slot, residual = self.prefetch.residual_of(index, tile)
+        if work.residual is not None and layer.residual != NO_TENSOR:
+            self.residuals[work.residual] = self.prefetch.residual_of(index, work.residual)
         self._configure(Engine.ARRAY, Table.LAYER, index, index)
         self._configure(Engine.ARRAY, Table.WINDOW, window, index)
         tap = sum(len(p) for source, p in work.tables if not source.fetched)
@@ -171,6 +171,7 @@ class Emitter:
         if not run.last:
             return
         self._configure(Engine.STORE, Table.LAYER, index, index)
+        slot, residual = self.residuals.pop(tile, (0, NO_PC))
         vec = text.emit("VEC", Engine.STORE, index, *fields, slot)
         text.need(vec, Engine.ARRAY, gemm)
         text.need(vec, Engine.DPPU, dppu)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,18 +12,18 @@ from ...config import Config, choices
 from ...isa.instructions import Source
 from ...tables import complete
 from ..tiling.loads import ABlock, BBlock
-from ..tiling.tiles import LayerPlan, Tile, TileRun
+from ..tiling.tiles import Fill, LayerPlan, Tile, TileRun
 from .positions import TilePositions, pack_positions, split_positions
 
 _WORD = 4  # position tables start at multiples of this
 
 #: dppu.data_reuse -> how many neurons of a tile get their operands from the taps of the array, and
 #: where the others get theirs.
-_REUSE: dict[str, tuple[Callable[[Config, Tile], int], Source]] = {
-    "array": (lambda config, tile: tile.m * tile.n, Source.ARRAY),
-    "hybrid": (lambda config, tile: config.tap_capacity, Source.DRAM),
-    "hybrid_sram": (lambda config, tile: config.tap_capacity, Source.BUFFER),
-    "dram": (lambda config, tile: 0, Source.DRAM),
+_REUSE: dict[str, tuple[Callable[[Config, int], int], Source]] = {
+    "array": (lambda config, words: words, Source.ARRAY),
+    "hybrid": (lambda config, words: config.tap_capacity, Source.DRAM),
+    "hybrid_sram": (lambda config, words: config.tap_capacity, Source.BUFFER),
+    "dram": (lambda config, words: 0, Source.DRAM),
 }
 complete(
     "dppu.data_reuse in config/schema.py",
@@ -33,12 +33,22 @@ complete(
 )
 
 
+def from_taps(config: Config, words: int) -> tuple[int, Source]:
+    """How many neurons of a tile of so many get their operands from the taps, and whence others."""
+    capacity, elsewhere = _REUSE[config.dppu.data_reuse]
+    return capacity(config, words), elsewhere
+
+
 class TileWork(NamedTuple):
-    """A tile with the part of its run, and its position tables: (source, positions)."""
+    """A tile with the part of its run, and its position tables: (source, positions).
+
+    residual : the tile whose residual operands are brought then, if it is some tile's turn.
+    """
 
     run: TileRun
     tile: Tile
     tables: list[tuple[Source, TilePositions]]
+    residual: Tile | None
 
 
 class Unit(NamedTuple):
@@ -62,10 +72,26 @@ def _tables(
     flat = mask.reshape(-1, mask.shape[-1])
     rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
     found = np.argwhere(flat[rows, tile.n0 : tile.n0 + tile.n])
-    capacity, elsewhere = _REUSE[config.dppu.data_reuse]
-    tapped, excess = split_positions(found, tile.m, tile.n, capacity(config, tile))
+    capacity, elsewhere = from_taps(config, tile.m * tile.n)
+    tapped, excess = split_positions(found, tile.m, tile.n, capacity)
     pairs = [(elsewhere, excess), (Source.ARRAY, tapped)]
     return [(source, positions) for source, positions in pairs if len(positions)]
+
+
+def _residual_turns(fills: list[Fill]) -> Iterator[Tile | None]:
+    """For each tile of each fill, the tile whose residual operands are brought then.
+
+    Those of tiles that the parts of a cut reduction go through together are spread over all parts:
+    in the last one alone they would hold up the loads for the next tiles.
+    """
+    parts = 0
+    for fill in fills:
+        parts += 1
+        if fill.runs[-1].last:
+            tiles = [tile for run in fill.runs for tile in run.tiles]
+            for turn in range(parts * len(tiles)):
+                yield None if turn % parts else tiles[turn // parts]
+            parts = 0
 
 
 def units_of_layer(
@@ -77,6 +103,7 @@ def units_of_layer(
     """
     column_bits, bits = config.position_column_bits, config.position_bits
     units: list[Unit] = []
+    residuals = _residual_turns(plan.fills)
     for fill in plan.fills:
         a, b, first = fill.a, fill.b, fill.runs[0].first
         works: list[TileWork] = []
@@ -90,7 +117,7 @@ def units_of_layer(
                 if works and len(table) + size > config.buffers.position_bytes // 2:
                     units.append(Unit(index, a, b, first, works, packed, bytes(table)))
                     a, b, works, packed, table = None, None, [], [], bytearray()
-                works.append(TileWork(run, tile, tables))
+                works.append(TileWork(run, tile, tables, next(residuals)))
                 for fmt, data in new:
                     packed.append((fmt, len(table)))
                     table += data + bytes(-len(data) % _WORD)

@@ -36,8 +36,8 @@ def best_candidates(layer: LayerOnMachine) -> tuple[RatedMapping, ...]:
     return tuple(sorted(timed, key=lambda c: (c.cycles > most, c.traffic, c.cycles)))
 
 
-def machine_of(config: Config, redundancy: Redundancy) -> Config:
-    """What of a configuration times a layer that the DPPU does not compute: one for many."""
+def machine_of(config: Config, redundancy: Redundancy, recomputes: bool) -> Config:
+    """What of a configuration times a layer: one for many. recomputes : whether its DPPU does."""
     plain = type(config.protection)(
         s_th=0.0,
         ib_th=0,
@@ -46,7 +46,7 @@ def machine_of(config: Config, redundancy: Redundancy) -> Config:
         redundancy=config.protection.redundancy,
         redundant_layers=("*",) if redundancy != Redundancy.NONE else (),
     )
-    dppu = config.dppu.model_copy(update={"size": 0})
+    dppu = config.dppu if recomputes else type(config.dppu)(size=0)
     return config.model_copy(update={"name": "", "protection": plain, "dppu": dppu})
 
 
@@ -71,5 +71,6 @@ def cycles_alone(on_machine: LayerOnMachine, mapping: Mapping) -> int:
     )
     plan = plan_conv(geometry, mapping)
     kept = on_machine.on_chip.alone(layer)
-    emitter = Emitter(network, machine, [plan], {}, geometry.batch, kept)
+    masks = {0: on_machine.recomputed.mask} if on_machine.recomputed else {}
+    emitter = Emitter(network, machine, [plan], masks, geometry.batch, kept)
     return CompiledModel(emitter.program()).run()

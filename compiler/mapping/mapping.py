@@ -9,6 +9,7 @@ from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...isa.descriptors import Redundancy
 from ..on_chip import OnChip
 from ..tiling.tiles import Geometry
+from .recomputing import Recomputed
 
 #: Shares of a scratchpad that are tried.
 _SHARES = 8
@@ -72,7 +73,7 @@ class LayerOnMachine(NamedTuple):
 
     geometry : `Geometry.shape`. machine : `choose.machine_of`. columns : channels that a tile has
     at most. may_park : whether sums may wait in the output buffer. on_chip : what of it is in the
-    activation memory.
+    activation memory. recomputed : by the DPPU, if that is to be seen.
     """
 
     geometry: Geometry
@@ -82,3 +83,4 @@ class LayerOnMachine(NamedTuple):
     may_park: bool
     wanted: WantedMapping = ANY_MAPPING
     on_chip: OnChip = OnChip()
+    recomputed: Recomputed | None = None

@@ -29,6 +29,7 @@ from .mapping import LayerOnMachine
 from .packing import best_packing, pack_groups
 from .plan_conv import plan_conv, tile_columns
 from .plan_vector import plan_vector
+from .recomputing import Recomputed, holds_up
 
 WantedMappings = Mapping[str, WantedMapping]  #: layer name or pattern -> what is wanted
 NOTHING_WANTED: WantedMappings = MappingProxyType({})
@@ -39,7 +40,7 @@ class LayerRequest(NamedTuple):
 
     recomputed : whether the DPPU has neurons of it: its sums have no room to wait, none are parked.
     wanted : of the mapping of a conv or linear layer. on_chip : what of it is in the activation
-    memory.
+    memory. known : which neurons, where they bear on the mapping.
     """
 
     geometry: Geometry
@@ -47,6 +48,7 @@ class LayerRequest(NamedTuple):
     recomputed: bool = False
     wanted: WantedMapping = ANY_MAPPING
     on_chip: OnChip = OnChip()
+    known: Recomputed | None = None
 
     @classmethod
     def of(
@@ -58,11 +60,13 @@ class LayerRequest(NamedTuple):
         recomputed: bool = False,
         wanted: WantedMapping = ANY_MAPPING,
         kept: KeptPlaces | None = None,
+        known: Recomputed | None = None,
     ) -> LayerRequest:
         """For layer `index` of a network. kept : its tensors that stay on chip, if known."""
         places = keep_on_chip(network, config, batch) if kept is None else kept
         on_chip = OnChip.of(network.layers[index], places)
-        return _packed(cls(Geometry.of(network, index, batch), config, recomputed, wanted, on_chip))
+        geometry = Geometry.of(network, index, batch)
+        return _packed(cls(geometry, config, recomputed, wanted, on_chip, known))
 
     @property
     def on_machine(self) -> LayerOnMachine:
@@ -71,12 +75,13 @@ class LayerRequest(NamedTuple):
         redundancy = redundancy_of(config, geometry.layer.name)
         return LayerOnMachine(
             geometry.shape,
-            machine_of(config, redundancy),
+            machine_of(config, redundancy, self.known is not None),
             redundancy,
             tile_columns(geometry.layer, config),
             not self.recomputed,
             self.wanted,
             self.on_chip,
+            self.known,
         )
 
 
@@ -102,6 +107,10 @@ def layer_requests(
     linear layer, or a layer that another one names.
     """
     recomputed = {i for i, mask in important.items() if config.dppu.size and mask.any()}
+    known = dict[int, Recomputed]()
+    if config.protection.s_policy != "tile":  # else tiles decide what is important
+        found = {i: Recomputed.of(important[i]) for i in recomputed}
+        known = {i: own for i, own in found.items() if holds_up(config, network, i, own)}
     weighted = [i for i, layer in enumerate(network.layers) if layer.op == LayerOp.CONV]
     names, own = [network.layers[i].name for i in weighted], dict[int, tuple[str, WantedMapping]]()
     for pattern, mapping in wanted.items():
@@ -122,7 +131,10 @@ def layer_requests(
     asked = {index: mapping for index, (_, mapping) in own.items()}
     kept = keep_on_chip(network, config, batch)
     return [
-        LayerRequest.of(network, i, config, batch, i in recomputed, asked.get(i, ANY_MAPPING), kept)
+        LayerRequest.of(
+            *(network, i, config, batch, i in recomputed),
+            *(asked.get(i, ANY_MAPPING), kept, known.get(i)),
+        )
         for i in range(len(network.layers))
     ]
 
