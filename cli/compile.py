@@ -34,13 +34,19 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "\b\nExamples:\n"
     "  flexhyca compile digits -o digits.fhx\n"
+    "  flexhyca compile resnet50 --explain\n"
     "  flexhyca compile resnet20 --weights w.npz --data images.npz --batch 4 -o resnet20.fhx\n"
 )
 
 
 def command(
     model: ModelOrTopologyArgument,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Program file.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Program file; may be left out with --explain."
+        ),
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     set_: SetOption = None,
     scheme: SchemeOption = None,
@@ -75,6 +81,10 @@ def command(
     from .. import api
     from ..config.mappings import load_mappings
 
+    if out is None and not explain:
+        raise typer.BadParameter(
+            "name the program file, or ask for --explain", param_hint="'--output' / '-o'"
+        )
     output.check_target(json, files=[out])
     settings = load_settings(config, set_ or (), scheme, protect)
     mappings = load_mappings(mapping) if mapping is not None else None
@@ -94,14 +104,15 @@ def command(
         )
     output.warn(built.warnings)
     program = built.program
-    output.write_program(program, out)
+    if out is not None:
+        output.write_program(program, out)
     summary: dict[str, object] = {
         "model": model,
         "config": settings.name,
         "config_hash": settings.config_hash,
         "scheme": scheme,
-        "file": str(out),
-        "bytes": out.stat().st_size,
+        "file": None if out is None else str(out),
+        "bytes": None if out is None else out.stat().st_size,
         "instructions": len(program.text),
         "layers": len(program.layer_names),
         "batch": program.batch,
@@ -124,10 +135,10 @@ def command(
                     f"{program.kept_bytes:,} of {size:,} bytes"
                 )
     output.write_json(json, summary)
-    if json != output.STDOUT:
+    if json != output.STDOUT and out is not None:
         print(
             f"{out}: {summary['instructions']:,} instructions for {summary['layers']} layers, "
-            f"{summary['bytes']:,} bytes, {summary['important_neurons']:,} important neurons"
+            f"{out.stat().st_size:,} bytes, {summary['important_neurons']:,} important neurons"
         )
 
 

@@ -28,3 +28,17 @@ def test_what_the_command_says(flexhyca, tmp_path):
     assert f"{line}in {on_chip['bytes']:,} of 65,536 bytes" in run.out
     plain = flexhyca("compile", "digits", "-o", str(tmp_path / "y.fhx"), "--explain")
     assert "on chip" not in plain.out
+
+
+def test_no_file_is_needed_to_explain(flexhyca, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = flexhyca("compile", "digits", "--explain", "--json", "x.json")
+    assert "tiles of" in run.out
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    found = json.loads(Path("x.json").read_text())
+    assert found["file"] is None and found["bytes"] is None
+    with_file = flexhyca("compile", "digits", "--explain", "-o", "y.fhx")
+    assert with_file.out.startswith(run.out)
+    neither = flexhyca("compile", "digits")
+    assert neither.code == 2
+    assert "--output" in neither.err and "--explain" in neither.err
