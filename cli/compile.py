@@ -121,6 +121,8 @@ def command(
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
     }
     if explain:
+        if not settings.runs_engines:
+            output.warn([f"timing {settings.timing} knows no mappings: cycles are the engines'"])
         chosen = api.explain_mappings(built.network, settings, built.important, batch, mappings)
         summary["mappings"] = [_row(choice) for choice in chosen]
         size = settings.buffers.activation_bytes

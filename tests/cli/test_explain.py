@@ -36,9 +36,15 @@ def test_no_file_is_needed_to_explain(flexhyca, tmp_path, monkeypatch):
     assert "tiles of" in run.out
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
     found = json.loads(Path("x.json").read_text())
-    assert found["file"] is None and found["bytes"] is None
+    assert found["file"] is None
+    assert found["bytes"] is None
     with_file = flexhyca("compile", "digits", "--explain", "-o", "y.fhx")
     assert with_file.out.startswith(run.out)
     neither = flexhyca("compile", "digits")
     assert neither.code == 2
-    assert "--output" in neither.err and "--explain" in neither.err
+    assert "--output" in neither.err
+    assert "--explain" in neither.err
+    other = flexhyca(
+        "compile", "digits", "-c", "base-32x32", "--set", "timing=scalesim", "--explain"
+    )
+    assert "timing scalesim knows no mappings" in other.err
