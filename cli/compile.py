@@ -76,7 +76,9 @@ def command(
     With --explain: cycles of each layer by itself, bytes that it moves, and those of the next best
     mapping; then the bytes of the mapping that moves fewest, of every operand and result once, the
     cycles that no mapping can beat, the largest blocks of inputs and weights in the buffers, and
-    whether the result stays on chip (buffers.activation_bytes). Bytes are those of DRAM.
+    whether the result stays on chip (buffers.activation_bytes). Bytes are those of DRAM. Operands
+    and tables of the DPPU are not among them, and cycles are those beside the DPPU only where it is
+    clearly slower than the array; `flexhyca simulate` has all.
     """
     from .. import api
     from ..config.mappings import load_mappings

@@ -60,13 +60,20 @@ class LayerRequest(NamedTuple):
         recomputed: bool = False,
         wanted: WantedMapping = ANY_MAPPING,
         kept: KeptPlaces | None = None,
-        known: Recomputed | None = None,
+        mask: NDArray[np.bool_] | None = None,
     ) -> LayerRequest:
-        """For layer `index` of a network. kept : its tensors that stay on chip, if known."""
+        """For layer `index` of a network.
+
+        kept : its tensors that stay on chip, if known. mask : the neurons that the DPPU recomputes,
+        if known.
+        """
         places = keep_on_chip(network, config, batch) if kept is None else kept
         on_chip = OnChip.of(network.layers[index], places)
         geometry = Geometry.of(network, index, batch)
-        return _packed(cls(geometry, config, recomputed, wanted, on_chip, known))
+        request = _packed(cls(geometry, config, recomputed, wanted, on_chip))
+        if mask is None or not holds_up(config, request.geometry, float(mask.mean())):
+            return request
+        return request._replace(known=Recomputed.of(mask))
 
     @property
     def on_machine(self) -> LayerOnMachine:
@@ -107,10 +114,8 @@ def layer_requests(
     linear layer, or a layer that another one names.
     """
     recomputed = {i for i, mask in important.items() if config.dppu.size and mask.any()}
-    known = dict[int, Recomputed]()
-    if config.protection.s_policy != "tile":  # else tiles decide what is important
-        found = {i: Recomputed.of(important[i]) for i in recomputed}
-        known = {i: own for i, own in found.items() if holds_up(config, network, i, own)}
+    # Where tiles decide which neurons are important, these do not decide the tiles.
+    known = {} if config.protection.s_policy == "tile" else {i: important[i] for i in recomputed}
     weighted = [i for i, layer in enumerate(network.layers) if layer.op == LayerOp.CONV]
     names, own = [network.layers[i].name for i in weighted], dict[int, tuple[str, WantedMapping]]()
     for pattern, mapping in wanted.items():

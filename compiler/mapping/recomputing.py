@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...config import Config
 from ...isa.instructions import Source
-from ...network.layers import Network
 from ..codegen.units import from_taps
+from ..tiling.tiles import Geometry
 
 #: Times the cycles of the array, with some neurons more or less in a tile: what is clearly slower.
 _SLOWER = 1.25
@@ -21,17 +21,16 @@ _SLOWER = 1.25
 class Recomputed(NamedTuple):
     """Neurons of a layer that the DPPU recomputes, in a form that is short and can be compared.
 
-    shape : (h, w, c) of the layer's result. neurons : how many. packed : which.
+    shape : (h, w, c) of the layer's result. packed : which.
     """
 
     shape: tuple[int, ...]
-    neurons: int
     packed: bytes
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> Recomputed:
         """mask : (h, w, c), True where the DPPU recomputes a neuron."""
-        return cls(mask.shape, int(mask.sum()), zlib.compress(np.packbits(mask).tobytes(), 1))
+        return cls(mask.shape, zlib.compress(np.packbits(mask).tobytes(), 1))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -40,25 +39,20 @@ class Recomputed(NamedTuple):
         bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
         return np.unpackbits(bits, count=size).reshape(self.shape).astype(np.bool_)
 
-    @property
-    def share(self) -> float:
-        """Of the layer's neurons."""
-        return self.neurons / math.prod(self.shape)
 
-
-def holds_up(config: Config, network: Network, index: int, recomputed: Recomputed) -> bool:
+def holds_up(config: Config, geometry: Geometry, share: float) -> bool:
     """Whether the DPPU is clearly slower than the array: else it does not bear on the mapping.
 
-    It is judged by a tile as large as the array, whose important neurons are as many as the mean.
+    share : of a layer's neurons, that it recomputes. It is judged by a tile as large as the array,
+    whose important neurons are as many as the mean.
     """
-    d, layer = config.dppu, network.layers[index]
+    d, layer, out = config.dppu, geometry.layer, geometry.out
     if config.buffers.position_bytes < config.table_bytes:
         return False  # no program can be timed
-    out, channels = network.tensors[layer.output], network.tensors[layer.input].c // layer.groups
-    depth = layer.kernel_h * layer.kernel_w * channels
-    sides = min(config.tile_rows, out.h * out.w), min(config.tile_cols, out.c // layer.groups)
+    depth = layer.kernel_h * layer.kernel_w * geometry.source.c // layer.groups
+    sides = min(config.tile_rows, geometry.pixels), min(config.tile_cols, out.c // layer.groups)
     words = sides[0] * sides[1]
-    neurons = recomputed.share * words
+    neurons = share * words
     capacity, source = from_taps(config, words)
     excess = max(0.0, neurons - capacity)
     work = neurons / (d.size // d.width) * -(-d.window // d.width) / d.window * depth
