@@ -9,7 +9,7 @@ from ...config.mappings import ANY_MAPPING, WantedMapping
 from ...isa.descriptors import Redundancy
 from ..on_chip import OnChip
 from ..tiling.tiles import Geometry
-from .recomputing import Recomputed
+from .recomputing import DppuNeurons
 
 #: Shares of a scratchpad that are tried.
 _SHARES = 8
@@ -83,4 +83,4 @@ class LayerOnMachine(NamedTuple):
     may_park: bool
     wanted: WantedMapping = ANY_MAPPING
     on_chip: OnChip = OnChip()
-    recomputed: Recomputed | None = None
+    recomputed: DppuNeurons | None = None

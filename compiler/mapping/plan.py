@@ -29,7 +29,7 @@ from .mapping import LayerOnMachine
 from .packing import best_packing, pack_groups
 from .plan_conv import plan_conv, tile_columns
 from .plan_vector import plan_vector
-from .recomputing import Recomputed, holds_up
+from .recomputing import DppuNeurons, holds_up
 
 WantedMappings = Mapping[str, WantedMapping]  #: layer name or pattern -> what is wanted
 NOTHING_WANTED: WantedMappings = MappingProxyType({})
@@ -48,7 +48,7 @@ class LayerRequest(NamedTuple):
     recomputed: bool = False
     wanted: WantedMapping = ANY_MAPPING
     on_chip: OnChip = OnChip()
-    known: Recomputed | None = None
+    known: DppuNeurons | None = None
 
     @classmethod
     def of(
@@ -73,7 +73,7 @@ class LayerRequest(NamedTuple):
         request = _packed(cls(geometry, config, recomputed, wanted, on_chip))
         if mask is None or not holds_up(config, request.geometry, float(mask.mean())):
             return request
-        return request._replace(known=Recomputed.of(mask))
+        return request._replace(known=DppuNeurons.of(mask))
 
     @property
     def on_machine(self) -> LayerOnMachine:

@@ -18,7 +18,7 @@ from ..tiling.tiles import Geometry
 _SLOWER = 1.25
 
 
-class Recomputed(NamedTuple):
+class DppuNeurons(NamedTuple):
     """Neurons of a layer that the DPPU recomputes, in a form that is short and can be compared.
 
     shape : (h, w, c) of the layer's result. packed : which.
@@ -28,7 +28,7 @@ class Recomputed(NamedTuple):
     packed: bytes
 
     @classmethod
-    def of(cls, mask: NDArray[np.bool_]) -> Recomputed:
+    def of(cls, mask: NDArray[np.bool_]) -> DppuNeurons:
         """mask : (h, w, c), True where the DPPU recomputes a neuron."""
         return cls(mask.shape, zlib.compress(np.packbits(mask).tobytes(), 1))
 

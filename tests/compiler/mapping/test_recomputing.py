@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from flexhyca.compiler.compile_network import compile_network
 from flexhyca.compiler.mapping.plan import layer_requests, plan_layer
-from flexhyca.compiler.mapping.recomputing import Recomputed
+from flexhyca.compiler.mapping.recomputing import DppuNeurons
 from flexhyca.config import load_config
 from flexhyca.errors import FlexhycaError
 from flexhyca.simulator.run import simulate
@@ -27,9 +27,9 @@ def request(network, config, masks):
 @settings(max_examples=100, deadline=None)
 @given(arrays(np.bool_, st.tuples(*[st.integers(1, 12)] * 3)))
 def test_a_mask_comes_back(mask):
-    recomputed = Recomputed.of(mask)
+    recomputed = DppuNeurons.of(mask)
     np.testing.assert_array_equal(recomputed.mask, mask)
-    assert recomputed == Recomputed.of(mask.copy())
+    assert recomputed == DppuNeurons.of(mask.copy())
 
 
 @pytest.mark.parametrize(
