@@ -41,11 +41,15 @@ def _session(op, attributes, **weights):
 def _sums(network, inputs):
     """int32 sums of the network's only layer by onnxruntime: (images, h, w, c).
 
-    ConvInteger takes unsigned activations; 128 as their zero point makes them ours.
+    ConvInteger takes unsigned activations; 128 as their zero point makes them ours. Weights the
+    same: of unsigned by signed bytes, onnxruntime adds pairs in 16 bits that saturate, on
+    processors with AVX2 but without VNNI.
     """
-    layer, weight = network.layers[0], network.weights[0]
-    shifted = (inputs.astype(np.int16) + 128).astype(np.uint8)
-    zeros = {"x_zero": np.array(128, np.uint8), "w_zero": np.array(0, np.int8)}
+    layer = network.layers[0]
+    shifted, weight = (
+        (x.astype(np.int16) + 128).astype(np.uint8) for x in (inputs, network.weights[0])
+    )
+    zeros = {name: np.array(128, np.uint8) for name in ("x_zero", "w_zero")}
     if layer.kernel_h == network.tensors[0].h and layer.kernel_w == network.tensors[0].w:
         flat = weight.reshape(len(weight), -1).T.copy()
         session = _session("MatMulInteger", {}, w=flat, **zeros)
