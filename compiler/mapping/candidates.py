@@ -188,7 +188,7 @@ class AllMappings:
         together = px.pixel_tiles * ch.channel_tiles
         self.parked = (self.parts > 1) & (together > 1)
         # As many words as the largest tile has: what a slot takes.
-        words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
+        words = self.words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
         self.slots = self.config.output_slots(words)
         room_to_park = (together <= self.slots) & self.may_park
         self.fits = fits & (words <= self.config.tile_words)
@@ -320,14 +320,13 @@ class AllMappings:
         together = px.pixel_tiles * ch.channel_tiles
         own = np.where(self.parked, np.minimum(together, tiles), 1)
         tile = array / np.minimum(together, tiles)
-        words = np.minimum(px.rows, self.geometry.pixels) * ch.cols
         # A STORE waits for the grant that its memory is at, of loads behind the first fill's.
         of_a, of_b = a * (kept.input == kept.output), b * (not kept.output)
         loaded = of_a * a_fills + of_b * b_fills - of_a - of_b
         grant = dram.grant_bytes * per_byte(_LONG, kept.output)
         grant = np.minimum(grant, (of_a + of_b) / (lines + of_weights)) / 2
         grant = grant * np.minimum(1, loaded / cycles) * (kept.output or not dram.duplex)
-        store = words / self.config.vec.lanes + words * of_results + VEC_LATENCY + grant
+        store = self.words / self.config.vec.lanes + self.words * of_results + VEC_LATENCY + grant
         # Instructions come meanwhile, as many as their buffer holds.
         held = self.config.buffers.instruction_bytes * per_byte(_LONG)
         ahead = np.minimum(instructions, held)

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codegen.units import from_taps
 from .candidates import AllMappings
 from .mapping import LayerOnMachine, Mapping
+from .recomputing import Recomputed
 
 _Reals = NDArray[np.float64]
 _Places = NDArray[np.intp]
@@ -45,12 +47,15 @@ def mappings(layer: LayerOnMachine, count: int) -> list[RatedMapping]:
         return []
     by_cycles = layer.machine.mapping.objective == "cycles"
     first, then = (cycles, traffic) if by_cycles else (traffic, cycles)
-    near = np.flatnonzero(first <= 2 * first.min())
-    group = np.floor(np.log(first[near] / first.min()) / np.log1p(ALIKE))
-    best = costs.distinct(near[np.lexsort([first[near], then[near], group])])
+    best = costs.best(first, then)
     chosen = [best[:1]]
     if by_cycles:
         some = count // 3
+        if layer.recomputed is not None:
+            # The array waits for a slow DPPU: fast mappings are of use, and those of few fills.
+            fast = costs.best(np.where(costs.tapped(layer.recomputed), cycles, np.inf), traffic)
+            lean = fast[np.lexsort([cycles[fast], traffic[fast]])]
+            chosen += [fast[: some // 2], lean[: some // 2]]
         chosen += [costs.front(some), costs.near(costs.fastest(LEAN * traffic.min())[:some])]
     return costs.rated(np.concatenate([*chosen, best[:count]]), count)
 
@@ -100,6 +105,19 @@ class _Costs:
         front = near[np.r_[True, fewest[1:] < fewest[:-1]]]
         evenly = np.linspace(0, len(front) - 1, min(len(front), count)).round().astype(int)
         return np.take(front, evenly)
+
+    def tapped(self, recomputed: Recomputed) -> NDArray[np.bool_]:
+        """Where the DPPU's taps serve as many neurons of a tile as there are on average."""
+        words = np.broadcast_to(self.choice.words, self.choice.shape).ravel()
+        capacity, _ = from_taps(self.choice.config, int(words.max()))
+        found: NDArray[np.bool_] = words * recomputed.mask.mean() <= capacity
+        return found
+
+    def best(self, first: _Reals, then: _Reals) -> _Places:
+        """Those of the least `first`, up to twice as much; of nearly the same, by `then`."""
+        near = np.flatnonzero(np.isfinite(first) & (first <= 2 * first.min()))
+        group = np.floor(np.log(first[near] / first.min()) / np.log1p(ALIKE))
+        return self.distinct(near[np.lexsort([first[near], then[near], group])])
 
     def fastest(self, most_traffic: float) -> _Places:
         """Those that move at most so many bytes, up to twice as slow as the fastest of them."""
