@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..codegen.units import from_taps
 from .candidates import AllMappings
 from .mapping import LayerOnMachine, Mapping
-from .recomputing import Recomputed
+from .recomputing import DppuNeurons
 
 _Reals = NDArray[np.float64]
 _Places = NDArray[np.intp]
@@ -106,7 +106,7 @@ class _Costs:
         evenly = np.linspace(0, len(front) - 1, min(len(front), count)).round().astype(int)
         return np.take(front, evenly)
 
-    def tapped(self, recomputed: Recomputed) -> NDArray[np.bool_]:
+    def tapped(self, recomputed: DppuNeurons) -> NDArray[np.bool_]:
         """Where the DPPU's taps serve as many neurons of a tile as there are on average."""
         words = np.broadcast_to(self.choice.words, self.choice.shape).ravel()
         capacity, _ = from_taps(self.choice.config, int(words.max()))
