@@ -15,8 +15,12 @@ import numpy as np
 
 from ...network.arrays import I8
 from ...network.layers import Layer, Network
+from .choose import best_candidates, cycles_alone
 from .mapping import LayerOnMachine
 from .rank import ALIKE, fastest
+
+#: Longer programs are not timed to choose a packing.
+_TIMED_INSTRUCTIONS = 60_000
 
 
 def pack_groups(layer: Layer, count: int) -> Layer:
@@ -24,17 +28,41 @@ def pack_groups(layer: Layer, count: int) -> Layer:
     return replace(layer, groups=layer.groups // count, packed=count)
 
 
-@lru_cache(4096)
-def best_packing(layer: LayerOnMachine) -> int:
-    """How many groups to pack, by estimated cycles: 1, or what fills the columns, a half, ..."""
+def packings(layer: LayerOnMachine) -> tuple[int, ...]:
+    """How many groups may be packed: 1, or what fills the columns, a half, ..."""
     own = layer.geometry.layer
     most = max(1, layer.columns * own.groups // layer.geometry.out.c)
-    best, fewest = 1, inf
-    for count in sorted({_divisor(own.groups, most >> i) for i in range(most.bit_length())}):
-        packed = replace(layer.geometry, layer=pack_groups(own, count))
-        for rated in fastest(layer._replace(geometry=packed.shape), 1):
-            if rated.cycles < fewest * (1 - ALIKE):
-                best, fewest = count, rated.cycles
+    return tuple(sorted({_divisor(own.groups, most >> i) for i in range(most.bit_length())}))
+
+
+@lru_cache(4096)
+def best_packing(options: tuple[LayerOnMachine, ...]) -> int:
+    """Which of a layer's packings to take, by its place: of the fewest cycles.
+
+    By estimate; where the DPPU holds some of them up, on the cycle model, as far as programs are
+    short.
+    """
+    found = [(i, rated) for i, option in enumerate(options) for rated in fastest(option, 1)]
+    if options[0].recomputed:
+        short = {i: r.cycles for i, r in found if r.instructions <= _TIMED_INSTRUCTIONS}
+        if short:
+            return _best_timed(options, short)
+    best, fewest = 0, inf
+    for i, rated in found:
+        if rated.cycles < fewest * (1 - ALIKE):
+            best, fewest = i, rated.cycles
+    return best
+
+
+def _best_timed(options: tuple[LayerOnMachine, ...], estimates: dict[int, float]) -> int:
+    """Of some packings and what they take at least, without the DPPU."""
+    best, fewest = 0, inf
+    for i in sorted(estimates, key=estimates.__getitem__):
+        if estimates[i] >= fewest:
+            break
+        cycles = cycles_alone(options[i], best_candidates(options[i])[0].mapping)
+        if cycles < fewest * (1 - ALIKE):
+            best, fewest = i, cycles
     return best
 
 

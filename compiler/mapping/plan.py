@@ -26,7 +26,7 @@ from ..on_chip import KeptPlaces, OnChip, keep_on_chip
 from ..tiling.tiles import Geometry, LayerPlan
 from .choose import best_candidates, machine_of
 from .mapping import LayerOnMachine
-from .packing import best_packing, pack_groups
+from .packing import best_packing, pack_groups, packings
 from .plan_conv import plan_conv, tile_columns
 from .plan_vector import plan_vector
 from .recomputing import DppuNeurons, holds_up
@@ -70,10 +70,24 @@ class LayerRequest(NamedTuple):
         places = keep_on_chip(network, config, batch) if kept is None else kept
         on_chip = OnChip.of(network.layers[index], places)
         geometry = Geometry.of(network, index, batch)
-        request = _packed(cls(geometry, config, recomputed, wanted, on_chip))
-        if mask is None or not holds_up(config, request.geometry, float(mask.mean())):
+        request = cls(geometry, config, recomputed, wanted, on_chip)
+        layer = geometry.layer
+        if layer.op != LayerOp.CONV or not config.runs_engines:
             return request
-        return request._replace(known=DppuNeurons.of(mask))
+        options = [request]
+        if layer.groups > 1:
+            layers = [pack_groups(layer, count) for count in packings(request.on_machine)]
+            options = [
+                request._replace(geometry=replace(geometry, layer=packed)) for packed in layers
+            ]
+        if mask is not None:
+            share = float(mask.mean())
+            if any(holds_up(config, option.geometry, share) for option in options):
+                known = DppuNeurons.of(mask)
+                options = [option._replace(known=known) for option in options]
+        if len(options) == 1:
+            return options[0]
+        return options[best_packing(tuple(option.on_machine for option in options))]
 
     @property
     def on_machine(self) -> LayerOnMachine:
@@ -90,15 +104,6 @@ class LayerRequest(NamedTuple):
             self.on_chip,
             self.known,
         )
-
-
-def _packed(request: LayerRequest) -> LayerRequest:
-    """With the groups of a layer packed as takes the fewest cycles."""
-    geometry, layer = request.geometry, request.geometry.layer
-    if layer.op != LayerOp.CONV or layer.groups == 1 or not request.config.runs_engines:
-        return request
-    packed = best_packing(request.on_machine)
-    return request._replace(geometry=replace(geometry, layer=pack_groups(layer, packed)))
 
 
 def layer_requests(

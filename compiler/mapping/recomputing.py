@@ -59,4 +59,5 @@ def holds_up(config: Config, geometry: Geometry, share: float) -> bool:
     # Every row and column of the tile in which an excess neuron lies comes once.
     nbytes = depth * sum(size * -math.expm1(-excess / size) for size in sides)
     rate = {Source.DRAM: float(config.dram.bytes_per_cycle), Source.BUFFER: d.sram_bytes_per_cycle}
-    return max(work, nbytes / rate.get(source, math.inf)) > _SLOWER * depth
+    waits = config.dram.latency_cycles if excess and source == Source.DRAM else 0
+    return max(work, nbytes / rate.get(source, math.inf) + waits) > _SLOWER * depth

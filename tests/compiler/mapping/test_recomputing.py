@@ -1,5 +1,7 @@
 """Where the DPPU is slower than the array, mappings are timed with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -71,6 +73,24 @@ def test_a_mapping_that_suits_the_dppu():
     network = layer_of(14, 7, 100, 64, 5, 2, config.arithmetic)
     program = compile_network(network, config, important(network, 0.1))
     assert simulate(program, values="none").cycles < 130_000
+
+
+@pytest.mark.parametrize("reuse", ["array", "dram"])
+def test_groups_are_packed_for_the_dppu(reuse):
+    """It walks the zeros of packed groups, and waits for its DRAM once for each tile."""
+    network = layer_of(14, 14, 96, 96, 3, 1, load_config("flexhyca-32x32").arithmetic)
+    layer = replace(network.layers[0], groups=96)
+    network = replace(network, layers=(layer,), weights={0: network.weights[0][..., :1]})
+    masks = important(network, 0.3)
+
+    def cycles(cols):
+        changes = ["array.rows=16", f"array.cols={cols}", "dppu.size=2", "dppu.width=2"]
+        changes += ["buffers.position_bytes=65536", f"dppu.data_reuse={reuse}"]
+        config = load_config("flexhyca-32x32", changes)
+        return simulate(compile_network(network, config, masks), values="none").cycles
+
+    few, more = cycles(13), cycles(26)
+    assert more <= SLACK * few
 
 
 # Fixed examples, as without the DPPU.
