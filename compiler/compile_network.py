@@ -13,6 +13,7 @@ from ..isa.validate import validate
 from ..network.layers import LayerOp, Network
 from ..network.names import match_layers
 from .codegen.emitter import Emitter, Masks
+from .hardened import with_hardened_channels
 from .mapping.packing import with_packed
 from .mapping.plan import NOTHING_WANTED, WantedMappings, layer_requests, plan_layer
 from .mapping.plan_conv import tile_columns
@@ -31,9 +32,9 @@ def compile_network(
 ) -> Program:
     """Compile `network` for the machine of `config`.
 
-    important : neurons that the DPPU recomputes; None or a missing layer means none. wanted : of
-    the mappings of layers by name or pattern. The network's arithmetic must be that of `config`.
-    Raises CompileError with layer, value and limit.
+    important : neurons that the DPPU recomputes, or that hardened columns are for; None or a
+    missing layer means none. wanted : of the mappings of layers by name or pattern. The network's
+    arithmetic must be that of `config`. Raises CompileError with layer, value and limit.
     What is returned keeps the rules of the program file, so that it loads wherever it is saved.
     """
     _check_redundant_layers(network, config)
@@ -42,6 +43,8 @@ def compile_network(
     masks = checked_masks(network, important or {})
     requests = layer_requests(network, config, masks, batch, wanted)
     plans = [plan_layer(request) for request in requests]
+    if columns := config.protection.hardened_cols:
+        network = with_hardened_channels(network, plans, columns, masks)
     packed = with_packed(network, [request.geometry.layer for request in requests])
     kept = keep_on_chip(network, config, batch)
     program = Emitter(packed, config, plans, masks, batch, kept).program()

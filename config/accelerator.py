@@ -213,13 +213,14 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                 f"or a size of {d.size // d.width * d.width or d.width}",
             )
         )
-    if p.s_th > 0 and d.size == 0:
+    if p.s_th > 0 and d.size == 0 and not p.hardened_cols:
         found.append(
             (
                 "protection.s_th",
                 "needs a DPPU, and dppu.size is 0; set protection.s_th to 0 or give dppu.size",
             )
         )
+    found += _hardened_problems(config)
     if d.size and not config.array.keeps_sums and config.runs_engines:
         found.append(
             (
@@ -243,7 +244,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                     f"use dataflow {_alternatives(others)}",
                 )
             )
-    if d.size and p.ib_th < p.nb_th:
+    if (d.size or p.hardened_cols) and p.ib_th < p.nb_th:
         found.append(
             (
                 "protection.ib_th",
@@ -259,13 +260,13 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                     f"exceeds arithmetic.act_bits = {a.act_bits}; use at most {a.act_bits}",
                 )
             )
-    if p.nb_th and not PROTECTS[p.pe_policy]:
+    if (p.nb_th or (p.hardened_cols and p.ib_th)) and not PROTECTS[p.pe_policy]:
         use = _alternatives([policy for policy, protects in PROTECTS.items() if protects])
         found.append(
             (
                 "protection.nb_th",
                 f"needs protected PEs, and protection.pe_policy is {p.pe_policy}; "
-                f"set nb_th to 0, or pe_policy to {use}",
+                f"set nb_th and hardened_cols to 0, or pe_policy to {use}",
             )
         )
     if a.acc_bits < a.act_bits + a.weight_bits:
@@ -316,6 +317,28 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
     if p.redundancy != "none":
         found += [("protection.redundancy", what) for what in _redundancy_problems(config)]
     return found
+
+
+def _hardened_problems(config: Config) -> list[tuple[str, str]]:
+    """What hardened columns cannot stand beside."""
+    if not config.protection.hardened_cols:
+        return []
+    field, rivals = "protection.hardened_cols", []
+    if config.dppu.size:
+        rivals.append(
+            f"is the rival of the DPPU, and dppu.size is {config.dppu.size}; set one of them to 0"
+        )
+    if not config.array.keeps_sums:
+        rivals.append(
+            f"needs protected sums in the PEs, and dataflow {config.array.dataflow} has none; "
+            "use dataflow os"
+        )
+    if LAYER_COPIES[config.protection.redundancy].parts > 1:
+        rivals.append(
+            f"needs a whole array, and redundancy {config.protection.redundancy} cuts it into "
+            "three; use redundancy time, or hardened_cols 0"
+        )
+    return [(field, what) for what in rivals]
 
 
 def _operand_memory_problems(b: Buffers) -> list[tuple[str, str]]:

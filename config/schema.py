@@ -145,6 +145,10 @@ class Protection(Section):
         "uniform = in every layer, tile = in every tile",
     )
     ib_th: int = _int(2, 0, 8, "protected top bits of important neurons (the paper's IB_TH)")
+    hardened_cols: int = _int(
+        0, 0, 256, "first columns of the array whose PEs have ib_th protected bits, not nb_th; the "
+        "compiler puts channels with many important neurons there (os, without a DPPU)"
+    )  # fmt: skip
     nb_th: int = _int(1, 0, 8, "protected top bits of ordinary neurons (the paper's NB_TH)")
     q_scale: int = _int(
         7, 0, 30, "lowest legal truncation bit of a layer (the paper's Q_scale); limits the shift n"

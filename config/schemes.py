@@ -77,6 +77,13 @@ _ROWS: tuple[Scheme, ...] = (
         "redundant_layers run three times, voted; q_scale 0",
         {**_PLAIN, "protection.redundancy": "time"},
     ),
+    Scheme(
+        "tmr_cols",
+        "ours: hardened columns (Schorn et al.)",
+        "the configuration's own protection without the DPPU: channels with many important neurons "
+        "meet two columns of PEs with ib_th protected bits",
+        {"dppu.size": 0, "protection.hardened_cols": 2, "protection.redundancy": "none"},
+    ),
     Scheme("tmr_cl", "TMR-CL", "the configuration's own protection (FlexHyCA)"),
 )
 #: name -> scheme, in the order of reports.

@@ -26,7 +26,7 @@ _SECTIONS = {
 }
 _WORDS = tuple(f"arithmetic.{name}_bits" for name in ("act", "weight", "acc"))
 _COPIES = ("protection.redundancy", "protection.redundant_layers")
-_MASK = ("protection.s_th", "protection.s_policy")
+_MASK = ("protection.s_th", "protection.s_policy", "protection.hardened_cols")
 _BITS = ("protection.nb_th", "protection.ib_th")
 _PES = ("protection.q_scale", "protection.pe_policy")
 #: Fields that decide how a layer is cut into tiles, and so what `s_policy: tile` picks.
@@ -41,7 +41,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "timing": (*_TILES, *_MASK, *_SECTIONS["dppu"]),
     "area": (
         *(*_SECTIONS["array"], *_SECTIONS["arithmetic"], *_SECTIONS["dppu"]),
-        *(*_SECTIONS["buffers"], *_BITS, *_PES, *_COPIES),
+        *(*_SECTIONS["buffers"], *_BITS, *_PES, *_COPIES, "protection.hardened_cols"),
     ),
     # Of an accumulator the columns that have copies are protected; of a neuron its top bits.
     "mask": _MASK,
@@ -93,14 +93,15 @@ def field_values(config: Config, names: Sequence[str]) -> dict[str, Any]:
 
 
 def mask_of(config: Config, ranking: str) -> dict[str, Any] | None:
-    """What decides which neurons are important; None where none is recomputed.
+    """What decides which neurons are important; None where it makes no difference.
 
     ranking : digest of what the neurons were ranked by.
     """
-    if not (config.protection.s_th and config.dppu.size):
+    hardened = config.protection.hardened_cols  # tiles say where, even if nothing is important
+    if not hardened and not (config.protection.s_th and config.dppu.size):
         return None
     own = {"ranking": ranking, **field_values(config, _MASK)}
-    if config.protection.s_policy == "tile":
+    if hardened or config.protection.s_policy == "tile":
         own |= field_values(config, _TILES)
     return own
 

@@ -45,6 +45,7 @@ class Program:
     memory_map: Mapping[str, tuple[int, int]]  #: region -> (base, bytes)
     input: int
     output: int
+    orders: tuple[tuple[int, ...], ...] = ()  #: `Tensor.order` of each tensor; (): none is moved
 
     @cached_property
     def columns(self) -> dict[str, NDArray[np.int64]]:
@@ -75,9 +76,13 @@ class Program:
     def network(self) -> Network:
         """The quantised network that the program computes, rebuilt from its tables and weights."""
         tensors = tuple(
-            Tensor(name, int(h), int(w), int(c), scale)
-            for name, (h, w, c, _), scale in zip(
-                self.tensor_names, self.tensors, self.scales, strict=True
+            Tensor(name, int(h), int(w), int(c), scale, order)
+            for name, (h, w, c, _), scale, order in zip(
+                self.tensor_names,
+                self.tensors,
+                self.scales,
+                self.orders or ((),) * len(self.tensors),
+                strict=True,
             )
         )
         layers, weights, biases = [], {}, {}

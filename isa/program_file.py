@@ -113,11 +113,13 @@ def parts(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         "input": program.input,
         "output": program.output,
     }
+    if any(program.orders):
+        meta["orders"] = program.orders
     return tensors, {k: json.dumps(v, sort_keys=True) for k, v in meta.items()}
 
 
 #: Metadata that decide what a run gives, beside the configuration and all tensors.
-_DECISIVE = ("batch", "layer_names", "tensor_names", "memory_map", "input", "output")
+_DECISIVE = ("batch", "layer_names", "tensor_names", "memory_map", "input", "output", "orders")
 
 
 def content_digest(program: Program) -> str:
@@ -131,7 +133,7 @@ def content_digest(program: Program) -> str:
     for name, array in tensors.items():
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    for name in _DECISIVE:
+    for name in (name for name in _DECISIVE if name in meta):
         digest.update(f"{name} {meta[name]}".encode())
     return digest.hexdigest()[:16]
 
@@ -195,6 +197,7 @@ def from_parts(
             memory_map={str(k): (int(a), int(b)) for k, (a, b) in meta["memory_map"].items()},
             input=int(meta["input"]),
             output=int(meta["output"]),
+            orders=tuple(tuple(map(int, order)) for order in meta.get("orders", ())),
             **{name.replace(".", "_"): tensors[name] for name in _TENSORS},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

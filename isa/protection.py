@@ -21,11 +21,11 @@ from .registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW
 
 #: Copies of a protected bit, and of the sums of a redundant layer.
 COPIES = 3
-#: Units that have protected registers -> the field of `protection` that says how many top bits.
-_PROTECTED_BITS: dict[str, Callable[[Config], int]] = {
-    "array": lambda c: c.protection.nb_th,
-    "dppu": lambda c: c.protection.ib_th,
-    "dppu_excess": lambda c: c.protection.ib_th,
+#: Units that have protected registers -> how many top bits of neurons, of a hardened column or not.
+_PROTECTED_BITS: dict[str, Callable[[Config, bool], int]] = {
+    "array": lambda c, hardened: c.protection.ib_th if hardened else c.protection.nb_th,
+    "dppu": lambda c, hardened: c.protection.ib_th,
+    "dppu_excess": lambda c, hardened: c.protection.ib_th,
 }
 complete(
     "units of protected registers in isa/registers.py",
@@ -35,7 +35,16 @@ complete(
 )
 
 
-def protected_columns(config: Config, shift: int, unit: str = "array", register: str = "") -> range:
+def hardening(config: Config, cols: int) -> list[tuple[bool, range]]:
+    """Columns of `cols` whose PEs are alike: (whether they have `ib_th` protected bits, which)."""
+    own = min(config.protection.hardened_cols, cols)
+    parts = [(True, range(own)), (False, range(own, cols))]
+    return [(hardened, part) for hardened, part in parts if part]
+
+
+def protected_columns(
+    config: Config, shift: int, unit: str = "array", register: str = "", hardened: bool = False
+) -> range:
     """Columns that have three copies in a unit, for a layer truncated at bit `shift`.
 
     Those that hold the top bits of [n+act_bits-1 : n], which requantisation keeps: `nb_th` of them
@@ -44,8 +53,9 @@ def protected_columns(config: Config, shift: int, unit: str = "array", register:
     selects, where that pays (isa.columns); under `saturate`, where a flip in any column above is a
     full-scale error, it is `direct`.
     register : "prod" for the array's products, whose columns may be other ones than those of sums.
+    hardened : of PEs in a hardened column of the array, which have `ib_th` bits as well.
     """
-    bits = _PROTECTED_BITS[unit](config) if unit in _PROTECTED_BITS else 0
+    bits = _PROTECTED_BITS[unit](config, hardened) if unit in _PROTECTED_BITS else 0
     if bits == 0:
         return range(0)
     policy = config.protection.pe_policy if unit == "array" else "direct"
@@ -92,15 +102,18 @@ complete(
 )
 
 
-def copies(config: Config, shift: int, register: str, bit: int, unit: str = "") -> int:
+def copies(
+    config: Config, shift: int, register: str, bit: int, unit: str = "", hardened: bool = False
+) -> int:
     """How many flip-flops hold a bit of a register: 1, or `COPIES` with a voter.
 
-    unit : of isa.registers; without one, the array of the configured dataflow.
+    unit : of isa.registers; without one, the array of the configured dataflow. hardened : whether
+    it is one of a PE in a hardened column.
     """
     unit = unit or UNIT_OF_DATAFLOW[config.array.dataflow]
     if not BY_UNIT[unit][register].protected:
         return 1
-    return COPIES if bit in protected_columns(config, shift, unit, register) else 1
+    return COPIES if bit in protected_columns(config, shift, unit, register, hardened) else 1
 
 
 def bits_of_layer(config: Config, shift: int, unit: str = "") -> list[tuple[str, int, int]]:

@@ -40,6 +40,7 @@ class Rule(Enum):
     CREDITS = auto()
     LAYER_NAMES = auto()
     TENSOR_NAMES = auto()
+    CHANNEL_ORDER = auto()
     NAME = auto()
     SCALE = auto()
     EMPTY_TENSOR = auto()
@@ -138,6 +139,7 @@ RULES: dict[Rule, RuleText] = {
     Rule.CREDITS: RuleText("a semaphore credit is not in 0..{most}", _UNSEEN),
     Rule.LAYER_NAMES: RuleText("layer names and layer table differ in length", _UNSEEN),
     Rule.TENSOR_NAMES: RuleText("tensor names, scales and tensor table differ in length", _UNSEEN),
+    Rule.CHANNEL_ORDER: RuleText("a tensor's channel order is no order of its channels", _UNSEEN),
     Rule.NAME: RuleText("name {name!r} cannot be printed", _UNSEEN),
     Rule.SCALE: RuleText("tensor {name}: scale {scale} is not a positive number", _UNSEEN),
     Rule.EMPTY_TENSOR: RuleText("a tensor is empty", _UNSEEN),

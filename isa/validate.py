@@ -62,6 +62,12 @@ def validate(program: Program, where: str) -> None:
         len(p.tensor_names) == len(p.scales) == len(p.tensors) > 0,
         Rule.TENSOR_NAMES,
     )
+    moved = [(order, row) for order, row in zip(p.orders, p.tensors, strict=False) if order]
+    check(
+        len(p.orders) in (0, len(p.tensors))
+        and all(sorted(order) == list(range(row[2])) for order, row in moved),
+        Rule.CHANNEL_ORDER,
+    )
     for name in (p.name, *p.layer_names, *p.tensor_names):
         check(name.isprintable(), Rule.NAME, name=name)
     for name, scale in zip(p.tensor_names, p.scales, strict=True):

@@ -42,13 +42,17 @@ WITHOUT_WEIGHTS: tuple[LayerOp, ...] = tuple(op for op in LayerOp if op != Layer
 
 @dataclass(frozen=True)
 class Tensor:
-    """An activation tensor: shape (h, w, c) of one image and the real value of one integer step."""
+    """An activation tensor: shape (h, w, c) of one image and the real value of one integer step.
+
+    order : the model's channel at each place, where the compiler has moved them; else ().
+    """
 
     name: str
     h: int
     w: int
     c: int
     scale: float
+    order: tuple[int, ...] = ()
 
     @property
     def elements(self) -> int:

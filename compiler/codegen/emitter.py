@@ -308,6 +308,7 @@ class Emitter:
         )
         memory = self.memory.whole(text.nbytes, descriptors)
         tensors = zip(network.tensors, self.memory.tensors, strict=True)
+        orders = tuple(t.order for t in network.tensors)
         return Program(
             name=network.name,
             config=self.config,
@@ -326,6 +327,7 @@ class Emitter:
             layer_names=tuple(layer.name for layer in network.layers),
             tensor_names=tuple(t.name for t in network.tensors),
             scales=tuple(t.scale for t in network.tensors),
+            orders=orders if any(orders) else (),
             memory_map=memory,
             input=network.input,
             output=network.output,

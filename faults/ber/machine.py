@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...network.layers import Network
+from ...network.moved_channels import neuron_places, weight_places
 from ...network.upsets import Marks, Upsets
 from .memories import BitMemory, Shield
 from .options import BerOptions, Case
@@ -89,6 +91,32 @@ def pattern_images(
     return found
 
 
+def _hardened(subject: ProtectedNetwork, own: Mapping[str, BitMemory]) -> dict[str, BitMemory]:
+    """The memories of a network with hardened channels, whose words are drawn as the model's."""
+    network, found = subject.network, dict[str, BitMemory]()
+    layers = sorted(network.weights)
+    moved = any(tensor.order for tensor in network.tensors)
+    for name, places, channels_last in (
+        ("neurons", neuron_places, True),
+        ("weights", weight_places, False),
+    ):
+        if name not in own:
+            continue
+        words = own[name].words
+        flags = [
+            np.resize(mask, count) if channels_last else np.repeat(mask, count // len(mask))
+            for mask, count in zip([subject.hardened[i] for i in layers], words, strict=True)
+        ]
+        firsts = np.cumsum([0, *words[:-1]]).tolist()
+        at = [first + places(network, i) for first, i in zip(firsts, layers, strict=True)]
+        found[name] = replace(
+            own[name],
+            important=np.concatenate(flags),
+            places=np.concatenate(at) if moved else None,
+        )
+    return found
+
+
 class ProtectedMachine:
     """A network on a machine under one case: turns drawn bits into upsets."""
 
@@ -112,7 +140,9 @@ class ProtectedMachine:
         if not options.logits:
             neurons = np.where(last, 0.0, neurons)
         own = memories(network, options)
-        own["neurons"] = BitMemory(own["neurons"].words, own["neurons"].bits, self._flags(own))
+        own["neurons"] = replace(own["neurons"], important=self._flags(own))
+        if subject.hardened:
+            own |= _hardened(subject, own)
         self._memories = own
         self._rates = {"neurons": neurons, "weights": weights}
         self._rates["input"] = np.array([case.ber * profile.get("input", 1.0)])

@@ -28,11 +28,15 @@ class Shield(NamedTuple):
 
 @dataclass(frozen=True)
 class BitMemory:
-    """words : of each layer in one copy. bits : of a word. important : bool, of a copy's words."""
+    """words : of each layer in one copy. bits : of a word. important : bool, of a copy's words.
+
+    places : of a copy's words as they are drawn, where the network has them; None: there.
+    """
 
     words: tuple[int, ...]
     bits: int
     important: NDArray[np.bool_] | None = None
+    places: NDArray[np.int64] | None = None
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
@@ -58,12 +62,20 @@ class BitMemory:
         modules : the memory once, whose protected bits are immune then; or three times, of which
         they have the majority. rates : of each layer's bits.
         """
-        wrong = [m.at[m.u < self._of_layer(m.at, rates)] for m in modules]
+        wrong = [self._placed(m.at[m.u < self._of_layer(m.at, rates)]) for m in modules]
         left = wrong[0][~self._protected(wrong[0], shield)]
         if len(wrong) > 1:
             voted = majority_wrong(wrong)
             left = np.sort(np.concatenate([left, voted[self._protected(voted, shield)]]))
         return self._marks(left)
+
+    def _placed(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ascending bits as the network has them."""
+        if self.places is None:
+            return at
+        word, bit = np.divmod(at, self.bits)
+        copy, word = np.divmod(word, sum(self.words))
+        return np.sort((copy * sum(self.words) + self.places[word]) * self.bits + bit)
 
     def _of_layer(
         self, at: NDArray[np.int64], rates: NDArray[np.float64]

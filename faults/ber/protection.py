@@ -1,17 +1,19 @@
 """Which stored bits a machine protects, as the bit error model sees it (docs/ber.md).
 
-Of a neuron the top `nb_th` bits, of an important one, which the DPPU computes, the top `ib_th`;
-of an accumulator what `isa.protection` gives copies; of a redundant layer everything.
+Of a neuron the top `nb_th` bits, of one that the DPPU or a hardened column computes, the top
+`ib_th`; of an accumulator what `isa.protection` gives copies; of a redundant layer everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...compiler.compile_network import compile_network
+from ...compiler.hardened import hardened_places
 from ...config import Config, Protection
 from ...isa.program import Program
 from ...isa.protection import layer_copies, protected_columns
@@ -27,6 +29,7 @@ complete(
     Protection.model_fields,
     (
         *("s_th", "s_policy"),  # which neurons are important, as the program has them
+        "hardened_cols",  # which channels' bits are more
         *("nb_th", "ib_th"),  # how many bits (`_tops`), and which of an accumulator:
         *("q_scale", "pe_policy", "voter"),
         *("redundancy", "redundant_layers"),  # `redundant`
@@ -40,22 +43,28 @@ class ProtectedNetwork:
     """A network on a machine: what bit errors meet.
 
     important : layer -> flat elements (h, w, c) of one image that the DPPU computes, ascending.
+    hardened : layer -> bool (c,), the channels of the network that hardened columns compute.
     """
 
     network: Network
     config: Config
     important: Mapping[int, NDArray[np.int64]]
+    hardened: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
 
     @classmethod
     def compiled(cls, program: Program) -> ProtectedNetwork:
         """What a program does: its position tables say which neurons the DPPU computes."""
-        return cls(program.network, program.config, _tabled_neurons(program))
+        neurons, channels = _tabled_neurons(program), _hardened_channels(program)
+        return cls(program.network, program.config, neurons, channels)
 
     @classmethod
     def of(
         cls, network: Network, config: Config, masks: Mapping[int, NDArray[np.bool_]]
     ) -> ProtectedNetwork:
-        """The same without a program. masks : layer -> bool (h, w, c), the important neurons."""
+        """The same of the network itself. masks : layer -> bool (h, w, c), important neurons."""
+        if config.protection.hardened_cols:
+            program = compile_network(network, config, masks)
+            return cls(network, config, {}, _in_model_order(program))
         found = {}
         if _recomputes(config):
             flat = {i: np.flatnonzero(mask) for i, mask in masks.items()}
@@ -84,6 +93,27 @@ def _tabled_neurons(program: Program) -> dict[int, NDArray[np.int64]]:
     return found
 
 
+def _hardened_channels(program: Program) -> dict[int, NDArray[np.bool_]]:
+    columns = program.config.protection.hardened_cols
+    if not columns:
+        return {}
+    spans, network, found = Spans(program), program.network, {}
+    for layer in network.weights:
+        tiles = list({(span.n0, span.n): None for span in spans.own[layer]})
+        channels = network.tensors[network.layers[layer].output].c
+        found[layer] = hardened_places(tiles, columns, channels)
+    return found
+
+
+def _in_model_order(program: Program) -> dict[int, NDArray[np.bool_]]:
+    network, found = program.network, _hardened_channels(program)
+    for layer, own in found.items():
+        if order := network.tensors[network.layers[layer].output].order:
+            found[layer] = np.zeros_like(own)
+            found[layer][list(order)] = own
+    return found
+
+
 def redundant(subject: ProtectedNetwork, protect: Sequence[str] = ()) -> NDArray[np.bool_]:
     """Of each CONV layer in order: whether it is computed three times over, or in `protect`."""
     layers, config = subject.network.layers, subject.config
@@ -107,7 +137,11 @@ def neuron_shield(
     ranges = []
     for i in sorted(network.weights):
         shift = network.layers[i].shift
-        own = [protected_columns(config, shift, unit) for unit in ("array", "dppu")]
+        own = [protected_columns(config, shift)]
+        if subject.hardened:
+            own.append(protected_columns(config, shift, hardened=True))
+        else:
+            own.append(protected_columns(config, shift, "dppu"))
         ranges.append(own if acc else [range(bits - top, bits) for top in _tops(config)])
     return _with_whole(_shield(ranges), redundant(subject, protect), bits)
 
@@ -119,16 +153,19 @@ def weight_shields(
     config, layers = subject.config, len(subject.network.weights)
     bits = config.arithmetic.weight_bits
     whole = redundant(subject, protect)
-    shields = []
-    for top in _tops(config):
-        count = top if options.weight_faults == "pe" else 0
-        own = range(max(0, bits - count), bits)
-        shields.append(_with_whole(_shield([[own, own]] * layers), whole, bits))
-    return shields[0], shields[1]
+
+    def shield(*tops: int) -> Shield:
+        counts = [top if options.weight_faults == "pe" else 0 for top in tops]
+        own = [range(max(0, bits - count), bits) for count in counts]
+        return _with_whole(_shield([own] * layers), whole, bits)
+
+    ordinary, important = _tops(config)
+    array = shield(ordinary, important if subject.hardened else ordinary)
+    return array, shield(important, important)
 
 
 def _tops(config: Config) -> tuple[int, int]:
-    """How many top bits the array and the DPPU protect."""
+    """How many top bits of ordinary and of important neurons are protected."""
     return config.protection.nb_th, config.protection.ib_th
 
 

@@ -20,6 +20,7 @@ from ...isa.registers import BY_UNIT, DPPU_UNITS, Register, users
 from ...network.arrays import I64
 from ...simulator.array.dataflows import DATAFLOWS
 from ...simulator.inject.fault_plan import (
+    alike,
     copies_in_a_layer,
     copies_of,
     has_register,
@@ -119,20 +120,26 @@ def _hardware(spans: Spans, layers: Sequence[int], kind: str) -> Iterator[Hardwa
             there = users(register, config)
             if not there or unit != there[0]:
                 continue
-            places = all_places(register, register.rows(config), register.cols(config))
-            bits = _bits(spans, layers, register)
-            if len(places) and bits:
-                used = _used(unit)(spans, tiles, register, places)
-                yield HardwareBits(register, there, bits, places, used)
+            for cols in alike(register, config):
+                places = all_places(register, register.rows(config), register.cols(config), cols)
+                bits = _bits(spans, layers, register, cols.start if cols else 0)
+                if len(places) and bits:
+                    used = _used(unit)(spans, tiles, register, places)
+                    yield HardwareBits(register, there, bits, places, used)
 
 
-def _bits(spans: Spans, layers: Sequence[int], register: Register) -> list[tuple[int, int]]:
-    """Bits with the copies that they have in any of the layers that have the register."""
+def _bits(
+    spans: Spans, layers: Sequence[int], register: Register, col: int
+) -> list[tuple[int, int]]:
+    """Bits with the copies that they have in any of the layers that have the register.
+
+    col : that of a place.
+    """
     firsts = [spans.own[i][0] for i in layers if spans.own[i]]
     firsts = [span for span in firsts if has_register(register, span)]
 
     def copies(bit: int) -> int:
-        return max(copies_of(spans, s, register.unit, register.name, bit)[1] for s in firsts)
+        return max(copies_of(spans, s, register.unit, register.name, bit, col)[1] for s in firsts)
 
     width = register.bits(spans.program.network.arithmetic) if firsts else 0
     return [(bit, copy) for bit in range(width) for copy in range(copies(bit))]

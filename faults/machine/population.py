@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...isa.instructions import INSTRUCTION_BITS
 from ...isa.registers import BUFFER_BYTES, BY_UNIT, Register, StateKind, all_handled
-from ...simulator.inject.fault_plan import copies_of
+from ...simulator.inject.fault_plan import alike, copies_of
 from ...simulator.inject.sites import (
     ALL,
     END,
@@ -128,7 +128,8 @@ def strata(
         for unit in units:
             for register in BY_UNIT[unit].values():
                 if register.model in kinds and part.has(register):
-                    yield from _registers(spans, layer, own, register)
+                    for cols in alike(register, spans.program.config):
+                        yield from _registers(spans, layer, own, register, cols)
     words = [r for r in BY_UNIT["buffer"].values() if r.model in kinds and part.has(r)]
     if words:
         time = MachineTime(spans)
@@ -140,21 +141,22 @@ def strata(
 
 
 def _registers(
-    spans: Spans, layer: int, own: Sequence[Span], register: Register
+    spans: Spans, layer: int, own: Sequence[Span], register: Register, cols: range | None
 ) -> Iterator[ExposedRegister]:
+    """cols : of the array, with the same copies; None for all places."""
     config = spans.array(own[0])
-    places = all_places(register, register.rows(config), register.cols(config))
+    places = all_places(register, register.rows(config), register.cols(config), cols)
     units = [unit_in_tile(register.unit, span, spans) for span in own]
     cycles = np.array([sum(steps for _, steps in unit.owned(register)) for unit in units])
     bits = [
         (bit, copy)
         for bit in range(register.bits(spans.program.network.arithmetic))
-        for copy in range(_copies(spans, own[0], register, bit))
+        for copy in range(_copies(spans, own[0], register, bit, cols.start if cols else 0))
     ]
     if not len(places) or not bits or not cycles.sum():
         return
     ends = np.cumsum(cycles)
-    lives = np.array([unit.total(register) for unit in units])
+    lives = np.array([unit.total(register, cols) for unit in units])
     live_ends = np.cumsum(lives)
     name = spans.program.layer_names[layer]
 
@@ -174,7 +176,7 @@ def _registers(
 
     def draw_live(rng: Rng) -> Site:
         at = int(np.searchsorted(live_ends, rng.integers(live_ends[-1]), side="right"))
-        row, col, cycle = units[at].draw(register, rng)
+        row, col, cycle = units[at].draw(register, rng, cols)
         return site(at, row, col, cycle, rng)
 
     yield ExposedRegister(
@@ -192,8 +194,8 @@ def _registers(
     )
 
 
-def _copies(spans: Spans, span: Span, register: Register, bit: int) -> int:
-    runs, own = copies_of(spans, span, register.unit, register.name, bit)
+def _copies(spans: Spans, span: Span, register: Register, bit: int, col: int) -> int:
+    runs, own = copies_of(spans, span, register.unit, register.name, bit, col)
     return runs * own
 
 

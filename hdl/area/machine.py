@@ -7,7 +7,7 @@ from typing import NamedTuple, get_args
 
 from ...config import Config, Protection, choices
 from ...config.schema import LAYER_COPIES
-from ...isa.protection import copies, protected_columns
+from ...isa.protection import copies, hardening, protected_columns
 from ...isa.registers import BY_UNIT, all_handled
 from ...tables import complete
 from ..netlist.cells import KINDS
@@ -96,7 +96,8 @@ complete(
     Protection.model_fields,
     (
         *("nb_th", "q_scale", "pe_policy"),  # of a PE
-        *("ib_th", "redundancy"),  # of the DPPU, and of the array's voters
+        *("ib_th", "hardened_cols"),  # of the DPPU, and of PEs in hardened columns
+        "redundancy",  # of the array's voters
         *("s_th", "s_policy", "redundant_layers", "voter"),  # which cost no area
     ),
     "hdl/area/machine.py: what protection costs",
@@ -109,25 +110,36 @@ _SCOPES = {
 
 
 def pe_row(config: Config, multiplier: str = "wallace") -> Row:
-    """Area and depth of one PE of a configuration."""
-    return lookup(_point(config, multiplier))
+    """Area and depth of one PE of a configuration, of the deepest if they differ."""
+    rows = [lookup(point) for point, _ in _points(config, multiplier)]
+    return max(rows, key=lambda row: row.depth)
 
 
-def _point(config: Config, multiplier: str) -> Point:
+def _points(config: Config, multiplier: str) -> list[tuple[Point, int]]:
+    """Each kind of PE, and how many columns of them the array has."""
     a, p = config.arithmetic, config.protection
     bits = a.act_bits, a.weight_bits, a.acc_bits
-    return Point(multiplier, p.pe_policy, a.overflow, p.nb_th, p.q_scale, *bits)
+    return [
+        (
+            Point(
+                *(multiplier, p.pe_policy, a.overflow),
+                *(p.ib_th if hardened else p.nb_th, p.q_scale, *bits),
+            ),
+            len(cols),
+        )
+        for hardened, cols in hardening(config, config.array.cols)
+    ]
 
 
 def _parts(config: Config, multiplier: str) -> dict[str, float]:
     a, p, d, array = config.arithmetic, config.protection, config.dppu, config.array
     flip_flop = KINDS["DFF"].area[LIBRARY]
-    point = _point(config, multiplier)
-    pe = lookup(point).area_ge
+    points = _points(config, multiplier)
+    row_of_pes = sum(lookup(point).area_ge * cols for point, cols in points)
     if array.double_buffered_accumulators:  # a second register and what chooses between the two
-        pe += a.acc_bits * (flip_flop + KINDS["MUX2"].area[LIBRARY])
+        row_of_pes += array.cols * a.acc_bits * (flip_flop + KINDS["MUX2"].area[LIBRARY])
     groups = d.size // d.width
-    datapath = Datapath(a.act_bits, a.weight_bits, a.acc_bits, point.datapath.multiplier)
+    datapath = Datapath(a.act_bits, a.weight_bits, a.acc_bits, points[0][0].datapath.multiplier)
     resident = resident_neurons(config)
     columns = protected_columns(config, p.q_scale, "dppu")
     group = (
@@ -143,7 +155,7 @@ def _parts(config: Config, multiplier: str) -> dict[str, float]:
         + b.instruction_bytes + (b.position_bytes if groups else 0)
     )  # fmt: skip
     return {
-        "PEs": array.rows * array.cols * pe,
+        "PEs": array.rows * row_of_pes,
         "DPPU arithmetic": groups * group,
         "voters of the array": voted * cost(word_voter(a.acc_bits)).area_ge if voted else 0.0,
         "DPPU register files": sum(

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ...isa.protection import layer_columns, protected_columns
+from ...isa.protection import hardening, layer_columns, protected_columns
+from ...isa.registers import BY_UNIT
 from ...network import fixedpoint
 from ...network.arrays import I8, I32, I64
 from ..array.dataflows import DATAFLOWS
@@ -39,8 +40,11 @@ def stepped(
 
     folds : operands of each part of the reduction, which a stationary array takes one by one.
     """
-    flow, pes = _flow(spans), _pes(spans, span)
-    sums = [flow.step(act, wgt, start, pes, flips, folds)[0].astype(np.int64) for flips in runs]
+    flow, sums = _flow(spans), [start.astype(np.int64) for _ in runs]
+    for cols, pes in _pes(spans, span):
+        for own, flips in zip(sums, runs, strict=True):
+            out, _ = flow.step(act, wgt, start, pes, _of_columns(flips, cols, spans), folds)
+            own[:, cols.start : cols.stop] = out[:, cols.start : cols.stop]
     return voted(sums).astype(np.int32)
 
 
@@ -58,13 +62,13 @@ def changes(
 ) -> I64:
     """What faults add, modulo 2**acc_bits, to the sums of a tile with all its operands: (m, n)."""
     acc_bits = spans.program.network.arithmetic.acc_bits
-    flow, pes, found = _flow(spans), _pes(spans, span), []
-    for flips in runs:
-        by = np.zeros(start.shape, np.int64)
-        if flips:
-            rows, cols, more = flow.correct(act, wgt, start, pes, flips, folds)
-            by[rows, cols] += more
-        found.append(by)
+    flow, found = _flow(spans), [np.zeros(start.shape, np.int64) for _ in runs]
+    for part, pes in _pes(spans, span):
+        for by, flips in zip(found, runs, strict=True):
+            if own := _of_columns(flips, part, spans):
+                rows, cols, more = flow.correct(act, wgt, start, pes, own, folds)
+                inside = (cols >= part.start) & (cols < part.stop)
+                by[rows[inside], cols[inside]] += more[inside]
     if len(found) == 1:  # no vote: what the sums are does not matter
         return found[0]
     rows, cols = np.nonzero(np.any(found, 0))
@@ -92,7 +96,7 @@ def _within(flip: Flip, start: int, cycles: int) -> Iterator[Flip]:
 
 def tile_steps(spans: Spans, span: Span, m: int, n: int, folds: Sequence[int]) -> int:
     """Steps of a tile of any size on the array that computes the layer of `span`."""
-    pes = _pes(spans, span)
+    _, pes = _pes(spans, span)[0]
     shape = TileShape(m, n, tuple(folds), pes.rows, pes.cols, pes.overlapped)
     return _flow(spans).cycles(shape)
 
@@ -101,15 +105,36 @@ def _flow(spans: Spans) -> ArrayUnit:
     return DATAFLOWS[spans.program.config.array.dataflow]
 
 
-def _pes(spans: Spans, span: Span) -> Pes:
+def _pes(spans: Spans, span: Span) -> list[tuple[range, Pes]]:
+    """The array that computes a tile: columns of PEs that are alike, and as if all were so.
+
+    PEs share operands, whose registers have no copies; products and sums are each PE's own.
+    """
     config, unit = spans.program.config, _flow(spans).unit
     shift = spans.program.network.layers[span.layer].shift
-    return Pes(
-        config.array.rows,
-        layer_columns(config, spans.program.layer_names[span.layer]),
-        spans.program.network.arithmetic,
-        protected_columns(config, shift, unit),
-        protected_columns(config, shift, unit, "prod"),
-        config.protection.voter,
-        config.array.overlaps,
-    )
+    columns = layer_columns(config, spans.program.layer_names[span.layer])
+    return [
+        (
+            cols,
+            Pes(
+                config.array.rows,
+                columns,
+                spans.program.network.arithmetic,
+                protected_columns(config, shift, unit, hardened=hardened),
+                protected_columns(config, shift, unit, "prod", hardened),
+                config.protection.voter,
+                config.array.overlaps,
+            ),
+        )
+        for hardened, cols in hardening(config, columns)
+    ]
+
+
+def _of_columns(flips: Sequence[Flip], cols: range, spans: Spans) -> Sequence[Flip]:
+    """What matters to the sums of some columns: what is in their PEs, and in any operand."""
+    unit = _flow(spans).unit
+    return [
+        flip
+        for flip in flips
+        if flip.unit != "array" or not BY_UNIT[unit][flip.register].protected or flip.col in cols
+    ]

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from ...config import Config
 from ...errors import FlexhycaError
 from ...isa.instructions import Cells
 from ...isa.protection import (
     copies,
+    hardening,
     layer_columns,
     layer_copies,
     redundancy_of,
@@ -115,14 +117,20 @@ def make_plan(sites: Sequence[Site], spans: Spans) -> Plan:
     return plan
 
 
-def copies_of(spans: Spans, span: Span, unit: str, register: str, bit: int) -> tuple[int, int]:
-    """Copies of a bit: runs or thirds of a redundant layer, times flip-flops of a protected bit."""
+def copies_of(
+    spans: Spans, span: Span, unit: str, register: str, bit: int, col: int
+) -> tuple[int, int]:
+    """Copies of a bit: runs or thirds of a redundant layer, times flip-flops of a protected bit.
+
+    col : of the PE, which may be in a hardened column.
+    """
     program = spans.program
     if unit == "buffer" and (register != "output" or program.config.array.keeps_sums):
         return 1, 1
     layers = layer_copies(program.config, program.layer_names[span.layer])
     shift = program.network.layers[span.layer].shift
-    return layers, copies(program.config, shift, register, bit, unit)
+    hardened = col < program.config.protection.hardened_cols
+    return layers, copies(program.config, shift, register, bit, unit, hardened)
 
 
 def copies_in_a_layer(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
@@ -134,7 +142,7 @@ def copies_in_a_layer(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
     config, name = spans.program.config, spans.program.layer_names[span.layer]
     made = redundancy_of(config, name).copies
     runs = tuple(range(made.runs * made.parts))
-    _, own = copies_of(spans, span, site.unit, site.register, site.bit)
+    _, own = copies_of(spans, span, site.unit, site.register, site.bit, site.col)
     row, col = site.row, site.col
     if made.parts > 1 and not BY_UNIT[site.unit][site.register].feeds_rows:
         run, col = divmod(col, layer_columns(config, name))
@@ -145,7 +153,7 @@ def copies_in_a_layer(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
 
 
 def _add_flip(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
-    runs, own = copies_of(spans, span, site.unit, site.register, site.bit)
+    runs, own = copies_of(spans, span, site.unit, site.register, site.bit, site.col)
     run, copy = divmod(site.copy, own)
     flip = Flip(
         site.cycle,
@@ -174,7 +182,7 @@ def _spans(site: Site, spans: Spans) -> Sequence[Span]:
         register = BY_UNIT[site.unit][site.register]
         check_limit(site, "bit", site.bit, register.bits(spans.program.network.arithmetic))
         counts = [
-            (span, copies_of(spans, span, site.unit, site.register, site.bit)[1])
+            (span, copies_of(spans, span, site.unit, site.register, site.bit, site.col)[1])
             for span in spans.all
             if has_register(register, span)
         ]
@@ -201,6 +209,14 @@ def _spans(site: Site, spans: Spans) -> Sequence[Span]:
     return own[site.tile : site.tile + 1]
 
 
+def alike(register: Register, config: Config) -> list[range | None]:
+    """Columns of the array whose places of a register have the same copies; None for all places."""
+    if not register.protected or register.unit not in UNIT_OF_DATAFLOW.values():
+        return [None]
+    parts = [cols for _, cols in hardening(config, config.array.cols)]
+    return list(parts) if len(parts) > 1 else [None]
+
+
 def has_register(register: Register, span: Span) -> bool:
     """Whether the register works in the tile at all."""
     return bool(span.gemms) or (register.unit == "buffer" and register.name != "output")
@@ -211,7 +227,7 @@ def is_used_by(site: Site, span: Span, spans: Spans) -> bool:
     register = BY_UNIT[site.unit][site.register]
     if not has_register(register, span) or not moments(register, span, spans):
         return False
-    return site.copy < copies_of(spans, span, site.unit, site.register, site.bit)[1]
+    return site.copy < copies_of(spans, span, site.unit, site.register, site.bit, site.col)[1]
 
 
 def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> None:
@@ -229,7 +245,7 @@ def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> Non
                 "it out for a bit that is stuck to the end"
             )
     check_limit(site, "bit", site.bit, register.bits(network.arithmetic))
-    runs, own = copies_of(spans, span, site.unit, site.register, site.bit)
+    runs, own = copies_of(spans, span, site.unit, site.register, site.bit, site.col)
     check_limit(site, "copy", site.copy, runs * own)
     if site.register == "instruction":
         check_limit(site, "word", site.row, span.end - span.begin)

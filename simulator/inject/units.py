@@ -29,11 +29,13 @@ class TileUnit(ABC):
     cycles: int
 
     @abstractmethod
-    def total(self, register: Register) -> int:
-        """How many (place, step) of a register are in use."""
+    def total(self, register: Register, cols: range | None = None) -> int:
+        """How many (place, step) of a register are in use. cols : of the array; None: any place."""
 
     @abstractmethod
-    def draw(self, register: Register, rng: np.random.Generator) -> PlaceStep:
+    def draw(
+        self, register: Register, rng: np.random.Generator, cols: range | None = None
+    ) -> PlaceStep:
         """One of them."""
 
     @abstractmethod
@@ -62,21 +64,23 @@ class ArrayInTile(TileUnit):
         """Of the array."""
         return self.spans.visits(self.span)
 
-    def _totals(self, register: Register) -> list[int]:
-        return [_total(self.array.dataflow, visit.shape, register) for visit in self.visits]
+    def _totals(self, register: Register, cols: range | None) -> list[int]:
+        return [_total(self.array.dataflow, visit.shape, register, cols) for visit in self.visits]
 
-    def total(self, register: Register) -> int:
+    def total(self, register: Register, cols: range | None = None) -> int:
         """See `TileUnit.total`."""
-        return sum(self._totals(register))
+        return sum(self._totals(register, cols))
 
-    def draw(self, register: Register, rng: np.random.Generator) -> PlaceStep:
+    def draw(
+        self, register: Register, rng: np.random.Generator, cols: range | None = None
+    ) -> PlaceStep:
         """See `TileUnit.draw`."""
         visit = self.visits[0]
         if len(self.visits) > 1:
-            ends = np.cumsum(self._totals(register))
+            ends = np.cumsum(self._totals(register, cols))
             slot = int(rng.integers(ends[-1]))
             visit = self.visits[int(np.searchsorted(ends, slot, side="right"))]
-        row, col, step = _uses(self.array.dataflow, visit.shape, register).draw(rng)
+        row, col, step = _uses(self.array.dataflow, visit.shape, register, cols).draw(rng)
         return row, col, visit.start + step
 
     def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
@@ -106,14 +110,14 @@ class ArrayInTile(TileUnit):
         return found
 
 
-def _uses(dataflow: str, shape: TileShape, register: Register) -> Uses:
-    places = all_places(register, *places_of(register, shape.rows, shape.cols))
+def _uses(dataflow: str, shape: TileShape, register: Register, cols: range | None) -> Uses:
+    places = all_places(register, *places_of(register, shape.rows, shape.cols), cols)
     return DATAFLOWS[dataflow].count(shape, register, places)
 
 
 @lru_cache(4096)
-def _total(dataflow: str, shape: TileShape, register: Register) -> int:
-    return _uses(dataflow, shape, register).total  # many tiles are alike
+def _total(dataflow: str, shape: TileShape, register: Register, cols: range | None) -> int:
+    return _uses(dataflow, shape, register, cols).total  # many tiles are alike
 
 
 class _Dppu(TileUnit):
@@ -128,10 +132,12 @@ class _Dppu(TileUnit):
     def neurons(self) -> Neurons:
         return self.spans.neurons(self.span, self.excess)
 
-    def total(self, register: Register) -> int:
+    def total(self, register: Register, cols: range | None = None) -> int:
         return self.dppu.count(self.neurons, register.name).total if self.cycles else 0
 
-    def draw(self, register: Register, rng: np.random.Generator) -> PlaceStep:
+    def draw(
+        self, register: Register, rng: np.random.Generator, cols: range | None = None
+    ) -> PlaceStep:
         return self.dppu.count(self.neurons, register.name).draw(rng)
 
     def stretches(self, register: Register, row: int, col: int) -> list[tuple[int, int]]:
@@ -168,7 +174,8 @@ def moments(register: Register, span: Span, spans: Spans) -> int:
 
 
 @lru_cache(64)
-def all_places(register: Register, rows: int, cols: int) -> I64:
-    """Places of a register of rows x cols, those that exist: (p, 2)."""
-    found = [p for p in product(range(rows), range(cols)) if register.exists(*p)]
+def all_places(register: Register, rows: int, cols: int, within: range | None = None) -> I64:
+    """Places of a register of rows x cols, those that exist: (p, 2). within : columns of them."""
+    columns = range(cols) if within is None else within
+    found = [p for p in product(range(rows), columns) if register.exists(*p)]
     return np.array(found, np.int64).reshape(-1, 2)

@@ -124,7 +124,7 @@ def _near(run: FaultRun, rng: np.random.Generator, anchor: Site, habit: Habit) -
     copy, held, until, tile, name = 0, FLIP, END, span.number, names[span.layer]
     if register.name != "instruction":
         try:
-            copies, mine = copies_of(spans, span, anchor.unit, anchor.register, bit)
+            copies, mine = copies_of(spans, span, anchor.unit, anchor.register, bit, col)
         except FlexhycaError:
             return None
         copy = int(rng.integers(copies * mine))

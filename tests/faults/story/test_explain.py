@@ -77,7 +77,7 @@ def test_what_is_said_to_be_stored_is_stored(kind):
             if told.value is None:
                 assert differences(run, [site]) == differences(run, [])
                 continue
-            _, own = copies_of(run.spans, span, site.unit, site.register, site.bit)
+            _, own = copies_of(run.spans, span, site.unit, site.register, site.bit, site.col)
             if own > 1:  # they are another test's
                 continue
             is_position = site.register == "position"
@@ -320,7 +320,7 @@ def test_a_permanent_fault_of_a_layer_that_is_computed_three_times(kind, registe
 
 def test_copies_and_their_voter(run):
     span = run.spans.own[0][0]
-    bit = next(b for b in range(24) if copies_of(run.spans, span, "array", "acc", b)[1] == 3)
+    bit = next(b for b in range(24) if copies_of(run.spans, span, "array", "acc", b, 0)[1] == 3)
     at = f"cycle=9,row=0,col=0,reg=acc,bit={bit}"
     one, two = story(run, at), story(run, f"{at},copy=1", f"{at},copy=2")
     before, after = map(int, re.search(r": (-?\d+) -> (-?\d+) \(bit", one[2]).groups())

@@ -61,7 +61,7 @@ def _site(run, rng, span, register: Register, stuck):
     if not register.exists(row, col):
         return None
     bit = int(rng.integers(register.bits(run.network.arithmetic)))
-    runs, own = copies_of(run.spans, span, register.unit, register.name, bit)
+    runs, own = copies_of(run.spans, span, register.unit, register.name, bit, col)
     copy = int(rng.integers(runs * own))
     layer, tile = run.program.layer_names[span.layer], span.number
     held, until = FLIP, END

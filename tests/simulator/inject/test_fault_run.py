@@ -41,16 +41,20 @@ def cases(draw, machine=None):
         "pe_policy": draw(st.sampled_from(["direct", "configurable"])),
         "voter": draw(st.sampled_from(choices("protection.voter"))),
     }
+    if config.array.keeps_sums and not config.dppu.size and draw(st.booleans()):
+        values["protection"]["hardened_cols"] = draw(st.integers(1, 6))
     thrice = config.array.dataflow == "os" and draw(st.sampled_from([True, False, False]))
     if thrice:  # instead of the DPPU
         values["dppu"]["size"], values["protection"]["s_th"] = 0, 0.0
+        values["protection"]["hardened_cols"] = 0
     config = Config.model_validate(values)
     network = draw(networks(config.arithmetic))
     if thrice:
         config = draw(redundant(config, network))
     masks = random_masks(network, draw(st.sampled_from([0.1, 0.4, 1.0])), 1)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    program = compiled(network, config, masks if config.dppu.size else None)
+    important = config.dppu.size or config.protection.hardened_cols
+    program = compiled(network, config, masks if important else None)
     return program, random_inputs(network, 1, int(rng.integers(2**31)))[0], rng
 
 
@@ -78,6 +82,7 @@ def count(config, sites, outcome):
     COVERED["plans"] += 1
     COVERED["dataflow", config.array.dataflow] += 1
     COVERED["voter", config.protection.voter] += 1
+    COVERED["hardened columns", config.protection.hardened_cols > 0] += 1
     COVERED["redundancy", config.protection.redundancy] += 1
     COVERED["data_reuse", config.dppu.data_reuse if config.dppu.size else "no DPPU"] += 1
     COVERED["outcome", outcome.failure or f"masked:{outcome.masked}"] += 1
