@@ -260,13 +260,13 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
                     f"exceeds arithmetic.act_bits = {a.act_bits}; use at most {a.act_bits}",
                 )
             )
-    if (p.nb_th or (p.hardened_cols and p.ib_th)) and not PROTECTS[p.pe_policy]:
+    if p.nb_th and not PROTECTS[p.pe_policy]:
         use = _alternatives([policy for policy, protects in PROTECTS.items() if protects])
         found.append(
             (
                 "protection.nb_th",
                 f"needs protected PEs, and protection.pe_policy is {p.pe_policy}; "
-                f"set nb_th and hardened_cols to 0, or pe_policy to {use}",
+                f"set nb_th to 0, or pe_policy to {use}",
             )
         )
     if a.acc_bits < a.act_bits + a.weight_bits:
@@ -332,6 +332,10 @@ def _hardened_problems(config: Config) -> list[tuple[str, str]]:
         rivals.append(
             f"needs protected sums in the PEs, and dataflow {config.array.dataflow} has none; "
             "use dataflow os"
+        )
+    if not PROTECTS[config.protection.pe_policy]:
+        rivals.append(
+            f"needs protected PEs, and pe_policy is {config.protection.pe_policy}; use another one"
         )
     if LAYER_COPIES[config.protection.redundancy].parts > 1:
         rivals.append(

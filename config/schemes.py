@@ -41,6 +41,7 @@ _PLAIN = {
     "protection.q_scale": 0,
     "protection.pe_policy": "none",
     "protection.redundancy": "none",
+    "protection.hardened_cols": 0,
 }
 
 

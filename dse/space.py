@@ -58,9 +58,12 @@ _ROWS = (
 )
 #: Name -> parameter.
 PARAMETERS = {row.name: row for row in _ROWS}
-#: Fields of these two sections that are no parameters: two schemes of their own, and the voter,
+#: Fields of these two sections that are no parameters: schemes of their own, and the voter,
 #: which changes neither accuracy (as bit error rates see it), nor time, nor area.
-_FIXED = ("protection.voter", "protection.redundancy", "protection.redundant_layers")
+_FIXED = (
+    *("protection.voter", "protection.redundancy", "protection.redundant_layers"),
+    "protection.hardened_cols",
+)
 complete(
     "fields of protection and dppu in config/schema.py",
     [f"{part}.{leaf}" for part in ("protection", "dppu") for leaf in section(part).model_fields],
@@ -97,6 +100,12 @@ class Space:
                     f"{search.name}: parameters.{name}: cannot be searched; these can: "
                     f"{', '.join(PARAMETERS)} (flexhyca sweep varies any field)"
                 )
+        if base.protection.hardened_cols:
+            raise ConfigError(
+                f"{search.name}: {base.name} has protection.hardened_cols = "
+                f"{base.protection.hardened_cols}, the rival of the DPPU, which is not searched; "
+                "set it to 0 (flexhyca compare measures the scheme tmr_cols)"
+            )
         names = tuple(name for name in PARAMETERS if name in search.values)
         space = cls(base, names, tuple(search.values[name] for name in names))
         if math.prod(map(len, space.values)) > _MOST_POINTS:

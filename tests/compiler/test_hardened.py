@@ -164,7 +164,7 @@ def test_a_machine_that_cannot_have_them():
         (["array.dataflow=ws"], "hardened_cols"),
         (["protection.redundancy=space"], "hardened_cols"),
         (["protection.ib_th=0", "protection.nb_th=1"], "ib_th"),
-        (["protection.pe_policy=none", "protection.nb_th=0"], "nb_th"),
+        (["protection.pe_policy=none", "protection.nb_th=0"], "hardened_cols"),
     ):
         with pytest.raises(ConfigError, match=field):
             small_config("dppu.size=0", "protection.hardened_cols=2", *more)
