@@ -25,6 +25,7 @@ from ..files import reading, write_whole
 from ..tables import complete
 from .descriptors import LAYER_COLUMNS
 from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
+from .pe_map import check_pe_map, entries_of, plain
 from .program import Program
 from .rules import ADVICE
 from .validate import validate
@@ -113,11 +114,16 @@ def parts(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         "input": program.input,
         "output": program.output,
     }
+    if program.pe_map:
+        meta |= {"pe_map": plain(program.pe_map), "repaired": program.repaired}
     return tensors, {k: json.dumps(v, sort_keys=True) for k, v in meta.items()}
 
 
 #: Metadata that decide what a run gives, beside the configuration and all tensors.
-_DECISIVE = ("batch", "layer_names", "tensor_names", "memory_map", "input", "output")
+_DECISIVE = (
+    *("batch", "layer_names", "tensor_names", "memory_map", "input", "output"),
+    *("pe_map", "repaired"),
+)
 
 
 def content_digest(program: Program) -> str:
@@ -132,7 +138,8 @@ def content_digest(program: Program) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     for name in _DECISIVE:
-        digest.update(f"{name} {meta[name]}".encode())
+        if name in meta:
+            digest.update(f"{name} {meta[name]}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -184,6 +191,9 @@ def from_parts(
     ):
         if tensors[name].shape[1] != columns:
             raise bad(f"tensor {name!r} has {tensors[name].shape[1]} columns, needs {columns}")
+    pe_map = check_pe_map(
+        entries_of(meta.get("pe_map"), f"{where}: pe_map"), config, f"{where}: pe_map"
+    )
     try:
         program = Program(
             name=str(meta["name"]),
@@ -195,6 +205,8 @@ def from_parts(
             memory_map={str(k): (int(a), int(b)) for k, (a, b) in meta["memory_map"].items()},
             input=int(meta["input"]),
             output=int(meta["output"]),
+            pe_map=pe_map,
+            repaired=meta.get("repaired") is True,
             **{name.replace(".", "_"): tensors[name] for name in _TENSORS},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

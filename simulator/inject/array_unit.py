@@ -7,12 +7,15 @@ A redundant layer has three runs (or thirds) of the array, whose sums are voted 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
+from ...config import Config
 from ...isa.protection import layer_columns, protected_columns
 from ...network import fixedpoint
 from ...network.arrays import I8, I32, I64
+from ...network.layers import Layer
 from ..array.dataflows import DATAFLOWS
 from ..array.flips import Flip
 from ..array.kernels import dot
@@ -76,9 +79,14 @@ def changes(
     return out
 
 
-def of_visit(runs: Runs, visit: Visit, cycles: int) -> list[list[Flip]]:
+def of_visit(runs: Runs, visit: Visit, cycles: int) -> list[tuple[Flip, ...]]:
     """Those faults of a tile that meet a visit of so many cycles, in its steps."""
-    return [[f for flip in own for f in _within(flip, visit.start, cycles)] for own in runs]
+    return [_of_run(tuple(own), visit.start, cycles) for own in runs]
+
+
+@lru_cache(64)  # of stuck PEs the tiles of a layer have the same, in every run
+def _of_run(own: tuple[Flip, ...], start: int, cycles: int) -> tuple[Flip, ...]:
+    return tuple(f for flip in own for f in _within(flip, start, cycles))
 
 
 def _within(flip: Flip, start: int, cycles: int) -> Iterator[Flip]:
@@ -102,12 +110,17 @@ def _flow(spans: Spans) -> ArrayUnit:
 
 
 def _pes(spans: Spans, span: Span) -> Pes:
-    config, unit = spans.program.config, _flow(spans).unit
-    shift = spans.program.network.layers[span.layer].shift
+    layer = spans.program.network.layers[span.layer]
+    return pes_of_layer(spans.program.config, layer)
+
+
+def pes_of_layer(config: Config, layer: Layer) -> Pes:
+    """The PEs that compute a layer."""
+    unit, shift = DATAFLOWS[config.array.dataflow].unit, layer.shift
     return Pes(
         config.array.rows,
-        layer_columns(config, spans.program.layer_names[span.layer]),
-        spans.program.network.arithmetic,
+        layer_columns(config, layer.name),
+        config.arithmetic,
         protected_columns(config, shift, unit),
         protected_columns(config, shift, unit, "prod"),
         config.protection.voter,
