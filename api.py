@@ -401,7 +401,8 @@ def build(
     mean, std : of pixels / 255, one number a channel; default the model's own (see `load_model`).
     placement : where important neurons are; default by `gradient`, for a topology `clustered`.
     timing_only : leave all weights zero. Cycles and traffic are the same, and calibration, which
-    takes most of the time, is left out.  pe_map, repair : as of `compile`.  say : told what begins now.
+    takes most of the time, is left out.  pe_map, repair : as of `compile`.  say : told what begins
+    now.
     """
     from .compiler.frontends.topology import is_topology
 

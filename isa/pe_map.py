@@ -25,10 +25,10 @@ _EXAMPLE = "{row: 3, col: 4}"
 
 
 class StuckPe(Section):
-    """What is stuck in a PE; what is left out is all there is.
+    """What is stuck in a PE: at row, col alone it is dead, all bits of its sum are 0.
 
-    Only row, col: a dead PE, all bits of whose sum are 0. reg: a register, without it the one that holds
-    the PE's sum. bit: one flip-flop, without it all of the register's, copies included.
+    reg : a register of the PE; None for the one that holds its sum. bit : one flip-flop of it; None
+    for all, copies included. stuck : the value that they hold.
     """
 
     row: int = Field(ge=0, strict=True)
@@ -82,9 +82,8 @@ def entries_of(document: object, where: str) -> PeMap:
     try:
         return _ENTRIES.validate_python(document)
     except ValidationError as error:
-        raise ConfigError(
-            "\n".join(map(lambda p: f"{where}: {_problem(p)}", error.errors()))
-        ) from None
+        lines = [f"{where}: {_problem(problem)}" for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
 
 
 def _problem(problem: Any) -> str:
@@ -137,6 +136,13 @@ def check_pe_map(pe_map: Sequence[StuckPe], config: Config, where: str) -> PeMap
     return tuple(pe_map)
 
 
+def given_pe_map(text: str, config: Config, seed: int) -> PeMap:
+    """What a command is given: a file, or how many PEs to draw."""
+    if text.isascii() and text.isdecimal() and len(text) < 19:
+        return random_pe_map(config, int(text), seed)
+    return load_pe_map(text, config)
+
+
 def load_pe_map(path: str | Path, config: Config) -> PeMap:
     """The map in a YAML file, a list of `StuckPe`. ConfigError, a line for each problem."""
     try:
@@ -169,7 +175,8 @@ def random_pe_map(config: Config, count: int, seed: int = 0) -> PeMap:
         for bit in range(register.bits(config.arithmetic))
     ]
     rng = np.random.default_rng([seed, pes])
-    drawn = zip(rng.permutation(pes), rng.integers(len(bits), size=pes), rng.integers(2, size=pes))
+    places, bit_of = rng.permutation(pes), rng.integers(len(bits), size=pes)
+    drawn = zip(places, bit_of, rng.integers(2, size=pes), strict=True)
     found = []
     for pe, at, stuck in list(drawn)[:count]:
         (row, col), (name, bit) = divmod(int(pe), array.cols), bits[at]
@@ -180,6 +187,11 @@ def random_pe_map(config: Config, count: int, seed: int = 0) -> PeMap:
 def plain(pe_map: Sequence[StuckPe]) -> list[dict[str, Any]]:
     """Entries as a file has them, what is left out left out."""
     return [entry.model_dump(exclude_defaults=True) | {"stuck": entry.stuck} for entry in pe_map]
+
+
+def stuck_pes(pe_map: Sequence[StuckPe]) -> int:
+    """How many PEs have something stuck in them."""
+    return len({(entry.row, entry.col) for entry in pe_map})
 
 
 def as_text(pe_map: Sequence[StuckPe]) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config, config_from_json, hash_of
-from ..errors import ProgramError, first_line
+from ..errors import ConfigError, ProgramError, first_line
 from ..files import reading, write_whole
 from ..tables import complete
 from .descriptors import LAYER_COLUMNS
@@ -191,9 +191,11 @@ def from_parts(
     ):
         if tensors[name].shape[1] != columns:
             raise bad(f"tensor {name!r} has {tensors[name].shape[1]} columns, needs {columns}")
-    pe_map = check_pe_map(
-        entries_of(meta.get("pe_map"), f"{where}: pe_map"), config, f"{where}: pe_map"
-    )
+    try:
+        entries = entries_of(meta.get("pe_map"), "metadata pe_map")
+        pe_map = check_pe_map(entries, config, "metadata pe_map")
+    except ConfigError as error:
+        raise bad(str(error).partition("\n")[0]) from None
     try:
         program = Program(
             name=str(meta["name"]),

@@ -60,6 +60,7 @@ class Result:
     DPPU from taps, buffers and DRAM.
     dppu_port_bytes : bytes that the DPPU read through its own buffer port (hybrid_sram).
     activations : bytes by kind from and to the activation memory, which are none of `dram`.
+    important_neurons : that the DPPU recomputes, those of stuck PEs among them.
     outputs : int8 (images, h, w, c) or None.
     """
 

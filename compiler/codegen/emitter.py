@@ -41,7 +41,7 @@ from .prefetch import MOST_LOADS, Placed, Prefetch, ready
 from .repair import Repair
 from .slots import Slots
 from .text import NO_PC, TextBuilder
-from .units import TileWork, Unit, units_of_layer
+from .units import TileSumsToRepair, TileWork, Unit, units_of_layer
 
 Masks = Mapping[int, NDArray[np.bool_]]  #: layer index -> (h, w, c), True where important
 
@@ -66,10 +66,9 @@ class Emitter:
     ) -> None:
         self.network, self.config, self.batch = network, config, batch
         self.plans, self.pe_map, self.repaired = plans, pe_map, repair is not None
-        wrong = {
-            i: partial(repair.sums, network.layers[i])
-            for i in (network.weights if repair is not None else ())
-        }
+        wrong: dict[int, TileSumsToRepair] = {}
+        if repair is not None:
+            wrong = {i: partial(repair.sums, network.layers[i]) for i in network.weights}
         self.units = [
             unit
             for i, plan in enumerate(self.plans)

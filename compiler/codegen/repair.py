@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from ...config import Config
 from ...isa.pe_map import PeMap
+from ...isa.program import Program
 from ...network.layers import Layer
 from ...simulator.array.flips import stuck_flips
 from ...simulator.array.os_array import os_reached
 from ...simulator.inject.array_unit import pes_of_layer
+from ...simulator.text.spans import Spans
 
 
 class Repair:
@@ -37,3 +39,12 @@ class Repair:
         return bool(self.pe_map) and bool(
             self.sums(layer, self.config.array.rows, self.config.array.cols).any()
         )
+
+
+def repaired_neurons(program: Program) -> int:
+    """Neurons of an inference that the DPPU recomputes because of stuck PEs, important or not."""
+    if not program.repaired:
+        return 0
+    repair, layers = Repair(program.config, program.pe_map), program.network.layers
+    tiles = [span for span in Spans(program).all if span.gemms]
+    return sum(int(repair.sums(layers[t.layer], t.m, t.n).sum()) for t in tiles)

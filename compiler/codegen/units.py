@@ -69,20 +69,26 @@ class Unit(NamedTuple):
 def _tables(
     mask: NDArray[np.bool_] | None, repair: TileSumsToRepair | None, tile: Tile, config: Config
 ) -> list[tuple[Source, TilePositions]]:
-    """The position tables of a tile in DPPU order: what comes from DRAM is started first."""
+    """The position tables of a tile in DPPU order: what comes from DRAM is started first.
+
+    The taps go to what stuck PEs compute first: that is scattered, so that as excess each neuron
+    would bring a row and a column of its own.
+    """
     if not config.dppu.size or not config.array.keeps_sums:
         return []
-    wanted = np.zeros((tile.m, tile.n), np.bool_)
+    stuck = np.zeros((tile.m, tile.n), np.bool_) if repair is None else repair(tile.m, tile.n)
+    important = np.zeros_like(stuck)
     if mask is not None:
         flat = mask.reshape(-1, mask.shape[-1])
         rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
-        wanted |= flat[rows, tile.n0 : tile.n0 + tile.n]
-    if repair is not None:
-        wanted |= repair(tile.m, tile.n)
-    found = np.argwhere(wanted)
-    capacity, elsewhere = from_taps(config, tile.m * tile.n)
-    tapped, excess = split_positions(found, tile.m, tile.n, capacity)
-    pairs = [(elsewhere, excess), (Source.ARRAY, tapped)]
+        important = flat[rows, tile.n0 : tile.n0 + tile.n] & ~stuck
+    room, elsewhere = from_taps(config, tile.m * tile.n)
+    tapped, excess = np.zeros_like(stuck), np.zeros_like(stuck)
+    for wanted in (stuck, important):
+        near, far = split_positions(np.argwhere(wanted), tile.m, tile.n, room)
+        tapped[tuple(near.T)], excess[tuple(far.T)] = True, True
+        room -= len(near)
+    pairs = [(elsewhere, np.argwhere(excess)), (Source.ARRAY, np.argwhere(tapped))]
     return [(source, positions) for source, positions in pairs if len(positions)]
 
 

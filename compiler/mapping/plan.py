@@ -117,8 +117,9 @@ def layer_requests(
 ) -> list[LayerRequest]:
     """All layers of a network, to be tiled. important : neurons that the DPPU recomputes.
 
-    repair : what it recomputes of every tile besides. wanted : of the mappings, by layer name or pattern; CompileError for one that names no conv or
-    linear layer, or a layer that another one names.
+    repair : what it recomputes of every tile besides. wanted : of the mappings, by layer name or
+    pattern; CompileError for one that names no conv or linear layer, or a layer that another one
+    names.
     """
     recomputed = {i for i, mask in important.items() if config.dppu.size and mask.any()}
     # Where tiles decide which neurons are important, these do not decide the tiles.

@@ -177,7 +177,8 @@ def os_reached(flips: Sequence[Flip], m: int, n: int, pes: Pes) -> NDArray[np.bo
     """
     k = 1
     plan = _plan_that_matters(tuple(flips), (k, m, n), **_arguments(pes))
-    return reached(plan, m, n, k, os_leaves(k, m, n, 0)) != 0
+    found: NDArray[np.bool_] = reached(plan, m, n, k, os_leaves(k, m, n, 0)) != 0
+    return found
 
 
 class _Use(NamedTuple):

@@ -1,7 +1,7 @@
 """Stuck PEs of a program's chip (`Program.pe_map`): as faults of every tile, and all values fast.
 
-They are bits that are stuck for ever (`fault_plan`), the same in each tile of a layer.  Nearly every
-sum may differ then, so whole layers are computed, and each tile's corrections are added to its sums.
+They are bits that are stuck for ever (`fault_plan`), the same in each tile of a layer.  Every tile
+may differ then, so whole layers are computed, and each tile's corrections are added to its sums.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A map of stuck PEs: all executions give the same, and what the DPPU makes up for is right again."""
+"""A map of stuck PEs: all executions give the same, and what the DPPU recomputes is right again."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from flexhyca.config.mappings import WantedMapping
 from flexhyca.errors import CompileError
 from flexhyca.isa.pe_map import StuckPe, registers_of
 from flexhyca.network.functional import Functional
+from flexhyca.simulator.inject.fault_plan import Plan
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.stuck_pes import add_stuck_pes, value_engine
-from flexhyca.simulator.inject.fault_plan import Plan
 from flexhyca.simulator.run import simulate
 from flexhyca.simulator.text.spans import Spans
 from flexhyca.tests.support import (
