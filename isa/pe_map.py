@@ -18,6 +18,7 @@ from ..config.section import Section
 from ..config.yaml_source import parse
 from ..errors import ConfigError
 from ..files import read_text
+from ..given.arguments import Seed, checked_arguments
 from .protection import bits_of_layer
 from .registers import BY_UNIT, UNIT_OF_DATAFLOW, Register
 
@@ -143,6 +144,7 @@ def given_pe_map(text: str, config: Config, seed: int) -> PeMap:
     return load_pe_map(text, config)
 
 
+@checked_arguments
 def load_pe_map(path: str | Path, config: Config) -> PeMap:
     """The map in a YAML file, a list of `StuckPe`. ConfigError, a line for each problem."""
     try:
@@ -156,7 +158,8 @@ def load_pe_map(path: str | Path, config: Config) -> PeMap:
     return check_pe_map(entries_of(parse(text, str(path)), str(path)), config, str(path))
 
 
-def random_pe_map(config: Config, count: int, seed: int = 0) -> PeMap:
+@checked_arguments
+def random_pe_map(config: Config, count: int, seed: Seed = 0) -> PeMap:
     """`count` different PEs, each with a random flip-flop stuck at 0 or 1.
 
     All PEs are equally likely, and all bits of a PE. Of one seed a longer map begins with a shorter

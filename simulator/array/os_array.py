@@ -46,7 +46,7 @@ from .flips import (
     outvoted,
     tile_plan,
 )
-from .os_corrections import os_corrections, reached
+from .os_corrections import os_corrections, reached_sums
 from .os_stepper import step_os_tile, step_os_tile_copies
 from .tile import Held, Pes, TileShape, Uses, operand, places_of
 from .timing import Count, os_leaves, os_reads, os_tile_cycles
@@ -177,7 +177,7 @@ def os_reached(flips: Sequence[Flip], m: int, n: int, pes: Pes) -> NDArray[np.bo
     """
     k = 1
     plan = _plan_that_matters(tuple(flips), (k, m, n), **_arguments(pes))
-    found: NDArray[np.bool_] = reached(plan, m, n, k, os_leaves(k, m, n, 0)) != 0
+    found: NDArray[np.bool_] = reached_sums(plan, m, n, k, os_leaves(k, m, n, 0)) != 0
     return found
 
 

@@ -68,7 +68,7 @@ def _of_pe(plan: I64, r: int, c: int) -> I64:
 
 
 @kernel
-def reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
+def reached_sums(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
     """PEs of the tile that a fault can matter to: (m, n) flags."""
     hit = np.zeros((m, n), np.int64)
     for i in range(len(plan)):
@@ -94,7 +94,7 @@ def reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
             if r < m and c < n and f[FROM] <= leaves + r:
                 hit[r, c] = 1
         else:
-            raise InternalError("os_corrections.py: reached has no branch for a register")
+            raise InternalError("os_corrections.py: reached_sums has no branch for a register")
     return hit
 
 
@@ -169,7 +169,7 @@ def os_corrections(
     n = wgt.shape[0]
     bits = act_bits + weight_bits, acc_bits
     leaves = os_leaves(k, m, n, 0)
-    hit = reached(plan, m, n, k, leaves)
+    hit = reached_sums(plan, m, n, k, leaves)
     found = hit.sum()
     out_r, out_c = np.empty(found, np.int64), np.empty(found, np.int64)
     out = np.empty(found, np.int64)

@@ -104,27 +104,27 @@ def check_repair(case) -> None:
     np.testing.assert_array_equal(found, Functional(program.network).run(images))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(cases())
 def test_all_executions_give_the_same(case) -> None:
     check_executions(case)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(cases(repaired=True))
 def test_repaired_values_are_those_without_faults(case) -> None:
     check_repair(case)
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(cases())
 def test_all_executions_give_the_same_often(case) -> None:
     check_executions(case)
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(cases(repaired=True))
 def test_repaired_values_are_those_without_faults_often(case) -> None:
     check_repair(case)
