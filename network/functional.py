@@ -57,6 +57,13 @@ class Functional:
     _products: dict[int, Products] = field(default_factory=dict)
     _recomputed: dict[int, Recomputed] = field(default_factory=dict)
 
+    @property
+    def images_at_once(self) -> int:
+        """64, or as few as keep large maps to some hundred megabytes."""
+        size = [t.h * t.w * t.c for t in self.network.tensors]
+        widest = max(size[la.input] + size[la.output] for la in self.network.layers)
+        return max(1, min(_BATCH, _MAPS // widest))
+
     def run(
         self,
         inputs: I8,
@@ -67,15 +74,13 @@ class Functional:
     ) -> I8:
         """Output tensor (images, h, w, c) of int8 `inputs` (images, h, w, c).
 
-        batch : images at once; default 64, or as few as keep large maps to some hundred megabytes.
+        batch : images at once; default `images_at_once`.
         losses : one entry a layer, to which those of sums are added.
         upsets : wrong bits, of this one inference of all `inputs`; `inputs` stays as it is.
         added : what is added to the sums of each CONV layer.
         """
         if batch is None:
-            size = [t.h * t.w * t.c for t in self.network.tensors]
-            widest = max(size[la.input] + size[la.output] for la in self.network.layers)
-            batch = max(1, min(_BATCH, _MAPS // widest))
+            batch = self.images_at_once
         engine = self
         if upsets is not None:
             upsets = checked(upsets, self.network, len(inputs))
@@ -85,10 +90,8 @@ class Functional:
             own, part = None, inputs[i : i + batch]
             if upsets is not None:
                 own = of_images(upsets, self.network, i, len(part))
-            for _, value in engine.layers(
-                part, losses, own, added=added
-            ):  # a list would keep them all
-                last = value
+            for _, value in engine.layers(part, losses, own, None, added):
+                last = value  # a list would keep them all
             parts.append(last)
         return np.concatenate(parts)
 

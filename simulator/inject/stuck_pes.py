@@ -19,8 +19,6 @@ from .fault_plan import Plan, copies_in_a_layer, copies_of, flip_of
 from .sites import EVERY, Site
 from .tile_sums import Evaluator
 
-_IMAGES = 64  # at once
-
 
 def add_stuck_pes(plan: Plan, spans: Spans) -> Plan:
     """The plan, with what is stuck in the PEs; nothing is to be added to its flips afterwards."""
@@ -64,7 +62,8 @@ class StuckPeValues:
         What fills up the last one changes nothing: no image's sums depend on another image.
         """
         batch = self.program.batch
-        return self.engine.run(images, batch * max(1, _IMAGES // batch), added=self._added)
+        runs = max(1, self.engine.images_at_once // batch)
+        return self.engine.run(images, batch * runs, added=self._added)
 
     def _added(self, layer: int, x: I8) -> I64:
         """What the PEs and the DPPU add to the fault-free sums of a CONV layer."""
