@@ -14,6 +14,7 @@ from flexhyca.isa.pe_map import (
     given_pe_map,
     load_pe_map,
     random_pe_map,
+    registers_of,
     stuck_pes,
     sum_register,
 )
@@ -73,7 +74,8 @@ def test_short_forms() -> None:
         ),
         (
             "- {row: 1, col: 2, reg: psum}",
-            "entry 1: reg = 'psum': PEs of dataflow os have act, wgt, prod, acc; use one of them",
+            "entry 1: reg = 'psum': PEs of dataflow os have "
+            f"{', '.join(registers_of(CONFIG))}; use one of them",
         ),
         (
             "- {row: 1, col: 2, reg: act, bit: 8}",
@@ -106,7 +108,7 @@ def test_random_maps() -> None:
     assert stuck_pes(whole) == 1024
     assert check_pe_map(whole, CONFIG, "it") == whole
     assert {(entry.reg, entry.stuck) for entry in whole} == {
-        (reg, stuck) for reg in ("act", "wgt", "prod", "acc") for stuck in (0, 1)
+        (reg, stuck) for reg in registers_of(CONFIG) for stuck in (0, 1)
     }
     # A longer map of a seed begins with a shorter one.
     assert given_pe_map("20", CONFIG, 3) == random_pe_map(CONFIG, 20, 3) == whole[:20]
