@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         QuantisationError,
     )
     from .exploration import bits, compare, optimise
+    from .isa.pe_map import StuckPe, load_pe_map, random_pe_map
     from .isa.program import Program
     from .simulator.run import Result
 
@@ -64,6 +65,7 @@ _HOME = {
     "ProgramError": ".errors",
     "QuantisationError": ".errors",
     "Result": ".simulator.run",
+    "StuckPe": ".isa.pe_map",
     "bits": ".exploration",
     "compare": ".exploration",
     "compile": ".api",
@@ -72,9 +74,11 @@ _HOME = {
     "load_config": ".config",
     "load_data": ".api",
     "load_model": ".api",
+    "load_pe_map": ".isa.pe_map",
     "optimise": ".exploration",
     "quantise": ".api",
     "quantise_images": ".api",
+    "random_pe_map": ".isa.pe_map",
     "rank_neurons": ".api",
     "run_images": ".api",
     "select_important": ".api",
@@ -94,6 +98,7 @@ __all__ = [
     "ProgramError",
     "QuantisationError",
     "Result",
+    "StuckPe",
     "bits",
     "compare",
     "compile",
@@ -102,9 +107,11 @@ __all__ = [
     "load_config",
     "load_data",
     "load_model",
+    "load_pe_map",
     "optimise",
     "quantise",
     "quantise_images",
+    "random_pe_map",
     "rank_neurons",
     "run_images",
     "select_important",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .compiler.importance.ranking import Ranking
     from .compiler.mapping.explain import LayerChoice
     from .config.mappings import WantedMapping
+    from .isa.pe_map import StuckPe
     from .simulator.cycles.trace import Recorder
     from .simulator.run import ComputedValues, CycleModels, Result, Values
 
@@ -208,14 +209,19 @@ def compile(
     important: Masks | None = None,
     batch: Batch = 1,
     mappings: Mapping[str, WantedMapping] | None = None,
+    *,
+    pe_map: Sequence[StuckPe] = (),
+    repair: bool | None = None,
 ) -> Program:
     """Tile `network`, place the important neurons and emit the program of one inference.
 
-    mappings : what is wanted of layers' mappings, by name or pattern (`load_mappings`).
+    mappings : what is wanted of layers' mappings, by name or pattern (`load_mappings`). pe_map :
+    stuck PEs of the chip (`load_pe_map`, `random_pe_map`), which all values of the program meet.
+    repair : whether the DPPU recomputes what these would make wrong; None where there is a DPPU.
     """
     from .compiler.compile_network import compile_network
 
-    return compile_network(network, config, important, batch, mappings or {})
+    return compile_network(network, config, important, batch, mappings or {}, pe_map, repair)
 
 
 @checked_arguments
@@ -225,14 +231,20 @@ def explain_mappings(
     important: Masks | None = None,
     batch: Batch = 1,
     mappings: Mapping[str, WantedMapping] | None = None,
+    *,
+    pe_map: Sequence[StuckPe] = (),
+    repair: bool | None = None,
 ) -> list[LayerChoice]:
     """The mapping of each layer, the next best, and what no mapping can beat; as `compile`."""
-    from .compiler.compile_network import checked_masks
+    from .compiler.compile_network import checked_masks, repair_of
     from .compiler.mapping.explain import mapping_choices
     from .compiler.mapping.plan import layer_requests
+    from .isa.pe_map import check_pe_map
 
     masks = checked_masks(network, important or {})
-    requests = layer_requests(network, config, masks, batch, mappings or {})
+    own = check_pe_map(pe_map, config, f"{network.name}: pe_map")
+    repaired = repair_of(network, config, own, repair)
+    requests = layer_requests(network, config, masks, batch, mappings or {}, repaired)
     return mapping_choices(requests, network)
 
 
@@ -280,12 +292,14 @@ def run_images(
     "fast" computes whole layers; "machine" and "registers" run one inference of `program.batch`
     images after the other, the last one filled up with zeros, and tell `progress` of each tile.
     """
-    from .network.functional import Functional
+    from .simulator.inject.stuck_pes import value_engine
     from .simulator.inputs import checked_inputs
 
     images = checked_inputs(program, images)
-    size = 64 if values == "fast" else program.batch
-    engine = Functional(program.network)
+    size = program.batch
+    if values == "fast":
+        size *= max(1, 64 // size)
+    engine = value_engine(program)
     logits = []
     for first in range(0, len(images), size):
         part = images[first : first + size]
@@ -378,6 +392,8 @@ def build(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     mappings: Mapping[str, WantedMapping] | None = None,
+    pe_map: Sequence[StuckPe] = (),
+    repair: bool | None = None,
     say: Callable[[str], object] = lambda what: None,
 ) -> Build:
     """Everything from a model's name, an ONNX or a topology file (.csv), to its program.
@@ -385,7 +401,8 @@ def build(
     mean, std : of pixels / 255, one number a channel; default the model's own (see `load_model`).
     placement : where important neurons are; default by `gradient`, for a topology `clustered`.
     timing_only : leave all weights zero. Cycles and traffic are the same, and calibration, which
-    takes most of the time, is left out.  say : told what begins now.
+    takes most of the time, is left out.  pe_map, repair : as of `compile`.  say : told what begins
+    now.
     """
     from .compiler.frontends.topology import is_topology
 
@@ -431,7 +448,7 @@ def build(
         del ranking  # a number for each neuron
     times.append(time.perf_counter())
     say("compiling")
-    program = compile(network, config, important, batch, mappings)
+    program = compile(network, config, important, batch, mappings, pe_map=pe_map, repair=repair)
     # Weights of large networks once; those of packed groups have other shapes.
     packed = np.flatnonzero(program.column("packed") > 1).tolist()
     own = {index: network.weights[index] for index in packed}

@@ -18,15 +18,20 @@ from .options import (
     MappingOption,
     MeanOption,
     ModelOrTopologyArgument,
+    PeMapOption,
+    PeMapOutOption,
     PlacementOption,
     ProtectOption,
+    RepairOption,
     SchemeOption,
     SeedOption,
     SetOption,
     StdOption,
     WeightsOption,
     load_settings,
+    pe_map_of,
 )
+from .simulate import stuck_pes_of, told_stuck_pes
 
 if TYPE_CHECKING:
     from ..compiler.mapping.explain import LayerChoice
@@ -58,6 +63,9 @@ def command(
     batch: BatchOption = 1,
     placement: PlacementOption = None,
     mapping: MappingOption = None,
+    pe_map: PeMapOption = None,
+    pe_map_out: PeMapOutOption = None,
+    repair: RepairOption = None,
     explain: Annotated[
         bool,
         typer.Option(
@@ -71,7 +79,8 @@ def command(
     """Compile MODEL for an accelerator into a program file.
 
     The program carries weights, position tables of the important neurons, the layer table and the
-    configuration: everything that a simulation needs.
+    configuration: everything that a simulation needs. With --pe-map it is for a chip with stuck
+    PEs, which it says, and its position tables name what the DPPU recomputes because of them, too.
 
     With --explain: cycles of each layer by itself, bytes that it moves, and those of the next best
     mapping; then the bytes of the mapping that moves fewest, of every operand and result once, the
@@ -81,15 +90,17 @@ def command(
     clearly slower than the array; `flexhyca simulate` has all.
     """
     from .. import api
+    from ..compiler.codegen.repair import repaired_neurons
     from ..config.mappings import load_mappings
 
     if out is None and not explain:
         raise typer.BadParameter(
             "name the program file, or ask for --explain", param_hint="'--output' / '-o'"
         )
-    output.check_target(json, files=[out])
+    output.check_target(json, files=[out, pe_map_out])
     settings = load_settings(config, set_ or (), scheme, protect)
     mappings = load_mappings(mapping) if mapping is not None else None
+    stuck = pe_map_of(pe_map, repair, pe_map_out, settings, seed)
     with busy() as say:
         built = api.build(
             model,
@@ -102,6 +113,8 @@ def command(
             seed=seed,
             placement=placement,
             mappings=mappings,
+            pe_map=stuck,
+            repair=repair,
             say=say,
         )
     output.warn(built.warnings)
@@ -120,12 +133,21 @@ def command(
         "batch": program.batch,
         "macs": sum(built.network.macs(i) for i in range(len(built.network.layers))) * batch,
         "important_neurons": sum(int(mask.sum()) for mask in built.important.values()),
+        **stuck_pes_of(program, repaired_neurons(program)),
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
     }
     if explain:
         if not settings.runs_engines:
             output.warn([f"timing {settings.timing} knows no mappings: cycles are the engines'"])
-        chosen = api.explain_mappings(built.network, settings, built.important, batch, mappings)
+        chosen = api.explain_mappings(
+            built.network,
+            settings,
+            built.important,
+            batch,
+            mappings,
+            pe_map=stuck,
+            repair=repair,
+        )
         summary["mappings"] = [_row(choice) for choice in chosen]
         size = settings.buffers.activation_bytes
         if size:
@@ -144,6 +166,8 @@ def command(
             f"{out}: {summary['instructions']:,} instructions for {summary['layers']} layers, "
             f"{out.stat().st_size:,} bytes, {summary['important_neurons']:,} important neurons"
         )
+        if stuck:
+            print(f"{out}: for a chip with {told_stuck_pes(summary)}")
 
 
 _COLUMNS = (

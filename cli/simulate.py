@@ -21,8 +21,11 @@ from .options import (
     JsonOption,
     MeanOption,
     ModelOrFileArgument,
+    PeMapOption,
+    PeMapOutOption,
     PlacementOption,
     ProtectOption,
+    RepairOption,
     SchemeOption,
     SeedOption,
     SetOption,
@@ -30,6 +33,7 @@ from .options import (
     WeightsOption,
     check_suffix,
     load_settings,
+    pe_map_of,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +53,8 @@ EXAMPLES = (
     "  flexhyca simulate resnet20 --no-values --scheme tmr_alg --protect 'conv1,layer1.*'\n"
     "  flexhyca simulate topology.csv --timing scalesim --dataflow ws\n"
     "  flexhyca simulate compiled.fhx --trace out.json.gz\n"
+    "  flexhyca simulate digits --config hyca-32x32 --set protection.s_th=0 --pe-map 50 --seed 1\n"
+    "  flexhyca simulate digits --scheme tmr_crt2 --pe-map stuck.yaml\n"
 )
 
 
@@ -65,6 +71,9 @@ def command(
     images: ImagesOption = None,
     batch: BatchOption = 1,
     placement: PlacementOption = None,
+    pe_map: PeMapOption = None,
+    pe_map_out: PeMapOutOption = None,
+    repair: RepairOption = None,
     dataflow: Annotated[
         DataflowName | None, typer.Option(help="Short for --set array.dataflow=...")
     ] = None,
@@ -121,6 +130,10 @@ def command(
     images, and for a SCALE-Sim topology or a compiled program, only cycles and traffic are
     computed.
 
+    With --pe-map the integers are those of a chip with stuck PEs (docs/faults.md). A DPPU
+    recomputes what these would make wrong, which costs cycles and traffic; --no-repair shows what
+    it is for.
+
     The column `bound` of the table names what takes most of the array's time for a layer: compute
     (its products), dram (operands are late), dppu (windows or results of the DPPU are late), vector
     (the vector unit is behind) or control (instructions are late); `share` is its part of the time.
@@ -130,7 +143,7 @@ def command(
     from ..report.plots import draw_layers
     from ..simulator.cycles.trace import check_traceable
 
-    output.check_target(json, layers, files=[plot, trace])
+    output.check_target(json, layers, files=[plot, trace, pe_map_out])
     check_suffix("--layers", layers, ".csv")
     check_suffix("--plot", plot, *PLOT_SUFFIXES)
     check_suffix("--trace", trace, ".json", ".json.gz")
@@ -153,6 +166,9 @@ def command(
             "--protect": protect,
             "--set (or --dataflow, --timing)": changes,
             "--batch": batch != 1,
+            "--pe-map": pe_map is not None,
+            "--repair": repair is not None,
+            "--pe-map-out": pe_map_out,
         }
         refuse_options(model, used)
         built, no_values = api.open_program(model), True
@@ -163,6 +179,7 @@ def command(
         settings = load_settings(config, changes, scheme, protect)
         if trace is not None:
             check_traceable(settings)
+        stuck = pe_map_of(pe_map, repair, pe_map_out, settings, seed)
         no_values = no_values or (data is None and not api.has_images(model))
         with busy() as say:
             built = api.build(
@@ -176,6 +193,8 @@ def command(
                 seed=seed,
                 placement=placement,
                 timing_only=no_values,
+                pe_map=stuck,
+                repair=repair,
                 say=say,
             )
     output.warn(built.warnings)
@@ -250,6 +269,9 @@ def describe(
     built: Build, config: Config, result: Result, scheme: str | None = None
 ) -> dict[str, Any]:
     """The result as plain JSON values. scheme : the one that was asked for."""
+    from ..compiler.codegen.repair import repaired_neurons
+
+    repaired = repaired_neurons(built.program)
     return {
         "model": built.network.name,
         "config": config.name,
@@ -261,7 +283,8 @@ def describe(
         "macs": result.macs,
         "macs_by_unit": result.macs_by_unit,
         "utilization": result.utilization,
-        "important_neurons": result.important_neurons,
+        "important_neurons": result.important_neurons - repaired,
+        **stuck_pes_of(built.program, repaired),
         "placement": built.placement,
         "simulate_seconds": result.seconds,
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
@@ -271,6 +294,26 @@ def describe(
         "stalls": result.stalls,
         "layers": result.layers.to_dict("records"),
     }
+
+
+def stuck_pes_of(program: Program, repaired: int) -> dict[str, Any]:
+    """What a report says of the chip's stuck PEs. repaired : neurons that the DPPU recomputes."""
+    from ..isa.pe_map import plain, stuck_pes
+
+    return {
+        "stuck_pes": stuck_pes(program.pe_map),
+        "repaired": program.repaired,
+        "repaired_neurons": repaired,
+        "pe_map": plain(program.pe_map),
+    }
+
+
+def told_stuck_pes(report: dict[str, Any]) -> str:
+    """The same in words."""
+    pes, repaired = report["stuck_pes"], "not repaired"
+    if report["repaired"]:
+        repaired = f"repaired by the DPPU, which recomputes {report['repaired_neurons']:,} neurons"
+    return f"{pes:,} stuck PE{'s' * (pes != 1)}, {repaired}"
 
 
 def clocked(result: Result) -> dict[str, Any]:
@@ -309,6 +352,8 @@ def run_values(
         "float": api.float_accuracy(built.model, data),
         "int8": api.accuracy_of(logits, data.labels),
     }
+    if built.program.pe_map:
+        shares["fault_free"] = api.int8_accuracy(built.model, built.network, data)
     found = {
         name: output.accuracy_interval(share, len(data), seed) for name, share in shares.items()
     }
@@ -331,6 +376,8 @@ def show(report: dict[str, Any]) -> None:
         f"utilization {report['utilization']:.1%}, {traffic:,} DRAM bytes, {on_chip}"
         f"{report['important_neurons']:,} important neurons{place}"
     )
+    if report["stuck_pes"]:
+        print(f"  {told_stuck_pes(report)}")
     if "real_time" in report:
         time = report["real_time"]
         print(
@@ -341,11 +388,13 @@ def show(report: dict[str, Any]) -> None:
     if "accuracy" in report:
         accuracy = report["accuracy"]
         images, seed = accuracy["images"], accuracy["seed"]
-        int8, exact = (
-            output.accuracy_interval(accuracy[name], images, seed).brief
-            for name in ("int8", "float")
+        names = {"int8": "int8", "fault_free": "without stuck PEs", "float": "float"}
+        shown = ", ".join(
+            f"{words} {output.accuracy_interval(accuracy[name], images, seed).brief}"
+            for name, words in names.items()
+            if name in accuracy
         )
-        print(f"  accuracy on {images} images: int8 {int8}, float {exact} (95 %, seed {seed})")
+        print(f"  accuracy on {images} images: {shown} (95 %, seed {seed})")
     steps = {"quantize": "quantised", "importance": "neurons ranked", "compile": "compiled",
              "simulate": "simulated"}  # fmt: skip
     times = {done: report.get(f"{step}_seconds") for step, done in steps.items()}

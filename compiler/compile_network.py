@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
 from ..errors import CompileError, FlexhycaError, ProgramError
 from ..given.arrays import given_mask, given_words
+from ..isa.pe_map import PeMap, StuckPe, check_pe_map
 from ..isa.program import Program
 from ..isa.validate import validate
 from ..network.layers import LayerOp, Network
 from ..network.names import match_layers
 from .codegen.emitter import Emitter, Masks
+from .codegen.repair import Repair
 from .hardened import with_hardened_channels
 from .mapping.packing import with_packed
 from .mapping.plan import NOTHING_WANTED, WantedMappings, layer_requests, plan_layer
@@ -29,25 +33,30 @@ def compile_network(
     important: Masks | None = None,
     batch: int = 1,
     wanted: WantedMappings = NOTHING_WANTED,
+    pe_map: Sequence[StuckPe] = (),
+    repair: bool | None = None,
 ) -> Program:
     """Compile `network` for the machine of `config`.
 
     important : neurons that the DPPU recomputes, or that hardened columns are for; None or a
-    missing layer means none. wanted : of the mappings of layers by name or pattern. The network's
-    arithmetic must be that of `config`. Raises CompileError with layer, value and limit.
+    missing layer means none. wanted : of the mappings of layers by name or pattern. pe_map,
+    repair : as of `repair_of`. The network's arithmetic must be that of `config`.
+    Raises CompileError with layer, value and limit.
     What is returned keeps the rules of the program file, so that it loads wherever it is saved.
     """
     _check_redundant_layers(network, config)
     _check_tiles(network, config, batch)
     _check_weights(network)
     masks = checked_masks(network, important or {})
-    requests = layer_requests(network, config, masks, batch, wanted)
+    own = check_pe_map(pe_map, config, f"{network.name}: pe_map")
+    repaired = repair_of(network, config, own, repair)
+    requests = layer_requests(network, config, masks, batch, wanted, repaired)
     plans = [plan_layer(request) for request in requests]
     if columns := config.protection.hardened_cols:
         network = with_hardened_channels(network, plans, columns, masks)
     packed = with_packed(network, [request.geometry.layer for request in requests])
     kept = keep_on_chip(network, config, batch)
-    program = Emitter(packed, config, plans, masks, batch, kept).program()
+    program = Emitter(packed, config, plans, masks, batch, kept, own, repaired).program()
     try:
         validate(program, network.name)
     except ProgramError as error:
@@ -55,6 +64,31 @@ def compile_network(
             f"{error.what}; that is beyond what a program can hold, make the layer smaller"
         ) from None
     return program
+
+
+def repair_of(
+    network: Network, config: Config, pe_map: PeMap, wanted: bool | None
+) -> Repair | None:
+    """What the DPPU recomputes for stuck PEs; None for nothing.
+
+    wanted : None for what the machine can, which is all with a DPPU and nothing without one.
+    Raises CompileError where it is wanted and cannot be.
+    """
+    able = config.dppu.size > 0 and config.array.keeps_sums and config.runs_engines
+    if not able and wanted:
+        raise CompileError(
+            f"{network.name}: repair of stuck PEs: {config.name} has no DPPU that recomputes their "
+            "sums (dppu.size, array.dataflow os, timing native); give it one, or leave repair out"
+        )
+    if not pe_map or not able or wanted is False:
+        return None
+    if config.buffers.position_bytes < config.table_bytes:
+        raise CompileError(
+            f"{network.name}: repair of stuck PEs: buffers.position_bytes = "
+            f"{config.buffers.position_bytes} cannot hold the tables of two tiles, twice; use at "
+            f"least {config.table_bytes}"
+        )
+    return Repair(config, pe_map)
 
 
 def _check_weights(network: Network) -> None:

@@ -19,6 +19,7 @@ from ..config import Config
 from ..network.layers import LAYER_FIELDS, Layer, LayerOp, Network, Tensor
 from .descriptors import LAYER_COLUMNS
 from .encoding import InstructionWords, decode_text
+from .pe_map import PeMap
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Program:
     input: int
     output: int
     orders: tuple[tuple[int, ...], ...] = ()  #: `Tensor.order` of each tensor; (): none is moved
+    #: Of the chip that the program is for: what is stuck, and whether the DPPU makes up for it.
+    pe_map: PeMap = ()
+    repaired: bool = False
 
     @cached_property
     def columns(self) -> dict[str, NDArray[np.int64]]:

@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config, config_from_json, hash_of
-from ..errors import ProgramError, first_line
+from ..errors import ConfigError, ProgramError, first_line
 from ..files import reading, write_whole
 from ..tables import complete
 from .descriptors import LAYER_COLUMNS
 from .instructions import ISA_VERSION, WINDOW_FIELDS, Engine
+from .pe_map import check_pe_map, entries_of, plain
 from .program import Program
 from .rules import ADVICE
 from .validate import validate
@@ -115,11 +116,16 @@ def parts(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     }
     if any(program.orders):
         meta["orders"] = program.orders
+    if program.pe_map:
+        meta |= {"pe_map": plain(program.pe_map), "repaired": program.repaired}
     return tensors, {k: json.dumps(v, sort_keys=True) for k, v in meta.items()}
 
 
 #: Metadata that decide what a run gives, beside the configuration and all tensors.
-_DECISIVE = ("batch", "layer_names", "tensor_names", "memory_map", "input", "output", "orders")
+_DECISIVE = (
+    *("batch", "layer_names", "tensor_names", "memory_map", "input", "output"),
+    *("orders", "pe_map", "repaired"),
+)
 
 
 def content_digest(program: Program) -> str:
@@ -133,8 +139,9 @@ def content_digest(program: Program) -> str:
     for name, array in tensors.items():
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    for name in (name for name in _DECISIVE if name in meta):
-        digest.update(f"{name} {meta[name]}".encode())
+    for name in _DECISIVE:
+        if name in meta:
+            digest.update(f"{name} {meta[name]}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -187,6 +194,11 @@ def from_parts(
         if tensors[name].shape[1] != columns:
             raise bad(f"tensor {name!r} has {tensors[name].shape[1]} columns, needs {columns}")
     try:
+        entries = entries_of(meta.get("pe_map"), "metadata pe_map")
+        pe_map = check_pe_map(entries, config, "metadata pe_map")
+    except ConfigError as error:
+        raise bad(str(error).partition("\n")[0]) from None
+    try:
         program = Program(
             name=str(meta["name"]),
             config=config,
@@ -198,6 +210,8 @@ def from_parts(
             input=int(meta["input"]),
             output=int(meta["output"]),
             orders=tuple(tuple(map(int, order)) for order in meta.get("orders", ())),
+            pe_map=pe_map,
+            repaired=meta.get("repaired") is True,
             **{name.replace(".", "_"): tensors[name] for name in _TENSORS},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

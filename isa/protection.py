@@ -116,17 +116,19 @@ def copies(
     return COPIES if bit in protected_columns(config, shift, unit, register, hardened) else 1
 
 
-def bits_of_layer(config: Config, shift: int, unit: str = "") -> list[tuple[str, int, int]]:
+def bits_of_layer(
+    config: Config, shift: int, unit: str = "", hardened: bool = False
+) -> list[tuple[str, int, int]]:
     """(register, bit, copy) of the flip-flops of a unit at one place, while a layer runs.
 
-    unit : as of `copies`; without one, those of a PE.
+    unit : as of `copies`; without one, those of a PE. hardened : as of `copies`.
     """
     unit = unit or UNIT_OF_DATAFLOW[config.array.dataflow]
     return [
         (register.name, bit, copy)
         for register in BY_UNIT[unit].values()
         for bit in range(register.bits(config.arithmetic))
-        for copy in range(copies(config, shift, register.name, bit, unit))
+        for copy in range(copies(config, shift, register.name, bit, unit, hardened))
     ]
 
 

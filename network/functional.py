@@ -8,14 +8,14 @@ nothing elsewhere.  Tests hold this equal to `reference` and to the byte-accurat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..config import Arithmetic
-from .arrays import I8, I32
+from .arrays import I8, I32, I64
 from .fixedpoint import REQUANTISED
 from .fixedpoint_torch import Losses, flip, integers, vector_unit, wrap
 from .layers import WITHOUT_WEIGHTS, Layer, Network
@@ -34,6 +34,9 @@ from .wrong_bits import (
 
 if TYPE_CHECKING:
     import torch
+
+#: (CONV layer, its input (images, h, w, c)) -> what is added to its sums: int64 of their shape.
+Added = Callable[[int, I8], I64]
 
 _BATCH = 64  # images, if their maps are small
 _MAPS = 1 << 24  # numbers in the maps that a layer reads and writes, over a batch
@@ -54,23 +57,30 @@ class Functional:
     _products: dict[int, Products] = field(default_factory=dict)
     _recomputed: dict[int, Recomputed] = field(default_factory=dict)
 
+    @property
+    def images_at_once(self) -> int:
+        """64, or as few as keep large maps to some hundred megabytes."""
+        size = [t.h * t.w * t.c for t in self.network.tensors]
+        widest = max(size[la.input] + size[la.output] for la in self.network.layers)
+        return max(1, min(_BATCH, _MAPS // widest))
+
     def run(
         self,
         inputs: I8,
         batch: int | None = None,
         losses: list[Losses] | None = None,
         upsets: Upsets | None = None,
+        added: Added | None = None,
     ) -> I8:
         """Output tensor (images, h, w, c) of int8 `inputs` (images, h, w, c).
 
-        batch : images at once; default 64, or as few as keep large maps to some hundred megabytes.
+        batch : images at once; default `images_at_once`.
         losses : one entry a layer, to which those of sums are added.
         upsets : wrong bits, of this one inference of all `inputs`; `inputs` stays as it is.
+        added : what is added to the sums of each CONV layer.
         """
         if batch is None:
-            size = [t.h * t.w * t.c for t in self.network.tensors]
-            widest = max(size[la.input] + size[la.output] for la in self.network.layers)
-            batch = max(1, min(_BATCH, _MAPS // widest))
+            batch = self.images_at_once
         engine = self
         if upsets is not None:
             upsets = checked(upsets, self.network, len(inputs))
@@ -80,8 +90,8 @@ class Functional:
             own, part = None, inputs[i : i + batch]
             if upsets is not None:
                 own = of_images(upsets, self.network, i, len(part))
-            for _, value in engine.layers(part, losses, own):  # a list would keep them all
-                last = value
+            for _, value in engine.layers(part, losses, own, None, added):
+                last = value  # a list would keep them all
             parts.append(last)
         return np.concatenate(parts)
 
@@ -91,11 +101,13 @@ class Functional:
         losses: list[Losses] | None = None,
         upsets: Upsets | None = None,
         sums: dict[int, I32] | None = None,
+        added: Added | None = None,
     ) -> Iterator[tuple[int, I8]]:
         """Yield (tensor id, int8 (images, h, w, c), only to be read) after each layer, in order.
 
         upsets : those of stored values; wrong weights are `run`'s. sums : filled with the wrapped
-        sums (images, h, w, c) of each CONV layer, before upsets of accumulators.
+        sums (images, h, w, c) of each CONV layer, before upsets of accumulators. added : as of
+        `run`.
         """
         import torch
 
@@ -111,7 +123,7 @@ class Functional:
             for i, layer in enumerate(network.layers):
                 residual = values[layer.residual] if layer.residual >= 0 else None
                 lost = losses[i] if losses else None
-                out = self.layer(i, values[layer.input], residual, lost, upsets, sums)
+                out = self.layer(i, values[layer.input], residual, lost, upsets, sums, added)
                 if upsets is not None:
                     flip(out, upsets.after.get(i), bits)
                 values[layer.output] = out
@@ -149,16 +161,21 @@ class Functional:
         losses: Losses | None = None,
         upsets: Upsets | None = None,
         kept: dict[int, I32] | None = None,
+        added: Added | None = None,
     ) -> torch.Tensor:
         """What layer `i` stores of its input and residual: int8 (images, h, w, c), contiguous.
 
-        losses, upsets, kept : its own of those of `layers`.
+        losses, upsets, kept, added : its own of those of `layers`.
         """
+        import torch
+
         layer, arithmetic = self.network.layers[i], self.network.arithmetic
         if layer.op in WITHOUT_WEIGHTS:
             value = VALUES[layer.op](self.network, i, x)
         else:
             value = self._sums(i, x)
+            if added is not None:
+                value = integers(value) + torch.from_numpy(added(i, x.cpu().numpy())).to(x.device)
             if kept is not None:
                 kept[i] = wrap(integers(value), arithmetic.acc_bits).cpu().numpy()
         if losses is not None and REQUANTISED[layer.op]:

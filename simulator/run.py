@@ -17,7 +17,6 @@ from ..errors import FlexhycaError, InternalError
 from ..isa.descriptors import Redundancy
 from ..isa.instructions import BY_NAME, Engine, Kind, Source
 from ..isa.program import Program
-from ..network.functional import Functional
 from ..network.layers import LayerOp
 from ..tables import complete
 from .cycles import scalesim
@@ -25,8 +24,12 @@ from .cycles.compiled import CompiledModel
 from .cycles.engines import CycleModel, layer_cycles
 from .cycles.stalls import BUSY, STALLS, bound
 from .cycles.trace import Recorder, check_traceable
+from .inject.fault_plan import Plan
+from .inject.faulty_memory import FaultyMemory
+from .inject.stuck_pes import add_stuck_pes, value_engine
 from .inputs import checked_inputs
 from .machine.memory import Memory
+from .text.spans import Spans
 from .text.work import PRODUCTS
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class Result:
     DPPU from taps, buffers and DRAM.
     dppu_port_bytes : bytes that the DPPU read through its own buffer port (hybrid_sram).
     activations : bytes by kind from and to the activation memory, which are none of `dram`.
+    important_neurons : that the DPPU recomputes, those of stuck PEs among them.
     outputs : int8 (images, h, w, c) or None.
     """
 
@@ -102,7 +106,8 @@ def simulate(
     instruction on real buffers at its simulated time (exactly the program's batch); `registers` is
     `machine` with every register of the array stepped; `none` only times. Cycles are the same for
     all of them. progress : called with (cycle, layer index) when a tile is stored, by the SimPy
-    model. recorder : keeps a trace, which takes the SimPy model. Raises DeadlockError if the
+    model. The stuck PEs of the program's chip, if it has any, are in all values. recorder : keeps a
+    trace, which takes the SimPy model. Raises DeadlockError if the
     program cannot finish.
     """
     if images is not None:
@@ -126,7 +131,7 @@ def simulate(
     else:
         memory = None
         if bytewise and images is not None:
-            memory = Memory(program, images, registers_true=values == "registers")
+            memory = _memory(program, images, registers_true=values == "registers")
         model: CycleModel | CompiledModel
         if memory is None and recorder is None and cycle_model == "compiled":
             model = CompiledModel(program)
@@ -139,8 +144,15 @@ def simulate(
         if memory is not None:
             result = replace(result, outputs=memory.output())
     if values == "fast" and images is not None:
-        result = replace(result, outputs=Functional(program.network).run(images))
+        result = replace(result, outputs=value_engine(program).run(images))
     return replace(result, seconds=time.perf_counter() - started)
+
+
+def _memory(program: Program, images: NDArray[np.int8], registers_true: bool) -> Memory:
+    if not program.pe_map:
+        return Memory(program, images, registers_true)
+    spans = Spans(program)
+    return FaultyMemory(program, images, add_stuck_pes(Plan(), spans), spans, registers_true)
 
 
 @contextmanager

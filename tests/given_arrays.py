@@ -184,6 +184,7 @@ OTHERS = {
     **dict.fromkeys(("ModelError", "ProgramError", "QuantisationError"), "texts"),
     **dict.fromkeys(("bits", "compare", "optimise", "build"), _MODEL),
     **dict.fromkeys(("Config", "load_config"), "fields"),
+    **dict.fromkeys(("StuckPe", "load_pe_map", "random_pe_map"), "fields, a file or a count"),
     "Program": "made by compile, assemble and load, which check it",
     **dict.fromkeys(("Result", "Build"), "what a run gives"),
     **dict.fromkeys(("has_images", "is_program", "open_program"), "a name"),

@@ -9,6 +9,7 @@ itself a valid order of execution, so bounded queues cannot deadlock.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice, pairwise
 
 import numpy as np
@@ -23,6 +24,7 @@ from ...isa.instructions import (
     Engine,
     Table,
 )
+from ...isa.pe_map import PeMap
 from ...isa.program import Program
 from ...isa.protection import redundancy_of
 from ...network.layers import (
@@ -36,9 +38,10 @@ from ..tiling.tiles import Geometry, LayerPlan, Tile, TileRun
 from .constants import Constants, place_constants
 from .memory_map import MemoryMap
 from .prefetch import MOST_LOADS, Placed, Prefetch, ready
+from .repair import Repair
 from .slots import Slots
 from .text import NO_PC, TextBuilder
-from .units import TileWork, Unit, units_of_layer
+from .units import TileSumsToRepair, TileWork, Unit, units_of_layer
 
 Masks = Mapping[int, NDArray[np.bool_]]  #: layer index -> (h, w, c), True where important
 
@@ -47,7 +50,7 @@ class Emitter:
     """Emits a network's tiles.
 
     plans : of the layers. important : what the DPPU computes. kept : tensors that stay on chip, and
-    where (`compiler.on_chip`).
+    where (`compiler.on_chip`). pe_map : of the chip. repair : what the DPPU computes besides.
     """
 
     def __init__(
@@ -58,13 +61,18 @@ class Emitter:
         important: Masks,
         batch: int,
         kept: KeptPlaces,
+        pe_map: PeMap = (),
+        repair: Repair | None = None,
     ) -> None:
         self.network, self.config, self.batch = network, config, batch
-        self.plans = plans
+        self.plans, self.pe_map, self.repaired = plans, pe_map, repair is not None
+        wrong: dict[int, TileSumsToRepair] = {}
+        if repair is not None:
+            wrong = {i: partial(repair.sums, network.layers[i]) for i in network.weights}
         self.units = [
             unit
             for i, plan in enumerate(self.plans)
-            for unit in units_of_layer(i, plan, important.get(i), config)
+            for unit in units_of_layer(i, plan, important.get(i), config, wrong.get(i))
         ]
         self.geometry = [Geometry.of(network, i, batch) for i in range(len(network.layers))]
         self.redundancy = [
@@ -331,6 +339,8 @@ class Emitter:
             memory_map=memory,
             input=network.input,
             output=network.output,
+            pe_map=self.pe_map,
+            repaired=self.repaired,
         )
 
     def _layer_table(self) -> NDArray[np.int64]:

@@ -15,6 +15,9 @@ from ..tiling.loads import ABlock, BBlock
 from ..tiling.tiles import Fill, LayerPlan, Tile, TileRun
 from .positions import TilePositions, pack_positions, split_positions
 
+#: Pixels and channels of a tile -> which of its sums are to be recomputed: (m, n).
+TileSumsToRepair = Callable[[int, int], NDArray[np.bool_]]
+
 _WORD = 4  # position tables start at multiples of this
 
 #: dppu.data_reuse -> how many neurons of a tile get their operands from the taps of the array, and
@@ -64,17 +67,28 @@ class Unit(NamedTuple):
 
 
 def _tables(
-    mask: NDArray[np.bool_] | None, tile: Tile, config: Config
+    mask: NDArray[np.bool_] | None, repair: TileSumsToRepair | None, tile: Tile, config: Config
 ) -> list[tuple[Source, TilePositions]]:
-    """The position tables of a tile in DPPU order: what comes from DRAM is started first."""
-    if mask is None or not config.dppu.size or not config.array.keeps_sums:
+    """The position tables of a tile in DPPU order: what comes from DRAM is started first.
+
+    The taps go to what stuck PEs compute first: that is scattered, so that as excess each neuron
+    would bring a row and a column of its own.
+    """
+    if not config.dppu.size or not config.array.keeps_sums:
         return []
-    flat = mask.reshape(-1, mask.shape[-1])
-    rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
-    found = np.argwhere(flat[rows, tile.n0 : tile.n0 + tile.n])
-    capacity, elsewhere = from_taps(config, tile.m * tile.n)
-    tapped, excess = split_positions(found, tile.m, tile.n, capacity)
-    pairs = [(elsewhere, excess), (Source.ARRAY, tapped)]
+    stuck = np.zeros((tile.m, tile.n), np.bool_) if repair is None else repair(tile.m, tile.n)
+    important = np.zeros_like(stuck)
+    if mask is not None:
+        flat = mask.reshape(-1, mask.shape[-1])
+        rows = np.arange(tile.m0, tile.m0 + tile.m) % len(flat)
+        important = flat[rows, tile.n0 : tile.n0 + tile.n] & ~stuck
+    room, elsewhere = from_taps(config, tile.m * tile.n)
+    tapped, excess = np.zeros_like(stuck), np.zeros_like(stuck)
+    for wanted in (stuck, important):
+        near, far = split_positions(np.argwhere(wanted), tile.m, tile.n, room)
+        tapped[tuple(near.T)], excess[tuple(far.T)] = True, True
+        room -= len(near)
+    pairs = [(elsewhere, np.argwhere(excess)), (Source.ARRAY, np.argwhere(tapped))]
     return [(source, positions) for source, positions in pairs if len(positions)]
 
 
@@ -95,11 +109,16 @@ def _residual_turns(fills: list[Fill]) -> Iterator[Tile | None]:
 
 
 def units_of_layer(
-    index: int, plan: LayerPlan, mask: NDArray[np.bool_] | None, config: Config
+    index: int,
+    plan: LayerPlan,
+    mask: NDArray[np.bool_] | None,
+    config: Config,
+    repair: TileSumsToRepair | None = None,
 ) -> list[Unit]:
     """Cut the fills of layer `index` where the position buffer's half is full.
 
-    mask : (h, w, c), True where a neuron is important; None for a layer without any.
+    mask : (h, w, c), True where a neuron is important; None for a layer without any. repair : which
+    sums of a tile of (m, n) stuck PEs compute; None where nothing is to be repaired.
     """
     column_bits, bits = config.position_column_bits, config.position_bits
     units: list[Unit] = []
@@ -111,7 +130,7 @@ def units_of_layer(
         table = bytearray()
         for run in fill.runs:
             for tile in run.tiles:
-                tables = _tables(mask, tile, config)
+                tables = _tables(mask, repair, tile, config)
                 new = [pack_positions(p, tile.m, tile.n, column_bits, bits) for _, p in tables]
                 size = sum(-(-len(data) // _WORD) * _WORD for _, data in new)
                 if works and len(table) + size > config.buffers.position_bytes // 2:

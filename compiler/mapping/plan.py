@@ -22,6 +22,7 @@ from ...isa.protection import redundancy_of
 from ...network.layers import LayerOp, Network
 from ...network.names import match_layers, matches
 from ...tables import complete
+from ..codegen.repair import Repair
 from ..on_chip import KeptPlaces, OnChip, keep_on_chip
 from ..tiling.tiles import Geometry, LayerPlan
 from .choose import best_candidates, machine_of
@@ -112,15 +113,19 @@ def layer_requests(
     important: Mapping[int, NDArray[np.bool_]],
     batch: int,
     wanted: WantedMappings = NOTHING_WANTED,
+    repair: Repair | None = None,
 ) -> list[LayerRequest]:
     """All layers of a network, to be tiled. important : neurons that the DPPU recomputes.
 
-    wanted : of the mappings, by layer name or pattern; CompileError for one that names no conv or
-    linear layer, or a layer that another one names.
+    repair : what it recomputes of every tile besides. wanted : of the mappings, by layer name or
+    pattern; CompileError for one that names no conv or linear layer, or a layer that another one
+    names.
     """
     recomputed = {i for i, mask in important.items() if config.dppu.size and mask.any()}
     # Where tiles decide which neurons are important, these do not decide the tiles.
     known = {} if config.protection.s_policy == "tile" else {i: important[i] for i in recomputed}
+    if repair is not None:
+        recomputed |= {i for i in network.weights if repair.needs(network.layers[i])}
     weighted = [i for i, layer in enumerate(network.layers) if layer.op == LayerOp.CONV]
     names, own = [network.layers[i].name for i in weighted], dict[int, tuple[str, WantedMapping]]()
     for pattern, mapping in wanted.items():

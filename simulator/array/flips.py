@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...config import Arithmetic
+from ...config import Arithmetic, Config
 from ...config.schema import HEALS
 from ...errors import FlexhycaError, InternalError
+from ...isa.pe_map import StuckPe
 from ...isa.protection import COPIES
 from ...isa.registers import BY_UNIT, REGISTERS, UNIT_OF_DATAFLOW, Register, all_handled
 from ...kernels import kernel
@@ -59,6 +60,15 @@ class Flip(NamedTuple):
     unit: str = "array"  #: the PEs of any dataflow, or a unit of isa.registers
     stuck: int = -1  #: -1: one flip; else the value that the bit holds
     until: int = -1  #: first step in which a stuck bit is free again; -1: stuck to the end
+
+
+def stuck_flips(pe_map: Sequence[StuckPe], config: Config, shift: int) -> list[Flip]:
+    """What stuck PEs are in each tile of a layer of this shift."""
+    return [
+        Flip(0, name, entry.row, entry.col, bit, copy, stuck=entry.stuck)
+        for entry in pe_map
+        for name, bit, copy in entry.flip_flops(config, shift)
+    ]
 
 
 def tile_plan(

@@ -19,11 +19,12 @@ PE whose accumulator is hit, or whose copies go on apart, is stepped alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...config import Arithmetic
 from ...config.schema import HEALS
@@ -45,7 +46,7 @@ from .flips import (
     outvoted,
     tile_plan,
 )
-from .os_corrections import os_corrections
+from .os_corrections import os_corrections, reached_sums
 from .os_stepper import step_os_tile, step_os_tile_copies
 from .tile import Held, Pes, TileShape, Uses, operand, places_of
 from .timing import Count, os_leaves, os_reads, os_tile_cycles
@@ -132,11 +133,7 @@ def os_tile_faults(
     outside the array.
     """
     tile = act.shape[1], len(act), len(wgt)
-    plan = os_plan(flips, tile, rows, cols, arithmetic, protected, product)
-    if protected or product:
-        dropped = outvoted(flips, protected, voter, product)
-        left = [flip for flip, drop in zip(flips, dropped, strict=True) if not drop]
-        plan = os_plan(left, tile, rows, cols, arithmetic, protected, product)
+    plan = _plan_that_matters(tuple(flips), tile, rows, cols, arithmetic, protected, voter, product)
     return os_corrections(
         np.ascontiguousarray(act, np.int8),
         np.ascontiguousarray(wgt, np.int8),
@@ -151,6 +148,37 @@ def os_tile_faults(
         protected.stop,
         HEALS[voter],
     )
+
+
+@lru_cache(64)  # of stuck PEs the tiles of a layer have the same, in every run
+def _plan_that_matters(
+    flips: tuple[Flip, ...],
+    tile: tuple[int, int, int],
+    rows: int,
+    cols: int,
+    arithmetic: Arithmetic,
+    protected: range = range(0),
+    voter: str = "feedback",
+    product: range | None = None,
+) -> I64:
+    """`os_plan` without faults that other copies outvote; only to be read."""
+    plan = os_plan(flips, tile, rows, cols, arithmetic, protected, product)
+    if protected or product:
+        dropped = outvoted(flips, protected, voter, product)
+        left = [flip for flip, drop in zip(flips, dropped, strict=True) if not drop]
+        plan = os_plan(left, tile, rows, cols, arithmetic, protected, product)
+    return plan
+
+
+def os_reached(flips: Sequence[Flip], m: int, n: int, pes: Pes) -> NDArray[np.bool_]:
+    """Sums of a tile of m x n that bits stuck for ever may make wrong: (m, n).
+
+    How many products a sum has does not matter.
+    """
+    k = 1
+    plan = _plan_that_matters(tuple(flips), (k, m, n), **_arguments(pes))
+    found: NDArray[np.bool_] = reached_sums(plan, m, n, k, os_leaves(k, m, n, 0)) != 0
+    return found
 
 
 class _Use(NamedTuple):

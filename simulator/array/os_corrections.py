@@ -53,7 +53,22 @@ def _meets(f: I64, first: int, k: int) -> bool:
 
 
 @kernel
-def _reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
+def _of_pe(plan: I64, r: int, c: int) -> I64:
+    """The rows of a plan that are of a place."""
+    count = 0
+    for i in range(len(plan)):
+        count += plan[i, ROW] == r and plan[i, COL] == c
+    own = np.empty((count, plan.shape[1]), np.int64)
+    at = 0
+    for i in range(len(plan)):
+        if plan[i, ROW] == r and plan[i, COL] == c:
+            own[at] = plan[i]
+            at += 1
+    return own
+
+
+@kernel
+def reached_sums(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
     """PEs of the tile that a fault can matter to: (m, n) flags."""
     hit = np.zeros((m, n), np.int64)
     for i in range(len(plan)):
@@ -79,7 +94,7 @@ def _reached(plan: I64, m: int, n: int, k: int, leaves: int) -> I64:
             if r < m and c < n and f[FROM] <= leaves + r:
                 hit[r, c] = 1
         else:
-            raise InternalError("os_corrections.py: _reached has no branch for a register")
+            raise InternalError("os_corrections.py: reached_sums has no branch for a register")
     return hit
 
 
@@ -101,8 +116,8 @@ def _alone(
 ) -> int:
     """What the accumulator of PE (r, c) differs by in the step in which it leaves.
 
-    act, wgt : (k,), its operands. products : (k, COPIES), where they are `touched`. bits : of a
-    product and of the accumulator.
+    act, wgt : (k,), its operands. products : (k, COPIES), where they are `touched`. plan : what is
+    wrong in it. bits : of a product and of the accumulator.
     """
     prod_bits, acc_bits = bits
     total, product = np.empty(COPIES, np.int64), np.empty(COPIES, np.int64)
@@ -154,7 +169,7 @@ def os_corrections(
     n = wgt.shape[0]
     bits = act_bits + weight_bits, acc_bits
     leaves = os_leaves(k, m, n, 0)
-    hit = _reached(plan, m, n, k, leaves)
+    hit = reached_sums(plan, m, n, k, leaves)
     found = hit.sum()
     out_r, out_c = np.empty(found, np.int64), np.empty(found, np.int64)
     out = np.empty(found, np.int64)
@@ -172,15 +187,14 @@ def os_corrections(
             first, last = _mark(plan, acts, many_acts, touched, k, 0)
             first, last = _mark(plan, wgts, many_wgts, touched, first, last)
             follow = own_product = False
-            for i in range(len(plan)):
-                if plan[i, ROW] != r or plan[i, COL] != c:
-                    continue
-                if plan[i, REGISTER] == _PROD:
+            own = _of_pe(plan, r, c)
+            for i in range(len(own)):
+                if own[i, REGISTER] == _PROD:
                     mine[0, 0], mine[0, 1] = i, os_reads(r, c)
-                    first, last = _mark(plan, mine, 1, touched, first, last)
+                    first, last = _mark(own, mine, 1, touched, first, last)
                     own_product = True
-                    follow |= not feedback and plan[i, COPY] != UNCOPIED
-                elif plan[i, REGISTER] == _ACC:
+                    follow |= not feedback and own[i, COPY] != UNCOPIED
+                elif own[i, REGISTER] == _ACC:
                     follow = True
             # What is added to a sum does not depend on the sum: without a fault in `acc`, and with
             # one set of flip-flops, only the products that differ count.
@@ -195,11 +209,11 @@ def os_corrections(
                 products[x, :] = a * w
                 if own_product:
                     step = os_reads(r, c) + 1 + x
-                    stored_copies(plan, _PROD, r, c, step, products[x], bits[0])
+                    stored_copies(own, _PROD, r, c, step, products[x], bits[0])
                 change += vote(products[x])
             if follow:
                 change = _alone(
-                    act[r], wgt[c], int(start[r, c]), products, touched, r, c, leaves + r, plan,
+                    act[r], wgt[c], int(start[r, c]), products, touched, r, c, leaves + r, own,
                     bits, low, high, feedback,
                 )  # fmt: skip
             out_r[at], out_c[at], out[at] = r, c, change

@@ -7,13 +7,16 @@ A redundant layer has three runs (or thirds) of the array, whose sums are voted 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
+from ...config import Config
 from ...isa.protection import hardening, layer_columns, protected_columns
 from ...isa.registers import BY_UNIT
 from ...network import fixedpoint
 from ...network.arrays import I8, I32, I64
+from ...network.layers import Layer
 from ..array.dataflows import DATAFLOWS
 from ..array.flips import Flip
 from ..array.kernels import dot
@@ -41,7 +44,7 @@ def stepped(
     folds : operands of each part of the reduction, which a stationary array takes one by one.
     """
     flow, sums = _flow(spans), [start.astype(np.int64) for _ in runs]
-    for cols, pes in _pes(spans, span):
+    for cols, pes in _pes(spans, span, start.shape[1]):
         for own, flips in zip(sums, runs, strict=True):
             out, _ = flow.step(act, wgt, start, pes, _of_columns(flips, cols, spans), folds)
             own[:, cols.start : cols.stop] = out[:, cols.start : cols.stop]
@@ -63,7 +66,7 @@ def changes(
     """What faults add, modulo 2**acc_bits, to the sums of a tile with all its operands: (m, n)."""
     acc_bits = spans.program.network.arithmetic.acc_bits
     flow, found = _flow(spans), [np.zeros(start.shape, np.int64) for _ in runs]
-    for part, pes in _pes(spans, span):
+    for part, pes in _pes(spans, span, start.shape[1]):
         for by, flips in zip(found, runs, strict=True):
             if own := _of_columns(flips, part, spans):
                 rows, cols, more = flow.correct(act, wgt, start, pes, own, folds)
@@ -80,9 +83,14 @@ def changes(
     return out
 
 
-def of_visit(runs: Runs, visit: Visit, cycles: int) -> list[list[Flip]]:
+def of_visit(runs: Runs, visit: Visit, cycles: int) -> list[tuple[Flip, ...]]:
     """Those faults of a tile that meet a visit of so many cycles, in its steps."""
-    return [[f for flip in own for f in _within(flip, visit.start, cycles)] for own in runs]
+    return [_of_run(tuple(own), visit.start, cycles) for own in runs]
+
+
+@lru_cache(64)  # of stuck PEs the tiles of a layer have the same, in every run
+def _of_run(own: tuple[Flip, ...], start: int, cycles: int) -> tuple[Flip, ...]:
+    return tuple(f for flip in own for f in _within(flip, start, cycles))
 
 
 def _within(flip: Flip, start: int, cycles: int) -> Iterator[Flip]:
@@ -96,7 +104,7 @@ def _within(flip: Flip, start: int, cycles: int) -> Iterator[Flip]:
 
 def tile_steps(spans: Spans, span: Span, m: int, n: int, folds: Sequence[int]) -> int:
     """Steps of a tile of any size on the array that computes the layer of `span`."""
-    _, pes = _pes(spans, span)[0]
+    _, pes = _pes(spans, span, n)[0]
     shape = TileShape(m, n, tuple(folds), pes.rows, pes.cols, pes.overlapped)
     return _flow(spans).cycles(shape)
 
@@ -105,33 +113,38 @@ def _flow(spans: Spans) -> ArrayUnit:
     return DATAFLOWS[spans.program.config.array.dataflow]
 
 
-def _pes(spans: Spans, span: Span) -> list[tuple[range, Pes]]:
-    """The array that computes a tile: columns of PEs that are alike, and as if all were so.
+def _pes(spans: Spans, span: Span, sums: int) -> list[tuple[range, Pes]]:
+    """The array that computes a tile: columns of sums whose PEs are alike, and as if all were so.
 
-    PEs share operands, whose registers have no copies; products and sums are each PE's own.
+    PEs share operands, whose registers have no copies; products and sums are each PE's own. sums :
+    columns of them, which are those of the PEs where they keep the sums, and where they are not all
+    alike.
     """
-    config, unit = spans.program.config, _flow(spans).unit
-    shift = spans.program.network.layers[span.layer].shift
-    columns = layer_columns(config, spans.program.layer_names[span.layer])
-    return [
-        (
-            cols,
-            Pes(
-                config.array.rows,
-                columns,
-                spans.program.network.arithmetic,
-                protected_columns(config, shift, unit, hardened=hardened),
-                protected_columns(config, shift, unit, "prod", hardened),
-                config.protection.voter,
-                config.array.overlaps,
-            ),
-        )
-        for hardened, cols in hardening(config, columns)
-    ]
+    config, layer = spans.program.config, spans.program.network.layers[span.layer]
+    parts = hardening(config, layer_columns(config, layer.name))
+    if len(parts) == 1:
+        parts = [(parts[0][0], range(sums))]
+    return [(cols, pes_of_layer(config, layer, hardened)) for hardened, cols in parts]
+
+
+def pes_of_layer(config: Config, layer: Layer, hardened: bool = False) -> Pes:
+    """The PEs that compute a layer. hardened : those of hardened columns."""
+    unit, shift = DATAFLOWS[config.array.dataflow].unit, layer.shift
+    return Pes(
+        config.array.rows,
+        layer_columns(config, layer.name),
+        config.arithmetic,
+        protected_columns(config, shift, unit, hardened=hardened),
+        protected_columns(config, shift, unit, "prod", hardened),
+        config.protection.voter,
+        config.array.overlaps,
+    )
 
 
 def _of_columns(flips: Sequence[Flip], cols: range, spans: Spans) -> Sequence[Flip]:
     """What matters to the sums of some columns: what is in their PEs, and in any operand."""
+    if not spans.program.config.protection.hardened_cols:
+        return flips
     unit = _flow(spans).unit
     return [
         flip

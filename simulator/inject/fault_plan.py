@@ -152,10 +152,10 @@ def copies_in_a_layer(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
             yield replace(site, col=col, copy=run * own + site.copy)
 
 
-def _add_flip(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
-    runs, own = copies_of(spans, span, site.unit, site.register, site.bit, site.col)
+def flip_of(site: Site, own: int) -> tuple[int, Flip]:
+    """The run of a tile that a site of it is in, and what it is there. own : copies of the bit."""
     run, copy = divmod(site.copy, own)
-    flip = Flip(
+    return run, Flip(
         site.cycle,
         site.register,
         site.row,
@@ -166,6 +166,11 @@ def _add_flip(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
         site.stuck,
         site.until,
     )
+
+
+def _add_flip(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
+    runs, own = copies_of(spans, span, site.unit, site.register, site.bit, site.col)
+    run, flip = flip_of(site, own)
     key = span.layer, span.number
     if site.unit in DPPU_UNITS:
         excess = site.unit == DPPU_UNITS[1]

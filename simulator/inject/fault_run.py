@@ -38,6 +38,7 @@ from .fault_plan import (
 )
 from .faulty_memory import FaultyMemory
 from .sites import FLIP, Site
+from .stuck_pes import add_stuck_pes
 from .tile_kernels import stored_at
 from .tile_sums import Evaluator, TileSums
 from .vector_faults import (
@@ -60,9 +61,12 @@ class End:
 
 
 def run_reference(program: Program, image: NDArray[np.int8], sites: Sequence[Site]) -> End:
-    """The program with the faults, every register stepped; slow. image : int8 (h, w, c)."""
+    """The program with the faults, every register stepped; slow. image : int8 (h, w, c).
+
+    The stuck PEs of the program's chip are among them, here as in `FaultRun`.
+    """
     spans = Spans(program)
-    plan = make_plan(sites, spans)
+    plan = add_stuck_pes(make_plan(sites, spans), spans)
     if plan.instructions:
         return _run_damaged(program, image, plan, spans, registers_true=True)[1]
     return End(FaultyMemory(program, image[None], plan, spans).run()[0])
@@ -152,7 +156,7 @@ class FaultRun:
 
     def run(self, sites: Sequence[Site]) -> Outcome:
         """The inference with all of `sites`; FlexhycaError for one that does not exist."""
-        plan = make_plan(sites, self.spans)
+        plan = add_stuck_pes(make_plan(sites, self.spans), self.spans)
         if plan.instructions and not self._means_nothing(plan):
             return self._damaged(plan)
         reads = self.reads.find(plan.words)

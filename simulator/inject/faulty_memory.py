@@ -199,7 +199,7 @@ class FaultyMemory(Memory):
         size = tile_steps(self.spans, span, len(act), len(wgt), folds)
         runs = of_visit(of_tile, self.spans.visits(span)[self._visit(span, pc)], size)
         if self.plan.instructions:  # the tile may be smaller than that of the sites
-            runs = [[f for f in own if self._exists(f, size, start.size)] for own in runs]
+            runs = [tuple(f for f in own if self._exists(f, size, start.size)) for own in runs]
         unit = stepped if self.registers_true else corrected
         return unit(act, wgt, start, self.spans, span, runs, folds)
 

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,10 @@ def values() -> dict[str, Any]:
     ranking = fh.rank_neurons(model, data)
     important = fh.select_important(ranking, network, config)
     program = fh.compile(network, config, important)
+    path = Path(mkdtemp(), "map.yaml")
+    path.write_text("- {row: 3, col: 4}\n")
     return {
+        "map": path,
         "config": config,
         "model": model,
         "data": data,
@@ -66,6 +70,8 @@ def public() -> tuple[Public, ...]:
         "load_config": {"name": "flexhyca-32x32"},
         "load_data": {"model": v["model"]},
         "load_model": {"source": "digits"},
+        "load_pe_map": {"path": v["map"], "config": v["config"]},
+        "random_pe_map": {"config": v["config"], "count": 3},
         "quantise": {name: v[name] for name in ("model", "config", "data")},
         "quantise_images": {name: v[name] for name in ("model", "network", "images")},
         "rank_neurons": {"model": v["model"], "data": v["data"]},
