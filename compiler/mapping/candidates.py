@@ -77,7 +77,7 @@ class AllMappings:
         layer, self.wanted = geometry.layer, on_machine.wanted
         self.geometry, self.layer, self.config = geometry, layer, config
         self.copies, self.may_park = on_machine.redundancy.copies, on_machine.may_park
-        self.on_chip, self.recomputes = on_machine.on_chip, on_machine.recomputed is not None
+        self.on_chip = on_machine.on_chip
         self.room = Room.of(config)
         self.per_group = geometry.source.c // layer.groups
         self.width = geometry.out.c // layer.groups
@@ -139,11 +139,10 @@ class AllMappings:
     def _sizes(self, most: int, across: int, count: int) -> list[int]:
         """What tiles may have of a side of `count`: `most`, a half, and so on; where that is more
         words than a tile has with `across` of the other side, as many as it has, a half, and so on;
-        and what is as even for as many tiles. For a slow DPPU, powers of two, too: which size it
-        keeps up with does not hang on the array."""
+        and what is as even for as many tiles. Powers of two, too: which size fits a layer does not
+        hang on the array."""
         starts = {most, min(most, max(1, self.config.tile_words // across))}
-        if self.recomputes:
-            starts.add(1 << most.bit_length() - 1)
+        starts.add(1 << most.bit_length() - 1)
         sizes = {n >> i for n in starts for i in range(n.bit_length())}
         return sorted(sizes | {evenly(count, n) for n in sizes}, reverse=True)
 

@@ -19,8 +19,12 @@ from .choose import best_candidates, cycles_alone
 from .mapping import LayerOnMachine
 from .rank import ALIKE, fastest
 
-#: Longer programs are not timed to choose a packing.
-_TIMED_INSTRUCTIONS = 60_000
+#: Longer programs are not timed to choose a packing, without a DPPU and with one that is slow.
+_TIMED_INSTRUCTIONS, _TIMED_RECOMPUTING = 15_000, 60_000
+#: Times the cycles of the best: estimates of the layers that are timed are at most so far off.
+_NEAR = 1.5
+#: Times the cycles of the best with one mapping each: what several mappings are timed of.
+_ALIKE_TIMED = 1.1
 
 
 def pack_groups(layer: Layer, count: int) -> Layer:
@@ -39,30 +43,34 @@ def packings(layer: LayerOnMachine) -> tuple[int, ...]:
 def best_packing(options: tuple[LayerOnMachine, ...]) -> int:
     """Which of a layer's packings to take, by its place: of the fewest cycles.
 
-    By estimate; where the DPPU holds some of them up, on the cycle model, as far as programs are
-    short.
+    On the cycle model, as far as programs are short, and by estimate where none is.
     """
-    found = [(i, rated) for i, option in enumerate(options) for rated in fastest(option, 1)]
-    if options[0].recomputed:
-        short = {i: r.cycles for i, r in found if r.instructions <= _TIMED_INSTRUCTIONS}
-        if short:
-            return _best_timed(options, short)
-    best, fewest = 0, inf
-    for i, rated in found:
-        if rated.cycles < fewest * (1 - ALIKE):
-            best, fewest = i, rated.cycles
-    return best
+    found = {i: rated for i, option in enumerate(options) for rated in fastest(option, 1)}
+    recomputed = options[0].recomputed is not None
+    most = _TIMED_RECOMPUTING if recomputed else _TIMED_INSTRUCTIONS
+    short = {i: rated for i, rated in found.items() if rated.instructions <= most}
+    if not short:
+        return _fewest({i: rated.cycles for i, rated in found.items()})
+    timed, fewest = dict[int, float](), inf
+    for i, rated in sorted(short.items(), key=lambda pair: pair[1].cycles):
+        if rated.cycles > _NEAR * fewest:
+            break  # a DPPU makes it no less
+        # Where it holds the array up, another mapping may be the best by far.
+        own = best_candidates(options[i])[0] if recomputed else rated
+        timed[i] = cycles_alone(options[i], own.mapping)
+        fewest = min(fewest, timed[i])
+    if recomputed:
+        return _fewest(timed)
+    near = [i for i, cycles in timed.items() if cycles <= _ALIKE_TIMED * fewest]
+    return _fewest({i: best_candidates(options[i])[0].cycles for i in near})
 
 
-def _best_timed(options: tuple[LayerOnMachine, ...], estimates: dict[int, float]) -> int:
-    """Of some packings and what they take at least, without the DPPU."""
-    best, fewest = 0, inf
-    for i in sorted(estimates, key=estimates.__getitem__):
-        if estimates[i] >= fewest:
-            break
-        cycles = cycles_alone(options[i], best_candidates(options[i])[0].mapping)
-        if cycles < fewest * (1 - ALIKE):
-            best, fewest = i, cycles
+def _fewest(cycles: dict[int, float]) -> int:
+    """The packing of the fewest cycles, of nearly the same that of fewer groups."""
+    best = 0
+    for i in sorted(cycles):
+        if cycles[i] < cycles.get(best, inf) * (1 - ALIKE):
+            best = i
     return best
 
 

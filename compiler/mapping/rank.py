@@ -78,6 +78,7 @@ class _Costs:
         self.choice = AllMappings(layer)
         costs = (values.ravel() for values in self.choice.costs())
         self.cycles, self.traffic, self.instructions = costs
+        self.words = np.broadcast_to(self.choice.words, self.choice.shape).ravel()
 
     def rated(self, places: _Places, count: int) -> list[RatedMapping]:
         """The first `count` of the mappings at these places."""
@@ -108,16 +109,18 @@ class _Costs:
 
     def tapped(self, recomputed: DppuNeurons) -> NDArray[np.bool_]:
         """Where the DPPU's taps serve as many neurons of a tile as there are on average."""
-        words = np.broadcast_to(self.choice.words, self.choice.shape).ravel()
-        capacity, _ = from_taps(self.choice.config, int(words.max()))
-        found: NDArray[np.bool_] = words * recomputed.mask.mean() <= capacity
+        capacity, _ = from_taps(self.choice.config, int(self.words.max()))
+        found: NDArray[np.bool_] = self.words * recomputed.mask.mean() <= capacity
         return found
 
     def best(self, first: _Reals, then: _Reals) -> _Places:
-        """Those of the least `first`, up to twice as much; of nearly the same, by `then`."""
+        """Those of the least `first`, up to twice as much; of nearly the same, by `then`.
+
+        Of the same cost the smallest tiles are the most even ones.
+        """
         near = np.flatnonzero(np.isfinite(first) & (first <= 2 * first.min()))
         group = np.floor(np.log(first[near] / first.min()) / np.log1p(ALIKE))
-        return self.distinct(near[np.lexsort([first[near], then[near], group])])
+        return self.distinct(near[np.lexsort([self.words[near], first[near], then[near], group])])
 
     def fastest(self, most_traffic: float) -> _Places:
         """Those that move at most so many bytes, up to twice as slow as the fastest of them."""
@@ -125,7 +128,7 @@ class _Costs:
         cycles = self.cycles[lean]
         near = np.isfinite(cycles) & (cycles <= 2 * cycles.min(initial=np.inf))
         lean, cycles = lean[near], cycles[near]
-        return self.distinct(lean[np.argsort(cycles, kind="stable")])
+        return self.distinct(lean[np.lexsort([self.words[lean], cycles])])
 
     def near(self, places: _Places) -> _Places:
         """Those of nearly the fewest cycles."""

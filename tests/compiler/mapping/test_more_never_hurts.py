@@ -131,3 +131,21 @@ def test_a_layer_that_misses_half_a_buffer(rows, most):
     }
     network = layer_of(13, 13, 1024, 2048, 1, 2, load_config("base-32x32").arithmetic)
     assert cycles(network, machine, ["arithmetic.acc_bits=32"]) < most
+
+
+@pytest.mark.parametrize(
+    ("shape", "field", "sizes"),
+    [
+        ((56, 56, 64, 256, 1, 1), "array.rows", (16, 17, 20)),  # 13 % more, once
+        ((224, 224, 3, 32, 3, 2), "array.cols", (16, 17, 24)),  # 5 %
+    ],
+)
+def test_layers_of_imagenet_on_a_little_more(shape, field, sizes):
+    """Real layers on VTA's machine with a PE more in each column or row."""
+    *shape, stride = shape
+    network = layer_of(*shape, stride, load_config("vta-1x16x16").arithmetic)
+    found = []
+    for size in sizes:
+        config = load_config("vta-1x16x16", [f"{field}={size}"])
+        found.append(simulate(compile_network(network, config), values="none").cycles)
+    assert max(found) <= SLACK * found[0]
