@@ -19,12 +19,14 @@ from .choose import best_candidates, cycles_alone
 from .mapping import LayerOnMachine
 from .rank import ALIKE, fastest
 
-#: Longer programs are not timed to choose a packing, without a DPPU and with one that is slow.
-_TIMED_INSTRUCTIONS, _TIMED_RECOMPUTING = 15_000, 60_000
+#: About how many instructions may be timed to choose a packing, without a DPPU and with a slow one.
+_TIMED_INSTRUCTIONS, _TIMED_RECOMPUTING = 20_000, 120_000
 #: Times the cycles of the best: estimates of the layers that are timed are at most so far off.
 _NEAR = 1.5
 #: Times the cycles of the best with one mapping each: what several mappings are timed of.
 _ALIKE_TIMED = 1.1
+#: Programs of so many instructions differ by more than that with other mappings.
+_SHORT = 1500
 
 
 def pack_groups(layer: Layer, count: int) -> Layer:
@@ -47,22 +49,24 @@ def best_packing(options: tuple[LayerOnMachine, ...]) -> int:
     """
     found = {i: rated for i, option in enumerate(options) for rated in fastest(option, 1)}
     recomputed = options[0].recomputed is not None
-    most = _TIMED_RECOMPUTING if recomputed else _TIMED_INSTRUCTIONS
-    short = {i: rated for i, rated in found.items() if rated.instructions <= most}
-    if not short:
-        return _fewest({i: rated.cycles for i, rated in found.items()})
+    left = _TIMED_RECOMPUTING if recomputed else _TIMED_INSTRUCTIONS
     timed, fewest = dict[int, float](), inf
-    for i, rated in sorted(short.items(), key=lambda pair: pair[1].cycles):
+    for i, rated in sorted(found.items(), key=lambda pair: pair[1].cycles):
         if rated.cycles > _NEAR * fewest:
             break  # a DPPU makes it no less
+        if rated.instructions > left:
+            continue
+        left -= rated.instructions
         # Where it holds the array up, another mapping may be the best by far.
         own = best_candidates(options[i])[0] if recomputed else rated
         timed[i] = cycles_alone(options[i], own.mapping)
         fewest = min(fewest, timed[i])
-    if recomputed:
-        return _fewest(timed)
+    if recomputed or not timed:
+        return _fewest(timed or {i: rated.cycles for i, rated in found.items()})
     near = [i for i, cycles in timed.items() if cycles <= _ALIKE_TIMED * fewest]
-    return _fewest({i: best_candidates(options[i])[0].cycles for i in near})
+    if len(near) > 1 and max(found[i].instructions for i in near) <= _SHORT:
+        return _fewest({i: best_candidates(options[i])[0].cycles for i in near})
+    return _fewest(timed)
 
 
 def _fewest(cycles: dict[int, float]) -> int:
