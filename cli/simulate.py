@@ -167,7 +167,7 @@ def command(
             "--set (or --dataflow, --timing)": changes,
             "--batch": batch != 1,
             "--pe-map": pe_map is not None,
-            "--repair": repair is not None,
+            "--repair" if repair else "--no-repair": repair is not None,
             "--pe-map-out": pe_map_out,
         }
         refuse_options(model, used)
@@ -284,6 +284,7 @@ def describe(
         "macs_by_unit": result.macs_by_unit,
         "utilization": result.utilization,
         "important_neurons": result.important_neurons - repaired,
+        "hardened_cols": config.protection.hardened_cols,
         **stuck_pes_of(built.program, repaired),
         "placement": built.placement,
         "simulate_seconds": result.seconds,
@@ -376,6 +377,8 @@ def show(report: dict[str, Any]) -> None:
         f"utilization {report['utilization']:.1%}, {traffic:,} DRAM bytes, {on_chip}"
         f"{report['important_neurons']:,} important neurons{place}"
     )
+    if columns := report["hardened_cols"]:
+        print(f"  channels with many important neurons in {columns} hardened columns")
     if report["stuck_pes"]:
         print(f"  {told_stuck_pes(report)}")
     if "real_time" in report:

@@ -335,7 +335,8 @@ def _hardened_problems(config: Config) -> list[tuple[str, str]]:
         )
     if not PROTECTS[config.protection.pe_policy]:
         rivals.append(
-            f"needs protected PEs, and pe_policy is {config.protection.pe_policy}; use another one"
+            f"needs protected PEs, and pe_policy is {config.protection.pe_policy}; use "
+            + _alternatives([policy for policy, protects in PROTECTS.items() if protects])
         )
     if LAYER_COPIES[config.protection.redundancy].parts > 1:
         rivals.append(

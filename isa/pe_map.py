@@ -34,7 +34,7 @@ class StuckPe(Section):
 
     row: int = Field(ge=0, strict=True)
     col: int = Field(ge=0, strict=True)
-    reg: str | None = Field(default=None, strict=True)
+    reg: str | None = Field(default=None, min_length=1, strict=True)
     bit: int | None = Field(default=None, ge=0, strict=True)
     stuck: int = Field(default=0, ge=0, le=1, strict=True)
 
@@ -60,7 +60,7 @@ _ENTRIES = TypeAdapter(PeMap)
 _LIMITS = {
     "row": "a whole number from 0",
     "col": "a whole number from 0",
-    "reg": "a name",
+    "reg": "the name of a register",
     "bit": "a whole number from 0",
     "stuck": "0 or 1",
 }
