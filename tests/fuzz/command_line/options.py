@@ -91,7 +91,18 @@ PLAUSIBLE: dict[str, tuple[str, ...]] = {
     "vectors": ("64",),
 }
 #: Where results go. Anything else that is a file is read.
-OUTPUTS = ("json", "csv", "plot", "out", "layers", "trace", "parquet", "picture", "target")
+OUTPUTS = (
+    "json",
+    "csv",
+    "plot",
+    "out",
+    "layers",
+    "trace",
+    "parquet",
+    "picture",
+    "target",
+    "pe_map_out",
+)
 SUFFIXES = (".json", ".csv", ".png", ".svg", ".pdf", ".db", ".fhx", ".fhs", ".parquet", ".yaml", "")
 #: Databases that commands go on with, so that the same name is read and written.
 CONTINUED = ("search.db", "sweep.db", "faults.db", "errors.db")
