@@ -18,20 +18,23 @@ from .options import (
     MappingOption,
     MeanOption,
     ModelOrTopologyArgument,
-    PeMapOption,
-    PeMapOutOption,
     PlacementOption,
     ProtectOption,
-    RepairOption,
     SchemeOption,
     SeedOption,
     SetOption,
     StdOption,
     WeightsOption,
     load_settings,
-    pe_map_of,
 )
-from .simulate import stuck_pes_of, told_stuck_pes
+from .stuck_pes import (
+    PeMapOption,
+    PeMapOutOption,
+    RepairOption,
+    pe_map_of,
+    stuck_pes_of,
+    told_stuck_pes,
+)
 
 if TYPE_CHECKING:
     from ..compiler.mapping.explain import LayerChoice
@@ -90,7 +93,6 @@ def command(
     clearly slower than the array; `flexhyca simulate` has all.
     """
     from .. import api
-    from ..compiler.codegen.repair import repaired_neurons
     from ..config.mappings import load_mappings
 
     if out is None and not explain:
@@ -133,7 +135,7 @@ def command(
         "batch": program.batch,
         "macs": sum(built.network.macs(i) for i in range(len(built.network.layers))) * batch,
         "important_neurons": sum(int(mask.sum()) for mask in built.important.values()),
-        **stuck_pes_of(program, repaired_neurons(program)),
+        **stuck_pes_of(program),
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
     }
     if explain:

@@ -12,11 +12,9 @@ import typer
 
 from ..config.schemes import REDUNDANT_SCHEMES
 from ..errors import FlexhycaError
-from . import output
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..isa.pe_map import PeMap
 
 #: Of anything that is done one after the other: months, and numbers that fit wherever they go.
 MOST_COUNT = 1_000_000
@@ -88,30 +86,6 @@ MappingOption = Annotated[
         "a name or pattern each; what is left out is the compiler's choice.",
     ),
 ]
-PeMapOption = Annotated[
-    str | None,
-    typer.Option(
-        "--pe-map",
-        metavar="FILE|N",
-        help="Stuck PEs of the chip, which every inference meets: a YAML list such as - {row: 3, "
-        "col: 4} (a dead PE) or - {row: 3, col: 5, reg: acc, bit: 20, stuck: 1}; or N to draw so "
-        "many PEs with a random stuck bit each (by --seed).",
-    ),
-]
-PeMapOutOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--pe-map-out", metavar="FILE.yaml", help="Write the map, so that --pe-map reads it again."
-    ),
-]
-RepairOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--repair/--no-repair",
-        help="Whether the DPPU recomputes in every tile what stuck PEs make wrong, beside the "
-        "important neurons. Default: where the machine has a DPPU.",
-    ),
-]
 DEFAULT_CONFIG = "flexhyca-32x32"
 ConfigOption = Annotated[
     str,
@@ -172,24 +146,6 @@ def load_settings(
         names = f"protection.redundant_layers={json.dumps(layers)}"
         settings = load_config(config, [*changes, names])
     return settings
-
-
-def pe_map_of(
-    given: str | None, repair: bool | None, out: Path | None, config: Config, seed: int
-) -> PeMap:
-    """The map of --pe-map, written to --pe-map-out if that is given, too."""
-    from ..isa.pe_map import as_text, given_pe_map
-
-    if given is None:
-        for option, beside in (("--repair", repair), ("--pe-map-out", out)):
-            if beside is not None:
-                raise typer.BadParameter("is of stuck PEs: give --pe-map", param_hint=option)
-        return ()
-    check_suffix("--pe-map-out", out, ".yaml", ".yml")
-    found = given_pe_map(given, config, seed)
-    if out is not None:
-        output.write_text(out, as_text(found))
-    return found
 
 
 def check_workers(command: str, workers: int, dask: str | None) -> None:

@@ -21,11 +21,8 @@ from .options import (
     JsonOption,
     MeanOption,
     ModelOrFileArgument,
-    PeMapOption,
-    PeMapOutOption,
     PlacementOption,
     ProtectOption,
-    RepairOption,
     SchemeOption,
     SeedOption,
     SetOption,
@@ -33,7 +30,14 @@ from .options import (
     WeightsOption,
     check_suffix,
     load_settings,
+)
+from .stuck_pes import (
+    PeMapOption,
+    PeMapOutOption,
+    RepairOption,
     pe_map_of,
+    stuck_pes_of,
+    told_stuck_pes,
 )
 
 if TYPE_CHECKING:
@@ -269,9 +273,7 @@ def describe(
     built: Build, config: Config, result: Result, scheme: str | None = None
 ) -> dict[str, Any]:
     """The result as plain JSON values. scheme : the one that was asked for."""
-    from ..compiler.codegen.repair import repaired_neurons
-
-    repaired = repaired_neurons(built.program)
+    stuck = stuck_pes_of(built.program)
     return {
         "model": built.network.name,
         "config": config.name,
@@ -283,9 +285,9 @@ def describe(
         "macs": result.macs,
         "macs_by_unit": result.macs_by_unit,
         "utilization": result.utilization,
-        "important_neurons": result.important_neurons - repaired,
+        "important_neurons": result.important_neurons - stuck["repaired_neurons"],
         "hardened_cols": config.protection.hardened_cols,
-        **stuck_pes_of(built.program, repaired),
+        **stuck,
         "placement": built.placement,
         "simulate_seconds": result.seconds,
         **{f"{step}_seconds": seconds for step, seconds in built.seconds.items()},
@@ -295,26 +297,6 @@ def describe(
         "stalls": result.stalls,
         "layers": result.layers.to_dict("records"),
     }
-
-
-def stuck_pes_of(program: Program, repaired: int) -> dict[str, Any]:
-    """What a report says of the chip's stuck PEs. repaired : neurons that the DPPU recomputes."""
-    from ..isa.pe_map import plain, stuck_pes
-
-    return {
-        "stuck_pes": stuck_pes(program.pe_map),
-        "repaired": program.repaired,
-        "repaired_neurons": repaired,
-        "pe_map": plain(program.pe_map),
-    }
-
-
-def told_stuck_pes(report: dict[str, Any]) -> str:
-    """The same in words."""
-    pes, repaired = report["stuck_pes"], "not repaired"
-    if report["repaired"]:
-        repaired = f"repaired by the DPPU, which recomputes {report['repaired_neurons']:,} neurons"
-    return f"{pes:,} stuck PE{'s' * (pes != 1)}, {repaired}"
 
 
 def clocked(result: Result) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from ..isa.program import Program
 from ..isa.validate import validate
 from ..network.layers import LayerOp, Network
 from ..network.names import match_layers
+from ..simulator.inject.repair import Repair
 from .codegen.emitter import Emitter, Masks
-from .codegen.repair import Repair
 from .hardened import with_hardened_channels
 from .mapping.packing import with_packed
 from .mapping.plan import NOTHING_WANTED, WantedMappings, layer_requests, plan_layer

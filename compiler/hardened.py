@@ -13,7 +13,7 @@ write: there a channel cannot move alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -40,7 +40,7 @@ def with_hardened_channels(
     return _in_order(network, {i: own for i, own in orders.items() if (np.diff(own) != 1).any()})
 
 
-def hardened_places(tiles: Sequence[tuple[int, int]], columns: int, channels: int) -> _Bools:
+def hardened_places(tiles: Iterable[tuple[int, int]], columns: int, channels: int) -> _Bools:
     """Channels that the first columns of a tile compute. tiles : (first channel, channels) each."""
     found = np.zeros(channels, np.bool_)
     for first, count in tiles:
@@ -103,8 +103,8 @@ def _order(
     for i, layer in enumerate(network.layers):
         if layer.output in tensors and i in important:
             worth.append(important[i].sum((0, 1)))
-            tiles = [(tile.n0, tile.n) for tile in plans[i].tiles]
-            places.append(hardened_places(list(dict.fromkeys(tiles)), columns, channels))
+            tiles = {(tile.n0, tile.n) for tile in plans[i].tiles}
+            places.append(hardened_places(tiles, columns, channels))
     if not worth:
         return np.arange(channels)
     gain, hardened = np.stack(worth), np.stack(places)
@@ -138,3 +138,39 @@ def _in_order(network: Network, orders: Mapping[int, _Order]) -> Network:
             weights[i] = weights[i][orders[layer.output]]
             biases[i] = biases[i][orders[layer.output]]
     return replace(network, tensors=tuple(tensors), weights=weights, biases=biases)
+
+
+# ---- where the model's words stand then ---------------------------------------------------------
+
+
+def neuron_places(network: Network, index: int) -> _Order:
+    """Flat place (h, w, c) of each neuron of a layer with weights, in the model's order."""
+    out = network.tensors[network.layers[index].output]
+    pixels = np.arange(out.h * out.w)[:, None] * out.c
+    return (pixels + _places(network, network.layers[index].output)).ravel()
+
+
+def weight_places(network: Network, index: int) -> _Order:
+    """Flat place (out_c, kernel_h, kernel_w, in_c / groups) of each weight, in the model's order.
+
+    Between packed groups there are zeros, each of which is one for another.
+    """
+    layer = network.layers[index]
+    out_c, height, width, own = network.weights[index].shape
+    outputs = _places(network, layer.output)
+    if layer.groups * layer.packed == 1:
+        inputs = np.broadcast_to(_places(network, layer.input), (out_c, own))
+    else:  # a channel of the output is made of that of the input, and both have moved alike
+        inputs = (np.arange(own) + (outputs - np.arange(out_c))[:, None]) % own
+    window = np.arange(height * width)[:, None]
+    rows = outputs[:, None, None] * height * width + window
+    return np.asarray((rows * own + inputs[:, None]).ravel())
+
+
+def _places(network: Network, tensor: int) -> _Order:
+    """Place of each channel of the model."""
+    own = network.tensors[tensor]
+    places = np.arange(own.c)
+    if own.order:
+        places[list(own.order)] = np.arange(own.c)
+    return places

@@ -33,12 +33,12 @@ from ...network.layers import (
     LayerOp,
     Network,
 )
+from ...simulator.inject.repair import Repair
 from ..on_chip import KeptPlaces, overwritten
 from ..tiling.tiles import Geometry, LayerPlan, Tile, TileRun
 from .constants import Constants, place_constants
 from .memory_map import MemoryMap
 from .prefetch import MOST_LOADS, Placed, Prefetch, ready
-from .repair import Repair
 from .slots import Slots
 from .text import NO_PC, TextBuilder
 from .units import TileSumsToRepair, TileWork, Unit, units_of_layer

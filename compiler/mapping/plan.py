@@ -21,8 +21,8 @@ from ...errors import CompileError, FlexhycaError
 from ...isa.protection import redundancy_of
 from ...network.layers import LayerOp, Network
 from ...network.names import match_layers, matches
+from ...simulator.inject.repair import Repair
 from ...tables import complete
-from ..codegen.repair import Repair
 from ..on_chip import KeptPlaces, OnChip, keep_on_chip
 from ..tiling.tiles import Geometry, LayerPlan
 from .choose import best_candidates, machine_of
@@ -75,12 +75,8 @@ class LayerRequest(NamedTuple):
         layer = geometry.layer
         if layer.op != LayerOp.CONV or not config.runs_engines:
             return request
-        options = [request]
-        if layer.groups > 1:
-            layers = [pack_groups(layer, count) for count in packings(request.on_machine)]
-            options = [
-                request._replace(geometry=replace(geometry, layer=packed)) for packed in layers
-            ]
+        layers = [pack_groups(layer, count) for count in packings(request.on_machine)]
+        options = [request._replace(geometry=replace(geometry, layer=own)) for own in layers]
         if mask is not None:
             share = float(mask.mean())
             if any(holds_up(config, option.geometry, share) for option in options):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...compiler.hardened import neuron_places, weight_places
 from ...network.layers import Network
-from ...network.moved_channels import neuron_places, weight_places
 from ...network.upsets import Marks, Upsets
 from .memories import BitMemory, Shield
 from .options import BerOptions, Case
@@ -94,27 +94,25 @@ def pattern_images(
 def _hardened(subject: ProtectedNetwork, own: Mapping[str, BitMemory]) -> dict[str, BitMemory]:
     """The memories of a network with hardened channels, whose words are drawn as the model's."""
     network, found = subject.network, dict[str, BitMemory]()
-    layers = sorted(network.weights)
     moved = any(tensor.order for tensor in network.tensors)
-    for name, places, channels_last in (
-        ("neurons", neuron_places, True),
-        ("weights", weight_places, False),
+    for name, flags_of, places_of in (
+        ("neurons", np.resize, neuron_places),  # channels of one pixel after the other
+        ("weights", _each, weight_places),
     ):
-        if name not in own:
-            continue
-        words = own[name].words
-        flags = [
-            np.resize(mask, count) if channels_last else np.repeat(mask, count // len(mask))
-            for mask, count in zip([subject.hardened[i] for i in layers], words, strict=True)
-        ]
-        firsts = np.cumsum([0, *words[:-1]]).tolist()
-        at = [first + places(network, i) for first, i in zip(firsts, layers, strict=True)]
-        found[name] = replace(
-            own[name],
-            important=np.concatenate(flags),
-            places=np.concatenate(at) if moved else None,
-        )
+        if name in own:
+            flags, places, first = [], [], 0
+            for i, words in zip(sorted(network.weights), own[name].words, strict=True):
+                flags.append(flags_of(subject.hardened[i], words))
+                places.append(first + places_of(network, i))
+                first += words
+            at = np.concatenate(places) if moved else None
+            found[name] = replace(own[name], important=np.concatenate(flags), places=at)
     return found
+
+
+def _each(mask: NDArray[np.bool_], words: int) -> NDArray[np.bool_]:
+    """Words of one channel after the other."""
+    return np.repeat(mask, words // len(mask))
 
 
 class ProtectedMachine:

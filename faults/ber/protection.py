@@ -99,7 +99,7 @@ def _hardened_channels(program: Program) -> dict[int, NDArray[np.bool_]]:
         return {}
     spans, network, found = Spans(program), program.network, {}
     for layer in network.weights:
-        tiles = list({(span.n0, span.n): None for span in spans.own[layer]})
+        tiles = {(span.n0, span.n) for span in spans.own[layer]}
         channels = network.tensors[network.layers[layer].output].c
         found[layer] = hardened_places(tiles, columns, channels)
     return found
@@ -137,11 +137,11 @@ def neuron_shield(
     ranges = []
     for i in sorted(network.weights):
         shift = network.layers[i].shift
-        own = [protected_columns(config, shift)]
-        if subject.hardened:
-            own.append(protected_columns(config, shift, hardened=True))
-        else:
-            own.append(protected_columns(config, shift, "dppu"))
+        unit = "array" if subject.hardened else "dppu"  # that computes important neurons
+        own = [
+            protected_columns(config, shift),
+            protected_columns(config, shift, unit, hardened=True),
+        ]
         ranges.append(own if acc else [range(bits - top, bits) for top in _tops(config)])
     return _with_whole(_shield(ranges), redundant(subject, protect), bits)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ...config.schema import HEALS
 from ...isa.protection import COPIES, redundancy_of
 from ...isa.registers import BY_UNIT
-from ...simulator.inject.fault_plan import copies_of, force
+from ...simulator.inject.fault_plan import copies_at, force
 from ...simulator.inject.fault_run import FaultRun
 from ...simulator.inject.sites import (
     ALL,
@@ -52,7 +52,7 @@ def as_of(run: FaultRun, span: Span, site: Site) -> Site | None:
     if site.layer != ALL or not _of_a_third(run, span, site):
         return site
     run_number, col = divmod(site.col, run.spans.array(span).array.cols)
-    _, own = copies_of(run.spans, span, site.unit, site.register, site.bit, site.col)
+    _, own = copies_at(run.spans, span, site)
     if run_number >= COPIES or not BY_UNIT[site.unit][site.register].exists(site.row, col):
         return None
     return replace(site, col=col, copy=run_number * own + site.copy)
@@ -89,7 +89,7 @@ def meets_zeros(run: FaultRun, span: Span, site: Site) -> bool:
     """Whether a site that changes no sum is an operand: then all that it is multiplied by is 0."""
     if site.unit == "buffer" or site.stuck != FLIP:
         return False
-    runs, own = copies_of(run.spans, span, site.unit, site.register, site.bit, site.col)
+    runs, own = copies_at(run.spans, span, site)
     return runs * own == 1 and content(run, span, site).is_operand
 
 
@@ -132,7 +132,7 @@ def _copies(
     run: FaultRun, span: Span, site: Site, sites: Sequence[Site], found: Content, after: int
 ) -> Iterator[str]:
     """What the other copies of the bit make of it."""
-    many, own = copies_of(run.spans, span, site.unit, site.register, site.bit, site.col)
+    many, own = copies_at(run.spans, span, site)
     number, copy = divmod(site.copy, own)
     if own > 1:
         wrong = {copy} if after != found.value else set()

@@ -133,6 +133,11 @@ def copies_of(
     return layers, copies(program.config, shift, register, bit, unit, hardened)
 
 
+def copies_at(spans: Spans, span: Span, site: Site) -> tuple[int, int]:
+    """Those of a site's bit."""
+    return copies_of(spans, span, site.unit, site.register, site.bit, site.col)
+
+
 def copies_in_a_layer(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
     """What a bit of a register that is stuck for ever is in a tile: a site for each run, or none.
 
@@ -142,7 +147,7 @@ def copies_in_a_layer(site: Site, span: Span, spans: Spans) -> Iterator[Site]:
     config, name = spans.program.config, spans.program.layer_names[span.layer]
     made = redundancy_of(config, name).copies
     runs = tuple(range(made.runs * made.parts))
-    _, own = copies_of(spans, span, site.unit, site.register, site.bit, site.col)
+    _, own = copies_at(spans, span, site)
     row, col = site.row, site.col
     if made.parts > 1 and not BY_UNIT[site.unit][site.register].feeds_rows:
         run, col = divmod(col, layer_columns(config, name))
@@ -169,7 +174,7 @@ def flip_of(site: Site, own: int) -> tuple[int, Flip]:
 
 
 def _add_flip(plan: Plan, site: Site, span: Span, spans: Spans) -> None:
-    runs, own = copies_of(spans, span, site.unit, site.register, site.bit, site.col)
+    runs, own = copies_at(spans, span, site)
     run, flip = flip_of(site, own)
     key = span.layer, span.number
     if site.unit in DPPU_UNITS:
@@ -187,7 +192,7 @@ def _spans(site: Site, spans: Spans) -> Sequence[Span]:
         register = BY_UNIT[site.unit][site.register]
         check_limit(site, "bit", site.bit, register.bits(spans.program.network.arithmetic))
         counts = [
-            (span, copies_of(spans, span, site.unit, site.register, site.bit, site.col)[1])
+            (span, copies_at(spans, span, site)[1])
             for span in spans.all
             if has_register(register, span)
         ]
@@ -232,7 +237,7 @@ def is_used_by(site: Site, span: Span, spans: Spans) -> bool:
     register = BY_UNIT[site.unit][site.register]
     if not has_register(register, span) or not moments(register, span, spans):
         return False
-    return site.copy < copies_of(spans, span, site.unit, site.register, site.bit, site.col)[1]
+    return site.copy < copies_at(spans, span, site)[1]
 
 
 def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> None:
@@ -250,7 +255,7 @@ def _check_tile(site: Site, register: Register, span: Span, spans: Spans) -> Non
                 "it out for a bit that is stuck to the end"
             )
     check_limit(site, "bit", site.bit, register.bits(network.arithmetic))
-    runs, own = copies_of(spans, span, site.unit, site.register, site.bit, site.col)
+    runs, own = copies_at(spans, span, site)
     check_limit(site, "copy", site.copy, runs * own)
     if site.register == "instruction":
         check_limit(site, "word", site.row, span.end - span.begin)

@@ -32,7 +32,7 @@ from .fault_plan import (
     Key,
     Plan,
     Sum,
-    copies_of,
+    copies_at,
     force,
     make_plan,
 )
@@ -350,7 +350,7 @@ class FaultRun:
         ]
         for (layer, number), alone in single:
             span = self.spans.own[layer][number]
-            if copies_of(self.spans, span, site.unit, site.register, site.bit, site.col) == (1, 1):
+            if copies_at(self.spans, span, site) == (1, 1):
                 continue
             x = self.difference.golden(self.network.layers[layer].input)
             tile = self._without_copies(span, x, alone, [])

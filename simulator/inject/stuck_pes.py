@@ -15,7 +15,7 @@ from ...network.functional import Functional
 from ..array.flips import Flip, stuck_flips
 from ..text.spans import Span, Spans
 from .array_unit import Runs
-from .fault_plan import Plan, copies_in_a_layer, copies_of, flip_of
+from .fault_plan import Plan, copies_at, copies_in_a_layer, flip_of
 from .sites import EVERY, Site
 from .tile_sums import Evaluator
 
@@ -39,9 +39,9 @@ def _runs(span: Span, spans: Spans) -> Runs:
     name, shift = program.layer_names[span.layer], program.network.layers[span.layer].shift
     found: list[list[Flip]] = []
     for f in stuck_flips(program.pe_map, program.config, shift):
-        runs, own = copies_of(spans, span, unit, f.register, f.bit, f.col)
-        found = found or [[] for _ in range(runs)]
         site = Site(name, EVERY, 0, f.row, f.col, f.register, f.bit, f.copy, unit, f.stuck)
+        runs, own = copies_at(spans, span, site)
+        found = found or [[] for _ in range(runs)]
         for part in copies_in_a_layer(site, span, spans):
             run, flip = flip_of(part, own)
             found[run].append(flip)

@@ -9,13 +9,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from flexhyca.compiler.compile_network import compile_network
-from flexhyca.compiler.hardened import hardened_places
+from flexhyca.compiler.hardened import hardened_places, neuron_places, weight_places
 from flexhyca.config import Config
 from flexhyca.config.mappings import WantedMapping
 from flexhyca.errors import ConfigError, ProgramError
 from flexhyca.isa.program_file import content_digest, from_parts, load, parts, save
 from flexhyca.network.layers import Layer, LayerOp, Network, Tensor
-from flexhyca.network.moved_channels import neuron_places, weight_places
 from flexhyca.simulator.run import simulate
 from flexhyca.tests.support import (
     compiled,

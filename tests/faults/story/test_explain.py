@@ -18,7 +18,7 @@ from flexhyca.faults.story.explain import explain
 from flexhyca.faults.story.hit_words import hit_tile
 from flexhyca.faults.story.region import region
 from flexhyca.isa.registers import BY_UNIT, UNIT_OF_DATAFLOW
-from flexhyca.simulator.inject.fault_plan import copies_of
+from flexhyca.simulator.inject.fault_plan import copies_at, copies_of
 from flexhyca.simulator.inject.fault_run import FaultRun, run_reference
 from flexhyca.simulator.inject.sites import (
     FLIP,
@@ -77,7 +77,7 @@ def test_what_is_said_to_be_stored_is_stored(kind):
             if told.value is None:
                 assert differences(run, [site]) == differences(run, [])
                 continue
-            _, own = copies_of(run.spans, span, site.unit, site.register, site.bit, site.col)
+            _, own = copies_at(run.spans, span, site)
             if own > 1:  # they are another test's
                 continue
             is_position = site.register == "position"

@@ -1,4 +1,7 @@
-"""Which sums of a tile stuck PEs compute, so that the DPPU has to."""
+"""Which sums of a tile stuck PEs make wrong, so that the DPPU has to compute them.
+
+The compiler asks for it, since what faults reach is known here (`array.os_corrections`) and once.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from ...config import Config
 from ...isa.pe_map import PeMap
 from ...isa.program import Program
 from ...network.layers import Layer
-from ...simulator.array.flips import stuck_flips
-from ...simulator.array.os_array import os_reached
-from ...simulator.inject.array_unit import pes_of_layer
-from ...simulator.text.spans import Spans
+from ..array.flips import stuck_flips
+from ..array.os_array import os_reached
+from ..text.spans import Spans
+from .array_unit import pes_of_layer
 
 
 class Repair:
