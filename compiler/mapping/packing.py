@@ -23,10 +23,8 @@ from .rank import ALIKE, fastest
 _TIMED_INSTRUCTIONS, _TIMED_RECOMPUTING = 20_000, 120_000
 #: Times the cycles of the best: estimates of the layers that are timed are at most so far off.
 _NEAR = 1.5
-#: Times the cycles of the best with one mapping each: what several mappings are timed of.
-_ALIKE_TIMED = 1.1
-#: Programs of so many instructions differ by more than that with other mappings.
-_SHORT = 1500
+#: Instructions of a packing's program up to which several mappings of it are timed.
+_SHORT = 1000
 
 
 def pack_groups(layer: Layer, count: int) -> Layer:
@@ -57,16 +55,12 @@ def best_packing(options: tuple[LayerOnMachine, ...]) -> int:
         if rated.instructions > left:
             continue
         left -= rated.instructions
-        # Where it holds the array up, another mapping may be the best by far.
-        own = best_candidates(options[i])[0] if recomputed else rated
+        # Where it holds the array up, and of short programs, another mapping may be far better.
+        several = recomputed or rated.instructions <= _SHORT
+        own = best_candidates(options[i])[0] if several else rated
         timed[i] = cycles_alone(options[i], own.mapping)
         fewest = min(fewest, timed[i])
-    if recomputed or not timed:
-        return _fewest(timed or {i: rated.cycles for i, rated in found.items()})
-    near = [i for i, cycles in timed.items() if cycles <= _ALIKE_TIMED * fewest]
-    if len(near) > 1 and max(found[i].instructions for i in near) <= _SHORT:
-        return _fewest({i: best_candidates(options[i])[0].cycles for i in near})
-    return _fewest(timed)
+    return _fewest(timed or {i: rated.cycles for i, rated in found.items()})
 
 
 def _fewest(cycles: dict[int, float]) -> int:
